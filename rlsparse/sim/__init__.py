@@ -1,0 +1,21 @@
+"""Vector environments: the Gymnasium MuJoCo v5 tasks batched on all cores, and any other Gymnasium id."""
+
+from gymnasium.vector import VectorEnv
+
+from rlsparse.sim.tasks import TASKS
+
+
+def make(env_id: str, num_envs: int, *, autoreset: bool = True) -> VectorEnv:
+    """A vector environment of `num_envs` copies of `env_id`.
+
+    Actions are in native units `[num_envs, A]`; observations are float64 `[num_envs, O]`, new arrays at each call.
+    With `autoreset` a finished environment starts its next episode within the same step (`AutoresetMode.SAME_STEP`);
+    without it, a finished environment stands still, with reward 0, until `reset`.
+
+    Raises UsageError (unknown id, `num_envs` below 1), UnsupportedEnvironment (spaces), EnvironmentFailure.
+    """
+    if env_id in TASKS:
+        from rlsparse.sim.cpu import MujocoVectorEnv
+
+        return MujocoVectorEnv(env_id, num_envs, autoreset=autoreset)
+    raise NotImplementedError(env_id)
