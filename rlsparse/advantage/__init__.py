@@ -1,0 +1,1 @@
+"""Advantage estimators: anything that maps a `Rollout` to `Advantages`."""

@@ -1,0 +1,29 @@
+"""Generalised advantage estimation as a component."""
+
+from dataclasses import dataclass
+
+from rlsparse.data import Advantages, Rollout
+from rlsparse.returns import gae
+
+
+@dataclass(frozen=True)
+class GAE:
+    """Generalised advantage estimation. Source: Schulman et al., arXiv 1506.02438."""
+
+    gamma: float = 0.99
+    """Discount per environment step."""
+    gae_lambda: float = 0.95
+    """Weight of longer-horizon estimates: 0 is one-step, 1 is Monte-Carlo with bootstrap."""
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and value targets, [T, S, N]."""
+        advantage, value_target = gae(
+            rollout.reward,
+            rollout.value,
+            rollout.next_value,
+            rollout.terminated,
+            rollout.truncated,
+            self.gamma,
+            self.gae_lambda,
+        )
+        return Advantages(advantage, value_target)

@@ -1,0 +1,41 @@
+"""What can go wrong for a user, each with the exit code of the command line."""
+
+
+class RlsparseError(Exception):
+    """A failure told in one sentence; the command line prints it and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(RlsparseError):
+    """A bad flag, card, recipe or combination of them."""
+
+    exit_code = 2
+
+
+class EnvironmentFailure(RlsparseError):
+    """An environment that cannot be built, or that raised while stepping."""
+
+    exit_code = 3
+
+
+class UnsupportedEnvironment(UsageError):
+    """An environment whose spaces the library does not handle."""
+
+
+class RunDirectoryError(RlsparseError):
+    """A run directory, checkpoint or policy file that cannot be used."""
+
+    exit_code = 4
+
+
+class DivergenceError(RlsparseError):
+    """A number that is NaN or infinite where training needs a finite one."""
+
+    exit_code = 5
+
+
+class StorageError(RlsparseError):
+    """A file that could not be written."""
+
+    exit_code = 6

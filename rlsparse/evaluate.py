@@ -1,0 +1,46 @@
+"""Score policies by whole episodes on fixed seeds, many members at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from rlsparse.arrays import to_device, to_numpy
+from rlsparse.learner import Learner
+from rlsparse.normalise import normalise
+from rlsparse.policy import forward
+from rlsparse.rollout import ActionBox
+
+STEP_CAP = 10_000
+"""An episode of an environment without a time limit is cut here."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Undiscounted returns and lengths of whole episodes, [S, E]; the steps they cost are the lengths' sum."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+
+def evaluate(env: VectorEnv, learner: Learner, seeds: list[int]) -> Scores:
+    """Run one deterministic episode in each of the S * E environments (index s * E + e).
+
+    `env` must not reset by itself (autoreset off); an environment whose episode has ended is not
+    stepped any more, so every step is counted once. The normaliser is frozen.
+    """
+    members, total = learner.members, env.num_envs
+    space = env.single_action_space
+    to_native = ActionBox(space.low, space.high)  # type: ignore[attr-defined]
+    actor = learner.layout.layers(learner.params, "actor")
+    mean, inv_std = learner.obs_scale()
+    obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
+    returns, lengths, alive = np.zeros(total), np.zeros(total, np.int64), np.ones(total, bool)
+    while alive.any() and lengths.max() < STEP_CAP:
+        x = normalise(obs.reshape(members, total // members, -1).astype(np.float32), mean, inv_std)
+        action = to_numpy(forward(actor, to_device(x, learner.device))[-1])
+        obs, reward, terminated, truncated, _ = env.step(to_native(action.reshape(total, -1)))
+        returns[alive] += reward[alive]
+        lengths += alive
+        alive &= ~(terminated | truncated)
+    return Scores(returns.reshape(members, -1), lengths.reshape(members, -1))

@@ -1,0 +1,98 @@
+"""The one mutable object of training: parameters, optimiser, normalisers, random streams, counters."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlsparse.arrays import Array, to_device, to_numpy
+from rlsparse.data import Counters
+from rlsparse.normalise import RunningMoments
+from rlsparse.optimiser import Adam
+from rlsparse.params import Layout
+from rlsparse.policy import ActorCritic
+from rlsparse.streams import generator
+
+
+class Learner:
+    """S members that learn in lockstep; every array has the member axis first.
+
+    `progress` is the spent share of the budget in [0, 1), for schedules.
+    """
+
+    def __init__(
+        self, policy: ActorCritic, obs_size: int, action_size: int, seeds: Sequence[int], device: str = "cpu"
+    ) -> None:
+        self.seeds = tuple(seeds)
+        self.device = device
+        self.policy = policy
+        self.layout: Layout = policy.layout(obs_size, action_size)
+        initial = [policy.init(self.layout, generator(seed, "init")) for seed in seeds]
+        self.params: Array = to_device(np.stack(initial), device)
+        self.optimiser = Adam(self.params)
+        self.obs_moments = RunningMoments(len(seeds), (obs_size,))
+        self.return_moments = RunningMoments(len(seeds), ())
+        self.noise_generators = [generator(seed, "noise") for seed in seeds]
+        self.minibatch_generators = [generator(seed, "minibatch") for seed in seeds]
+        self.counters = Counters.zeros(len(seeds))
+        self.progress = 0.0
+
+    @property
+    def members(self) -> int:
+        """S."""
+        return len(self.seeds)
+
+    def obs_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the normaliser (mean, 1 / deviation), [S, O] float32 each."""
+        mean, inv_std = self.obs_moments.mean, 1.0 / np.sqrt(self.obs_moments.var + 1e-8)
+        if not self.policy.normalise_observations:
+            mean, inv_std = np.zeros_like(mean), np.ones_like(inv_std)
+        return mean.astype(np.float32), inv_std.astype(np.float32)
+
+    def reward_scale(self) -> np.ndarray:
+        """Return what rewards are multiplied with, [S]: 1 / deviation of the discounted return."""
+        if not self.policy.scale_rewards:
+            return np.ones(self.members)
+        return 1.0 / np.sqrt(self.return_moments.var + 1e-8)
+
+    def permutations(self, count: int) -> np.ndarray:
+        """Draw each member's order of `count` samples, [S, count]."""
+        return np.stack([g.permutation(count) for g in self.minibatch_generators])
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return all arrays that training goes on from, by name."""
+        groups = {
+            "optimiser": self.optimiser.state_dict(),
+            "obs_moments": self.obs_moments.state_dict(),
+            "return_moments": self.return_moments.state_dict(),
+            "counters": vars(self.counters),
+        }
+        flat = {f"{group}.{name}": to_numpy(x) for group, state in groups.items() for name, x in state.items()}
+        return {"params": to_numpy(self.params), **flat}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
+
+        def part(group: str) -> dict[str, np.ndarray]:
+            return {name.partition(".")[2]: x for name, x in state.items() if name.startswith(group + ".")}
+
+        self.params[...] = to_device(state["params"], self.device)
+        self.optimiser.load_state_dict({k: to_device(x, self.device) for k, x in part("optimiser").items()})
+        self.obs_moments.load_state_dict(part("obs_moments"))
+        self.return_moments.load_state_dict(part("return_moments"))
+        self.counters = Counters(**part("counters"))
+
+    def random_state(self) -> dict[str, list[dict]]:
+        """Return the state of every random stream as plain integers."""
+        return {
+            "noise": [g.bit_generator.state for g in self.noise_generators],
+            "minibatch": [g.bit_generator.state for g in self.minibatch_generators],
+        }
+
+    def load_random_state(self, state: dict[str, list[dict]]) -> None:
+        """Put back what `random_state` gave."""
+        for generators, states in (
+            (self.noise_generators, state["noise"]),
+            (self.minibatch_generators, state["minibatch"]),
+        ):
+            for g, s in zip(generators, states, strict=True):
+                g.bit_generator.state = s

@@ -1,0 +1,45 @@
+"""Running statistics of observations and returns: buffers of the policy, never parameters."""
+
+import numpy as np
+
+from rlsparse.arrays import Array, namespace
+
+CLIP = 10.0
+"""Normalised observations are clipped to this many deviations, as the field does."""
+
+
+class RunningMoments:
+    """Mean and variance of a stream of batches for each of S members, in float64.
+
+    Parallel update of Chan, Golub and LeVeque (1979). `mean` and `var` are [S, ...], `count` [S].
+    """
+
+    def __init__(self, members: int, shape: tuple[int, ...]) -> None:
+        self.mean = np.zeros((members, *shape))
+        self.var = np.ones((members, *shape))
+        self.count = np.zeros(members)
+
+    def update(self, x: np.ndarray) -> None:
+        """Take in x [S, B, ...], B new samples of each member."""
+        batch_count = x.shape[1]
+        mean = x.mean(1, dtype=np.float64)
+        var = x.var(1, dtype=np.float64)
+        weight = (batch_count / (self.count + batch_count)).reshape(-1, *(1,) * (x.ndim - 2))
+        delta = mean - self.mean
+        self.mean = self.mean + weight * delta
+        self.var = (1 - weight) * self.var + weight * var + weight * (1 - weight) * delta * delta
+        self.count = self.count + batch_count
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return the statistics as arrays."""
+        return {"mean": self.mean, "var": self.var, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
+        self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
+
+
+def normalise(obs: Array, mean: Array, inv_std: Array) -> Array:
+    """Shift, scale and clip obs [S, B, O] by mean and inv_std [S, O], in float32."""
+    xp = namespace(obs)
+    return xp.clip((obs - mean[:, None, :]) * inv_std[:, None, :], -CLIP, CLIP)

@@ -1,0 +1,92 @@
+"""The Gaussian tanh-MLP actor and the critic: functions of the flat parameter vector."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlsparse.arrays import Array, namespace
+from rlsparse.params import Layout, actor_critic_layout
+
+Layers = Sequence[tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """A tanh-MLP Gaussian actor with state-independent log-std, and a separate tanh-MLP critic."""
+
+    actor_hidden: tuple[int, ...] = (64, 64)
+    """Widths of the actor's hidden layers."""
+    critic_hidden: tuple[int, ...] = (64, 64)
+    """Widths of the critic's hidden layers."""
+    log_std_init: float = 0.0
+    """Initial log standard deviation of every action, in units of half the action range."""
+    normalise_observations: bool = True
+    """Shift and scale observations by their running mean and deviation."""
+    scale_rewards: bool = True
+    """Divide rewards by the running deviation of the discounted return."""
+
+    def layout(self, obs_size: int, action_size: int) -> Layout:
+        """Return where the parameters for these sizes lie in the flat vector."""
+        return actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden)
+
+    def init(self, layout: Layout, generator: np.random.Generator) -> np.ndarray:
+        """Draw one member's initial parameters, [D] float32.
+
+        Orthogonal weights with gain sqrt(2) in hidden layers, 0.01 for the action mean and 1 for the
+        value; zero biases. Source: Andrychowicz et al., arXiv 2006.05990, section 3.2.
+        """
+        params = np.zeros(layout.size, np.float32)
+        for group, last_gain in (("actor", 0.01), ("critic", 1.0)):
+            layers = layout.layers(params, group)  # type: ignore[arg-type]
+            for i, (weight, _) in enumerate(layers):
+                gain = last_gain if i == len(layers) - 1 else math.sqrt(2.0)
+                weight[...] = orthogonal(*weight.shape, gain, generator)
+        layout.log_std(params)[...] = self.log_std_init
+        return params
+
+
+def orthogonal(rows: int, columns: int, gain: float, generator: np.random.Generator) -> np.ndarray:
+    """Draw a (semi-)orthogonal matrix times `gain`, uniformly (Haar), [rows, columns]."""
+    normal = generator.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(normal)
+    q = q * np.sign(np.diag(r))
+    return gain * (q if rows >= columns else q.T)
+
+
+def forward(layers: Layers, x: Array) -> list[Array]:
+    """Run a tanh MLP; x [S, B, in]; returns every layer's input and, last, the linear output."""
+    xp = namespace(x)
+    activations = [x]
+    for i, (weight, bias) in enumerate(layers):
+        x = xp.matmul(x, weight)
+        x += bias[:, None, :]
+        if i < len(layers) - 1:
+            xp.tanh(x, out=x)
+        activations.append(x)
+    return activations
+
+
+def backward(layers: Layers, activations: Sequence[Array], d_output: Array, gradients: Layers) -> None:
+    """Write d loss / d (weight, bias) into `gradients`, given d loss / d output [S, B, out]."""
+    xp = namespace(d_output)
+    delta = d_output
+    for i in range(len(layers) - 1, -1, -1):
+        layer_input = activations[i]
+        d_weight, d_bias = gradients[i]
+        d_weight[...] = xp.matmul(layer_input.mT, delta)
+        d_bias[...] = delta.sum(1)
+        if i > 0:
+            delta = xp.matmul(delta, layers[i][0].mT)
+            delta *= 1.0 - layer_input * layer_input
+
+
+def action_mean(layout: Layout, params: Array, obs: Array) -> Array:
+    """Mean action in units of half the action range, for normalised obs [S, B, O]; [S, B, A]."""
+    return forward(layout.layers(params, "actor"), obs)[-1]
+
+
+def value(layout: Layout, params: Array, obs: Array) -> Array:
+    """Critic's value of normalised obs [S, B, O]; [S, B]."""
+    return forward(layout.layers(params, "critic"), obs)[-1][..., 0]

@@ -1,0 +1,142 @@
+"""Proximal policy optimisation with the clipped surrogate. Source: Schulman et al., arXiv 1707.06347."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from rlsparse.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.data import Batch, EpochStats
+from rlsparse.learner import Learner
+from rlsparse.losses import clipped_surrogate, gaussian_entropy, gaussian_log_prob, squared_error, standardise
+from rlsparse.params import Layout
+from rlsparse.policy import backward, forward
+
+
+@dataclass(frozen=True)
+class PPO:
+    """Several epochs of minibatch Adam on the clipped surrogate, a squared value error and an entropy bonus."""
+
+    learning_rate: float = 3e-4
+    """Adam's step size."""
+    learning_rate_decay: bool = False
+    """Decay the learning rate linearly to zero over the budget."""
+    epochs: int = 10
+    """Passes over each rollout."""
+    minibatches: int = 32
+    """Parts of equal size that each pass is cut into."""
+    clip_range: float = 0.2
+    """How far from 1 the probability ratio may be rewarded for going."""
+    entropy_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    value_coef: float = 0.5
+    """Weight of the critic's mean squared error."""
+    max_grad_norm: float = 0.5
+    """Largest Euclidean norm of a member's gradient; longer ones are scaled down."""
+    target_kl: float | None = None
+    """A member stops its update once the approximate KL of a minibatch exceeds 1.5 times this."""
+    normalise_advantages: bool = True
+    """Standardise advantages in every minibatch."""
+    adam_epsilon: float = 1e-5
+    """Adam's epsilon."""
+
+    def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
+        """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
+        rate = self.learning_rate * (1.0 - learner.progress if self.learning_rate_decay else 1.0)
+        gradient = namespace(learner.params).empty_like(learner.params)
+        stopped = Stopped(learner)
+        for _ in range(self.epochs):
+            history = []
+            for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
+                stats = self.loss_gradient(learner.layout, learner.params, minibatch, gradient)
+                history.append(stats)
+                if self.target_kl is not None and stopped.add(to_numpy(stats["approx_kl"]) > 1.5 * self.target_kl):
+                    break
+                clip_by_norm(gradient, stats["grad_norm"], self.max_grad_norm)
+                learner.optimiser.step(learner.params, gradient, rate, self.adam_epsilon)
+            stopped.restore()
+            yield mean_stats(history)
+            if stopped.members.all():
+                return
+
+    def loss_gradient(
+        self, layout: Layout, params: Array, batch: Batch, gradient: Array
+    ) -> dict[str, Array]:
+        """Write the gradient of every member's loss into `gradient` [S, D]; return the loss terms, [S].
+
+        loss = clipped surrogate + value_coef * squared error - entropy_coef * entropy, means over [S, B].
+        """
+        xp = namespace(params)
+        advantage = standardise(batch.advantage) if self.normalise_advantages else batch.advantage
+        actor, critic = layout.layers(params, "actor"), layout.layers(params, "critic")
+        log_std = layout.log_std(params)
+
+        actor_activations = forward(actor, batch.obs)
+        inv_std = xp.exp(-log_std)[:, None, :]
+        noise = (batch.action - actor_activations[-1]) * inv_std
+        log_ratio = gaussian_log_prob(noise, log_std[:, None, :]) - batch.log_prob
+        policy_loss, d_log_prob, clip_fraction, approx_kl = clipped_surrogate(
+            log_ratio, advantage, self.clip_range
+        )
+        backward(actor, actor_activations, d_log_prob[..., None] * noise * inv_std, layout.layers(gradient, "actor"))
+        d_log_std = (d_log_prob[..., None] * (noise * noise - 1.0)).sum(1) - self.entropy_coef
+        layout.log_std(gradient)[...] = d_log_std
+
+        critic_activations = forward(critic, batch.obs)
+        value_loss, d_value = squared_error(critic_activations[-1][..., 0], batch.value_target)
+        d_value = (self.value_coef * d_value)[..., None]
+        backward(critic, critic_activations, d_value, layout.layers(gradient, "critic"))
+        return {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": gaussian_entropy(log_std),
+            "approx_kl": approx_kl,
+            "clip_fraction": clip_fraction,
+            "grad_norm": (gradient * gradient).sum(-1) ** 0.5,
+        }
+
+
+def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> Iterator[Batch]:
+    """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
+    size = batch.advantage.shape[1] // minibatches
+    order = to_device(learner.permutations(size * minibatches), learner.device)
+    members = range(len(order))
+    xp = namespace(batch.obs)
+    shuffled = [xp.stack([x[s][order[s]] for s in members]) for x in vars(batch).values()]
+    for start in range(0, size * minibatches, size):
+        yield Batch(*(x[:, start : start + size] for x in shuffled))
+
+
+def clip_by_norm(gradient: Array, norm: Array, max_norm: float) -> None:
+    """Scale each member's gradient [S, D] of the given norm [S] down to at most `max_norm`, in place."""
+    xp = namespace(gradient)
+    gradient *= xp.clip(max_norm / (norm + 1e-6), 0.0, 1.0)[:, None]
+
+
+def mean_stats(history: list[dict[str, Array]]) -> EpochStats:
+    """Average each statistic over an epoch's minibatches."""
+    return EpochStats(
+        **{f.name: np.mean([to_numpy(stats[f.name]) for stats in history], 0) for f in fields(EpochStats)}
+    )
+
+
+class Stopped:
+    """Members that ended their update early: all go on computing, these get their own state back after."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._arrays = [learner.params, *learner.optimiser.state_dict().values()]
+        self._kept: dict[int, list[Array]] = {}
+        self.members = np.zeros(learner.members, bool)
+
+    def add(self, exceeded: np.ndarray) -> bool:
+        """Keep the state of members that exceed their limit for the first time; True if all have."""
+        for member in np.flatnonzero(exceeded & ~self.members):
+            self._kept[member] = [x[member] + 0 for x in self._arrays]
+        self.members = self.members | exceeded
+        return bool(self.members.all())
+
+    def restore(self) -> None:
+        """Put the kept state back."""
+        for member, kept in self._kept.items():
+            for array, row in zip(self._arrays, kept, strict=True):
+                array[member] = row

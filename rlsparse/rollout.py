@@ -1,0 +1,187 @@
+"""Step the members' environments and return what happened."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from rlsparse.arrays import to_device, to_numpy
+from rlsparse.data import Advantages, Batch, Rollout
+from rlsparse.errors import DivergenceError
+from rlsparse.learner import Learner
+from rlsparse.losses import gaussian_log_prob
+from rlsparse.normalise import normalise
+from rlsparse.policy import forward, value
+from rlsparse.returns import running_returns
+
+
+@dataclass
+class Episodes:
+    """Training episodes that ended in one rollout: undiscounted raw return and length of each."""
+
+    member: list[int] = field(default_factory=list)
+    returns: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+
+    def add(self, member: int, episode_return: float, length: int) -> None:
+        """Note one ended episode."""
+        self.member.append(int(member))
+        self.returns.append(float(episode_return))
+        self.lengths.append(int(length))
+
+
+class ActionBox:
+    """The affine map from policy units, [-1, 1] being the action range, to the environment's own."""
+
+    def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
+        self._centre = ((high + low) / 2).astype(np.float32)
+        self._half = ((high - low) / 2).astype(np.float32)
+
+    def __call__(self, action: np.ndarray) -> np.ndarray:
+        """Clip to the range and map to native units, [..., A]."""
+        return np.clip(action, -1.0, 1.0) * self._half + self._centre
+
+
+class Collector:
+    """S x N environments (index s * N + n) and where each one is in its episode."""
+
+    def __init__(self, env: VectorEnv, members: int, seeds: list[int]) -> None:
+        self.env = env
+        self.members = members
+        self.num_envs = env.num_envs // members
+        space = env.single_action_space
+        self._to_native = ActionBox(space.low, space.high)  # type: ignore[attr-defined]
+        self.obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
+        self.discounted_return = np.zeros((members, self.num_envs))
+        self.episode_return = np.zeros(env.num_envs)
+        self.episode_length = np.zeros(env.num_envs, np.int64)
+
+    def collect(self, learner: Learner, length: int, gamma: float) -> tuple[Rollout, Episodes]:
+        """Take `length` steps in every environment.
+
+        The observation normaliser stays as it is, for the update must see the policy that acted; the
+        return statistics take in the new rewards before these are scaled. Raises DivergenceError,
+        naming member, environment and step, at the first observation or reward that is not finite.
+        """
+        members, num_envs = self.members, self.num_envs
+        steps, final_obs, episodes = self._step_all(learner, length)
+        ended = steps["terminated"] | steps["truncated"]
+        sums, self.discounted_return = running_returns(steps["reward"], ended, self.discounted_return, gamma)
+        learner.return_moments.update(sums.swapaxes(0, 1).reshape(members, -1))
+        learner.counters.train += length * num_envs
+        steps["reward"] = (steps["reward"] * learner.reward_scale()[:, None]).astype(np.float32)
+
+        last = np.asarray(self.obs, np.float32).reshape(1, members, num_envs, -1)
+        values = critic_values(learner, np.concatenate([steps["obs"], last]))
+        next_value = values[1:].copy()
+        for member in range(members):
+            ends = [(t, n, obs) for t, s, n, obs in final_obs if s == member]
+            if ends:
+                t, n, obs = zip(*ends, strict=True)
+                stacked = np.stack(obs).astype(np.float32)[:, None]
+                next_value[list(t), member, list(n)] = critic_values(learner, stacked, member)[:, 0]
+        return Rollout(value=values[:-1], next_value=next_value, **steps), episodes
+
+    def _step_all(
+        self, learner: Learner, length: int
+    ) -> tuple[dict[str, np.ndarray], list[tuple[int, int, int, np.ndarray]], Episodes]:
+        """Act and step; returns the stored arrays, (t, s, n, final observation) per end, and episodes."""
+        members, num_envs, total = self.members, self.num_envs, self.env.num_envs
+        layout = learner.layout
+        actor = layout.layers(learner.params, "actor")
+        log_std = to_numpy(layout.log_std(learner.params))
+        std = np.exp(log_std)[:, None, :]
+        mean, inv_std = learner.obs_scale()
+        shape = (length, members, num_envs)
+        noise = np.empty((members, length, num_envs, layout.action_size), np.float32)
+        for out, generator in zip(noise, learner.noise_generators, strict=True):
+            generator.standard_normal(out=out, dtype=np.float32)
+        noise = noise.swapaxes(0, 1)
+
+        obs = np.empty((*shape, layout.obs_size), np.float32)
+        action = np.empty((*shape, layout.action_size), np.float32)
+        reward = np.empty(shape)
+        terminated, truncated = np.empty(shape, bool), np.empty(shape, bool)
+        final_obs: list[tuple[int, int, int, np.ndarray]] = []
+        episodes = Episodes()
+        for t in range(length):
+            obs[t] = self.obs.reshape(members, num_envs, -1)
+            x = to_device(normalise(obs[t], mean, inv_std), learner.device)
+            action[t] = to_numpy(forward(actor, x)[-1]) + std * noise[t]
+            native = self._to_native(action[t].reshape(total, -1))
+            self.obs, step_reward, term, trunc, info = self.env.step(native)
+            if not np.isfinite(self.obs.sum() + step_reward.sum()):
+                self._diverged(learner, t, step_reward)
+            reward[t] = step_reward.reshape(members, num_envs)
+            terminated[t] = term.reshape(members, num_envs)
+            truncated[t] = trunc.reshape(members, num_envs)
+            self.episode_return += step_reward
+            self.episode_length += 1
+            for i in np.flatnonzero(term | trunc):
+                final_obs.append((t, i // num_envs, i % num_envs, info["final_obs"][i]))
+                episodes.add(i // num_envs, self.episode_return[i], self.episode_length[i])
+                self.episode_return[i] = self.episode_length[i] = 0
+        log_prob = gaussian_log_prob(noise, log_std[:, None, :])
+        arrays = {
+            "obs": obs,
+            "action": action,
+            "log_prob": log_prob,
+            "reward": reward,
+            "terminated": terminated,
+            "truncated": truncated,
+        }
+        return arrays, final_obs, episodes
+
+    def _diverged(self, learner: Learner, t: int, reward: np.ndarray) -> None:
+        bad = ~(np.isfinite(self.obs).all(1) & np.isfinite(reward))
+        i = int(np.flatnonzero(bad)[0])
+        what = "reward" if not np.isfinite(reward[i]) else "observation"
+        name = self.env.spec.id if self.env.spec else type(self.env).__name__
+        raise DivergenceError(
+            f"{name} gave a {what} that is not finite: seed {learner.seeds[i // self.num_envs]}, "
+            f"environment {i % self.num_envs}, step {t} after {learner.counters.train[0]} training steps; "
+            "the policy of the last complete iteration is kept"
+        )
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return the state of environments and of running episodes."""
+        own = {name: getattr(self, name) for name in self._OWN}
+        return own | {f"env.{name}": x for name, x in self.env.get_state().items()}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
+        for name in self._OWN:
+            setattr(self, name, state[name].copy())
+        env_state = {name[4:]: x for name, x in state.items() if name.startswith("env.")}
+        self.env.set_state(env_state)  # type: ignore[attr-defined]
+
+    _OWN = ("obs", "discounted_return", "episode_return", "episode_length")
+
+
+def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) -> np.ndarray:
+    """Return V of raw observations [T, S, N, O] as [T, S, N]; or of one member's [T, 1, O] as [T, 1]."""
+    members = slice(None) if member is None else slice(member, member + 1)
+    mean, inv_std = learner.obs_scale()
+    rows = np.moveaxis(obs if member is None else obs[:, None], 1, 0)
+    count, steps, num_envs, size = rows.shape
+    x = normalise(rows.reshape(count, -1, size), mean[members], inv_std[members])
+    values = value(learner.layout, learner.params[members], to_device(x, learner.device))
+    values = to_numpy(values).reshape(count, steps, num_envs).swapaxes(0, 1)
+    return values if member is None else values[:, 0]
+
+
+def flatten(rollout: Rollout, advantages: Advantages, learner: Learner) -> Batch:
+    """Lay a rollout out as one row of B = T * N samples per member, observations normalised."""
+
+    def rows(x: np.ndarray) -> np.ndarray:
+        x = x.swapaxes(0, 1)
+        return x.reshape(x.shape[0], -1, *x.shape[3:])
+
+    arrays = (
+        normalise(rows(rollout.obs), *learner.obs_scale()),
+        rows(rollout.action),
+        rows(rollout.log_prob),
+        rows(advantages.advantage),
+        rows(advantages.value_target),
+    )
+    return Batch(*(to_device(x, learner.device) for x in arrays))
