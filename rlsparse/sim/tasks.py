@@ -44,8 +44,8 @@ def sum_of_squares(array: Array) -> Array:
 
 def norm(vector: Array) -> Array:
     """Euclidean norm `[N]` of `[N, 3]`."""
-    x, y, z = vector[:, 0], vector[:, 1], vector[:, 2]
-    return namespace_of(vector).sqrt(x * x + y * y + z * z)
+    xp = namespace_of(vector)
+    return xp.sqrt(xp.linalg.vecdot(vector, vector))
 
 
 def all_finite(array: Array) -> Array:
@@ -69,6 +69,8 @@ class Task:
     #: MjData fields read beside qpos, qvel and ctrl. As after `mj_step`, they describe the start of the last substep.
     derived_fields: ClassVar[tuple[str, ...]] = ()
     normal_velocity_noise: ClassVar[bool] = False
+    #: Whether physics needs constraint islands to agree bitwise; without them it is 3-8 % faster.
+    islands: ClassVar[bool] = False
 
     def progress(self, d: Fields) -> Array:
         """The coordinate `[N]` (m) whose rate of change is `velocity` in `reward`; a view."""
@@ -302,10 +304,12 @@ class InvertedDoublePendulum(Task):
         )
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
+        # Gymnasium squares scalars: C's pow, which can differ from x * x in the last bit.
+        power = namespace_of(d.qvel).float_power
         x, y = d.site_xpos[:, 0, 0], d.site_xpos[:, 0, 2]
         terminated = y <= 1
-        distance_penalty = 0.01 * x**2 + (y - 2) ** 2
-        velocity_penalty = 1e-3 * d.qvel[:, 1] ** 2 + 5e-3 * d.qvel[:, 2] ** 2
+        distance_penalty = 0.01 * power(x, 2) + power(y - 2, 2)
+        velocity_penalty = 1e-3 * power(d.qvel[:, 1], 2) + 5e-3 * power(d.qvel[:, 2], 2)
         return self.healthy_reward * ~terminated - distance_penalty - velocity_penalty, terminated
 
 
@@ -353,6 +357,7 @@ class Pusher(Task):
     reward_control_weight: float = 0.1
 
     derived_fields: ClassVar[tuple[str, ...]] = ("xpos",)
+    islands: ClassVar[bool] = True
     tips_arm: ClassVar[int] = 10
     object: ClassVar[int] = 11
     goal: ClassVar[int] = 12
