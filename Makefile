@@ -1,0 +1,52 @@
+# Everything a fresh clone needs. `make train` and `make test` set themselves up; nothing is installed outside .venv.
+#
+# On Linux, PyPI's torch brings gigabytes of CUDA libraries. Without a GPU, this takes the small build instead:
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make train
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help train test setup lint clean
+
+help:
+	@echo "make train   set up, then train PPO on HalfCheetah-v5 with 5 seeds"
+	@echo "make test    set up, then run the tests"
+	@echo "make lint    set up, then ruff and mypy"
+	@echo "make clean   remove $(VENV) and caches; runs/ stays"
+
+train: $(VENV)/.core
+	$(BIN)/python -m rlsparse.train --env HalfCheetah --num-seeds 5
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+setup: $(VENV)/.dev
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch comes first and alone: a build that is already at hand is kept, instead of being resolved with the rest.
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) torch
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP_INSTALL) --editable ".[dev]"
+	@touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "rlsparse needs Python 3.11 or newer: there is no $(PYTHON) here"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "rlsparse needs Python 3.11 or newer, $(PYTHON) is older: name one with make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module: on Debian or Ubuntu, apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
