@@ -5,6 +5,7 @@ the arithmetic of `tasks`.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,19 +13,23 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch, SimulationError
 
-from rlsparse.errors import EnvironmentFailure
+from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.sim.contact import ContactBatch
 from rlsparse.sim.mujoco_log import route_warnings
-from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.tasks import TASKS, Fields, Task
 
 # Found by path: importing gymnasium.envs.mujoco needs its rendering dependencies.
 _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+_64_BITS = (1 << 64) - 1
+
+StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 def usable_cores() -> int:
@@ -32,98 +37,200 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def load_model(task: Task) -> mujoco.MjModel:
+    """The task's model from Gymnasium's own XML file."""
+    route_warnings()
+    model = mujoco.MjModel.from_xml_path(str(_ASSETS / task.xml_file))
+    if not task.islands:
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND
+    return model
+
+
 class MujocoVectorEnv(VectorEnv):
     """`num_envs` copies of one of the tasks; see `rlsparse.sim.make`."""
 
     def __init__(self, env_id: str, num_envs: int, *, autoreset: bool = True):
-        route_warnings()
         self.spec = gymnasium.spec(env_id)
-        self.task = TASKS[env_id](**self.spec.kwargs)
         self.num_envs = num_envs
-        mode = AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED
-        self.metadata = {"autoreset_mode": mode}
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
         self._autoreset = autoreset
+        self._max_steps = self.spec.max_episode_steps or np.iinfo(np.int64).max
 
-        model = mujoco.MjModel.from_xml_path(str(_ASSETS / self.task.xml_file))
-        if not self.task.islands:
-            model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND
-        kind = ContactBatch if "cfrc_ext" in self.task.derived_fields else Batch
-        self._batch: Any = kind(model, num_envs, min(usable_cores(), num_envs))
+        self.task = TASKS[env_id](**self.spec.kwargs)
+        model = load_model(self.task)
+        contact = "cfrc_ext" in self.task.derived_fields
+        self._batch: Any = (ContactBatch if contact else Batch)(model, num_envs, min(usable_cores(), num_envs))
         names = ("qpos", "qvel", "ctrl", *self.task.derived_fields)
-        self._fields = SimpleNamespace(
-            **{name: self._batch.bind(name) for name in names},
-            timestep=model.opt.timestep,
-            body_mass=model.body_mass,
-        )
-        self._start_qpos, self._start_qvel = model.qpos0.copy(), np.zeros(model.nv)
-        self._dt = model.opt.timestep * self.task.frame_skip
-        self._max_steps = self.spec.max_episode_steps
+        arrays = {name: self._batch.bind(name) for name in names}
+        self._fields = Fields(**arrays, timestep=model.opt.timestep, body_mass=model.body_mass)
+        self._start_pose, self._rest = model.qpos0.copy(), np.zeros(model.nv)
+        self._step_seconds = model.opt.timestep * self.task.frame_skip
+
+        self._generators: list[np.random.Generator] = []
         self._elapsed = np.zeros(num_envs, np.int64)
-        self._rngs: list[np.random.Generator] = []
+        self._progress = np.zeros(num_envs)
+        self._over = np.zeros(num_envs, bool)
+        self._last = SimpleNamespace()  # what a finished environment repeats without autoreset
 
         low, high = model.actuator_ctrlrange.astype(np.float32).T
-        self.single_action_space = Box(low, high, dtype=np.float32)
         width = self.task.observe(self._fields).shape[1]
+        self.single_action_space = Box(low, high, dtype=np.float32)
         self.single_observation_space = Box(-np.inf, np.inf, (width,), np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode everywhere; an int seed s gives environment i the seed s + i, None keeps the generators."""
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-        seeds = seeds or [None] * self.num_envs
-        rngs = self._rngs or [None] * self.num_envs
-        self._rngs = [
-            rng if rng is not None and s is None else seeding.np_random(s)[0]
-            for rng, s in zip(rngs, seeds, strict=True)
+        if seeds is None:
+            seeds = [None] * self.num_envs
+        kept = self._generators or [None] * self.num_envs
+        self._generators = [
+            old if given is None and old is not None else seeding.np_random(given)[0]
+            for old, given in zip(kept, seeds, strict=True)
         ]
-        self._restart(np.arange(self.num_envs))
-        return self._observation, {}
+        self._start_episodes(np.arange(self.num_envs, dtype=np.int32))
+        self._over[:] = False
+        observation = self.task.observe(self._fields)
+        if not self._autoreset:
+            flags = np.zeros(self.num_envs, bool)
+            self._remember(observation, flags, flags)
+        return observation, {}
 
-    def _restart(self, ids: np.ndarray) -> None:
+    def _start_episodes(self, ids: np.ndarray) -> None:
         fields = self._fields
-        self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self._run(self._batch.reset, ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
         for i in ids:
-            fields.qpos[i], fields.qvel[i] = self.task.reset_noise(self._rngs[i], self._start_qpos, self._start_qvel)
+            fields.qpos[i], fields.qvel[i] = self.task.reset_noise(
+                self._generators[i], self._start_pose, self._rest
+            )
         if self.task.derived_fields:
             self._run(self._batch.forward, ids)
         self._elapsed[ids] = 0
-        self._progress = np.array(self.task.progress(fields))
-        self._observation = self.task.observe(fields)
+        self._progress[ids] = self.task.progress(fields)[ids]
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> StepResult:
+        """Advance every environment by one action `[num_envs, A]`, in native units.
+
+        Returns observation `[num_envs, O]`, reward, terminated, truncated `[num_envs]` and info. With autoreset, a
+        finished environment's observation is the first of its next episode; info["final_obs"] (object array) has its
+        last one where the mask info["_final_obs"] is set, both present only if some environment finished.
+        """
         task, fields = self.task, self._fields
+        actions = np.asarray(actions)
+        if actions.shape != fields.ctrl.shape:
+            raise ValueError(f"actions have shape {actions.shape}, expected {fields.ctrl.shape}")
+        if not self._generators:
+            raise ResetNeeded("call reset() before step()")
+        if not self._autoreset and self._over.any():
+            return self._step_unfinished(actions)
+
         fields.ctrl[:] = actions
         self._run(self._batch.step, None, task.frame_skip)
         self._elapsed += 1
-        progress = np.array(task.progress(fields))
-        velocity = (progress - self._progress) / self._dt
+        result = self._read(actions)
+        if not self._autoreset:
+            self._remember(result[0], result[2], result[3])
+        elif self._over.any():
+            return self._start_next_episodes(result)
+        return result
+
+    def _read(self, actions: np.ndarray) -> StepResult:
+        task, fields = self.task, self._fields
+        progress = task.progress(fields)
+        velocity = (progress - self._progress) / self._step_seconds
+        self._progress[:] = progress
         reward, terminated = task.reward(fields, velocity, actions)
         truncated = self._elapsed >= self._max_steps
-        self._progress, self._observation = progress, task.observe(fields)
-        done = terminated | truncated
-        info: dict[str, Any] = {}
-        if done.any() and self._autoreset:
-            info = self._start_next_episodes(done)
-        return self._observation, reward, terminated, truncated, info
+        self._over = terminated | truncated
+        return task.observe(fields), reward, terminated, truncated, {}
 
-    def _start_next_episodes(self, done: np.ndarray) -> dict[str, Any]:
-        ids = np.flatnonzero(done)
-        final_obs = np.full(self.num_envs, None, dtype=object)
+    def _start_next_episodes(self, result: StepResult) -> StepResult:
+        observation, reward, terminated, truncated, info = result
+        ids = np.flatnonzero(self._over)
+        final = np.full(self.num_envs, None, dtype=object)
         for i in ids:
-            final_obs[i] = self._observation[i]
-        self._restart(ids)
-        return {"final_obs": final_obs, "_final_obs": done}
+            final[i] = observation[i]
+        info = {"final_obs": final, "_final_obs": self._over}
+        self._start_episodes(ids)
+        return self.task.observe(self._fields), reward, terminated, truncated, info
 
-    def _run(self, call: Any, *arguments: Any) -> None:
+    def _step_unfinished(self, actions: np.ndarray) -> StepResult:
+        """`step` without autoreset: finished environments stand still and repeat their last results."""
+        held, live = self._over, np.flatnonzero(~self._over)
+        self._fields.ctrl[live] = actions[live]
+        if live.size:
+            self._run(self._batch.step, live, self.task.frame_skip)
+        self._elapsed[live] += 1
+        observation, reward, terminated, truncated, info = self._read(actions)
+        observation[held], reward[held] = self._last.observation[held], 0.0
+        terminated[held], truncated[held] = self._last.terminated[held], self._last.truncated[held]
+        self._over = terminated | truncated
+        self._remember(observation, terminated, truncated)
+        return observation, reward, terminated, truncated, info
+
+    def _remember(self, observation: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> None:
+        # Copies, because the caller owns what step() returned.
+        self._last.observation = observation.copy()
+        self._last.terminated, self._last.truncated = terminated.copy(), truncated.copy()
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Everything that decides what follows, as numeric arrays with leading axis num_envs; call after reset."""
+        state = {
+            "physics": self._batch.state.copy(),
+            "progress": self._progress.copy(),
+            "elapsed": self._elapsed.copy(),
+            "generators": np.array([_words(generator) for generator in self._generators], np.uint64),
+        }
+        return state | {name: array.copy() for name, array in vars(self._last).items()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Continue exactly from a `get_state` of the same task and number of environments; else raises UsageError."""
+        expected = self._batch.state.shape
+        if state["physics"].shape != expected:
+            raise UsageError(
+                f"the saved simulator state has shape {state['physics'].shape}, but {self.num_envs} environments of "
+                f"{self.spec.id} need {expected}: resume with the same environment, num_envs and MuJoCo version"
+            )
+        self._batch.state[:] = state["physics"]
+        self._progress = state["progress"].copy()
+        self._elapsed = state["elapsed"].copy()
+        self._generators = [_generator(words) for words in state["generators"]]
+        if not self._autoreset:
+            self._remember(state["observation"], state["terminated"], state["truncated"])
+            self._over = self._last.terminated | self._last.truncated
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the simulator's threads."""
+        self._batch = self._fields = None
+
+    def _run(self, call: Callable[..., None], *arguments: Any, **options: Any) -> None:
         try:
-            call(*arguments)
+            call(*arguments, **options)
         except SimulationError as error:
-            first = int(error.ids[0])
-            raise EnvironmentFailure(
-                f"{self.spec.id}: MuJoCo failed in environment {first}: {self._batch.error(first)}"
-            ) from error
+            index = int(error.ids[0])
+            message = f"{self.spec.id}: MuJoCo failed in environment {index}: {self._batch.error(index)}"
+            raise EnvironmentFailure(message) from error
+
+
+def _words(generator: np.random.Generator) -> list[int]:
+    """The state of a PCG64 generator as six 64-bit words."""
+    state = generator.bit_generator.state
+    words = [state["state"]["state"], state["state"]["inc"]]
+    halves = [half for word in words for half in (word >> 64, word & _64_BITS)]
+    return [*halves, state["has_uint32"], state["uinteger"]]
+
+
+def _generator(words: np.ndarray) -> np.random.Generator:
+    """The inverse of `_words`."""
+    high, low, inc_high, inc_low, has_uint32, uinteger = (int(word) for word in words)
+    bits = np.random.PCG64()
+    bits.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": high << 64 | low, "inc": inc_high << 64 | inc_low},
+        "has_uint32": has_uint32,
+        "uinteger": uinteger,
+    }
+    return np.random.Generator(bits)
