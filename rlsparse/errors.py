@@ -39,3 +39,7 @@ class StorageError(RlsparseError):
     """A file that could not be written."""
 
     exit_code = 6
+
+
+class Interrupted(RlsparseError):
+    """Training was told to stop, and has saved."""

@@ -1,7 +1,5 @@
 """Step the members' environments and return what happened."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from gymnasium.vector import VectorEnv
 
@@ -15,19 +13,8 @@ from rlsparse.policy import forward, value
 from rlsparse.returns import running_returns
 
 
-@dataclass
-class Episodes:
-    """Training episodes that ended in one rollout: undiscounted raw return and length of each."""
-
-    member: list[int] = field(default_factory=list)
-    returns: list[float] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-
-    def add(self, member: int, episode_return: float, length: int) -> None:
-        """Note one ended episode."""
-        self.member.append(int(member))
-        self.returns.append(float(episode_return))
-        self.lengths.append(int(length))
+RECENT_EPISODES = 100
+"""How many ended episodes the reported training return averages over, as in SB3."""
 
 
 class ActionBox:
@@ -55,8 +42,10 @@ class Collector:
         self.discounted_return = np.zeros((members, self.num_envs))
         self.episode_return = np.zeros(env.num_envs)
         self.episode_length = np.zeros(env.num_envs, np.int64)
+        self.recent_returns = np.full((members, RECENT_EPISODES), np.nan)
+        self.recent_lengths = np.full((members, RECENT_EPISODES), np.nan)
 
-    def collect(self, learner: Learner, length: int, gamma: float) -> tuple[Rollout, Episodes]:
+    def collect(self, learner: Learner, length: int, gamma: float) -> Rollout:
         """Take `length` steps in every environment.
 
         The observation normaliser stays as it is, for the update must see the policy that acted; the
@@ -64,7 +53,7 @@ class Collector:
         naming member, environment and step, at the first observation or reward that is not finite.
         """
         members, num_envs = self.members, self.num_envs
-        steps, final_obs, episodes = self._step_all(learner, length)
+        steps, final_obs = self._step_all(learner, length)
         ended = steps["terminated"] | steps["truncated"]
         sums, self.discounted_return = running_returns(steps["reward"], ended, self.discounted_return, gamma)
         learner.return_moments.update(sums.swapaxes(0, 1).reshape(members, -1))
@@ -80,12 +69,12 @@ class Collector:
                 t, n, obs = zip(*ends, strict=True)
                 stacked = np.stack(obs).astype(np.float32)[:, None]
                 next_value[list(t), member, list(n)] = critic_values(learner, stacked, member)[:, 0]
-        return Rollout(value=values[:-1], next_value=next_value, **steps), episodes
+        return Rollout(value=values[:-1], next_value=next_value, **steps)
 
     def _step_all(
         self, learner: Learner, length: int
-    ) -> tuple[dict[str, np.ndarray], list[tuple[int, int, int, np.ndarray]], Episodes]:
-        """Act and step; returns the stored arrays, (t, s, n, final observation) per end, and episodes."""
+    ) -> tuple[dict[str, np.ndarray], list[tuple[int, int, int, np.ndarray]]]:
+        """Act and step; returns the stored arrays, and (t, s, n, final observation) of every end."""
         members, num_envs, total = self.members, self.num_envs, self.env.num_envs
         layout = learner.layout
         actor = layout.layers(learner.params, "actor")
@@ -103,7 +92,6 @@ class Collector:
         reward = np.empty(shape)
         terminated, truncated = np.empty(shape, bool), np.empty(shape, bool)
         final_obs: list[tuple[int, int, int, np.ndarray]] = []
-        episodes = Episodes()
         for t in range(length):
             obs[t] = self.obs.reshape(members, num_envs, -1)
             x = to_device(normalise(obs[t], mean, inv_std), learner.device)
@@ -119,8 +107,7 @@ class Collector:
             self.episode_length += 1
             for i in np.flatnonzero(term | trunc):
                 final_obs.append((t, i // num_envs, i % num_envs, info["final_obs"][i]))
-                episodes.add(i // num_envs, self.episode_return[i], self.episode_length[i])
-                self.episode_return[i] = self.episode_length[i] = 0
+                self._end_episode(i)
         log_prob = gaussian_log_prob(noise, log_std[:, None, :])
         arrays = {
             "obs": obs,
@@ -130,7 +117,17 @@ class Collector:
             "terminated": terminated,
             "truncated": truncated,
         }
-        return arrays, final_obs, episodes
+        return arrays, final_obs
+
+    def _end_episode(self, i: int) -> None:
+        for recent, running in (
+            (self.recent_returns, self.episode_return),
+            (self.recent_lengths, self.episode_length),
+        ):
+            row = recent[i // self.num_envs]
+            row[:-1] = row[1:]
+            row[-1] = running[i]
+            running[i] = 0
 
     def _diverged(self, learner: Learner, t: int, reward: np.ndarray) -> None:
         bad = ~(np.isfinite(self.obs).all(1) & np.isfinite(reward))
@@ -155,7 +152,14 @@ class Collector:
         env_state = {name[4:]: x for name, x in state.items() if name.startswith("env.")}
         self.env.set_state(env_state)  # type: ignore[attr-defined]
 
-    _OWN = ("obs", "discounted_return", "episode_return", "episode_length")
+    _OWN = (
+        "obs",
+        "discounted_return",
+        "episode_return",
+        "episode_length",
+        "recent_returns",
+        "recent_lengths",
+    )
 
 
 def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) -> np.ndarray:

@@ -1,0 +1,40 @@
+"""`rlsparse <command>`, `python -m rlsparse <command>`."""
+
+import sys
+from importlib import import_module, metadata
+
+from rlsparse.command_line import fail_in_one_line
+from rlsparse.errors import UsageError
+
+COMMANDS = {
+    "train": "train an agent, or resume a run",
+    "play": "run a trained policy, print its returns, write a video",
+    "envs": "list the environment cards",
+    "agents": "list the agent cards",
+}
+
+
+def main() -> None:
+    """Run the command named by the first argument."""
+    arguments = sys.argv[1:]
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help"):
+        print("usage: rlsparse <command> [--help] ...\n")
+        print("\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items()))
+        return
+    if command == "--version":
+        print(metadata.version("rlsparse"))
+        return
+    module = {"envs": "listing", "agents": "listing"}.get(command, command)
+    with fail_in_one_line():
+        if command not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(command, COMMANDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
+            raise UsageError(f"unknown command {command}: {hint}")
+    import_module(f"rlsparse.{module}").main(arguments if module == "listing" else arguments[1:])
+
+
+if __name__ == "__main__":
+    main()

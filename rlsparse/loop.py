@@ -1,0 +1,193 @@
+"""The training iteration and what surrounds it: collect, estimate, update; evaluate, record, save."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from rlsparse import checkpoint, policy_file, sim
+from rlsparse.arrays import to_numpy
+from rlsparse.checkpoint import Checkpoint
+from rlsparse.data import EpochStats
+from rlsparse.errors import DivergenceError, Interrupted
+from rlsparse.evaluate import Scores, evaluate
+from rlsparse.learner import Learner
+from rlsparse.recipe import Recipe
+from rlsparse.rollout import Collector, flatten
+from rlsparse.runs import Run
+from rlsparse.streams import env_seeds
+
+SAVE_INTERVAL = 60.0
+"""Most seconds between two checkpoints."""
+
+
+class Reporter(Protocol):
+    """Who is told how training goes."""
+
+    def iteration(self, session: "Session", stats: EpochStats) -> None:
+        """One update is done."""
+
+    def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
+        """Every member has been evaluated: a progress row of each."""
+
+
+@dataclass
+class Session:
+    """A run being trained: the learner, its environments, and where it stands."""
+
+    recipe: Recipe
+    run: Run
+    learner: Learner
+    collector: Collector
+    eval_env: VectorEnv
+    evaluated_at: int = -1
+    stats: EpochStats | None = None
+    seconds_before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def total_steps(self) -> int:
+        """Train + probe steps of each member so far."""
+        return int(self.learner.counters.total.max())
+
+    @property
+    def finished(self) -> bool:
+        """The budget is spent."""
+        return self.total_steps >= self.recipe.total_steps
+
+    @property
+    def evaluation_due(self) -> bool:
+        """A multiple of the evaluation interval, the start or the end was reached since the last one."""
+        interval, at = self.recipe.eval_interval, self.total_steps
+        if self.evaluated_at < 0 or (self.finished and self.evaluated_at != at):
+            return True
+        return at // interval > self.evaluated_at // interval
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on this run, in all its sessions."""
+        return self.seconds_before + time.monotonic() - self.started
+
+
+def open_session(recipe: Recipe, run: Run, device: str) -> Session:
+    """Build learner and environments as they are before the first step."""
+    seeds, num_envs, episodes = recipe.seeds, recipe.num_envs, recipe.eval_episodes
+    env = sim.make(recipe.env, len(seeds) * num_envs)
+    eval_env = sim.make(recipe.env, len(seeds) * episodes, autoreset=False)
+    obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
+    learner = Learner(recipe.policy, obs_size, action_size, seeds, device)
+    train_seeds = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs)]
+    return Session(recipe, run, learner, Collector(env, len(seeds), train_seeds), eval_env)
+
+
+def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
+    """Train until the budget is spent; `stop` is asked after every iteration and evaluation step.
+
+    Raises Interrupted, after saving, when told to stop; DivergenceError when a number is not finite,
+    leaving the last checkpoint as it is.
+    """
+    saved = time.monotonic()
+    while True:
+        if session.evaluation_due and not stop():
+            _evaluate_and_record(session, reporter, stop)
+            save(session)
+            saved = time.monotonic()
+        if session.finished:
+            return
+        if stop():
+            save(session)
+            raise Interrupted
+        session.stats = iterate(session.recipe, session.learner, session.collector)
+        reporter.iteration(session, session.stats)
+        if time.monotonic() - saved > SAVE_INTERVAL:
+            save(session)
+            saved = time.monotonic()
+
+
+def iterate(recipe: Recipe, learner: Learner, collector: Collector) -> EpochStats:
+    """One iteration: collect a rollout, estimate advantages, update; returns the last epoch's statistics."""
+    learner.progress = min(1.0, learner.counters.total.max() / recipe.total_steps)
+    rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma)
+    batch = flatten(rollout, recipe.advantage(rollout), learner)
+    for stats in recipe.algorithm.update(learner, batch):
+        if not np.isfinite(stats.grad_norm).all():
+            member = int(np.flatnonzero(~np.isfinite(stats.grad_norm))[0])
+            raise DivergenceError(
+                f"the gradient of seed {learner.seeds[member]} is not finite at {learner.counters.train[member]} "
+                "training steps: the last checkpoint is kept; try a smaller --algorithm.learning-rate"
+            )
+    learner.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(learner.members, -1, learner.layout.obs_size))
+    return stats
+
+
+def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
+    learner, recipe = session.learner, session.recipe
+    seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
+    try:
+        scores = evaluate(session.eval_env, learner, seeds, stop)
+    except Interrupted:
+        save(session)
+        raise
+    learner.counters.eval += scores.lengths.sum(1)
+    session.evaluated_at = session.total_steps
+    rows = progress_rows(session, scores)
+    session.run.append_progress(rows)
+    reporter.evaluation(session, rows)
+
+
+def progress_rows(session: Session, scores: Scores) -> list[dict[str, Any]]:
+    """Return one row of progress.csv per member."""
+    learner, counters, collector = session.learner, session.learner.counters, session.collector
+    log_std = to_numpy(learner.layout.log_std(learner.params))
+    rows = []
+    for member, seed in enumerate(learner.seeds):
+        stats = {name: x[member] for name, x in vars(session.stats).items()} if session.stats else {}
+        recent = collector.recent_returns[member]
+        row = {
+            "seed": seed,
+            "total_steps": counters.total[member],
+            "train_steps": counters.train[member],
+            "probe_steps": counters.probe[member],
+            "eval_steps": counters.eval[member],
+            "seconds": round(session.seconds, 3),
+            "return_mean": scores.returns[member].mean(),
+            "return_std": scores.returns[member].std(),
+            "episodes": scores.returns.shape[1],
+            "length_mean": scores.lengths[member].mean(),
+            "train_return_mean": np.nanmean(recent) if np.isfinite(recent).any() else np.nan,
+            "action_std": np.exp(log_std[member]).mean(),
+        }
+        rows.append(row | {name: stats.get(name, np.nan) for name in EpochStats.__dataclass_fields__})
+    return rows
+
+
+def save(session: Session) -> None:
+    """Write the policy and a checkpoint of everything the run goes on from."""
+    learner = session.learner
+    arrays = {"learner": learner.state_dict(), "collector": session.collector.state_dict()}
+    values = {
+        "random": learner.random_state(),
+        "evaluated_at": session.evaluated_at,
+        "seconds": session.seconds,
+        "progress_size": session.run.progress_size(),
+    }
+    if session.stats is not None:
+        arrays["stats"] = vars(session.stats)
+    checkpoint.save(session.run.checkpoints, session.total_steps, Checkpoint(arrays, values))
+    policy_file.save(session.run.path / "policy.safetensors", session.recipe, learner)
+    session.run.write_status("running", session.total_steps)
+
+
+def restore(session: Session) -> None:
+    """Put a session where its newest whole checkpoint was."""
+    saved = checkpoint.load_latest(session.run.checkpoints)
+    session.learner.load_state_dict(saved.arrays["learner"])
+    session.learner.load_random_state(saved.values["random"])
+    session.collector.load_state_dict(saved.arrays["collector"])
+    session.stats = EpochStats(**saved.arrays["stats"]) if "stats" in saved.arrays else None
+    session.evaluated_at = saved.values["evaluated_at"]
+    session.seconds_before = saved.values["seconds"]
+    session.run.cut_progress(saved.values["progress_size"])

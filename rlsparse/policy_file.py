@@ -1,0 +1,73 @@
+"""policy.safetensors: all members' parameters with their observation normaliser; one file, one policy."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from rlsparse.arrays import to_numpy
+from rlsparse.checkpoint import encode_arrays
+from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.learner import Learner
+from rlsparse.normalise import normalise
+from rlsparse.params import Layout
+from rlsparse.policy import forward
+from rlsparse.recipe import Recipe, from_dict, to_dict
+from rlsparse.storage import write_atomic
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """The deterministic policies of a run, ready to act."""
+
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    layout: Layout
+    params: np.ndarray
+    obs_mean: np.ndarray
+    obs_inv_std: np.ndarray
+
+    def act(self, obs: np.ndarray, member: int) -> np.ndarray:
+        """Mean action of one member in policy units ([-1, 1] is the action range); obs [N, O]; [N, A]."""
+        one = slice(member, member + 1)
+        x = normalise(obs[None].astype(np.float32), self.obs_mean[one], self.obs_inv_std[one])
+        return forward(self.layout.layers(self.params[one], "actor"), x)[-1][0]
+
+
+def save(path: Path, recipe: Recipe, learner: Learner) -> None:
+    """Write the learner's policies, atomically."""
+    mean, inv_std = learner.obs_scale()
+    arrays = {"params": to_numpy(learner.params), "obs_mean": mean, "obs_inv_std": inv_std}
+    sizes = {"obs_size": learner.layout.obs_size, "action_size": learner.layout.action_size}
+    recorded = {"recipe": to_dict(recipe), "seeds": learner.seeds, **sizes}
+    metadata = {"policy": json.dumps(recorded), "sha256": _digest(arrays)}
+    write_atomic(path, encode_arrays(arrays, metadata))
+
+
+def load(path: Path) -> TrainedPolicy:
+    """Read policies; raises RunDirectoryError if the file is missing or damaged. Runs no code from it."""
+    try:
+        content = path.read_bytes()
+        arrays = safetensors.numpy.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        if header["__metadata__"]["sha256"] != _digest(arrays):
+            raise ValueError("its numbers are not those that were written")
+        recorded = json.loads(header["__metadata__"]["policy"])
+        recipe = from_dict(recorded["recipe"], str(path))
+        layout = recipe.policy.layout(recorded["obs_size"], recorded["action_size"])
+        return TrainedPolicy(recipe, tuple(recorded["seeds"]), layout, **arrays)
+    except OSError as error:
+        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, UsageError) as error:
+        raise RunDirectoryError(f"{path} is not a policy file, or is damaged: {error}") from error
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

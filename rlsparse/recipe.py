@@ -1,0 +1,178 @@
+"""A `Recipe` says everything that determines a run; equal recipes and seeds give equal curves."""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from rlsparse.advantage.gae import GAE
+from rlsparse.errors import UsageError
+from rlsparse.policy import ActorCritic
+from rlsparse.ppo import PPO
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Environment, budget, seeds and the components that learn."""
+
+    env: str
+    """Environment: a card's name or alias, or any Gymnasium id with Box observations and actions."""
+    seed: int = 0
+    """Seed of the first member; the others count up from it."""
+    num_seeds: int = 1
+    """Members trained together in one process, each as if it were alone."""
+    total_steps: int = 1_000_000
+    """Environment steps of each seed; the last rollout may overrun it."""
+    num_envs: int = 8
+    """Environments of each seed."""
+    rollout_length: int = 256
+    """Steps of every environment between two updates."""
+    eval_every: int | None = None
+    """Steps between two evaluations; a twentieth of the budget if not given."""
+    eval_episodes: int = 10
+    """Episodes of each evaluation, on seeds of their own."""
+    policy: ActorCritic = field(default_factory=ActorCritic)
+    """Networks and normalisers."""
+    advantage: GAE = field(default_factory=GAE)
+    """Advantage estimator."""
+    algorithm: PPO = field(default_factory=PPO)
+    """Policy optimiser."""
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the members."""
+        return range(self.seed, self.seed + self.num_seeds)
+
+    @property
+    def batch_size(self) -> int:
+        """B, samples of one rollout of one member."""
+        return self.num_envs * self.rollout_length
+
+    @property
+    def iterations(self) -> int:
+        """Rollouts, and updates, until the budget is spent."""
+        return math.ceil(self.total_steps / self.batch_size)
+
+    @property
+    def eval_interval(self) -> int:
+        """Steps between two evaluations."""
+        return self.eval_every or max(1, self.total_steps // 20)
+
+
+def check(recipe: Recipe) -> None:
+    """Raise UsageError with the first rule that a recipe breaks."""
+    algorithm, advantage, policy = recipe.algorithm, recipe.advantage, recipe.policy
+    for name in ("num_seeds", "total_steps", "num_envs", "rollout_length", "eval_episodes"):
+        _require(getattr(recipe, name) > 0, name, getattr(recipe, name), "a positive whole number")
+    _require(recipe.seed >= 0, "seed", recipe.seed, "zero or a positive whole number")
+    if recipe.eval_every is not None:
+        _require(recipe.eval_every > 0, "eval-every", recipe.eval_every, "a positive number of steps")
+    for name in ("epochs", "minibatches"):
+        _require(getattr(algorithm, name) > 0, f"algorithm.{name}", getattr(algorithm, name), "a positive whole number")
+    for name in ("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon"):
+        number = getattr(algorithm, name)
+        _require(0 < number < math.inf, f"algorithm.{name}", number, "a positive number")
+    for name in ("entropy_coef", "value_coef"):
+        number = getattr(algorithm, name)
+        _require(0 <= number < math.inf, f"algorithm.{name}", number, "zero or a positive number")
+    if algorithm.target_kl is not None:
+        _require(0 < algorithm.target_kl < math.inf, "algorithm.target-kl", algorithm.target_kl, "a positive number")
+    for name in ("gamma", "gae_lambda"):
+        number = getattr(advantage, name)
+        _require(0 <= number <= 1, f"advantage.{name}", number, "a number from 0 to 1")
+    for name in ("actor_hidden", "critic_hidden"):
+        widths = getattr(policy, name)
+        _require(all(width > 0 for width in widths), f"policy.{name}", widths, "positive widths")
+    _require(math.isfinite(policy.log_std_init), "policy.log-std-init", policy.log_std_init, "a finite number")
+    _check_minibatches(recipe)
+
+
+def _require(holds: bool, name: str, given: object, expected: str) -> None:
+    if not holds:
+        raise UsageError(f"--{name.replace('_', '-')} is {given}: expected {expected}")
+
+
+def _check_minibatches(recipe: Recipe) -> None:
+    batch, parts = recipe.batch_size, recipe.algorithm.minibatches
+    if batch % parts:
+        divisors = [d for d in range(1, batch + 1) if batch % d == 0]
+        nearest = min(divisors, key=lambda d: abs(d - parts))
+        raise UsageError(
+            f"--algorithm.minibatches {parts} does not divide the rollout of {recipe.num_envs} environments x "
+            f"{recipe.rollout_length} steps = {batch} samples: the nearest number that does is {nearest}"
+        )
+    if recipe.algorithm.normalise_advantages and batch == parts:
+        raise UsageError(
+            f"--algorithm.minibatches {parts} leaves one sample in each minibatch, too few to normalise "
+            "advantages: use fewer, or --algorithm.no-normalise-advantages"
+        )
+
+
+def to_dict(component: Any) -> dict[str, Any]:
+    """Return a recipe or component as nested plain values; what is None is left out."""
+    values = {f.name: getattr(component, f.name) for f in fields(component)}
+    return {
+        name: to_dict(x) if dataclasses.is_dataclass(x) else list(x) if isinstance(x, tuple) else x
+        for name, x in values.items()
+        if x is not None
+    }
+
+
+def from_dict(data: dict[str, Any], source: str) -> Recipe:
+    """Build a recipe from nested plain values; unknown keys and wrong types raise UsageError naming `source`."""
+    recipe = _build(Recipe, data, source, "")
+    check(recipe)
+    return recipe
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Return a recipe as a TOML document."""
+    return tomli_w.dumps(to_dict(recipe))
+
+
+def from_toml(text: str, source: str) -> Recipe:
+    """Read a recipe from a TOML document; raises UsageError naming `source`."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source} is not valid TOML: {error}") from error
+    return from_dict(data, source)
+
+
+def _build(cls: type, data: dict[str, Any], source: str, where: str) -> Any:
+    hints = get_type_hints(cls)
+    for key in data:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
+            hint = f": did you mean {where}{near[0]}?" if near else f" (known: {', '.join(sorted(hints))})"
+            raise UsageError(f"{source}: unknown key {where}{key}{hint}")
+    missing = [
+        f.name
+        for f in fields(cls)
+        if f.name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise UsageError(f"{source}: missing key {where}{missing[0]}")
+    return cls(**{key: _convert(hints[key], x, source, where + key) for key, x in data.items()})
+
+
+def _convert(hint: Any, x: Any, source: str, where: str) -> Any:
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    if get_origin(hint) is types.UnionType:
+        hint = next(arg for arg in get_args(hint) if arg is not type(None))
+    if dataclasses.is_dataclass(hint) and isinstance(x, dict):
+        return _build(hint, x, source, where + ".")  # type: ignore[arg-type]
+    if get_origin(hint) is tuple and isinstance(x, list) and all(type(item) is int for item in x):
+        return tuple(x)
+    if hint is float and type(x) in (int, float):
+        return float(x)
+    if type(x) is hint:
+        return x
+    expected = getattr(hint, "__name__", str(hint))
+    raise UsageError(f"{source}: {where} = {x!r} should be a value of type {expected}")

@@ -1,0 +1,183 @@
+"""The run directory: what a run was, how it went, and all that is needed to go on with it."""
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+import platform
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.recipe import Recipe, from_toml, to_toml
+from rlsparse.storage import storage_errors, write_atomic
+
+PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
+
+
+class Run:
+    """One run directory, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _lock(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.path / "checkpoint"
+
+    @property
+    def progress(self) -> Path:
+        """The CSV of evaluations."""
+        return self.path / "progress.csv"
+
+    def write_status(self, state: str, total_steps: int, reason: str = "") -> None:
+        """Say how the run stands: running, finished, interrupted or failed."""
+        status = {
+            "state": state,
+            "total_steps": total_steps,
+            "reason": reason,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "written": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        write_atomic(self.path / "status.json", json.dumps(status, indent=1) + "\n")
+
+    def append_progress(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows to progress.csv, header first, in one write of whole lines."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        if self.progress_size() == 0:
+            writer.writeheader()
+        writer.writerows(rows)
+        with storage_errors(self.progress), open(self.progress, "ab") as file:
+            file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def progress_size(self) -> int:
+        """Bytes of progress.csv, for `cut_progress`."""
+        return self.progress.stat().st_size if self.progress.exists() else 0
+
+    def cut_progress(self, size: int) -> None:
+        """Drop the rows after a checkpoint, which the resumed run writes again."""
+        if self.progress_size() > size:
+            with storage_errors(self.progress):
+                os.truncate(self.progress, size)
+
+    def release(self) -> None:
+        """Let other processes use the directory."""
+        self._lock.close()
+
+
+def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None) -> Run:
+    """Make a new run directory, exactly at `run_dir` or out/<env>/<agent>/<timestamp>-<4 hex>.
+
+    Raises UsageError if it exists and is not empty, StorageError if it cannot be written.
+    """
+    if run_dir is None:
+        stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        run_dir = out / recipe.env.replace("/", "-") / agent / stamp
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise UsageError(
+            f"{run_dir} exists already: name a new --run-dir, or go on with it by --resume {shlex.quote(str(run_dir))}"
+        )
+    with storage_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+    run = Run(run_dir)
+    write_atomic(run_dir / "recipe.toml", f"# {shlex.join(sys.argv)}\n" + to_toml(recipe))
+    write_atomic(run_dir / "versions.json", json.dumps({"agent": agent, **_versions()}, indent=1) + "\n")
+    run.write_status("running", 0)
+    return run
+
+
+def reopen(path: Path) -> tuple[Run, Recipe]:
+    """Open a run directory to go on with it.
+
+    Raises RunDirectoryError if it is not a run, is in use, or is finished.
+    """
+    recipe = read_recipe(path)
+    run = Run(path)
+    status = read_json(path / "status.json") if (path / "status.json").exists() else {}
+    if status.get("state") == "finished":
+        run.release()
+        raise RunDirectoryError(f"{path} is finished, at {status.get('total_steps')} steps: nothing is left to resume")
+    return run, recipe
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe of a run directory; raises RunDirectoryError if there is none or it is damaged."""
+    if not (path / "recipe.toml").is_file():
+        raise RunDirectoryError(f"{path} is not a run directory: it holds no recipe.toml")
+    try:
+        return from_toml((path / "recipe.toml").read_text(), str(path / "recipe.toml"))
+    except (UsageError, UnicodeDecodeError) as error:
+        raise RunDirectoryError(str(error)) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a run directory; raises RunDirectoryError if it is not one."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise RunDirectoryError(f"{path} does not hold a JSON object")
+    return content
+
+
+def read_progress(path: Path) -> list[dict[str, float]]:
+    """Return the rows of a progress.csv as numbers; a last line that was cut is left out."""
+    whole = path.read_text().rpartition("\n")[0]
+    return [{key: float(x) for key, x in row.items()} for row in csv.DictReader(io.StringIO(whole))]
+
+
+def _lock(path: Path) -> io.TextIOWrapper:
+    with storage_errors(path / ".lock"):
+        lock = open(path / ".lock", "a")  # noqa: SIM115 - open as long as the run is
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        with contextlib.suppress(RunDirectoryError):
+            status = read_json(path / "status.json")
+            raise RunDirectoryError(
+                f"{path} is in use by process {status['pid']} on {status['host']}: wait for it or stop it"
+            ) from error
+        raise RunDirectoryError(f"{path} is in use by another process") from error
+    return lock
+
+
+def _versions() -> dict[str, Any]:
+    packages = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "commit": _commit(),
+        "command": shlex.join(sys.argv),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

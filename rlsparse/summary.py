@@ -1,0 +1,54 @@
+"""The result of a run in numbers: final returns per seed and over seeds."""
+
+from typing import Any
+
+import numpy as np
+
+from rlsparse.interval import mean_interval
+from rlsparse.recipe import Recipe
+
+
+def summarise(rows: list[dict[str, float]], recipe: Recipe, agent: str, seconds: float) -> dict[str, Any]:
+    """Return the last evaluation of every seed, and mean and 95 % interval over seeds."""
+    last = max(row["total_steps"] for row in rows)
+    final = sorted((row for row in rows if row["total_steps"] == last), key=lambda row: row["seed"])
+    returns = np.array([row["return_mean"] for row in final])
+    mean, half_width = mean_interval(returns)
+    return {
+        "env": recipe.env,
+        "agent": agent,
+        "seeds": [
+            {
+                "seed": int(row["seed"]),
+                "return_mean": row["return_mean"],
+                "return_std": row["return_std"],
+                "episodes": int(row["episodes"]),
+                **{name: int(row[name]) for name in ("train_steps", "probe_steps", "eval_steps")},
+            }
+            for row in final
+        ],
+        "return_mean": float(mean),
+        "interval_95": None if np.isnan(half_width) else [float(mean - half_width), float(mean + half_width)],
+        "n": len(returns),
+        "seconds": round(seconds, 1),
+        "steps_per_second": round(sum(row["total_steps"] for row in final) / seconds, 1),
+    }
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Return the summary as a table for the terminal."""
+    lines = [f"{'seed':>6}{'steps':>12}{'return':>12}{'+- std':>10}   over"]
+    for row in summary["seeds"]:
+        steps = row["train_steps"] + row["probe_steps"]
+        lines.append(
+            f"{row['seed']:>6}{steps:>12,}{row['return_mean']:>12,.1f}{row['return_std']:>10,.1f}"
+            f"   {row['episodes']} evaluation episodes"
+        )
+    if summary["interval_95"] is None:
+        spread = f"n = {summary['n']}: too few seeds for an interval"
+    else:
+        low, high = summary["interval_95"]
+        spread = f"95 % interval {low:,.1f} to {high:,.1f}, n = {summary['n']}"
+    lines.append(f"{'mean':>6}{'':>12}{summary['return_mean']:>12,.1f}{'':>10}   {spread}")
+    lines.append(f"{summary['seconds']:,.0f} s, {summary['steps_per_second']:,.0f} training steps/s over all seeds")
+    return "\n".join(lines)

@@ -1,0 +1,269 @@
+"""`rlsparse train`, `python -m rlsparse.train`: from a command line to a trained agent and its curve."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from rlsparse import cards
+from rlsparse.command_line import fail_in_one_line, parse
+from rlsparse.errors import DivergenceError, EnvironmentFailure, Interrupted, RlsparseError, UsageError
+from rlsparse.recipe import Recipe, check, from_dict, to_toml
+
+if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
+    from rlsparse.loop import Session
+    from rlsparse.runs import Run
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Train an agent; the run directory keeps its curve, its policy and all it needs to be resumed."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    agent: str | None = None
+    """Agent card whose recipe is the default; the environment card's own if not given."""
+    out: Path = Path("runs")
+    """Folder in which run directories are made."""
+    run_dir: Path | None = None
+    """Exactly this run directory instead."""
+    resume: Path | None = None
+    """Go on with this run; its recipe cannot be changed."""
+    device: Device = "auto"
+    """Where networks live; auto is the CPU, which is faster for networks of this size."""
+    dry_run: bool = False
+    """Print the resolved recipe, rollouts, updates and steps, and do nothing."""
+    quiet: bool = False
+    """No progress and no table."""
+    json: bool = False
+    """Print the summary as one JSON object instead of the table."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; exits with the code of what went wrong, if anything did."""
+    with fail_in_one_line():
+        run_command(sys.argv[1:] if arguments is None else arguments)
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """Parse and do what `rlsparse train` is told."""
+    chosen, _ = _early_parser().parse_known_args(arguments)
+    if chosen.resume is not None:
+        flags = _resume_flags(arguments)
+        resume(flags)
+        return
+    agent, default = _default_recipe(chosen.env, chosen.agent)
+    flags = parse(TrainFlags, arguments, prog="rlsparse train", default=TrainFlags(default))
+    recipe = replace(flags.recipe, env=default.env)
+    check(recipe)
+    device = resolve_device(flags.device)
+    if flags.dry_run:
+        print_plan(recipe)
+        return
+    start(recipe, agent, device, flags)
+
+
+def _early_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for flag in ("--env", "--agent", "--resume"):
+        parser.add_argument(flag, nargs="?")
+    return parser
+
+
+def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
+    """Return the agent's name and its recipe for the environment."""
+    if env is None:
+        card = cards.agent(agent or "ppo")
+        return card.name, replace(from_dict({"env": "", **card.recipe}, str(card.path)), env=tyro.MISSING)
+    env_id = cards.resolve_environment(env)
+    known = cards.environments().get(env_id)
+    card = cards.agent(agent or (known.default_agent if known else "ppo"))
+    budget = {"total_steps": known.total_steps} if known else {}
+    return card.name, from_dict({"env": env_id, **budget, **card.recipe_for(env_id)}, str(card.path))
+
+
+@dataclass(frozen=True)
+class ResumeFlags:
+    """Go on with a run."""
+
+    resume: Path
+    """The run directory."""
+    device: Device = "auto"
+    """Where networks live."""
+    quiet: bool = False
+    """No progress and no table."""
+    json: bool = False
+    """Print the summary as one JSON object instead of the table."""
+
+
+def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
+    hint = "a resumed run keeps its recipe, so only --device, --quiet and --json go with --resume"
+    return parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
+
+
+def resolve_device(device: Device) -> str:
+    """Return "cpu" or "cuda"; raises UsageError for a GPU that is not there."""
+    if device != "cuda":
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return device
+
+
+def print_plan(recipe: Recipe) -> None:
+    """Print what a run would do."""
+    steps = recipe.iterations * recipe.batch_size
+    evaluations = -(-steps // recipe.eval_interval) + 1
+    algorithm = recipe.algorithm
+    print(to_toml(recipe))
+    print(f"rollouts         {recipe.iterations:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each")
+    print(f"updates          {recipe.iterations * algorithm.epochs * algorithm.minibatches:,} gradient steps per seed")
+    print(f"training steps   {steps:,} per seed, {steps * recipe.num_seeds:,} in all (probe steps: 0)")
+    print(f"evaluations      {evaluations} of {recipe.eval_episodes} episodes per seed, not part of the budget")
+
+
+def start(recipe: Recipe, agent: str, device: str, flags: TrainFlags) -> None:
+    """Train a new run."""
+    from rlsparse import loop, runs
+
+    _one_blas_thread()
+    run = runs.create(recipe, agent, flags.out, flags.run_dir)
+    try:
+        session = loop.open_session(recipe, run, device)
+    except RlsparseError as error:
+        run.write_status("failed", 0, str(error))
+        raise
+    _announce(recipe, agent, run, flags.quiet)
+    _train(session, agent, flags.quiet, flags.json)
+
+
+def resume(flags: ResumeFlags) -> None:
+    """Go on with an interrupted run, as if it had never stopped."""
+    from rlsparse import loop, runs
+
+    _one_blas_thread()
+    device = resolve_device(flags.device)
+    run, recipe = runs.reopen(flags.resume)
+    agent = runs.read_json(run.path / "versions.json")["agent"]
+    session = loop.open_session(recipe, run, device)
+    loop.restore(session)
+    if not flags.quiet:
+        print(f"resuming {run.path} at {session.total_steps:,} steps", file=sys.stderr)
+    _train(session, agent, flags.quiet, flags.json)
+
+
+def _one_blas_thread() -> None:
+    from threadpoolctl import threadpool_limits
+
+    # products this small lose more to waking threads than they gain
+    threadpool_limits(1, "blas")
+
+
+def _announce(recipe: Recipe, agent: str, run: "Run", quiet: bool) -> None:
+    if not quiet:
+        seeds = f"seeds {recipe.seeds[0]} to {recipe.seeds[-1]}" if recipe.num_seeds > 1 else f"seed {recipe.seed}"
+        print(f"{agent} on {recipe.env}, {seeds}, {recipe.total_steps:,} steps each: {run.path}", file=sys.stderr)
+
+
+def _train(session: "Session", agent: str, quiet: bool, as_json: bool) -> None:
+    from rlsparse import loop
+
+    run = session.run
+    stop = StopSignal()
+    run.write_status("running", session.total_steps)
+    try:
+        with stop:
+            loop.train(session, _Reporters(session, quiet), stop)
+    except Interrupted:
+        run.write_status("interrupted", session.total_steps, signal.Signals(stop.received).name)
+        print(f"\nstopped at {session.total_steps:,} steps; go on with: rlsparse train --resume {run.path}", file=sys.stderr)
+        sys.stdout.write(f"{run.path}\n")
+        sys.exit(128 + stop.received)
+    except (DivergenceError, EnvironmentFailure) as error:
+        run.write_status("failed", session.total_steps, str(error))
+        raise
+    _finish(session, agent, quiet, as_json)
+
+
+class StopSignal:
+    """Ctrl-C or SIGTERM asks to save and stop; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def __call__(self) -> bool:
+        """Whether a signal came."""
+        return self.received != 0
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _receive(self, number: int, _: object) -> None:
+        if self.received:
+            os._exit(128 + number)
+        self.received = number
+        os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
+
+
+class _Reporters:
+    """Passes every report to the progress line and to TensorBoard, where there are any."""
+
+    def __init__(self, session: "Session", quiet: bool) -> None:
+        from rlsparse.progress import ProgressLine
+
+        self._reporters: list[Any] = [] if quiet else [ProgressLine()]
+        try:
+            from rlsparse.events import TensorBoard
+        except ImportError:
+            return
+        self._reporters.append(TensorBoard(session.run.path / "tb", session))
+
+    def iteration(self, session: "Session", stats: Any) -> None:
+        for reporter in self._reporters:
+            reporter.iteration(session, stats)
+
+    def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
+        for reporter in self._reporters:
+            reporter.evaluation(session, rows)
+
+
+def _finish(session: "Session", agent: str, quiet: bool, as_json: bool) -> None:
+    """Draw the curve, write the summary, print the table; the last line names the run directory."""
+    from rlsparse.plot import draw_curve
+    from rlsparse.runs import read_progress
+    from rlsparse.storage import write_atomic
+    from rlsparse.summary import summarise, table
+
+    run, recipe = session.run, session.recipe
+    rows = read_progress(run.progress)
+    picture = run.path / "curve.png"
+    draw_curve(rows, f"{agent} on {recipe.env}", picture)
+    summary = summarise(rows, recipe, agent, session.seconds)
+    write_atomic(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
+    run.write_status("finished", session.total_steps)
+    if as_json:
+        print(json.dumps({**summary, "run_dir": str(run.path)}))
+        return
+    if not quiet:
+        print(f"\n{table(summary)}\n\nreward curve: {picture}")
+    print(run.path)
+
+
+if __name__ == "__main__":
+    main()
