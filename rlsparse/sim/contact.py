@@ -32,7 +32,9 @@ def _library() -> ctypes.CDLL:
     folder = Path(mujoco.__file__).parent
     found = [*folder.glob("libmujoco*.so*"), *folder.glob("libmujoco*.dylib"), *folder.glob("mujoco.dll")]
     if not found:
-        raise EnvironmentFailure(f"no MuJoCo library in {folder}: reinstall the mujoco package from its wheel")
+        raise EnvironmentFailure(
+            f"no MuJoCo library in {folder}: reinstall the mujoco package from its wheel"
+        )
     library = ctypes.CDLL(str(found[0]))
     signatures: dict[str, tuple[Any, Sequence[Any]]] = {
         "mjb_makeBatch": (c_void_p, (c_void_p, c_int, POINTER(_Config), c_char_p, c_int)),
@@ -69,7 +71,9 @@ class ContactBatch:
         config = _Config(nthread, persistent=True)
         self._b = self._c.mjb_makeBatch(model._address, nsim, byref(config), message, len(message))
         if not self._b:
-            raise EnvironmentFailure(f"MuJoCo could not make a batch of simulations: {message.value.decode()}")
+            raise EnvironmentFailure(
+                f"MuJoCo could not make a batch of simulations: {message.value.decode()}"
+            )
         weakref.finalize(self, self._c.mjb_deleteBatch, self._b)
         self.state = self._array(self._c.mjb_state(self._b), self._c.mjb_nstate(self._b))
 

@@ -25,7 +25,7 @@ from rlsparse.sim.contact import ContactBatch
 from rlsparse.sim.mujoco_log import route_warnings
 from rlsparse.sim.tasks import TASKS, Fields, Task
 
-# Found by path: importing gymnasium.envs.mujoco needs its rendering dependencies.
+# Found by path: importing gymnasium.envs.mujoco would load its renderer.
 _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 _64_BITS = (1 << 64) - 1
 
@@ -59,7 +59,9 @@ class MujocoVectorEnv(VectorEnv):
         self.task = TASKS[env_id](**self.spec.kwargs)
         model = load_model(self.task)
         contact = "cfrc_ext" in self.task.derived_fields
-        self._batch: Any = (ContactBatch if contact else Batch)(model, num_envs, min(usable_cores(), num_envs))
+        self._batch: Any = (ContactBatch if contact else Batch)(
+            model, num_envs, min(usable_cores(), num_envs)
+        )
         names = ("qpos", "qvel", "ctrl", *self.task.derived_fields)
         arrays = {name: self._batch.bind(name) for name in names}
         self._fields = Fields(**arrays, timestep=model.opt.timestep, body_mass=model.body_mass)

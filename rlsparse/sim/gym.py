@@ -56,7 +56,7 @@ class GymVectorEnv(VectorEnv):
         self._autoreset = autoreset
         self._envs: list[gymnasium.Env] = []
         for i in range(num_envs):
-            self._envs.append(self._guard(i, "being made", gymnasium.make, env_id))
+            self._envs.append(self._guard(i, "make", gymnasium.make, env_id))
             if i == 0:
                 check_spaces(env_id, self._envs[0].observation_space, self._envs[0].action_space)
         first = self._envs[0]
@@ -65,7 +65,9 @@ class GymVectorEnv(VectorEnv):
         low, high, dtype = first.action_space.low, first.action_space.high, first.action_space.dtype
         self.single_action_space = Box(low.ravel(), high.ravel(), dtype=dtype)
         low, high = first.observation_space.low, first.observation_space.high
-        self.single_observation_space = Box(low.ravel().astype(float), high.ravel().astype(float), dtype=np.float64)
+        self.single_observation_space = Box(
+            low.ravel().astype(float), high.ravel().astype(float), dtype=np.float64
+        )
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
 
@@ -129,12 +131,12 @@ class GymVectorEnv(VectorEnv):
         return reward, terminated, truncated
 
     def _store(self, i: int, observation: Any) -> None:
-        try:
-            self._observation[i] = np.asarray(observation, np.float64).ravel()
-        except (TypeError, ValueError) as error:
-            shape = self.single_observation_space.shape
-            message = f"{self._env_id}: environment {i} returned an observation that is not of shape {shape}"
-            raise EnvironmentFailure(message) from error
+        flat, expected = np.ravel(observation), self._observation.shape[1]
+        if flat.size != expected:
+            raise EnvironmentFailure(
+                f"{self._env_id}: environment {i} returned an observation of {flat.size} numbers, not {expected}"
+            )
+        self._observation[i] = flat
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Seeds, episode numbers and the actions of the running episodes, as numeric arrays; call after reset."""
@@ -184,8 +186,10 @@ class GymVectorEnv(VectorEnv):
     def _guard(self, i: int, doing: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
             return call(*arguments, **options)
-        except gymnasium.error.UnregisteredEnv as error:
+        except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
             raise UsageError(f"no environment called {self._env_id}: {error}") from error
         except Exception as error:
-            message = f"{self._env_id}: environment {i} raised {type(error).__name__} in {doing}: {error}"
+            message = (
+                f"{self._env_id}: environment {i} failed in {doing} with {type(error).__name__}: {error}"
+            )
             raise EnvironmentFailure(message) from error

@@ -1,0 +1,111 @@
+"""The batched simulator against Gymnasium's own environments: same seeds, same actions, same everything."""
+
+import dataclasses
+import inspect
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.vector import AutoresetMode
+
+from rlsparse import sim
+from rlsparse.sim.cpu import load_model
+from rlsparse.sim.tasks import TASKS
+
+TOLERANCE = dict(rtol=0, atol=1e-10)
+
+
+def gymnasium_sync(env_id, num_envs):
+    return gymnasium.make_vec(
+        env_id,
+        num_envs,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+    )
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_1000_steps_with_autoreset_equal_gymnasium(env_id):
+    num_envs, steps = 2, 1005
+    ours, theirs = sim.make(env_id, num_envs), gymnasium_sync(env_id, num_envs)
+    np.testing.assert_allclose(ours.reset(seed=7)[0], theirs.reset(seed=7)[0], **TOLERANCE)
+
+    rng = np.random.default_rng(0)
+    low, high = ours.action_space.low, ours.action_space.high
+    episode_ends = 0
+    for _ in range(steps):
+        actions = rng.uniform(low, high).astype(np.float32)
+        obs, reward, terminated, truncated, info = ours.step(actions)
+        their_obs, their_reward, their_terminated, their_truncated, their_info = theirs.step(actions)
+        np.testing.assert_allclose(obs, their_obs, **TOLERANCE)
+        np.testing.assert_allclose(reward, their_reward, **TOLERANCE)
+        np.testing.assert_array_equal(terminated, their_terminated)
+        np.testing.assert_array_equal(truncated, their_truncated)
+        ended = their_terminated | their_truncated
+        assert ("final_obs" in info) == ended.any()
+        if ended.any():
+            np.testing.assert_array_equal(info["_final_obs"], their_info["_final_obs"])
+            for i in range(num_envs):
+                if ended[i]:
+                    np.testing.assert_allclose(info["final_obs"][i], their_info["final_obs"][i], **TOLERANCE)
+                else:
+                    assert info["final_obs"][i] is None
+        episode_ends += ended.sum()
+    assert episode_ends >= num_envs
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_spaces_equal_gymnasium(env_id):
+    ours, theirs = sim.make(env_id, 3), gymnasium.make(env_id)
+    assert ours.single_observation_space == theirs.observation_space
+    assert ours.single_action_space == theirs.action_space
+    assert ours.observation_space.shape == (3, *theirs.observation_space.shape)
+    assert ours.action_space.shape == (3, *theirs.action_space.shape)
+    assert ours.spec.id == env_id
+    assert ours.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_constants_are_gymnasiums_defaults(env_id):
+    parameters = inspect.signature(load_env_creator(gymnasium.spec(env_id).entry_point)).parameters
+    ours = dataclasses.asdict(TASKS[env_id]())
+    constants = {name: value for name, value in ours.items() if name in parameters}
+    assert constants == {name: parameters[name].default for name in constants}
+    assert set(ours) - set(constants) <= {
+        "reset_noise_scale"
+    }  # which Pusher and Reacher have no parameter for
+
+
+@pytest.mark.parametrize(
+    ("env_id", "names"),
+    [("Reacher-v5", ("fingertip", "target")), ("Pusher-v5", ("tips_arm", "object", "goal"))],
+)
+def test_body_numbers_are_those_of_the_model(env_id, names):
+    task = TASKS[env_id]()
+    model = load_model(task)
+    assert [getattr(task, name) for name in names] == [model.body(name).id for name in names]
+
+
+def test_float64_actions_equal_gymnasium():
+    ours, theirs = sim.make("HalfCheetah-v5", 1), gymnasium.make("HalfCheetah-v5")
+    ours.reset(seed=3)
+    theirs.reset(seed=3)
+    actions = np.random.default_rng(1).uniform(-1, 1, (20, 6))
+    for action in actions:
+        obs, reward, *_ = ours.step(action[None])
+        their_obs, their_reward, *_ = theirs.step(action)
+        np.testing.assert_array_equal(obs[0], their_obs)
+        assert reward[0] == their_reward
+
+
+def test_an_environment_does_not_depend_on_the_others():
+    alone, together = sim.make("Hopper-v5", 1), sim.make("Hopper-v5", 4)
+    np.testing.assert_array_equal(alone.reset(seed=[12])[0][0], together.reset(seed=[3, 12, 4, 5])[0][1])
+    actions = np.random.default_rng(0).uniform(-1, 1, (120, 4, 3)).astype(np.float32)
+    for action in actions:
+        one, many = alone.step(action[1:2]), together.step(action)
+        for a, b in zip(one[:4], many[:4], strict=True):
+            np.testing.assert_array_equal(a[0], b[1])
