@@ -263,11 +263,7 @@ def _registered(name: str) -> tuple[str | None, list[str]]:
         return None, known
     if name in gymnasium.registry:
         return name, known
-    same = [
-        env_id
-        for env_id in known
-        if name.casefold() in (env_id.casefold(), _split_version(env_id)[0].casefold())
-    ]
+    same = [env_id for env_id in known if name.casefold() in (env_id.casefold(), _split_version(env_id)[0].casefold())]
     newest = max(same, key=lambda env_id: _split_version(env_id)[1] or 0, default=None)
     return newest, known
 
@@ -293,9 +289,7 @@ def _check_environment_key(env_id: str, file: Path) -> None:
     base, version = _split_version(env_id)
     if version is None or (_card_named(base) is None and _nearest_card(base, cutoff=0.9)):
         choices = {key: card.id for key, card in _card_keys().items()}
-        raise UsageError(
-            f'{file}: environments."{env_id}" is no environment id{_did_you_mean(_key(base), choices)}'
-        )
+        raise UsageError(f'{file}: environments."{env_id}" is no environment id{_did_you_mean(_key(base), choices)}')
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -319,9 +313,7 @@ def _recipe_table(value: object, file: Path, name: str) -> dict[str, Any]:
         if isinstance(item, dict):
             _recipe_table(item, file, f"{name}.{key}")
         elif not all(isinstance(x, str | int | float) for x in (item if isinstance(item, list) else [item])):
-            raise UsageError(
-                f"{file}: {name}.{key} must be text, a number, true or false, or a list of these"
-            )
+            raise UsageError(f"{file}: {name}.{key} must be text, a number, true or false, or a list of these")
     return table
 
 

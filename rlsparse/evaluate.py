@@ -25,9 +25,7 @@ class Scores:
     lengths: np.ndarray
 
 
-def evaluate(
-    env: VectorEnv, learner: Learner, seeds: list[int], stop: Callable[[], bool] = lambda: False
-) -> Scores:
+def evaluate(env: VectorEnv, learner: Learner, seeds: list[int], stop: Callable[[], bool] = lambda: False) -> Scores:
     """Run one deterministic episode in each of the S * E environments (index s * E + e).
 
     `env` must not reset by itself (autoreset off); an environment whose episode has ended is not

@@ -1,6 +1,7 @@
 """The one mutable object of training: parameters, optimiser, normalisers, random streams, counters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -81,14 +82,14 @@ class Learner:
         self.return_moments.load_state_dict(part("return_moments"))
         self.counters = Counters(**part("counters"))
 
-    def random_state(self) -> dict[str, list[dict]]:
+    def random_state(self) -> dict[str, list[Mapping[str, Any]]]:
         """Return the state of every random stream as plain integers."""
         return {
             "noise": [g.bit_generator.state for g in self.noise_generators],
             "minibatch": [g.bit_generator.state for g in self.minibatch_generators],
         }
 
-    def load_random_state(self, state: dict[str, list[dict]]) -> None:
+    def load_random_state(self, state: dict[str, list[Mapping[str, Any]]]) -> None:
         """Put back what `random_state` gave."""
         for generators, states in (
             (self.noise_generators, state["noise"]),

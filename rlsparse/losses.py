@@ -21,9 +21,7 @@ def gaussian_entropy(log_std: Array) -> Array:
     return (log_std + 0.5 * (1.0 + LOG_2PI)).sum(-1)
 
 
-def clipped_surrogate(
-    log_ratio: Array, advantage: Array, clip_range: float
-) -> tuple[Array, Array, Array, Array]:
+def clipped_surrogate(log_ratio: Array, advantage: Array, clip_range: float) -> tuple[Array, Array, Array, Array]:
     """PPO's clipped objective as a loss.
 
     `log_ratio` = log pi - log pi_old and `advantage`, [S, B]. Returns (loss [S], d loss / d log pi

@@ -32,7 +32,12 @@ def draw_curve(rows: list[dict[str, float]], title: str, path: Path) -> None:
         label += ", 95 % interval"
         axes.fill_between(steps, mean - half_width, mean + half_width, color=BLUE, alpha=0.2, linewidth=0)
     axes.plot(steps, mean, color=BLUE, linewidth=2, label=label)
-    axes.set(title=title, xlabel="environment steps per seed (train + probe)", ylabel="evaluation return", xlim=(0, None))
+    axes.set(
+        title=title,
+        xlabel="environment steps per seed (train + probe)",
+        ylabel="evaluation return",
+        xlim=(0, None),
+    )
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -59,9 +59,7 @@ class PPO:
             if stopped.members.all():
                 return
 
-    def loss_gradient(
-        self, layout: Layout, params: Array, batch: Batch, gradient: Array
-    ) -> dict[str, Array]:
+    def loss_gradient(self, layout: Layout, params: Array, batch: Batch, gradient: Array) -> dict[str, Array]:
         """Write the gradient of every member's loss into `gradient` [S, D]; return the loss terms, [S].
 
         loss = clipped surrogate + value_coef * squared error - entropy_coef * entropy, means over [S, B].
@@ -75,10 +73,13 @@ class PPO:
         inv_std = xp.exp(-log_std)[:, None, :]
         noise = (batch.action - actor_activations[-1]) * inv_std
         log_ratio = gaussian_log_prob(noise, log_std[:, None, :]) - batch.log_prob
-        policy_loss, d_log_prob, clip_fraction, approx_kl = clipped_surrogate(
-            log_ratio, advantage, self.clip_range
+        policy_loss, d_log_prob, clip_fraction, approx_kl = clipped_surrogate(log_ratio, advantage, self.clip_range)
+        backward(
+            actor,
+            actor_activations,
+            d_log_prob[..., None] * noise * inv_std,
+            layout.layers(gradient, "actor"),
         )
-        backward(actor, actor_activations, d_log_prob[..., None] * noise * inv_std, layout.layers(gradient, "actor"))
         d_log_std = (d_log_prob[..., None] * (noise * noise - 1.0)).sum(1) - self.entropy_coef
         layout.log_std(gradient)[...] = d_log_std
 
@@ -130,7 +131,7 @@ class Stopped:
 
     def add(self, exceeded: np.ndarray) -> bool:
         """Keep the state of members that exceed their limit for the first time; True if all have."""
-        for member in np.flatnonzero(exceeded & ~self.members):
+        for member in np.flatnonzero(exceeded & ~self.members).tolist():
             self._kept[member] = [x[member] + 0 for x in self._arrays]
         self.members = self.members | exceeded
         return bool(self.members.all())

@@ -73,7 +73,12 @@ def check(recipe: Recipe) -> None:
     if recipe.eval_every is not None:
         _require(recipe.eval_every > 0, "eval-every", recipe.eval_every, "a positive number of steps")
     for name in ("epochs", "minibatches"):
-        _require(getattr(algorithm, name) > 0, f"algorithm.{name}", getattr(algorithm, name), "a positive whole number")
+        _require(
+            getattr(algorithm, name) > 0,
+            f"algorithm.{name}",
+            getattr(algorithm, name),
+            "a positive whole number",
+        )
     for name in ("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon"):
         number = getattr(algorithm, name)
         _require(0 < number < math.inf, f"algorithm.{name}", number, "a positive number")
@@ -81,7 +86,12 @@ def check(recipe: Recipe) -> None:
         number = getattr(algorithm, name)
         _require(0 <= number < math.inf, f"algorithm.{name}", number, "zero or a positive number")
     if algorithm.target_kl is not None:
-        _require(0 < algorithm.target_kl < math.inf, "algorithm.target-kl", algorithm.target_kl, "a positive number")
+        _require(
+            0 < algorithm.target_kl < math.inf,
+            "algorithm.target-kl",
+            algorithm.target_kl,
+            "a positive number",
+        )
     for name in ("gamma", "gae_lambda"):
         number = getattr(advantage, name)
         _require(0 <= number <= 1, f"advantage.{name}", number, "a number from 0 to 1")

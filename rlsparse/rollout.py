@@ -12,7 +12,6 @@ from rlsparse.normalise import normalise
 from rlsparse.policy import forward, value
 from rlsparse.returns import running_returns
 
-
 RECENT_EPISODES = 100
 """How many ended episodes the reported training return averages over, as in SB3."""
 
@@ -105,7 +104,7 @@ class Collector:
             truncated[t] = trunc.reshape(members, num_envs)
             self.episode_return += step_reward
             self.episode_length += 1
-            for i in np.flatnonzero(term | trunc):
+            for i in np.flatnonzero(term | trunc).tolist():
                 final_obs.append((t, i // num_envs, i % num_envs, info["final_obs"][i]))
                 self._end_episode(i)
         log_prob = gaussian_log_prob(noise, log_std[:, None, :])

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,7 +186,10 @@ def _train(session: "Session", agent: str, quiet: bool, as_json: bool) -> None:
             loop.train(session, _Reporters(session, quiet), stop)
     except Interrupted:
         run.write_status("interrupted", session.total_steps, signal.Signals(stop.received).name)
-        print(f"\nstopped at {session.total_steps:,} steps; go on with: rlsparse train --resume {run.path}", file=sys.stderr)
+        print(
+            f"\nstopped at {session.total_steps:,} steps; go on with: rlsparse train --resume {run.path}",
+            file=sys.stderr,
+        )
         sys.stdout.write(f"{run.path}\n")
         sys.exit(128 + stop.received)
     except (DivergenceError, EnvironmentFailure) as error:
