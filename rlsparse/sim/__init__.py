@@ -9,13 +9,14 @@ from rlsparse.sim.tasks import TASKS
 def make(env_id: str, num_envs: int, *, autoreset: bool = True) -> VectorEnv:
     """A vector environment of `num_envs` copies of `env_id`.
 
-    Actions are in native units `[num_envs, A]`; observations are float64 `[num_envs, O]`. Every array returned belongs
-    to the caller. With `autoreset` a finished environment starts its next episode within the same step
-    (`AutoresetMode.SAME_STEP`); without it, a finished environment stands still, with reward 0, until `reset`.
-    `get_state()` returns numeric arrays from which `set_state()` continues exactly, in another process too.
+    Actions are in native units `[num_envs, A]`; observations are float64 `[num_envs, O]`. Every array
+    returned belongs to the caller. With `autoreset` a finished environment starts its next episode within the
+    same step (`AutoresetMode.SAME_STEP`); without it, a finished environment stands still, with reward 0,
+    until `reset`. `get_state()` returns numeric arrays from which `set_state()` continues exactly, in another
+    process too.
 
-    Raises UsageError (unknown id, `num_envs` below 1), UnsupportedEnvironment (its spaces), EnvironmentFailure (it
-    cannot be made, or raises later).
+    Raises UsageError (unknown id, `num_envs` below 1), UnsupportedEnvironment (its spaces),
+    EnvironmentFailure (it cannot be made, or raises later).
     """
     if num_envs < 1:
         raise UsageError(f"num_envs is {num_envs}, but at least 1 environment is needed")

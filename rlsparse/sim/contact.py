@@ -1,10 +1,10 @@
 """A batch of simulations that also knows each body's contact force, `cfrc_ext`.
 
-Gymnasium reads `cfrc_ext` after calling `mj_rnePostConstraint` at the end of each step. `mujoco.batch` has no method for
-that, but the C interface below it does (mjbatch.h): `mjb_apply` runs a C function on every simulation, on the same
-threads. `mj_rnePostConstraint(m, d)` takes the first two of the four arguments `mjb_apply` passes, which the calling
-conventions of x86-64 and arm64 allow. A sensor cannot give the same numbers: sensors are evaluated before the last
-Runge-Kutta stage.
+Gymnasium reads `cfrc_ext` after calling `mj_rnePostConstraint` at the end of each step. `mujoco.batch` has no
+method for that, but the C interface below it does (mjbatch.h): `mjb_apply` runs a C function on every
+simulation, on the same threads. `mj_rnePostConstraint(m, d)` takes the first two of the four arguments that
+`mjb_apply` passes, which the calling conventions of x86-64 and arm64 allow. A sensor cannot give the same
+numbers: sensors are evaluated before the last Runge-Kutta stage.
 """
 
 import ctypes
@@ -28,13 +28,11 @@ class _Config(ctypes.Structure):
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """The MuJoCo library already loaded by the Python package, its batch functions declared as in mjbatch.h."""
+    """The MuJoCo library that the Python package has loaded, its functions declared as in mjbatch.h."""
     folder = Path(mujoco.__file__).parent
     found = [*folder.glob("libmujoco*.so*"), *folder.glob("libmujoco*.dylib"), *folder.glob("mujoco.dll")]
     if not found:
-        raise EnvironmentFailure(
-            f"no MuJoCo library in {folder}: reinstall the mujoco package from its wheel"
-        )
+        raise EnvironmentFailure(f"no MuJoCo library in {folder}: reinstall the mujoco package")
     library = ctypes.CDLL(str(found[0]))
     signatures: dict[str, tuple[Any, Sequence[Any]]] = {
         "mjb_makeBatch": (c_void_p, (c_void_p, c_int, POINTER(_Config), c_char_p, c_int)),
@@ -57,7 +55,7 @@ def _library() -> ctypes.CDLL:
 
 
 class ContactBatch:
-    """`mujoco.batch.Batch` for `nsim` simulations of `model`, with `cfrc_ext` current after `step` and zero after `reset`.
+    """A `mujoco.batch.Batch` whose `cfrc_ext` is current after `step` and zero after `reset`.
 
     It has the methods of `Batch` that the vector environment uses, and raises the same SimulationError.
     """
@@ -71,9 +69,7 @@ class ContactBatch:
         config = _Config(nthread, persistent=True)
         self._b = self._c.mjb_makeBatch(model._address, nsim, byref(config), message, len(message))
         if not self._b:
-            raise EnvironmentFailure(
-                f"MuJoCo could not make a batch of simulations: {message.value.decode()}"
-            )
+            raise EnvironmentFailure(f"MuJoCo could not make a batch: {message.value.decode()}")
         weakref.finalize(self, self._c.mjb_deleteBatch, self._b)
         self.state = self._array(self._c.mjb_state(self._b), self._c.mjb_nstate(self._b))
 

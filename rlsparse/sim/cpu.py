@@ -1,7 +1,7 @@
 """The MuJoCo tasks on the CPU: all environments of a batch stepped by MuJoCo's own thread pool.
 
-Results equal Gymnasium's v5 environments bitwise: the same physics calls, reset noise from the same generators, and
-the arithmetic of `tasks`.
+Results equal Gymnasium's v5 environments bitwise: the same physics calls, reset noise from the same
+generators, and the arithmetic of `tasks`.
 """
 
 import os
@@ -40,7 +40,11 @@ def usable_cores() -> int:
 def load_model(task: Task) -> mujoco.MjModel:
     """The task's model from Gymnasium's own XML file."""
     route_warnings()
-    model = mujoco.MjModel.from_xml_path(str(_ASSETS / task.xml_file))
+    path = _ASSETS / task.xml_file
+    try:
+        model = mujoco.MjModel.from_xml_path(str(path))
+    except ValueError as error:
+        raise EnvironmentFailure(f"MuJoCo {mujoco.__version__} cannot read {path}: {error}") from error
     if not task.islands:
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND
     return model
@@ -50,18 +54,18 @@ class MujocoVectorEnv(VectorEnv):
     """`num_envs` copies of one of the tasks; see `rlsparse.sim.make`."""
 
     def __init__(self, env_id: str, num_envs: int, *, autoreset: bool = True):
-        self.spec = gymnasium.spec(env_id)
+        self.spec = spec = gymnasium.spec(env_id)
+        self._env_id = env_id
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
         self._autoreset = autoreset
-        self._max_steps = self.spec.max_episode_steps or np.iinfo(np.int64).max
+        self._max_steps = spec.max_episode_steps or np.iinfo(np.int64).max
 
-        self.task = TASKS[env_id](**self.spec.kwargs)
+        self.task = TASKS[env_id](**spec.kwargs)
         model = load_model(self.task)
         contact = "cfrc_ext" in self.task.derived_fields
-        self._batch: Any = (ContactBatch if contact else Batch)(
-            model, num_envs, min(usable_cores(), num_envs)
-        )
+        threads = min(usable_cores(), num_envs)
+        self._batch: Any = (ContactBatch if contact else Batch)(model, num_envs, threads)
         names = ("qpos", "qvel", "ctrl", *self.task.derived_fields)
         arrays = {name: self._batch.bind(name) for name in names}
         self._fields = Fields(**arrays, timestep=model.opt.timestep, body_mass=model.body_mass)
@@ -84,14 +88,19 @@ class MujocoVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode everywhere; an int seed s gives environment i the seed s + i, None keeps the generators."""
+        """Start an episode everywhere.
+
+        An int seed s gives environment i the seed s + i; None keeps the random generators as they are.
+        """
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
         if seeds is None:
             seeds = [None] * self.num_envs
-        kept = self._generators or [None] * self.num_envs
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"{len(seeds)} seeds were given for {self.num_envs} environments")
+        kept = self._generators
         self._generators = [
-            old if given is None and old is not None else seeding.np_random(given)[0]
-            for old, given in zip(kept, seeds, strict=True)
+            kept[i] if kept and given is None else seeding.np_random(given)[0]
+            for i, given in enumerate(seeds)
         ]
         self._start_episodes(np.arange(self.num_envs, dtype=np.int32))
         self._over[:] = False
@@ -116,9 +125,10 @@ class MujocoVectorEnv(VectorEnv):
     def step(self, actions: np.ndarray) -> StepResult:
         """Advance every environment by one action `[num_envs, A]`, in native units.
 
-        Returns observation `[num_envs, O]`, reward, terminated, truncated `[num_envs]` and info. With autoreset, a
-        finished environment's observation is the first of its next episode; info["final_obs"] (object array) has its
-        last one where the mask info["_final_obs"] is set, both present only if some environment finished.
+        Returns observation `[num_envs, O]`, reward, terminated, truncated `[num_envs]` and info. With
+        autoreset, a finished environment's observation is the first of its next episode; info["final_obs"]
+        (object array) has its last one where the mask info["_final_obs"] is set. Both exist only if some
+        environment finished.
         """
         task, fields = self.task, self._fields
         actions = np.asarray(actions)
@@ -179,7 +189,7 @@ class MujocoVectorEnv(VectorEnv):
         self._last.terminated, self._last.truncated = terminated.copy(), truncated.copy()
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Everything that decides what follows, as numeric arrays with leading axis num_envs; call after reset."""
+        """All that decides what follows, as numeric arrays with leading axis num_envs; call after reset."""
         state = {
             "physics": self._batch.state.copy(),
             "progress": self._progress.copy(),
@@ -189,12 +199,12 @@ class MujocoVectorEnv(VectorEnv):
         return state | {name: array.copy() for name, array in vars(self._last).items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Continue exactly from a `get_state` of the same task and number of environments; else raises UsageError."""
+        """Continue exactly from a `get_state` of the same task and num_envs, else raise UsageError."""
         expected = self._batch.state.shape
         if state["physics"].shape != expected:
             raise UsageError(
-                f"the saved simulator state has shape {state['physics'].shape}, but {self.num_envs} environments of "
-                f"{self.spec.id} need {expected}: resume with the same environment, num_envs and MuJoCo version"
+                f"the saved simulator state has shape {state['physics'].shape}, but {self.num_envs} "
+                f"environments of {self._env_id} on MuJoCo {mujoco.__version__} need {expected}"
             )
         self._batch.state[:] = state["physics"]
         self._progress = state["progress"].copy()
@@ -206,14 +216,14 @@ class MujocoVectorEnv(VectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the simulator's threads."""
-        self._batch = self._fields = None
+        del self._batch, self._fields
 
     def _run(self, call: Callable[..., None], *arguments: Any, **options: Any) -> None:
         try:
             call(*arguments, **options)
         except SimulationError as error:
             index = int(error.ids[0])
-            message = f"{self.spec.id}: MuJoCo failed in environment {index}: {self._batch.error(index)}"
+            message = f"{self._env_id}: MuJoCo failed in environment {index}: {self._batch.error(index)}"
             raise EnvironmentFailure(message) from error
 
 

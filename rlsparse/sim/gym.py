@@ -1,7 +1,8 @@
-"""Any Gymnasium environment with real-valued observations and bounded actions, one after the other in this process.
+"""Any Gymnasium environment with real observations and bounded actions, one after the other in this process.
 
-Episode k of environment i always starts from `reset(seed=...)` with a seed derived from (seed of i, k). So a state is
-small and portable: the seeds, the episode numbers and the actions of the running episodes, which `set_state` replays.
+Episode k of environment i always starts from `reset(seed=...)` with a seed derived from (seed of i, k). So a
+state is small and portable: seeds, episode numbers and the actions of the running episodes, which `set_state`
+replays.
 """
 
 import logging
@@ -23,21 +24,26 @@ logger = logging.getLogger("rlsparse.sim")
 StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
-def check_spaces(env_id: str, observation: Space, action: Space) -> None:
-    """Raise UnsupportedEnvironment unless `action` is a bounded float Box and `observation` a Box of numbers."""
-    if not isinstance(action, Box) or action.dtype.kind != "f" or not action.is_bounded():
+def supported_spaces(env_id: str, observation: Space, action: Space) -> tuple[Box, Box]:
+    """Both spaces as they are, if `observation` is a Box of numbers and `action` a bounded Box of reals.
+
+    Raises UnsupportedEnvironment otherwise.
+    """
+    if not isinstance(action, Box) or action.low.dtype.kind != "f" or not action.is_bounded():
         raise UnsupportedEnvironment(
-            f"{env_id} has the action space {action}, but only a Box of real numbers with finite bounds is supported"
+            f"{env_id} has the action space {action}, but only a Box of real numbers with finite bounds "
+            "is supported"
         )
     if not isinstance(observation, Box):
         raise UnsupportedEnvironment(
             f"{env_id} has the observation space {observation}, but only a Box of numbers is supported"
         )
-    if len(observation.shape) != 1 and observation.dtype.kind != "f":
+    if observation.low.ndim != 1 and observation.low.dtype.kind != "f":
         raise UnsupportedEnvironment(
-            f"{env_id} has observations of shape {observation.shape} and type {observation.dtype}, but only vectors "
-            "and arrays of real numbers are supported, not images"
+            f"{env_id} has observations of shape {observation.shape} and type {observation.dtype}, but only "
+            "vectors and arrays of real numbers are supported, not images"
         )
+    return observation, action
 
 
 def episode_seed(seed: int, episode: int) -> int:
@@ -54,44 +60,46 @@ class GymVectorEnv(VectorEnv):
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
         self._autoreset = autoreset
-        self._envs: list[gymnasium.Env] = []
-        for i in range(num_envs):
-            self._envs.append(self._guard(i, "make", gymnasium.make, env_id))
-            if i == 0:
-                check_spaces(env_id, self._envs[0].observation_space, self._envs[0].action_space)
-        first = self._envs[0]
+        first = self._guard(0, "make", gymnasium.make, env_id)
+        observation, action = supported_spaces(env_id, first.observation_space, first.action_space)
+        others = [self._guard(i, "make", gymnasium.make, env_id) for i in range(1, num_envs)]
+        self._envs: list[gymnasium.Env] = [first, *others]
         self.spec = first.spec
-        self._action_shape = first.action_space.shape
-        low, high, dtype = first.action_space.low, first.action_space.high, first.action_space.dtype
-        self.single_action_space = Box(low.ravel(), high.ravel(), dtype=dtype)
-        low, high = first.observation_space.low, first.observation_space.high
-        self.single_observation_space = Box(
-            low.ravel().astype(float), high.ravel().astype(float), dtype=np.float64
-        )
+
+        self._action_shape, self._action_dtype = action.low.shape, action.low.dtype
+        self._action_width = action.low.size
+        self.single_action_space = Box(action.low.ravel(), action.high.ravel(), dtype=action.low.dtype.type)
+        low, high = (bound.ravel().astype(np.float64) for bound in (observation.low, observation.high))
+        self.single_observation_space = Box(low, high, dtype=np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
 
         self._seeds: list[int] = []
         self._episode = np.zeros(num_envs, np.int64)
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]  # of the running episodes
-        self._observation = np.zeros(self.observation_space.shape)
+        self._observation = np.zeros((num_envs, low.size))
         self._terminated = np.zeros(num_envs, bool)
         self._truncated = np.zeros(num_envs, bool)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode everywhere; an int seed s gives environment i the seed s + i, None goes on to the next one."""
+        """Start an episode everywhere.
+
+        An int seed s gives environment i the seed s + i; None goes on to each environment's next episode.
+        """
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
         if seeds is None:
             seeds = [None] * self.num_envs
-        kept = self._seeds or [None] * self.num_envs
-        self._seeds = []
-        for i, (old, given) in enumerate(zip(kept, seeds, strict=True)):
-            goes_on = given is None and old is not None
-            self._episode[i] = self._episode[i] + 1 if goes_on else 0
-            fresh = int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) if given is None else given
-            self._seeds.append(old if goes_on else fresh)
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"{len(seeds)} seeds were given for {self.num_envs} environments")
+        if not self._seeds:
+            self._seeds = np.random.SeedSequence().generate_state(self.num_envs, np.uint64).tolist()
+            self._episode[:] = -1
+        for i, given in enumerate(seeds):
+            self._episode[i] += 1
+            if given is not None:
+                self._seeds[i], self._episode[i] = given, 0
             self._start_episode(i)
         self._terminated[:] = self._truncated[:] = False
         return self._observation.copy(), {}
@@ -104,20 +112,20 @@ class GymVectorEnv(VectorEnv):
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Advance every environment by one action `[num_envs, A]`; returns as `MujocoVectorEnv.step` does."""
-        actions = np.array(actions, self.single_action_space.dtype)
-        if actions.shape != self.action_space.shape:
-            raise ValueError(f"actions have shape {actions.shape}, expected {self.action_space.shape}")
+        actions, expected = np.array(actions, self._action_dtype), self.action_space.shape
+        if actions.shape != expected:
+            raise ValueError(f"actions have shape {actions.shape}, expected {expected}")
         if not self._seeds:
             raise ResetNeeded("call reset() before step()")
         reward = np.zeros(self.num_envs)
         # Without autoreset, finished environments stand still and repeat their last results.
-        for i in np.flatnonzero(~(self._terminated | self._truncated) | self._autoreset):
+        for i in np.flatnonzero(~(self._terminated | self._truncated) | self._autoreset).tolist():
             reward[i], self._terminated[i], self._truncated[i] = self._step_one(i, actions[i])
         terminated, truncated = self._terminated.copy(), self._truncated.copy()
-        over, info = terminated | truncated, {}
+        over, info = terminated | truncated, dict[str, Any]()
         if self._autoreset and over.any():
             info = {"final_obs": np.full(self.num_envs, None, dtype=object), "_final_obs": over}
-            for i in np.flatnonzero(over):
+            for i in np.flatnonzero(over).tolist():
                 info["final_obs"][i] = self._observation[i].copy()
                 self._episode[i] += 1
                 self._start_episode(i)
@@ -134,29 +142,28 @@ class GymVectorEnv(VectorEnv):
         flat, expected = np.ravel(observation), self._observation.shape[1]
         if flat.size != expected:
             raise EnvironmentFailure(
-                f"{self._env_id}: environment {i} returned an observation of {flat.size} numbers, not {expected}"
+                f"{self._env_id}: environment {i} returned an observation of {flat.size} numbers, "
+                f"not {expected}"
             )
         self._observation[i] = flat
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Seeds, episode numbers and the actions of the running episodes, as numeric arrays; call after reset."""
+        """Seeds, episode numbers and the actions of the running episodes; call after reset."""
         actions = [action for episode in self._actions for action in episode]
         return {
             "seed": np.array(self._seeds, np.uint64),
             "episode": self._episode.copy(),
             "length": np.array([len(episode) for episode in self._actions], np.int64),
-            "actions": np.array(actions, self.single_action_space.dtype).reshape(
-                -1, *self.single_action_space.shape
-            ),
+            "actions": np.array(actions, self._action_dtype).reshape(-1, self._action_width),
             "observation": self._observation.copy(),
             "terminated": self._terminated.copy(),
             "truncated": self._truncated.copy(),
         }
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Replay the running episodes of a `get_state`; logs a warning if the environment does not reproduce them.
+        """Replay the running episodes of a `get_state`; warn if the environment does not reproduce them.
 
-        Raises UsageError if the state is of another number of environments or another environment.
+        Raises UsageError if the state is of another environment or of another number of environments.
         """
         if state["observation"].shape != self._observation.shape:
             raise UsageError(
@@ -172,8 +179,8 @@ class GymVectorEnv(VectorEnv):
                 self._step_one(i, action)
         if not np.array_equal(self._observation, state["observation"], equal_nan=True):
             logger.warning(
-                "%s is not deterministic: replaying the saved actions led to another observation, so the resumed run "
-                "will differ from an uninterrupted one",
+                "%s is not deterministic: replaying the saved actions led to another observation, so the "
+                "resumed run will differ from an uninterrupted one",
                 self._env_id,
             )
         self._terminated, self._truncated = state["terminated"].copy(), state["truncated"].copy()
@@ -189,7 +196,6 @@ class GymVectorEnv(VectorEnv):
         except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
             raise UsageError(f"no environment called {self._env_id}: {error}") from error
         except Exception as error:
-            message = (
-                f"{self._env_id}: environment {i} failed in {doing} with {type(error).__name__}: {error}"
-            )
+            kind = type(error).__name__
+            message = f"{self._env_id}: environment {i} failed in {doing} with {kind}: {error}"
             raise EnvironmentFailure(message) from error

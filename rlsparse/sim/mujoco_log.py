@@ -23,5 +23,5 @@ def _log(message: str) -> None:
 
 
 def route_warnings() -> None:
-    """Send every MuJoCo warning to the logger "rlsparse.sim"; a repeated one only at its 1st, 10th, 100th, 1000th..."""
+    """Send MuJoCo's warnings to the logger "rlsparse.sim", repeated ones only now and then."""
     mujoco.set_mju_user_warning(_log)

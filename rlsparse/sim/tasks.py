@@ -1,9 +1,9 @@
 """The eleven Gymnasium MuJoCo v5 tasks as functions on batched arrays.
 
-Observation, reward and termination are written once, on arrays whose leading axis is the environment; they run on
-numpy arrays and on torch tensors. A task reads a `Fields` namespace holding MjData fields (`[N, ...]`) and the model
-constants `timestep` (seconds) and `body_mass` `[nbody]` (kg). Constants carry Gymnasium's names and default values, and
-each expression keeps Gymnasium's order of operations so that results agree bitwise.
+Observation, reward and termination are written once, on arrays whose leading axis is the environment; they
+run on numpy arrays and on torch tensors. A task reads a `Fields` namespace holding MjData fields (`[N, ...]`)
+and the model constants `timestep` (seconds) and `body_mass` `[nbody]` (kg). Constants carry Gymnasium's names
+and values, and each expression keeps Gymnasium's order of operations so that results agree bitwise.
 
 Source: gymnasium/envs/mujoco/*_v5.py, Gymnasium 1.4.
 """
@@ -20,6 +20,7 @@ import numpy as np
 Array = Any  # numpy.ndarray or torch.Tensor
 Fields = SimpleNamespace
 Range = tuple[float, float]
+State = tuple[np.ndarray, np.ndarray]  # qpos [nq], qvel [nv]
 
 
 def namespace_of(array: Array) -> Any:
@@ -66,7 +67,7 @@ class Task:
     frame_skip: int
     reset_noise_scale: float = 0.0
 
-    #: MjData fields read beside qpos, qvel and ctrl. As after `mj_step`, they describe the start of the last substep.
+    #: MjData fields read beside qpos, qvel and ctrl; as after `mj_step`, those of the last substep's start.
     derived_fields: ClassVar[tuple[str, ...]] = ()
     normal_velocity_noise: ClassVar[bool] = False
     #: Whether physics needs constraint islands to agree bitwise; without them it is 3-8 % faster.
@@ -81,13 +82,11 @@ class Task:
         raise NotImplementedError
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
-        """Reward `[N]` and terminated (bool `[N]`) after a step that moved `progress` at `velocity` `[N]` (m/s)."""
+        """Reward and terminated, both `[N]`, of a step that moved `progress` at `velocity` `[N]` (m/s)."""
         raise NotImplementedError
 
-    def reset_noise(
-        self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """A start state drawn around the model's own `qpos` `[nq]`, `qvel` `[nv]`, in Gymnasium's order of draws."""
+    def reset_noise(self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> State:
+        """A start drawn around `qpos` `[nq]` and `qvel` `[nv]`, in Gymnasium's order of draws."""
         scale = self.reset_noise_scale
         start = qpos + rng.uniform(-scale, scale, qpos.size)
         if self.normal_velocity_noise:
@@ -114,19 +113,15 @@ class HalfCheetah(Task):
 
 
 @dataclass(frozen=True)
-class Swimmer(Task):
+class Swimmer(HalfCheetah):
     xml_file: str = "swimmer.xml"
     frame_skip: int = 4
-    forward_reward_weight: float = 1.0
     ctrl_cost_weight: float = 1e-4
-    reset_noise_scale: float = 0.1
+
+    normal_velocity_noise: ClassVar[bool] = False
 
     def observe(self, d: Fields) -> Array:
         return concatenate(d.qpos[:, 2:], d.qvel)
-
-    def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
-        reward = self.forward_reward_weight * velocity - self.ctrl_cost_weight * sum_of_squares(action)
-        return reward, never(reward)
 
 
 @dataclass(frozen=True)
@@ -203,7 +198,7 @@ class Ant(Task):
 
 
 def humanoid_observation(d: Fields) -> Array:
-    """`[N, 348]`: pose without x and y, velocity, inertias, body velocities, joint torques, contact forces."""
+    """`[N, 348]`: pose without x, y; velocity; inertias; body velocities; joint torques; contact forces."""
     return concatenate(
         d.qpos[:, 2:],
         d.qvel,
@@ -338,9 +333,7 @@ class Reacher(Task):
         reward = reward_dist + -sum_of_squares(action) * self.reward_control_weight
         return reward, never(reward)
 
-    def reset_noise(
-        self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def reset_noise(self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> State:
         qpos = rng.uniform(-0.1, 0.1, qpos.size) + qpos
         goal = rng.uniform(-0.2, 0.2, 2)
         while np.linalg.norm(goal) >= 0.2:
@@ -376,9 +369,7 @@ class Pusher(Task):
         reward = reward_dist + reward_ctrl + reward_near
         return reward, never(reward)
 
-    def reset_noise(
-        self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def reset_noise(self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> State:
         def draw_cylinder() -> np.ndarray:
             return np.concatenate([rng.uniform(-0.3, 0, 1), rng.uniform(-0.2, 0.2, 1)])
 

@@ -6,14 +6,15 @@ import inspect
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 
 from rlsparse import sim
 from rlsparse.sim.cpu import load_model
-from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.tasks import TASKS, Fields
 
-TOLERANCE = dict(rtol=0, atol=1e-10)
+TOLERANCE = {"rtol": 0, "atol": 1e-10}
 
 
 def gymnasium_sync(env_id, num_envs):
@@ -109,3 +110,23 @@ def test_an_environment_does_not_depend_on_the_others():
         one, many = alone.step(action[1:2]), together.step(action)
         for a, b in zip(one[:4], many[:4], strict=True):
             np.testing.assert_array_equal(a[0], b[1])
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_task_functions_accept_torch_tensors(env_id):
+    env = sim.make(env_id, 3)
+    env.reset(seed=0)
+    action = np.random.default_rng(0).uniform(-1, 1, env.action_space.shape)
+    env.step(action)
+    fields, task = vars(env._fields), env.task
+    tensors = {name: torch.tensor(value) for name, value in fields.items() if name != "timestep"}
+    tensors = Fields(**tensors, timestep=fields["timestep"])
+    velocity = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+
+    expected = task.reward(env._fields, velocity.numpy(), action)
+    reward, terminated = task.reward(tensors, velocity, torch.tensor(action))
+    assert terminated.dtype == torch.bool
+    np.testing.assert_allclose(reward, expected[0], rtol=1e-12)
+    np.testing.assert_array_equal(terminated, expected[1])
+    np.testing.assert_allclose(task.observe(tensors), task.observe(env._fields), rtol=1e-12)
+    np.testing.assert_allclose(task.progress(tensors), task.progress(env._fields), rtol=1e-12)

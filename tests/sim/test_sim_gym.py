@@ -1,4 +1,4 @@
-"""Other Gymnasium environments: what is supported, what is refused by name, and that every step is counted."""
+"""Other Gymnasium environments: what is supported, what is refused by name, and the count of steps."""
 
 import logging
 
@@ -27,7 +27,7 @@ class Scripted(gymnasium.Env):
         if self.fail_in == "reset":
             raise RuntimeError("the robot is on fire")
         self.t = 0
-        self.start = np.random.random() if self.random else self.np_random.random()
+        self.start = np.random.default_rng().random() if self.random else self.np_random.random()
         return self.observe(), {}
 
     def observe(self):
@@ -143,16 +143,12 @@ def test_an_unknown_name_is_a_usage_error(env_id):
 def test_what_an_environment_raises_is_told_with_its_name_and_index(register):
     env = sim.make(register(fail_in="step"), 2)
     env.reset(seed=0)
-    with pytest.raises(
-        EnvironmentFailure, match=r"Scripted0-v0: environment 0 .*step.* the robot is on fire"
-    ):
+    with pytest.raises(EnvironmentFailure, match="Scripted0-v0: environment 0 .*step.* on fire"):
         env.step(np.zeros((2, 2)))
     env = sim.make(register(fail_in="reset"), 2)
-    with pytest.raises(
-        EnvironmentFailure, match=r"Scripted1-v0: environment 0 .*reset.* the robot is on fire"
-    ):
+    with pytest.raises(EnvironmentFailure, match="Scripted1-v0: environment 0 .*reset.* on fire"):
         env.reset(seed=0)
-    with pytest.raises(EnvironmentFailure, match=r"Scripted2-v0: environment 0 .*make.*TypeError"):
+    with pytest.raises(EnvironmentFailure, match="Scripted2-v0: environment 0 .*make.*TypeError"):
         sim.make(register(unknown_option=1), 2)
 
 
