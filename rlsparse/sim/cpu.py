@@ -92,18 +92,18 @@ class MujocoVectorEnv(VectorEnv):
 
         An int seed s gives environment i the seed s + i; None keeps the random generators as they are.
         """
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
         if seeds is None:
             seeds = [None] * self.num_envs
         if len(seeds) != self.num_envs:
             raise ValueError(f"{len(seeds)} seeds were given for {self.num_envs} environments")
         kept = self._generators
         self._generators = [
-            kept[i] if kept and given is None else seeding.np_random(given)[0]
+            kept[i] if kept and given is None else seeding.np_random(None if given is None else int(given))[0]
             for i, given in enumerate(seeds)
         ]
         self._start_episodes(np.arange(self.num_envs, dtype=np.int32))
-        self._over[:] = False
+        self._over = np.zeros(self.num_envs, bool)
         observation = self.task.observe(self._fields)
         if not self._autoreset:
             flags = np.zeros(self.num_envs, bool)
@@ -114,9 +114,7 @@ class MujocoVectorEnv(VectorEnv):
         fields = self._fields
         self._run(self._batch.reset, ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
         for i in ids:
-            fields.qpos[i], fields.qvel[i] = self.task.reset_noise(
-                self._generators[i], self._start_pose, self._rest
-            )
+            fields.qpos[i], fields.qvel[i] = self.task.reset_noise(self._generators[i], self._start_pose, self._rest)
         if self.task.derived_fields:
             self._run(self._batch.forward, ids)
         self._elapsed[ids] = 0

@@ -31,8 +31,7 @@ def supported_spaces(env_id: str, observation: Space, action: Space) -> tuple[Bo
     """
     if not isinstance(action, Box) or action.low.dtype.kind != "f" or not action.is_bounded():
         raise UnsupportedEnvironment(
-            f"{env_id} has the action space {action}, but only a Box of real numbers with finite bounds "
-            "is supported"
+            f"{env_id} has the action space {action}, but only a Box of real numbers with finite bounds is supported"
         )
     if not isinstance(observation, Box):
         raise UnsupportedEnvironment(
@@ -88,7 +87,7 @@ class GymVectorEnv(VectorEnv):
 
         An int seed s gives environment i the seed s + i; None goes on to each environment's next episode.
         """
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
         if seeds is None:
             seeds = [None] * self.num_envs
         if len(seeds) != self.num_envs:
@@ -99,7 +98,7 @@ class GymVectorEnv(VectorEnv):
         for i, given in enumerate(seeds):
             self._episode[i] += 1
             if given is not None:
-                self._seeds[i], self._episode[i] = given, 0
+                self._seeds[i], self._episode[i] = int(given), 0
             self._start_episode(i)
         self._terminated[:] = self._truncated[:] = False
         return self._observation.copy(), {}
@@ -142,8 +141,7 @@ class GymVectorEnv(VectorEnv):
         flat, expected = np.ravel(observation), self._observation.shape[1]
         if flat.size != expected:
             raise EnvironmentFailure(
-                f"{self._env_id}: environment {i} returned an observation of {flat.size} numbers, "
-                f"not {expected}"
+                f"{self._env_id}: environment {i} returned an observation of {flat.size} numbers, not {expected}"
             )
         self._observation[i] = flat
 

@@ -324,9 +324,7 @@ class Reacher(Task):
 
     def observe(self, d: Fields) -> Array:
         xp, angles = namespace_of(d.qpos), d.qpos[:, :2]
-        return concatenate(
-            xp.cos(angles), xp.sin(angles), d.qpos[:, 2:], d.qvel[:, :2], self.offset(d)[:, :2]
-        )
+        return concatenate(xp.cos(angles), xp.sin(angles), d.qpos[:, 2:], d.qvel[:, :2], self.offset(d)[:, :2])
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
         reward_dist = -norm(self.offset(d)) * self.reward_dist_weight

@@ -75,9 +75,7 @@ def test_constants_are_gymnasiums_defaults(env_id):
     ours = dataclasses.asdict(TASKS[env_id]())
     constants = {name: value for name, value in ours.items() if name in parameters}
     assert constants == {name: parameters[name].default for name in constants}
-    assert set(ours) - set(constants) <= {
-        "reset_noise_scale"
-    }  # which Pusher and Reacher have no parameter for
+    assert set(ours) - set(constants) <= {"reset_noise_scale"}  # which Pusher and Reacher have no parameter for
 
 
 @pytest.mark.parametrize(

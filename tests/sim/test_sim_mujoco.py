@@ -66,6 +66,17 @@ def test_returned_arrays_belong_to_the_caller():
         np.testing.assert_array_equal(array, copy)
 
 
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Pendulum-v1"])
+def test_seeds_follow_gymnasiums_vector_rule(env_id):
+    env = sim.make(env_id, 3)
+    expected, _ = env.reset(seed=5)
+    for seed in ([5, 6, 7], np.int64(5), np.array([5, 6, 7])):
+        np.testing.assert_array_equal(env.reset(seed=seed)[0], expected)
+    assert (env.reset()[0] != expected).any()  # no seed: the next episode of the same streams
+    with pytest.raises(ValueError, match="2 seeds were given for 3"):
+        env.reset(seed=[1, 2])
+
+
 def test_mujoco_warnings_go_to_the_log_and_not_to_a_file(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mujoco_log, "_seen", Counter())
