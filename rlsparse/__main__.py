@@ -1,8 +1,9 @@
 """`rlsparse <command>`, `python -m rlsparse <command>`."""
 
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 
+from rlsparse import __version__
 from rlsparse.command_line import fail_in_one_line
 from rlsparse.errors import UsageError
 
@@ -23,7 +24,7 @@ def main() -> None:
         print("\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items()))
         return
     if command == "--version":
-        print(metadata.version("rlsparse"))
+        print(__version__)
         return
     module = {"envs": "listing", "agents": "listing"}.get(command, command)
     with fail_in_one_line():
