@@ -1,3 +1,3 @@
 """On-policy reinforcement learning for continuous control."""
 
-__version__ = "0.1.0"
+from rlsparse.version import __version__ as __version__

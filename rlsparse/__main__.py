@@ -3,9 +3,9 @@
 import sys
 from importlib import import_module
 
-from rlsparse import __version__
 from rlsparse.command_line import fail_in_one_line
 from rlsparse.errors import UsageError
+from rlsparse.version import __version__
 
 COMMANDS = {
     "train": "train an agent, or resume a run",

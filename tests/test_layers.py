@@ -12,7 +12,19 @@ PACKAGE = ROOT / "rlsparse"
 
 LAYERS = (
     # 0: records, formulas and files, which know nothing of policies or environments
-    {"arrays", "data", "errors", "interval", "losses", "normalise", "optimiser", "params", "returns", "solve"}
+    {
+        "arrays",
+        "data",
+        "errors",
+        "version",
+        "interval",
+        "losses",
+        "normalise",
+        "optimiser",
+        "params",
+        "returns",
+        "solve",
+    }
     | {"storage", "streams"},
     # 1: the exchangeable parts
     {"advantage", "explore", "policy", "sim", "sparse"},
