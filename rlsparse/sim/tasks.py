@@ -9,28 +9,23 @@ Source: gymnasium/envs/mujoco/*_v5.py, Gymnasium 1.4.
 """
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-Array = Any  # numpy.ndarray or torch.Tensor
+from rlsparse.arrays import Array, namespace
+
 Fields = SimpleNamespace
 Range = tuple[float, float]
 State = tuple[np.ndarray, np.ndarray]  # qpos [nq], qvel [nv]
 
 
-def namespace_of(array: Array) -> Any:
-    """The module whose functions act on `array`: numpy or torch."""
-    return sys.modules[type(array).__module__.partition(".")[0]]
-
-
 def concatenate(*parts: Array) -> Array:
     """A new array `[N, sum of widths]` from arrays `[N, width]`."""
-    return namespace_of(parts[0]).concatenate(parts, 1)
+    return namespace(parts[0]).concatenate(parts, 1)
 
 
 def flat(array: Array) -> Array:
@@ -40,23 +35,23 @@ def flat(array: Array) -> Array:
 
 def sum_of_squares(array: Array) -> Array:
     """`[N]` from `[N, ...]`, in the array's own precision."""
-    return flat(namespace_of(array).square(array)).sum(1)
+    return flat(namespace(array).square(array)).sum(1)
 
 
 def norm(vector: Array) -> Array:
     """Euclidean norm `[N]` of `[N, 3]`."""
-    xp = namespace_of(vector)
+    xp = namespace(vector)
     return xp.sqrt(xp.linalg.vecdot(vector, vector))
 
 
 def all_finite(array: Array) -> Array:
     """Whether every element of each row is finite, bool `[N]`."""
-    return flat(namespace_of(array).isfinite(array)).all(1)
+    return flat(namespace(array).isfinite(array)).all(1)
 
 
 def never(reward: Array) -> Array:
     """`terminated` of a task that only the time limit ends, bool `[N]`."""
-    return namespace_of(reward).zeros_like(reward, dtype=bool)
+    return namespace(reward).zeros_like(reward, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ class Walker2d(Task):
     reset_noise_scale: float = 5e-3
 
     def observe(self, d: Fields) -> Array:
-        return concatenate(d.qpos[:, 1:], namespace_of(d.qvel).clip(d.qvel, -10, 10))
+        return concatenate(d.qpos[:, 1:], namespace(d.qvel).clip(d.qvel, -10, 10))
 
     def healthy(self, d: Fields) -> Array:
         (low_z, high_z), (low_angle, high_angle) = self.healthy_z_range, self.healthy_angle_range
@@ -182,7 +177,7 @@ class Ant(Task):
         return d.xpos[:, self.main_body, 0]
 
     def contact_forces(self, d: Fields) -> Array:
-        return namespace_of(d.cfrc_ext).clip(d.cfrc_ext, *self.contact_force_range)
+        return namespace(d.cfrc_ext).clip(d.cfrc_ext, *self.contact_force_range)
 
     def observe(self, d: Fields) -> Array:
         return concatenate(d.qpos[:, 2:], d.qvel, flat(self.contact_forces(d)[:, 1:]))
@@ -236,7 +231,7 @@ class Humanoid(Task):
         healthy = (low < z) & (z < high)
         gain = self.forward_reward_weight * velocity + healthy * self.healthy_reward
         contact_cost = self.contact_cost_weight * sum_of_squares(d.cfrc_ext)
-        contact_cost = namespace_of(contact_cost).clip(contact_cost, *self.contact_cost_range)
+        contact_cost = namespace(contact_cost).clip(contact_cost, *self.contact_cost_range)
         return gain - (self.ctrl_cost_weight * sum_of_squares(d.ctrl) + contact_cost), ~healthy
 
 
@@ -257,7 +252,7 @@ class HumanoidStandup(Task):
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
         impact_cost = self.impact_cost_weight * sum_of_squares(d.cfrc_ext)
-        impact_cost = namespace_of(impact_cost).clip(impact_cost, *self.impact_cost_range)
+        impact_cost = namespace(impact_cost).clip(impact_cost, *self.impact_cost_range)
         # Gymnasium divides by the timestep, not by frame_skip timesteps, and does not use uph_cost_weight.
         reward = d.qpos[:, 2] / d.timestep - self.ctrl_cost_weight * sum_of_squares(d.ctrl) - impact_cost + 1
         return reward, never(reward)
@@ -273,7 +268,7 @@ class InvertedPendulum(Task):
         return concatenate(d.qpos, d.qvel)
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
-        fallen = namespace_of(d.qpos).abs(d.qpos[:, 1]) > 0.2
+        fallen = namespace(d.qpos).abs(d.qpos[:, 1]) > 0.2
         terminated = ~(all_finite(d.qpos) & all_finite(d.qvel)) | fallen
         return 1.0 - 1.0 * terminated, terminated
 
@@ -289,7 +284,7 @@ class InvertedDoublePendulum(Task):
     normal_velocity_noise: ClassVar[bool] = True
 
     def observe(self, d: Fields) -> Array:
-        xp, angles = namespace_of(d.qpos), d.qpos[:, 1:]
+        xp, angles = namespace(d.qpos), d.qpos[:, 1:]
         return concatenate(
             d.qpos[:, :1],
             xp.sin(angles),
@@ -300,7 +295,7 @@ class InvertedDoublePendulum(Task):
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
         # Gymnasium squares scalars: C's pow, which can differ from x * x in the last bit.
-        power = namespace_of(d.qvel).float_power
+        power = namespace(d.qvel).float_power
         x, y = d.site_xpos[:, 0, 0], d.site_xpos[:, 0, 2]
         terminated = y <= 1
         distance_penalty = 0.01 * power(x, 2) + power(y - 2, 2)
@@ -323,7 +318,7 @@ class Reacher(Task):
         return d.xpos[:, self.fingertip] - d.xpos[:, self.target]
 
     def observe(self, d: Fields) -> Array:
-        xp, angles = namespace_of(d.qpos), d.qpos[:, :2]
+        xp, angles = namespace(d.qpos), d.qpos[:, :2]
         return concatenate(xp.cos(angles), xp.sin(angles), d.qpos[:, 2:], d.qvel[:, :2], self.offset(d)[:, :2])
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
