@@ -48,6 +48,8 @@ def squared_error(value: Array, target: Array) -> tuple[Array, Array]:
 
 def standardise(x: Array) -> Array:
     """Zero mean and unit (unbiased) deviation along the last axis; a constant row gives zeros."""
-    centred = x - x.mean(-1)[..., None]
+    # from the first number on: the mean of equal numbers is rounded, and their tiny spread would be scaled up to 1
+    shifted = x - x[..., :1]
+    centred = shifted - shifted.mean(-1)[..., None]
     variance = (centred * centred).sum(-1) / max(x.shape[-1] - 1, 1)
     return centred / (variance**0.5 + 1e-8)[..., None]
