@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -44,18 +45,19 @@ class PPO:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
         rate = self.learning_rate * (1.0 - learner.progress if self.learning_rate_decay else 1.0)
         gradient = namespace(learner.params).empty_like(learner.params)
-        stopped = Stopped(learner)
+        stopped, epoch_stats = Stopped(learner), None
         for _ in range(self.epochs):
-            history = []
+            history: list[tuple[np.ndarray, dict[str, Array]]] = []
             for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
                 stats = self.loss_gradient(learner.layout, learner.params, minibatch, gradient)
-                history.append(stats)
+                history.append((~stopped.members, stats))
                 if self.target_kl is not None and stopped.add(to_numpy(stats["approx_kl"]) > 1.5 * self.target_kl):
                     break
                 clip_by_norm(gradient, stats["grad_norm"], self.max_grad_norm)
                 learner.optimiser.step(learner.params, gradient, rate, self.adam_epsilon)
             stopped.restore()
-            yield mean_stats(history)
+            epoch_stats = mean_stats(history, epoch_stats)
+            yield epoch_stats
             if stopped.members.all():
                 return
 
@@ -114,11 +116,20 @@ def clip_by_norm(gradient: Array, norm: Array, max_norm: float) -> None:
     gradient *= xp.clip(max_norm / (norm + 1e-6), 0.0, 1.0)[:, None]
 
 
-def mean_stats(history: list[dict[str, Array]]) -> EpochStats:
-    """Average each statistic over an epoch's minibatches."""
-    return EpochStats(
-        **{f.name: np.mean([to_numpy(stats[f.name]) for stats in history], 0) for f in fields(EpochStats)}
-    )
+def mean_stats(history: list[tuple[np.ndarray, dict[str, Array]]], before: EpochStats | None) -> EpochStats:
+    """Average each statistic over an epoch's minibatches in which a member was learning, [S] bool.
+
+    A member that learned in none keeps its statistics of the epoch `before`.
+    """
+    counts = np.sum([learning for learning, _ in history], 0)
+
+    def mean(name: str) -> np.ndarray:
+        # one after the other, so that a member's sum does not depend on the number of members
+        total = sum(np.where(learning, to_numpy(stats[name]), 0.0) for learning, stats in history)
+        average = (total / np.maximum(counts, 1)).astype(np.float32)
+        return average if before is None else np.where(counts > 0, average, getattr(before, name))
+
+    return EpochStats(**{f.name: mean(f.name) for f in fields(EpochStats)})
 
 
 class Stopped:
@@ -126,18 +137,21 @@ class Stopped:
 
     def __init__(self, learner: Learner) -> None:
         self._arrays = [learner.params, *learner.optimiser.state_dict().values()]
-        self._kept: dict[int, list[Array]] = {}
+        self._generators = learner.minibatch_generators
+        self._kept: dict[int, tuple[list[Array], Any]] = {}
         self.members = np.zeros(learner.members, bool)
 
     def add(self, exceeded: np.ndarray) -> bool:
         """Keep the state of members that exceed their limit for the first time; True if all have."""
         for member in np.flatnonzero(exceeded & ~self.members).tolist():
-            self._kept[member] = [x[member] + 0 for x in self._arrays]
+            stream = self._generators[member].bit_generator.state
+            self._kept[member] = [x[member] + 0 for x in self._arrays], stream
         self.members = self.members | exceeded
         return bool(self.members.all())
 
     def restore(self) -> None:
         """Put the kept state back."""
-        for member, kept in self._kept.items():
+        for member, (kept, stream) in self._kept.items():
             for array, row in zip(self._arrays, kept, strict=True):
                 array[member] = row
+            self._generators[member].bit_generator.state = stream
