@@ -1,0 +1,90 @@
+"""Losses and their gradients in closed form, against torch's distributions and automatic differentiation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlsparse.losses import clipped_surrogate, gaussian_entropy, gaussian_log_prob, squared_error, standardise
+
+RNG = np.random.default_rng(7)
+CLIP = 0.2
+# a probability ratio below, within and above the clip range, for a good and a bad action
+LOG_RATIO = np.log([[0.5, 0.9, 1.0, 1.1, 1.5, 0.5, 0.9, 1.0, 1.1, 1.5]])
+ADVANTAGE = np.array([[2.0] * 5 + [-3.0] * 5])
+
+
+def test_log_prob_and_entropy_are_those_of_a_normal_distribution():
+    mean, noise, log_std = RNG.normal(size=(2, 6, 3)), RNG.normal(size=(2, 6, 3)), RNG.normal(size=(2, 1, 3))
+    normal = torch.distributions.Normal(torch.tensor(mean), torch.tensor(np.exp(log_std)))
+    expected = normal.log_prob(torch.tensor(mean + np.exp(log_std) * noise)).sum(-1)
+    np.testing.assert_allclose(gaussian_log_prob(noise, log_std), expected, rtol=1e-12)
+    np.testing.assert_allclose(gaussian_entropy(log_std[:, 0]), normal.entropy().sum(-1)[:, 0], rtol=1e-12)
+
+
+def test_clipped_surrogate_rewards_nothing_beyond_the_clip_range():
+    _, gradient, clip_fraction, _ = clipped_surrogate(LOG_RATIO, ADVANTAGE, CLIP)
+    # a good action made likelier than allowed, or a bad one made unlikelier, pulls no further
+    assert (gradient[0] == 0).tolist() == [False] * 4 + [True] * 2 + [False] * 4
+    assert clip_fraction == pytest.approx([0.4])
+
+
+def test_clipped_surrogate_against_autograd():
+    log_ratio = np.concatenate([LOG_RATIO, RNG.normal(scale=0.3, size=(2, 10))])
+    advantage = np.concatenate([ADVANTAGE, RNG.normal(size=(2, 10))])
+    loss, gradient, clip_fraction, approx_kl = clipped_surrogate(log_ratio, advantage, CLIP)
+
+    x, a = torch.tensor(log_ratio, requires_grad=True), torch.tensor(advantage)
+    ratio = x.exp()
+    expected = -torch.min(ratio * a, ratio.clamp(1 - CLIP, 1 + CLIP) * a).mean(1)
+    expected.sum().backward()
+    np.testing.assert_allclose(loss, expected.detach(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, x.grad, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(approx_kl, (ratio - 1 - x).mean(1).detach(), rtol=1e-12)
+    np.testing.assert_allclose(clip_fraction, ((ratio - 1).abs() > CLIP).double().mean(1))
+
+
+def test_approximate_kl_is_zero_without_a_change_and_positive_with_one():
+    assert clipped_surrogate(np.zeros((1, 4)), np.ones((1, 4)), CLIP)[3] == 0
+    assert clipped_surrogate(LOG_RATIO, ADVANTAGE, CLIP)[3] > 0
+
+
+def test_approximate_kl_estimates_the_kl_divergence():
+    # KL(N(0, 1) || N(0.3, 1)) = 0.045
+    x = np.random.default_rng(0).normal(size=(1, 100_000))
+    log_ratio = -0.5 * (x - 0.3) ** 2 + 0.5 * x**2
+    assert clipped_surrogate(log_ratio, x, CLIP)[3] == pytest.approx([0.045], rel=0.02)
+
+
+def test_squared_error_against_autograd():
+    value, target = RNG.normal(size=(2, 3, 8))
+    loss, gradient = squared_error(value, target)
+    v = torch.tensor(value, requires_grad=True)
+    expected = ((v - torch.tensor(target)) ** 2).mean(1)
+    expected.sum().backward()
+    np.testing.assert_allclose(loss, expected.detach(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, v.grad, rtol=1e-12)
+
+
+def test_standardise_gives_every_row_zero_mean_and_unit_deviation():
+    x = RNG.normal(3.0, 5.0, size=(4, 50))
+    expected = (x - x.mean(1, keepdims=True)) / x.std(1, ddof=1, keepdims=True)
+    np.testing.assert_allclose(standardise(x), expected, rtol=1e-6)
+
+
+@given(st.floats(-1e6, 1e6, width=32), st.integers(1, 300))
+def test_standardise_of_a_constant_is_zero(constant, size):
+    assert (standardise(np.full((2, size), constant, np.float32)) == 0).all()
+
+
+@given(st.floats(-100, 100), st.floats(0.1, 100))
+def test_standardise_forgets_shift_and_scale(shift, scale):
+    x = np.arange(12.0).reshape(2, 6) ** 2
+    np.testing.assert_allclose(standardise(scale * x + shift), standardise(x), atol=1e-6)
+
+
+def test_log_prob_of_the_mean_action_of_a_unit_gaussian():
+    assert gaussian_log_prob(np.zeros((1, 2)), np.zeros((1, 2))) == pytest.approx([-math.log(2 * math.pi)])

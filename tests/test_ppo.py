@@ -1,0 +1,275 @@
+"""PPO's loss, gradients and updates, against autograd and Stable-Baselines3."""
+
+from dataclasses import astuple, fields, replace
+
+import gymnasium
+import numpy as np
+import pytest
+import stable_baselines3
+import torch
+from gymnasium.spaces import Box
+from stable_baselines3.common.logger import Logger
+
+from rlsparse.data import EpochStats
+from rlsparse.policy import action_mean
+from rlsparse.ppo import PPO, clip_by_norm, shuffled_minibatches
+
+
+def torch_network(params, layout, group, x):
+    """Run a tanh network on torch tensors that know their gradient; params [S, D], x [S, B, in]."""
+    layers = layout.layers(params, group)
+    for i, (weight, bias) in enumerate(layers):
+        x = torch.einsum("sbi,sio->sbo", x, weight) + bias[:, None]
+        x = torch.tanh(x) if i < len(layers) - 1 else x
+    return x
+
+
+def torch_loss(ppo, layout, params, batch):
+    """The loss of every member as the paper writes it, with torch's distributions, in float64."""
+    obs, action, log_prob, advantage, target = (torch.tensor(x) for x in vars(batch).values())
+    policy = torch.distributions.Normal(
+        torch_network(params, layout, "actor", obs), layout.log_std(params).exp()[:, None]
+    )
+    if ppo.normalise_advantages:
+        advantage = (advantage - advantage.mean(1, keepdim=True)) / (advantage.std(1, keepdim=True) + 1e-8)
+    ratio = (policy.log_prob(action).sum(-1) - log_prob).exp()
+    clipped = ratio.clamp(1 - ppo.clip_range, 1 + ppo.clip_range)
+    value = torch_network(params, layout, "critic", obs)[..., 0]
+    terms = {
+        "policy_loss": -torch.min(ratio * advantage, clipped * advantage).mean(1),
+        "value_loss": ((value - target) ** 2).mean(1),
+        "entropy": policy.entropy().sum(-1).mean(1),
+        "approx_kl": (ratio - 1 - ratio.log()).mean(1),
+        "clip_fraction": ((ratio - 1).abs() > ppo.clip_range).double().mean(1),
+    }
+    loss = terms["policy_loss"] + ppo.value_coef * terms["value_loss"] - ppo.entropy_coef * terms["entropy"]
+    return loss, terms
+
+
+@pytest.mark.parametrize("normalise_advantages", [False, True])
+@pytest.mark.parametrize("entropy_coef", [0.0, 0.03])
+@pytest.mark.parametrize("distance", [0.0, 0.3])
+def test_loss_and_gradient_against_autograd(new_learner, new_batch, distance, entropy_coef, normalise_advantages):
+    ppo = PPO(value_coef=0.7, entropy_coef=entropy_coef, normalise_advantages=normalise_advantages)
+    learner = new_learner(log_std_init=-0.3)
+    batch = new_batch(learner, distance=distance, dtype=np.float64)
+    params = learner.params.astype(float)
+    gradient = np.full_like(params, np.nan)
+    stats = ppo.loss_gradient(learner.layout, params, batch, gradient)
+
+    leaf = torch.tensor(params, requires_grad=True)
+    loss, terms = torch_loss(ppo, learner.layout, leaf, batch)
+    loss.sum().backward()
+    np.testing.assert_allclose(gradient, leaf.grad, rtol=1e-9, atol=1e-12)
+    for name, expected in terms.items():
+        np.testing.assert_allclose(stats[name], expected.detach(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(stats["grad_norm"], leaf.grad.norm(dim=1), rtol=1e-9)
+    if distance:
+        assert (0 < stats["clip_fraction"]).all()
+        assert (stats["clip_fraction"] < 1).all()
+
+
+@pytest.mark.parametrize("max_norm", [0.01, 1e3])
+def test_gradients_are_clipped_member_by_member_as_in_torch(max_norm):
+    gradient = np.random.default_rng(0).normal(size=(3, 8)) * [[1e-3], [1], [10]]
+    expected = torch.tensor(gradient)
+    for row in expected:
+        row.grad = row.clone()
+        torch.nn.utils.clip_grad_norm_([row], max_norm)
+        row.copy_(row.grad)
+    clip_by_norm(gradient, np.linalg.norm(gradient, axis=1), max_norm)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12)
+
+
+class Still(gymnasium.Env):
+    """Only its spaces are of interest."""
+
+    observation_space, action_space = Box(-1, 1, (5,)), Box(-1, 1, (3,))
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(5, np.float32), {}
+
+
+def sb3_parameters(model, part="data"):
+    """The parameters of SB3's policy, or their gradients (part "grad"), named and laid out as ours."""
+    policy = model.policy
+    actor = [policy.mlp_extractor.policy_net[0], policy.mlp_extractor.policy_net[2], policy.action_net]
+    critic = [policy.mlp_extractor.value_net[0], policy.mlp_extractor.value_net[2], policy.value_net]
+    named = {"log_std": getattr(policy.log_std, part)}
+    for group, layers in (("actor", actor), ("critic", critic)):
+        for i, layer in enumerate(layers):
+            named[f"{group}.{i}.weight"] = getattr(layer.weight, part).T
+            named[f"{group}.{i}.bias"] = getattr(layer.bias, part)
+    return named
+
+
+@pytest.mark.parametrize("normalise_advantages", [False, True])
+def test_one_minibatch_is_that_of_sb3(new_learner, new_batch, normalise_advantages):
+    size, rate = 64, 1e-3
+    learner = new_learner(seeds=[0], actor_hidden=(64, 64), critic_hidden=(64, 64), log_std_init=-0.2)
+    layout, batch = learner.layout, new_batch(learner, size)
+    ppo = PPO(
+        learning_rate=rate,
+        epochs=1,
+        minibatches=1,
+        entropy_coef=0.02,
+        value_coef=0.7,
+        normalise_advantages=normalise_advantages,
+    )
+
+    model = stable_baselines3.PPO(
+        "MlpPolicy",
+        Still(),
+        learning_rate=rate,
+        n_steps=size,
+        batch_size=size,
+        n_epochs=1,
+        ent_coef=0.02,
+        vf_coef=0.7,
+        normalize_advantage=normalise_advantages,
+        device="cpu",
+    )
+    model.set_logger(Logger(None, []))
+    theirs = sb3_parameters(model)
+    for slot in layout.slots:
+        theirs[slot.name].copy_(torch.tensor(layout.view(learner.params[0], slot)))
+    buffer = model.rollout_buffer
+    buffer.observations, buffer.actions = batch.obs[0][:, None], batch.action[0][:, None]
+    buffer.log_probs, buffer.advantages, buffer.returns = (
+        x[0][:, None] for x in (batch.log_prob, batch.advantage, batch.value_target)
+    )
+    buffer.full = True
+    gradients = {}
+    model.policy.optimizer.register_step_pre_hook(lambda *_: gradients.update(sb3_parameters(model, "grad")))
+    model.train()
+
+    gradient = np.empty_like(learner.params)
+    stats = ppo.loss_gradient(layout, learner.params, batch, gradient)
+    assert stats["grad_norm"] > ppo.max_grad_norm
+    clip_by_norm(gradient, stats["grad_norm"], ppo.max_grad_norm)
+    list(ppo.update(learner, batch))
+    logged = model.logger.name_to_value
+    for ours, name in (
+        (stats["policy_loss"], "policy_gradient_loss"),
+        (stats["value_loss"], "value_loss"),
+        (-stats["entropy"], "entropy_loss"),
+        (stats["approx_kl"], "approx_kl"),
+        (stats["clip_fraction"], "clip_fraction"),
+    ):
+        assert ours == pytest.approx(logged[f"train/{name}"], rel=1e-4, abs=1e-6)
+    for slot in layout.slots:
+        np.testing.assert_allclose(
+            layout.view(gradient[0], slot), gradients[slot.name], rtol=1e-3, atol=1e-6, err_msg=slot.name
+        )
+        np.testing.assert_allclose(
+            layout.view(learner.params[0], slot), theirs[slot.name], atol=0.01 * rate, err_msg=slot.name
+        )
+
+
+def test_every_sample_is_visited_once_per_epoch_by_each_member_in_an_order_of_its_own(new_learner, new_batch):
+    learner = new_learner()
+    batch = new_batch(learner, 24)
+    samples = np.arange(3 * 24.0).reshape(3, 24)
+    batch = replace(batch, advantage=samples, obs=np.repeat(samples[..., None], 5, -1))
+    epochs = []
+    for _ in range(2):
+        parts = list(shuffled_minibatches(learner, batch, 4))
+        assert [part.advantage.shape for part in parts] == [(3, 6)] * 4
+        assert all((part.obs == part.advantage[..., None]).all() for part in parts)
+        epochs.append(np.concatenate([part.advantage for part in parts], 1))
+    orders = [row - 24 * member for epoch in epochs for member, row in enumerate(epoch)]
+    assert all((np.sort(order) == np.arange(24)).all() for order in orders)
+    assert len({tuple(order) for order in orders}) == 6
+
+
+def test_an_update_takes_a_step_per_minibatch(new_learner, new_batch):
+    learner = new_learner()
+    history = list(PPO(epochs=3, minibatches=4).update(learner, new_batch(learner)))
+    assert len(history) == 3
+    assert (learner.optimiser.steps == 12).all()
+
+
+def test_epoch_statistics_are_means_over_the_minibatches(new_learner, new_batch):
+    seen = []
+
+    class Observed(PPO):
+        def loss_gradient(self, *arguments):
+            seen.append(super().loss_gradient(*arguments))
+            return seen[-1]
+
+    learner = new_learner()
+    for stats in Observed(epochs=2, minibatches=4).update(learner, new_batch(learner)):
+        for field in fields(EpochStats):
+            expected = np.mean([terms[field.name] for terms in seen[-4:]], 0)
+            np.testing.assert_allclose(getattr(stats, field.name), expected, rtol=1e-5)
+    assert len(seen) == 8
+
+
+def change(new_learner, new_batch, progress, **ppo):
+    learner = new_learner()
+    learner.progress = progress
+    start = learner.params.copy()
+    list(PPO(epochs=1, minibatches=1, **ppo).update(learner, new_batch(learner)))
+    return learner.params - start
+
+
+def test_the_learning_rate_decays_with_the_spent_budget(new_learner, new_batch):
+    whole = change(new_learner, new_batch, 0.0, learning_rate_decay=True)
+    quarter = change(new_learner, new_batch, 0.75, learning_rate_decay=True)
+    np.testing.assert_array_equal(whole, change(new_learner, new_batch, 0.75, learning_rate_decay=False))
+    np.testing.assert_allclose(quarter, whole / 4, atol=1e-7)
+
+
+def stopping_batch(learner, new_batch):
+    """Member 1 is far from the policy that acted, the others are that policy."""
+    batch = new_batch(learner, distance=0.0)
+    batch.log_prob[1] += 2.0
+    return batch
+
+
+def test_a_member_beyond_the_kl_target_stays_bitwise_as_it_was(new_learner, new_batch):
+    learner = new_learner()
+    before = {name: x.copy() for name, x in learner.state_dict().items()}
+    epochs = list(PPO(epochs=3, minibatches=4, target_kl=0.1).update(learner, stopping_batch(learner, new_batch)))
+    assert len(epochs) == 3
+    assert learner.optimiser.steps[:, 0].tolist() == [12, 0, 12]
+    for name in ("params", "optimiser.first", "optimiser.second"):
+        after = learner.state_dict()[name]
+        np.testing.assert_array_equal(after[1], before[name][1])
+        assert (after[[0, 2]] != before[name][[0, 2]]).any()
+
+
+def test_the_update_ends_once_all_members_have_stopped(new_learner, new_batch):
+    learner = new_learner(seeds=[0])
+    batch = new_batch(learner, distance=1.0)
+    assert len(list(PPO(epochs=5, minibatches=4, target_kl=0.01).update(learner, batch))) == 1
+    assert learner.optimiser.steps == 0
+
+
+@pytest.mark.parametrize("target_kl", [0.003, 0.01])
+def test_a_member_that_stops_early_ends_as_if_it_were_alone(new_learner, new_batch, target_kl):
+    ppo = PPO(learning_rate=3e-3, epochs=5, minibatches=4, target_kl=target_kl)
+    together, alone = new_learner(), [new_learner(seeds=[seed]) for seed in range(3)]
+    batch = new_batch(together, distance=0.0)
+    stats = list(ppo.update(together, batch))[-1]
+    single_stats = []
+    for member, learner in enumerate(alone):
+        rows = (x[member : member + 1] for x in vars(batch).values())
+        single_stats.append(list(ppo.update(learner, type(batch)(*rows)))[-1])
+    assert len({int(learner.optimiser.steps[0, 0]) for learner in alone}) > 1  # they stop at different moments
+    for name, x in together.state_dict().items():
+        np.testing.assert_array_equal(x, np.concatenate([learner.state_dict()[name] for learner in alone]), name)
+    streams = [learner.random_state()["minibatch"][0] for learner in alone]
+    assert together.random_state()["minibatch"] == streams
+    np.testing.assert_array_equal(astuple(stats), np.concatenate([astuple(s) for s in single_stats], 1))
+
+
+def test_the_policy_moves_towards_the_better_actions(new_learner, new_batch):
+    learner = new_learner(log_std_init=-0.5)
+    batch = new_batch(learner, 256, distance=0.0)
+    goal = np.array([0.3, -0.2, 0.1], np.float32)
+    batch = replace(batch, advantage=-((batch.action - goal) ** 2).sum(-1))
+    before = action_mean(learner.layout, learner.params, batch.obs)
+    list(PPO(learning_rate=1e-3, epochs=10, minibatches=4).update(learner, batch))
+    after = action_mean(learner.layout, learner.params, batch.obs)
+    assert (np.abs(after - goal).mean((1, 2)) < np.abs(before - goal).mean((1, 2))).all()
