@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -44,30 +45,34 @@ def save(path: Path, recipe: Recipe, learner: Learner) -> None:
     arrays = {"params": to_numpy(learner.params), "obs_mean": mean, "obs_inv_std": inv_std}
     sizes = {"obs_size": learner.layout.obs_size, "action_size": learner.layout.action_size}
     recorded = {"recipe": to_dict(recipe), "seeds": learner.seeds, **sizes}
-    metadata = {"policy": json.dumps(recorded), "sha256": _digest(arrays)}
+    # one entry: safetensors writes several in no fixed order
+    metadata = {"policy": json.dumps({"sha256": _digest(recorded, arrays), **recorded})}
     write_atomic(path, encode_arrays(arrays, metadata))
 
 
 def load(path: Path) -> TrainedPolicy:
     """Read policies; raises RunDirectoryError if the file is missing or damaged. Runs no code from it."""
     try:
-        content = path.read_bytes()
-        arrays = safetensors.numpy.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        if header["__metadata__"]["sha256"] != _digest(arrays):
-            raise ValueError("its numbers are not those that were written")
-        recorded = json.loads(header["__metadata__"]["policy"])
-        recipe = from_dict(recorded["recipe"], str(path))
-        layout = recipe.policy.layout(recorded["obs_size"], recorded["action_size"])
-        return TrainedPolicy(recipe, tuple(recorded["seeds"]), layout, **arrays)
+        return _decode(path.read_bytes(), str(path))
     except OSError as error:
         raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, UsageError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise RunDirectoryError(f"{path} is not a policy file, or is damaged: {error}") from error
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+def _decode(content: bytes, source: str) -> TrainedPolicy:
+    arrays = safetensors.numpy.load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    recorded = json.loads(header["__metadata__"]["policy"])
+    if recorded.pop("sha256") != _digest(recorded, arrays):
+        raise ValueError("its contents are not those that were written")
+    recipe = from_dict(recorded["recipe"], source)
+    layout = recipe.policy.layout(recorded["obs_size"], recorded["action_size"])
+    return TrainedPolicy(recipe, tuple(recorded["seeds"]), layout, **arrays)
+
+
+def _digest(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(recorded).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
     return digest.hexdigest()

@@ -35,8 +35,8 @@ def sync_directory(path: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace a file in one step: written beside, synced, renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace a file in one step: written beside, synced, renamed. What a killed process left beside is overwritten."""
+    beside = path.with_name(f".{path.name}.tmp")
     try:
         write_synced(beside, content.encode() if isinstance(content, str) else content)
         with storage_errors(path):
