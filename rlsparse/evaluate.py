@@ -11,7 +11,7 @@ from rlsparse.errors import Interrupted
 from rlsparse.learner import Learner
 from rlsparse.normalise import normalise
 from rlsparse.policy import forward
-from rlsparse.rollout import ActionBox
+from rlsparse.rollout import ActionBox, check_finite
 
 STEP_CAP = 10_000
 """An episode of an environment without a time limit is cut here."""
@@ -45,6 +45,7 @@ def evaluate(env: VectorEnv, learner: Learner, seeds: list[int], stop: Callable[
         x = normalise(obs.reshape(members, total // members, -1).astype(np.float32), mean, inv_std)
         action = to_numpy(forward(actor, to_device(x, learner.device))[-1])
         obs, reward, terminated, truncated, _ = env.step(to_native(action.reshape(total, -1)))
+        check_finite(env, obs, reward, learner.seeds, int(lengths.max()), "an evaluation episode")
         returns[alive] += reward[alive]
         lengths += alive
         alive &= ~(terminated | truncated)

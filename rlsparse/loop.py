@@ -1,7 +1,9 @@
 """The training iteration and what surrounds it: collect, estimate, update; evaluate, record, save."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,16 +14,21 @@ from rlsparse import checkpoint, policy_file, sim
 from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
 from rlsparse.data import EpochStats
-from rlsparse.errors import DivergenceError, Interrupted
+from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
 from rlsparse.evaluate import Scores, evaluate
 from rlsparse.learner import Learner
-from rlsparse.recipe import Recipe
+from rlsparse.recipe import Recipe, to_dict
 from rlsparse.rollout import Collector, flatten
 from rlsparse.runs import Run
 from rlsparse.streams import env_seeds
 
 SAVE_INTERVAL = 60.0
 """Most seconds between two checkpoints."""
+
+MOST_FAILED_SAVES = 3
+"""So many checkpoints in a row that cannot be written end the run."""
+
+log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
@@ -45,6 +52,7 @@ class Session:
     eval_env: VectorEnv
     evaluated_at: int = -1
     stats: EpochStats | None = None
+    failed_saves: int = 0
     seconds_before: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
@@ -87,24 +95,39 @@ def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> Non
     """Train until the budget is spent; `stop` is asked after every iteration and evaluation step.
 
     Raises Interrupted, after saving, when told to stop; DivergenceError when a number is not finite,
-    leaving the last checkpoint as it is.
+    leaving the last checkpoint as it is and the policy of the last complete iteration.
     """
     saved = time.monotonic()
     while True:
         if session.evaluation_due and not stop():
-            _evaluate_and_record(session, reporter, stop)
-            save(session)
+            with _policy_kept(session):
+                _evaluate_and_record(session, reporter, stop)
+            save(session, last=session.finished)
             saved = time.monotonic()
-        if session.finished:
+        if session.finished and not session.evaluation_due:
             return
         if stop():
-            save(session)
+            save(session, last=True)
             raise Interrupted
-        session.stats = iterate(session.recipe, session.learner, session.collector)
+        with _policy_kept(session):
+            session.stats = iterate(session.recipe, session.learner, session.collector)
         reporter.iteration(session, session.stats)
         if time.monotonic() - saved > SAVE_INTERVAL:
             save(session)
             saved = time.monotonic()
+
+
+@contextmanager
+def _policy_kept(session: Session) -> Iterator[None]:
+    """On divergence, write the policy as it was before: that of the last complete iteration."""
+    learner = session.learner
+    before = learner.params + 0
+    try:
+        yield
+    except DivergenceError:
+        learner.params[...] = before
+        policy_file.save(session.run.path / "policy.safetensors", session.recipe, learner)
+        raise
 
 
 def iterate(recipe: Recipe, learner: Learner, collector: Collector) -> EpochStats:
@@ -113,11 +136,13 @@ def iterate(recipe: Recipe, learner: Learner, collector: Collector) -> EpochStat
     rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma)
     batch = flatten(rollout, recipe.advantage(rollout), learner)
     for stats in recipe.algorithm.update(learner, batch):
-        if not np.isfinite(stats.grad_norm).all():
-            member = int(np.flatnonzero(~np.isfinite(stats.grad_norm))[0])
+        finite = np.isfinite(stats.grad_norm) & np.isfinite(to_numpy(learner.params)).all(1)
+        if not finite.all():
+            member = int(np.flatnonzero(~finite)[0])
             raise DivergenceError(
-                f"the gradient of seed {learner.seeds[member]} is not finite at {learner.counters.train[member]} "
-                "training steps: the last checkpoint is kept; try a smaller --algorithm.learning-rate"
+                f"the gradient of seed {learner.seeds[member]} is not finite after {learner.counters.train[member]} "
+                "training steps; the policy of the last complete iteration is kept: try a smaller "
+                "--algorithm.learning-rate"
             )
     learner.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(learner.members, -1, learner.layout.obs_size))
     return stats
@@ -129,7 +154,7 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
     try:
         scores = evaluate(session.eval_env, learner, seeds, stop)
     except Interrupted:
-        save(session)
+        save(session, last=True)
         raise
     learner.counters.eval += scores.lengths.sum(1)
     session.evaluated_at = session.total_steps
@@ -164,15 +189,32 @@ def progress_rows(session: Session, scores: Scores) -> list[dict[str, Any]]:
     return rows
 
 
-def save(session: Session) -> None:
-    """Write the policy and a checkpoint of everything the run goes on from."""
+def save(session: Session, *, last: bool = False) -> None:
+    """Write the policy and a checkpoint of everything the run goes on from.
+
+    A failure is only warned of, for training may outlive a full disk; the `last` save of a session and
+    the third failure in a row raise StorageError.
+    """
+    try:
+        _save(session)
+    except StorageError as error:
+        session.failed_saves += 1
+        if last or session.failed_saves == MOST_FAILED_SAVES:
+            raise
+        log.warning("%s; the checkpoint before is kept, training goes on and will save again", error)
+    else:
+        session.failed_saves = 0
+
+
+def _save(session: Session) -> None:
     learner = session.learner
     arrays = {"learner": learner.state_dict(), "collector": session.collector.state_dict()}
     values = {
+        "recipe": to_dict(session.recipe),
         "random": learner.random_state(),
         "evaluated_at": session.evaluated_at,
         "seconds": session.seconds,
-        "progress_size": session.run.progress_size(),
+        "progress": session.run.progress_text(),
     }
     if session.stats is not None:
         arrays["stats"] = vars(session.stats)
@@ -182,12 +224,20 @@ def save(session: Session) -> None:
 
 
 def restore(session: Session) -> None:
-    """Put a session where its newest whole checkpoint was."""
+    """Put a session where its newest whole checkpoint was.
+
+    Raises RunDirectoryError if there is none, or if it was written by another recipe.
+    """
     saved = checkpoint.load_latest(session.run.checkpoints)
+    if saved.values["recipe"] != to_dict(session.recipe):
+        raise RunDirectoryError(
+            f"{session.run.path / 'recipe.toml'} was changed after the run began: a resumed run keeps its recipe, "
+            "so undo the change or start a new run"
+        )
     session.learner.load_state_dict(saved.arrays["learner"])
     session.learner.load_random_state(saved.values["random"])
     session.collector.load_state_dict(saved.arrays["collector"])
     session.stats = EpochStats(**saved.arrays["stats"]) if "stats" in saved.arrays else None
     session.evaluated_at = saved.values["evaluated_at"]
     session.seconds_before = saved.values["seconds"]
-    session.run.cut_progress(saved.values["progress_size"])
+    session.run.restore_progress(saved.values["progress"])

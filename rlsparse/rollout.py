@@ -1,5 +1,8 @@
 """Step the members' environments and return what happened."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from gymnasium.vector import VectorEnv
 
@@ -15,6 +18,9 @@ from rlsparse.returns import running_returns
 RECENT_EPISODES = 100
 """How many ended episodes the reported training return averages over, as in SB3."""
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Networks compute in float32: anything above is infinite to them."""
+
 
 class ActionBox:
     """The affine map from policy units, [-1, 1] being the action range, to the environment's own."""
@@ -26,6 +32,30 @@ class ActionBox:
     def __call__(self, action: np.ndarray) -> np.ndarray:
         """Clip to the range and map to native units, [..., A]."""
         return np.clip(action, -1.0, 1.0) * self._half + self._centre
+
+
+def check_finite(
+    env: VectorEnv, obs: np.ndarray, reward: np.ndarray, seeds: Sequence[int], step: int, phase: str
+) -> None:
+    """Raise DivergenceError, naming where, unless obs [S * N, O] and reward [S * N] are finite in float32."""
+    if all(x.min() >= -LARGEST and x.max() <= LARGEST for x in (obs, reward)):  # false for NaN
+        return
+    bad_reward = ~(np.abs(reward) <= LARGEST)
+    i = int(np.flatnonzero(bad_reward | ~(np.abs(obs) <= LARGEST).all(1))[0])
+    what = "a reward" if bad_reward[i] else "an observation"
+    name = env.spec.id if env.spec else type(env).__name__
+    member, index = divmod(i, env.num_envs // len(seeds))
+    raise DivergenceError(
+        f"{name} gave {what} that is not finite: seed {seeds[member]}, environment {index}, step {step} of {phase}; "
+        "the policy of the last complete iteration is kept"
+    )
+
+
+def last_observations(obs: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+    """Return obs [S * N, O] with the last observation, not the first of the next one, of every ended episode."""
+    obs = obs.copy()
+    obs[ended] = np.stack(info["final_obs"][ended])
+    return obs
 
 
 class Collector:
@@ -91,20 +121,23 @@ class Collector:
         reward = np.empty(shape)
         terminated, truncated = np.empty(shape, bool), np.empty(shape, bool)
         final_obs: list[tuple[int, int, int, np.ndarray]] = []
+        phase = f"the rollout after {learner.counters.train[0]} training steps"
         for t in range(length):
             obs[t] = self.obs.reshape(members, num_envs, -1)
             x = to_device(normalise(obs[t], mean, inv_std), learner.device)
             action[t] = to_numpy(forward(actor, x)[-1]) + std * noise[t]
             native = self._to_native(action[t].reshape(total, -1))
             self.obs, step_reward, term, trunc, info = self.env.step(native)
-            if not np.isfinite(self.obs.sum() + step_reward.sum()):
-                self._diverged(learner, t, step_reward)
+            ended = np.flatnonzero(term | trunc)
+            check_finite(self.env, self.obs, step_reward, learner.seeds, t, phase)
+            if ended.size:
+                check_finite(self.env, last_observations(self.obs, ended, info), step_reward, learner.seeds, t, phase)
             reward[t] = step_reward.reshape(members, num_envs)
             terminated[t] = term.reshape(members, num_envs)
             truncated[t] = trunc.reshape(members, num_envs)
             self.episode_return += step_reward
             self.episode_length += 1
-            for i in np.flatnonzero(term | trunc).tolist():
+            for i in ended.tolist():
                 final_obs.append((t, i // num_envs, i % num_envs, info["final_obs"][i]))
                 self._end_episode(i)
         log_prob = gaussian_log_prob(noise, log_std[:, None, :])
@@ -127,17 +160,6 @@ class Collector:
             row[:-1] = row[1:]
             row[-1] = running[i]
             running[i] = 0
-
-    def _diverged(self, learner: Learner, t: int, reward: np.ndarray) -> None:
-        bad = ~(np.isfinite(self.obs).all(1) & np.isfinite(reward))
-        i = int(np.flatnonzero(bad)[0])
-        what = "reward" if not np.isfinite(reward[i]) else "observation"
-        name = self.env.spec.id if self.env.spec else type(self.env).__name__
-        raise DivergenceError(
-            f"{name} gave a {what} that is not finite: seed {learner.seeds[i // self.num_envs]}, "
-            f"environment {i % self.num_envs}, step {t} after {learner.counters.train[0]} training steps; "
-            "the policy of the last complete iteration is kept"
-        )
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return the state of environments and of running episodes."""

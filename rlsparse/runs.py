@@ -5,6 +5,7 @@ import csv
 import fcntl
 import io
 import json
+import logging
 import os
 import platform
 import secrets
@@ -16,21 +17,32 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.recipe import Recipe, from_toml, to_toml
 from rlsparse.storage import storage_errors, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
+log = logging.getLogger(__name__)
 
 
 class Run:
-    """One run directory, held by one process at a time."""
+    """One run directory, held by one process at a time; as a context it records what ends it, and lets go."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = _lock(path)
+        self._total_steps = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            with contextlib.suppress(StorageError):
+                self.write_status("failed", self._total_steps, str(error))
+        self.release()
 
     @property
     def checkpoints(self) -> Path:
@@ -44,6 +56,7 @@ class Run:
 
     def write_status(self, state: str, total_steps: int, reason: str = "") -> None:
         """Say how the run stands: running, finished, interrupted or failed."""
+        self._total_steps = total_steps
         status = {
             "state": state,
             "total_steps": total_steps,
@@ -58,7 +71,7 @@ class Run:
         """Append rows to progress.csv, header first, in one write of whole lines."""
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        if self.progress_size() == 0:
+        if not self.progress_text():
             writer.writeheader()
         writer.writerows(rows)
         with storage_errors(self.progress), open(self.progress, "ab") as file:
@@ -66,15 +79,16 @@ class Run:
             file.flush()
             os.fsync(file.fileno())
 
-    def progress_size(self) -> int:
-        """Bytes of progress.csv, for `cut_progress`."""
-        return self.progress.stat().st_size if self.progress.exists() else 0
+    def progress_text(self) -> str:
+        """Return progress.csv as it stands, for `restore_progress`."""
+        return self.progress.read_text() if self.progress.exists() else ""
 
-    def cut_progress(self, size: int) -> None:
-        """Drop the rows after a checkpoint, which the resumed run writes again."""
-        if self.progress_size() > size:
-            with storage_errors(self.progress):
-                os.truncate(self.progress, size)
+    def restore_progress(self, text: str) -> None:
+        """Put progress.csv back as it was, whatever became of it; the resumed run writes later rows again."""
+        if text:
+            write_atomic(self.progress, text)
+        else:
+            self.progress.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let other processes use the directory."""
@@ -84,36 +98,52 @@ class Run:
 def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None) -> Run:
     """Make a new run directory, exactly at `run_dir` or out/<env>/<agent>/<timestamp>-<4 hex>.
 
-    Raises UsageError if it exists and is not empty, StorageError if it cannot be written.
+    Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
     """
     if run_dir is None:
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         run_dir = out / recipe.env.replace("/", "-") / agent / stamp
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
-        raise UsageError(
-            f"{run_dir} exists already: name a new --run-dir, or go on with it by --resume {shlex.quote(str(run_dir))}"
-        )
-    with storage_errors(run_dir):
+    try:
+        if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+            raise UsageError(
+                f"{run_dir} exists already: name a new --run-dir, or go on with it by "
+                f"--resume {shlex.quote(str(run_dir))}"
+            )
         run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(f"cannot make the run directory {run_dir}: {error.strerror}") from error
     run = Run(run_dir)
-    write_atomic(run_dir / "recipe.toml", f"# {shlex.join(sys.argv)}\n" + to_toml(recipe))
+    write_atomic(run_dir / "recipe.toml", to_toml(recipe))
     write_atomic(run_dir / "versions.json", json.dumps({"agent": agent, **_versions()}, indent=1) + "\n")
     run.write_status("running", 0)
     return run
 
 
-def reopen(path: Path) -> tuple[Run, Recipe]:
-    """Open a run directory to go on with it.
+def reopen(path: Path) -> tuple[Run, Recipe, str]:
+    """Open a run directory to go on with it; returns it, its recipe and its agent's name.
 
     Raises RunDirectoryError if it is not a run, is in use, or is finished.
     """
     recipe = read_recipe(path)
     run = Run(path)
-    status = read_json(path / "status.json") if (path / "status.json").exists() else {}
-    if status.get("state") == "finished":
+    try:
+        status = read_json(path / "status.json") if (path / "status.json").exists() else {}
+        if status.get("state") == "finished":
+            steps = status.get("total_steps")
+            raise RunDirectoryError(f"{path} is finished, at {steps} steps: nothing is left to resume")
+        begun = read_json(path / "versions.json")
+    except RunDirectoryError:
         run.release()
-        raise RunDirectoryError(f"{path} is finished, at {status.get('total_steps')} steps: nothing is left to resume")
-    return run, recipe
+        raise
+    _warn_of_other_versions(path, begun.get("packages", {}))
+    return run, recipe, str(begun.get("agent", "unknown"))
+
+
+def _warn_of_other_versions(path: Path, begun: dict[str, str]) -> None:
+    here = _packages().items()
+    changed = [f"{name} {begun[name]} then, {now} now" for name, now in here if begun.get(name, now) != now]
+    if changed:
+        log.warning("%s may go on differently than without the stop: %s", path, "; ".join(changed))
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -138,34 +168,42 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_progress(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a progress.csv as numbers; a last line that was cut is left out."""
-    whole = path.read_text().rpartition("\n")[0]
-    return [{key: float(x) for key, x in row.items()} for row in csv.DictReader(io.StringIO(whole))]
+    """Return the rows of a progress.csv as numbers; a last line that was cut is left out.
+
+    Raises RunDirectoryError if it cannot be read, or any other line is damaged.
+    """
+    try:
+        whole = path.read_text().rpartition("\n")[0]
+        return [{key: float(x) for key, x in row.items()} for row in csv.DictReader(io.StringIO(whole))]
+    except OSError as error:
+        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}") from error
 
 
 def _lock(path: Path) -> io.TextIOWrapper:
-    with storage_errors(path / ".lock"):
-        lock = open(path / ".lock", "a")  # noqa: SIM115 - open as long as the run is
+    try:
+        lock = open(path / ".lock", "a+")  # noqa: SIM115 - open as long as the run is
+    except OSError as error:
+        raise RunDirectoryError(f"cannot write in the run directory {path}: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        print(f"process {os.getpid()} on {socket.gethostname()}", file=lock, flush=True)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.readline().strip() or "another process"
+        lock.close()
+        raise RunDirectoryError(f"{path} is in use by {holder}: wait for it or stop it") from error
     except OSError as error:
         lock.close()
-        with contextlib.suppress(RunDirectoryError):
-            status = read_json(path / "status.json")
-            raise RunDirectoryError(
-                f"{path} is in use by process {status['pid']} on {status['host']}: wait for it or stop it"
-            ) from error
-        raise RunDirectoryError(f"{path} is in use by another process") from error
+        raise RunDirectoryError(f"cannot lock the run directory {path}: {error.strerror}") from error
     return lock
 
 
 def _versions() -> dict[str, Any]:
-    packages = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
     return {
-        "packages": packages,
+        "packages": _packages(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
@@ -173,6 +211,14 @@ def _versions() -> dict[str, Any]:
         "command": shlex.join(sys.argv),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def _packages() -> dict[str, str]:
+    packages = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return packages
 
 
 def _commit() -> str | None:
