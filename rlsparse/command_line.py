@@ -1,11 +1,14 @@
 """Parse command lines and end failed commands with one clear line and the right exit code."""
 
 import difflib
+import io
 import logging
+import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, redirect_stderr
+from typing import TextIO, TypeVar
 
 import tyro
 
@@ -17,12 +20,20 @@ Flags = TypeVar("Flags")
 def parse(
     cls: type[Flags], arguments: Sequence[str], *, prog: str, default: Flags | None = None, unknown_hint: str = ""
 ) -> Flags:
-    """Build `cls` from the command line; an unknown flag raises UsageError with the nearest one.
+    """Build `cls` from the command line; a flag that is unknown, or has a bad value, raises UsageError.
 
-    `unknown_hint` replaces the list of nearest flags for flags that exist but do not belong here.
+    An unknown flag is answered with the nearest one, or with `unknown_hint`, for flags that exist but do not
+    belong here. `--help` prints the help and exits.
     """
     keywords = {} if default is None else {"default": default}
-    flags, unknown = tyro.cli(cls, args=list(arguments), prog=prog, return_unknown_args=True, **keywords)  # type: ignore[call-overload]
+    box = io.StringIO()
+    try:
+        with redirect_stderr(box):
+            flags, unknown = tyro.cli(cls, args=list(arguments), prog=prog, return_unknown_args=True, **keywords)  # type: ignore[call-overload]
+    except SystemExit as stop:
+        if stop.code:
+            raise UsageError(_one_line(box.getvalue(), arguments)) from None
+        raise
     if unknown:
         known = _flag_names(cls, default)
         name = unknown[0].partition("=")[0]
@@ -34,8 +45,58 @@ def parse(
 
 def _flag_names(cls: type, default: object) -> list[str]:
     keywords = {} if default is None else {"default": default}
-    parser = tyro.extras.get_parser(cls, **keywords)  # type: ignore[arg-type]
+    parser = tyro.extras.get_parser(cls, **keywords)  # type: ignore[call-overload]
     return [option for action in parser._actions for option in action.option_strings]
+
+
+def _one_line(box: str, arguments: Sequence[str]) -> str:
+    """Say in one sentence what tyro says in a box of several lines."""
+    rows = [row.strip("│ ") for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    body = " ".join(rows[: next((i for i, row in enumerate(rows) if row.startswith("──")), len(rows))])
+    if missing := re.match(r"Missing value for argument '(\S+)'", body):
+        return f"{missing[1]} needs a value"
+    if bad := re.match(r"Error parsing (\S+):", body):
+        expected = _expected(next((row for row in rows if row.startswith(f"{bad[1]} ")), ""))
+        return f"{bad[1]} {_given(bad[1], arguments)}: expected {expected}" if expected else body
+    return body
+
+
+def _expected(invocation: str) -> str:
+    """Put a type, as in `--eval-every {None}|INT`, into words."""
+    kind = "whole number" if "INT" in invocation else "number" if "FLOAT" in invocation else ""
+    if not kind:
+        return ""
+    return f"{kind}s" if "..." in invocation else f"a {kind} or None" if "{None}" in invocation else f"a {kind}"
+
+
+def _given(flag: str, arguments: Sequence[str]) -> str:
+    """Return the values that follow a flag the last time it is given."""
+    words = [word for argument in arguments for word in _split_flag(argument)]
+    start = len(words) - words[::-1].index(flag)
+    end = next((i for i in range(start, len(words)) if words[i].startswith("--")), len(words))
+    return " ".join(words[start:end]) or "''"
+
+
+def _split_flag(argument: str) -> list[str]:
+    """Split `--flag=value`, and write flags with hyphens, as tyro does."""
+    if not argument.startswith("--"):
+        return [argument]
+    name, equals, value = argument.partition("=")
+    return [name.replace("_", "-"), *([value] if equals else [])]
+
+
+@contextmanager
+def outlive_reader(stream: TextIO) -> Iterator[None]:
+    """Go on in silence when whoever read `stream` has gone, as `| head` does."""
+    try:
+        yield
+    except BrokenPipeError:
+        pass
+    finally:
+        try:
+            print(end="", file=stream, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -43,7 +104,14 @@ def fail_in_one_line() -> Iterator[None]:
     """Print a user's error as one line on stderr and exit with its code, instead of a traceback."""
     logging.basicConfig(format="rlsparse: %(message)s", level=logging.WARNING)
     try:
-        yield
+        with outlive_reader(sys.stdout):
+            yield
     except RlsparseError as error:
         print(f"rlsparse: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except MemoryError as error:
+        print(f"rlsparse: out of memory ({error}): use fewer environments or smaller networks", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("rlsparse: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -15,6 +15,15 @@ from rlsparse.errors import UsageError
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 
+MOST_ENVIRONMENTS = 2**20
+"""Most environments at once, of all seeds together."""
+
+WIDEST = 2**13
+"""Most units in a hidden layer."""
+
+MOST_SAMPLES = 2**30
+"""Most steps in a rollout of all seeds together."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -97,8 +106,10 @@ def check(recipe: Recipe) -> None:
         _require(0 <= number <= 1, f"advantage.{name}", number, "a number from 0 to 1")
     for name in ("actor_hidden", "critic_hidden"):
         widths = getattr(policy, name)
-        _require(all(width > 0 for width in widths), f"policy.{name}", widths, "positive widths")
+        expected = f"widths from 1 to {WIDEST}"
+        _require(all(0 < width <= WIDEST for width in widths), f"policy.{name}", " ".join(map(str, widths)), expected)
     _require(math.isfinite(policy.log_std_init), "policy.log-std-init", policy.log_std_init, "a finite number")
+    _check_size(recipe)
     _check_minibatches(recipe)
 
 
@@ -107,11 +118,27 @@ def _require(holds: bool, name: str, given: object, expected: str) -> None:
         raise UsageError(f"--{name.replace('_', '-')} is {given}: expected {expected}")
 
 
+def _check_size(recipe: Recipe) -> None:
+    """Refuse what no machine holds, before the attempt takes all of its memory."""
+    simulated = recipe.num_seeds * max(recipe.num_envs, recipe.eval_episodes)
+    if simulated > MOST_ENVIRONMENTS:
+        raise UsageError(
+            f"--num-seeds {recipe.num_seeds} with --num-envs {recipe.num_envs} and --eval-episodes "
+            f"{recipe.eval_episodes} makes {simulated:,} environments: expected at most {MOST_ENVIRONMENTS:,}"
+        )
+    samples = recipe.num_seeds * recipe.batch_size
+    if samples > MOST_SAMPLES:
+        raise UsageError(
+            f"--rollout-length {recipe.rollout_length} x --num-envs {recipe.num_envs} x --num-seeds {recipe.num_seeds} "
+            f"makes a rollout of {samples:,} steps: expected at most {MOST_SAMPLES:,}"
+        )
+
+
 def _check_minibatches(recipe: Recipe) -> None:
     batch, parts = recipe.batch_size, recipe.algorithm.minibatches
     if batch % parts:
-        divisors = [d for d in range(1, batch + 1) if batch % d == 0]
-        nearest = min(divisors, key=lambda d: abs(d - parts))
+        near = min(parts, batch)
+        nearest = next(d for k in range(near) for d in (near - k, near + k) if batch % d == 0)
         raise UsageError(
             f"--algorithm.minibatches {parts} does not divide the rollout of {recipe.num_envs} environments x "
             f"{recipe.rollout_length} steps = {batch} samples: the nearest number that does is {nearest}"

@@ -3,23 +3,24 @@
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tyro
 
 from rlsparse import cards
-from rlsparse.command_line import fail_in_one_line, parse
-from rlsparse.errors import DivergenceError, EnvironmentFailure, Interrupted, RlsparseError, UsageError
+from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
+from rlsparse.errors import Interrupted, UsageError
 from rlsparse.recipe import Recipe, check, from_dict, to_toml
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.loop import Session
-    from rlsparse.runs import Run
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -57,14 +58,18 @@ def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse train` is told."""
     chosen, _ = _early_parser().parse_known_args(arguments)
     if chosen.resume is not None:
-        flags = _resume_flags(arguments)
-        resume(flags)
+        resume(_resume_flags(arguments))
         return
     agent, default = _default_recipe(chosen.env, chosen.agent)
+    if chosen.env is None and not {"-h", "--help"}.isdisjoint(arguments):
+        default = replace(default, env=tyro.MISSING)  # which the help shows as required
     flags = parse(TrainFlags, arguments, prog="rlsparse train", default=TrainFlags(default))
+    if chosen.env is None:
+        raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
     recipe = replace(flags.recipe, env=default.env)
     check(recipe)
     device = resolve_device(flags.device)
+    _try_environment(recipe.env)
     if flags.dry_run:
         print_plan(recipe)
         return
@@ -82,12 +87,19 @@ def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
     """Return the agent's name and its recipe for the environment."""
     if env is None:
         card = cards.agent(agent or "ppo")
-        return card.name, replace(from_dict({"env": "", **card.recipe}, str(card.path)), env=tyro.MISSING)
+        return card.name, from_dict({"env": "", **card.recipe}, str(card.path))
     env_id = cards.resolve_environment(env)
     known = cards.environments().get(env_id)
     card = cards.agent(agent or (known.default_agent if known else "ppo"))
     budget = {"total_steps": known.total_steps} if known else {}
     return card.name, from_dict({"env": env_id, **budget, **card.recipe_for(env_id)}, str(card.path))
+
+
+def _try_environment(env_id: str) -> None:
+    """Raise what is wrong with an environment, before a run directory is made for it."""
+    from rlsparse import sim
+
+    sim.make(env_id, 1).close()
 
 
 @dataclass(frozen=True)
@@ -123,43 +135,48 @@ def resolve_device(device: Device) -> str:
 def print_plan(recipe: Recipe) -> None:
     """Print what a run would do."""
     steps = recipe.iterations * recipe.batch_size
-    evaluations = -(-steps // recipe.eval_interval) + 1
     algorithm = recipe.algorithm
     print(to_toml(recipe))
     print(f"rollouts         {recipe.iterations:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each")
     print(f"updates          {recipe.iterations * algorithm.epochs * algorithm.minibatches:,} gradient steps per seed")
     print(f"training steps   {steps:,} per seed, {steps * recipe.num_seeds:,} in all (probe steps: 0)")
-    print(f"evaluations      {evaluations} of {recipe.eval_episodes} episodes per seed, not part of the budget")
+    print(
+        f"evaluations      {_evaluations(recipe):,} of {recipe.eval_episodes} episodes per seed, not part of the budget"
+    )
+
+
+def _evaluations(recipe: Recipe) -> int:
+    """Return how many evaluations there are: at the start, once per interval or rollout, and at the end."""
+    steps, interval = recipe.iterations * recipe.batch_size, recipe.eval_interval
+    intervals_before_last = (steps - recipe.batch_size) // interval
+    return 1 + min(recipe.iterations - 1, intervals_before_last) + 1
 
 
 def start(recipe: Recipe, agent: str, device: str, flags: TrainFlags) -> None:
     """Train a new run."""
-    from rlsparse import loop, runs
+    with StopSignal() as stop:
+        from rlsparse import loop, runs
 
-    _one_blas_thread()
-    run = runs.create(recipe, agent, flags.out, flags.run_dir)
-    try:
-        session = loop.open_session(recipe, run, device)
-    except RlsparseError as error:
-        run.write_status("failed", 0, str(error))
-        raise
-    _announce(recipe, agent, run, flags.quiet)
-    _train(session, agent, flags.quiet, flags.json)
+        _one_blas_thread()
+        with runs.create(recipe, agent, flags.out, flags.run_dir) as run:
+            session = loop.open_session(recipe, run, device)
+            _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
+            _train(session, agent, stop, flags)
 
 
 def resume(flags: ResumeFlags) -> None:
     """Go on with an interrupted run, as if it had never stopped."""
-    from rlsparse import loop, runs
-
-    _one_blas_thread()
     device = resolve_device(flags.device)
-    run, recipe = runs.reopen(flags.resume)
-    agent = runs.read_json(run.path / "versions.json")["agent"]
-    session = loop.open_session(recipe, run, device)
-    loop.restore(session)
-    if not flags.quiet:
-        print(f"resuming {run.path} at {session.total_steps:,} steps", file=sys.stderr)
-    _train(session, agent, flags.quiet, flags.json)
+    with StopSignal() as stop:
+        from rlsparse import loop, runs
+
+        _one_blas_thread()
+        run, recipe, agent = runs.reopen(flags.resume)
+        with run:
+            session = loop.open_session(recipe, run, device)
+            loop.restore(session)
+            _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
+            _train(session, agent, stop, flags)
 
 
 def _one_blas_thread() -> None:
@@ -169,33 +186,38 @@ def _one_blas_thread() -> None:
     threadpool_limits(1, "blas")
 
 
-def _announce(recipe: Recipe, agent: str, run: "Run", quiet: bool) -> None:
+def _announce(text: str, quiet: bool) -> None:
     if not quiet:
-        seeds = f"seeds {recipe.seeds[0]} to {recipe.seeds[-1]}" if recipe.num_seeds > 1 else f"seed {recipe.seed}"
-        print(f"{agent} on {recipe.env}, {seeds}, {recipe.total_steps:,} steps each: {run.path}", file=sys.stderr)
+        with outlive_reader(sys.stderr):
+            print(text, file=sys.stderr)
 
 
-def _train(session: "Session", agent: str, quiet: bool, as_json: bool) -> None:
+def _budget(recipe: Recipe) -> str:
+    seeds = f"seeds {recipe.seeds[0]} to {recipe.seeds[-1]}" if recipe.num_seeds > 1 else f"seed {recipe.seed}"
+    return f"{seeds}, {recipe.total_steps:,} steps each"
+
+
+def _train(session: "Session", agent: str, stop: "StopSignal", flags: TrainFlags | ResumeFlags) -> None:
+    """Train to the end, or until told to stop: then the exit code is that of the signal."""
     from rlsparse import loop
 
-    run = session.run
-    stop = StopSignal()
-    run.write_status("running", session.total_steps)
+    session.run.write_status("running", session.total_steps)
     try:
-        with stop:
-            loop.train(session, _Reporters(session, quiet), stop)
+        loop.train(session, _Reporters(session, flags.quiet), stop)
     except Interrupted:
-        run.write_status("interrupted", session.total_steps, signal.Signals(stop.received).name)
-        print(
-            f"\nstopped at {session.total_steps:,} steps; go on with: rlsparse train --resume {run.path}",
-            file=sys.stderr,
-        )
-        sys.stdout.write(f"{run.path}\n")
+        _report_interruption(session, stop.received, flags.json)
         sys.exit(128 + stop.received)
-    except (DivergenceError, EnvironmentFailure) as error:
-        run.write_status("failed", session.total_steps, str(error))
-        raise
-    _finish(session, agent, quiet, as_json)
+    _finish(session, agent, flags)
+
+
+def _report_interruption(session: "Session", signal_number: int, as_json: bool) -> None:
+    """Say how far the run got and how to go on with it; the last line on stdout names it, as at the end."""
+    path, steps = session.run.path, session.total_steps
+    session.run.write_status("interrupted", steps, signal.Signals(signal_number).name)
+    command = f"rlsparse train --resume {shlex.quote(str(path))}"
+    _announce(f"stopped at {steps:,} steps; go on with: {command}", quiet=False)
+    with outlive_reader(sys.stdout):
+        print(json.dumps({"state": "interrupted", "total_steps": steps, "run_dir": str(path)}) if as_json else path)
 
 
 class StopSignal:
@@ -203,24 +225,26 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received = 0
+        self._handlers: dict[int, Any] = {}
 
     def __call__(self) -> bool:
         """Whether a signal came."""
         return self.received != 0
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
+    def __enter__(self) -> Self:
+        self._handlers = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def _receive(self, number: int, _: object) -> None:
         if self.received:
             os._exit(128 + number)
         self.received = number
-        os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
+        with suppress(OSError):
+            os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
 
 
 class _Reporters:
@@ -237,15 +261,17 @@ class _Reporters:
         self._reporters.append(TensorBoard(session.run.path / "tb", session))
 
     def iteration(self, session: "Session", stats: Any) -> None:
-        for reporter in self._reporters:
-            reporter.iteration(session, stats)
+        with outlive_reader(sys.stderr):
+            for reporter in self._reporters:
+                reporter.iteration(session, stats)
 
     def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
-        for reporter in self._reporters:
-            reporter.evaluation(session, rows)
+        with outlive_reader(sys.stderr):
+            for reporter in self._reporters:
+                reporter.evaluation(session, rows)
 
 
-def _finish(session: "Session", agent: str, quiet: bool, as_json: bool) -> None:
+def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> None:
     """Draw the curve, write the summary, print the table; the last line names the run directory."""
     from rlsparse.plot import draw_curve
     from rlsparse.runs import read_progress
@@ -259,12 +285,13 @@ def _finish(session: "Session", agent: str, quiet: bool, as_json: bool) -> None:
     summary = summarise(rows, recipe, agent, session.seconds)
     write_atomic(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     run.write_status("finished", session.total_steps)
-    if as_json:
-        print(json.dumps({**summary, "run_dir": str(run.path)}))
-        return
-    if not quiet:
-        print(f"\n{table(summary)}\n\nreward curve: {picture}")
-    print(run.path)
+    with outlive_reader(sys.stdout):
+        if flags.json:
+            print(json.dumps({**summary, "run_dir": str(run.path)}))
+            return
+        if not flags.quiet:
+            print(f"\n{table(summary)}\n\nreward curve: {picture}")
+        print(run.path)
 
 
 if __name__ == "__main__":
