@@ -28,10 +28,12 @@ class ActionBox:
     def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
         self._centre = ((high + low) / 2).astype(np.float32)
         self._half = ((high - low) / 2).astype(np.float32)
+        self._low, self._high = low, high
 
     def __call__(self, action: np.ndarray) -> np.ndarray:
-        """Clip to the range and map to native units, [..., A]."""
-        return np.clip(action, -1.0, 1.0) * self._half + self._centre
+        """Map to native units and clip to the range, [..., A]."""
+        # clipped last: rounding in the map must not lead out of the range, which environments may check
+        return np.clip(action * self._half + self._centre, self._low, self._high)
 
 
 def check_finite(
