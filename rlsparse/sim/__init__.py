@@ -1,9 +1,12 @@
 """Vector environments: the Gymnasium MuJoCo v5 tasks batched on all cores, and any other Gymnasium id."""
 
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlsparse.errors import UsageError
+from rlsparse.sim.registration import register_tasks
 from rlsparse.sim.tasks import TASKS
+
+register_tasks()
 
 
 def make(env_id: str, num_envs: int, *, autoreset: bool = True) -> VectorEnv:
@@ -23,7 +26,8 @@ def make(env_id: str, num_envs: int, *, autoreset: bool = True) -> VectorEnv:
     if env_id in TASKS:
         from rlsparse.sim.cpu import MujocoVectorEnv
 
-        return MujocoVectorEnv(env_id, num_envs, autoreset=autoreset)
+        mode = AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED
+        return MujocoVectorEnv(env_id, num_envs, autoreset_mode=mode)
     from rlsparse.sim.gym import GymVectorEnv
 
     return GymVectorEnv(env_id, num_envs, autoreset=autoreset)

@@ -4,10 +4,10 @@ Results equal Gymnasium's v5 environments bitwise: the same physics calls, reset
 generators, and the arithmetic of `tasks`.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -23,6 +23,7 @@ from mujoco.batch import Batch, SimulationError
 from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.sim.contact import ContactBatch
 from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.reset_arguments import chosen_environments, seed_each
 from rlsparse.sim.tasks import TASKS, Fields, Task
 
 # Found by path: importing gymnasium.envs.mujoco would load its renderer.
@@ -50,24 +51,50 @@ def load_model(task: Task) -> mujoco.MjModel:
     return model
 
 
-class MujocoVectorEnv(VectorEnv):
-    """`num_envs` copies of one of the tasks; see `rlsparse.sim.make`."""
+def make_task(env_id: str, options: dict[str, Any]) -> Task:
+    """The task with these fields instead of its defaults; raises UsageError where it has no such field."""
+    known = [field.name for field in dataclasses.fields(TASKS[env_id])]
+    for name in options:
+        if name not in known:
+            raise UsageError(f"the batched {env_id} has no parameter {name}, only {', '.join(known)}")
+    return TASKS[env_id](**options)
 
-    def __init__(self, env_id: str, num_envs: int, *, autoreset: bool = True):
+
+class MujocoVectorEnv(VectorEnv):
+    """`num_envs` copies of one of the tasks; see `rlsparse.sim.make`.
+
+    `autoreset_mode` says when an environment whose episode is over starts the next one: at the end of that step
+    (SAME_STEP), in place of its next step (NEXT_STEP), or at `reset` (DISABLED; until then it stands still, with
+    reward 0). `options` are fields of the task. Raises UsageError for any other.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int,
+        *,
+        autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = None,
+        **options: Any,
+    ):
         self.spec = spec = gymnasium.spec(env_id)
         self._env_id = env_id
         self.num_envs = num_envs
-        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
-        self._autoreset = autoreset
-        self._max_steps = spec.max_episode_steps or np.iinfo(np.int64).max
+        self.metadata = {"autoreset_mode": autoreset_mode}
+        self._mode = autoreset_mode
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise UsageError(f"max_episode_steps is {max_episode_steps}, but an episode has at least 1 step")
+        self._max_steps = max_episode_steps or spec.max_episode_steps or np.iinfo(np.int64).max
 
-        self.task = TASKS[env_id](**spec.kwargs)
+        self.task = make_task(env_id, spec.kwargs | options)
         model = load_model(self.task)
         contact = "cfrc_ext" in self.task.derived_fields
         threads = min(usable_cores(), num_envs)
         self._batch: Any = (ContactBatch if contact else Batch)(model, num_envs, threads)
         names = ("qpos", "qvel", "ctrl", *self.task.derived_fields)
         arrays = {name: self._batch.bind(name) for name in names}
+        for array in arrays.values():
+            array.flags.writeable = True  # for set_state
         self._fields = Fields(**arrays, timestep=model.opt.timestep, body_mass=model.body_mass)
         self._start_pose, self._rest = model.qpos0.copy(), np.zeros(model.nv)
         self._step_seconds = model.opt.timestep * self.task.frame_skip
@@ -75,8 +102,7 @@ class MujocoVectorEnv(VectorEnv):
         self._generators: list[np.random.Generator] = []
         self._elapsed = np.zeros(num_envs, np.int64)
         self._progress = np.zeros(num_envs)
-        self._over = np.zeros(num_envs, bool)
-        self._last = SimpleNamespace()  # what a finished environment repeats without autoreset
+        self._mark_over(np.zeros(num_envs, bool))
 
         low, high = model.actuator_ctrlrange.astype(np.float32).T
         width = self.task.observe(self._fields).shape[1]
@@ -88,27 +114,21 @@ class MujocoVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode everywhere.
+        """Start an episode everywhere, or only where the bool array options["reset_mask"] `[num_envs]` is set.
 
         An int seed s gives environment i the seed s + i; None keeps the random generators as they are.
         """
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
-        if seeds is None:
-            seeds = [None] * self.num_envs
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds were given for {self.num_envs} environments")
-        kept = self._generators
-        self._generators = [
-            kept[i] if kept and given is None else seeding.np_random(None if given is None else int(given))[0]
-            for i, given in enumerate(seeds)
-        ]
-        self._start_episodes(np.arange(self.num_envs, dtype=np.int32))
-        self._over = np.zeros(self.num_envs, bool)
-        observation = self.task.observe(self._fields)
-        if not self._autoreset:
-            flags = np.zeros(self.num_envs, bool)
-            self._remember(observation, flags, flags)
-        return observation, {}
+        seeds, chosen = seed_each(seed, self.num_envs), chosen_environments(options, self.num_envs)
+        if not self._generators:
+            if not chosen.all():
+                raise ResetNeeded("the first reset() must start every environment")
+            self._generators = [seeding.np_random()[0] for _ in seeds]
+        for i, given in enumerate(seeds):
+            if given is not None and chosen[i]:
+                self._generators[i] = seeding.np_random(given)[0]
+        self._start_episodes(np.flatnonzero(chosen))
+        self._mark_over(self._over & ~chosen)
+        return self.task.observe(self._fields), {}
 
     def _start_episodes(self, ids: np.ndarray) -> None:
         fields = self._fields
@@ -123,78 +143,71 @@ class MujocoVectorEnv(VectorEnv):
     def step(self, actions: np.ndarray) -> StepResult:
         """Advance every environment by one action `[num_envs, A]`, in native units.
 
-        Returns observation `[num_envs, O]`, reward, terminated, truncated `[num_envs]` and info. With
-        autoreset, a finished environment's observation is the first of its next episode; info["final_obs"]
-        (object array) has its last one where the mask info["_final_obs"] is set. Both exist only if some
-        environment finished.
+        Returns observation `[num_envs, O]`, reward, terminated, truncated `[num_envs]` and info. With SAME_STEP, a
+        finished environment's observation is the first of its next episode; info["final_obs"] (object array) has
+        its last one where the mask info["_final_obs"] is set. Both exist only if some environment finished.
         """
-        task, fields = self.task, self._fields
         actions = np.asarray(actions)
-        if actions.shape != fields.ctrl.shape:
-            raise ValueError(f"actions have shape {actions.shape}, expected {fields.ctrl.shape}")
+        if actions.shape != self._fields.ctrl.shape:
+            raise ValueError(f"actions have shape {actions.shape}, expected {self._fields.ctrl.shape}")
         if not self._generators:
             raise ResetNeeded("call reset() before step()")
-        if not self._autoreset and self._over.any():
-            return self._step_unfinished(actions)
+        if self._num_over > 0:
+            return self._step_others(actions)
 
-        fields.ctrl[:] = actions
-        self._run(self._batch.step, None, task.frame_skip)
+        self._fields.ctrl[:] = actions
+        self._run(self._batch.step, None, self.task.frame_skip)
         self._elapsed += 1
         result = self._read(actions)
-        if not self._autoreset:
-            self._remember(result[0], result[2], result[3])
-        elif self._over.any():
+        if self._num_over > 0 and self._mode is AutoresetMode.SAME_STEP:
             return self._start_next_episodes(result)
         return result
 
-    def _read(self, actions: np.ndarray) -> StepResult:
+    def _step_others(self, actions: np.ndarray) -> StepResult:
+        """`step` when episodes are over: those restart (NEXT_STEP) or stand still (DISABLED)."""
+        waiting, live = self._over, np.flatnonzero(~self._over)
+        self._fields.ctrl[live] = actions[live]
+        self._run(self._batch.step, live, self.task.frame_skip)
+        self._elapsed[live] += 1
+        if self._mode is AutoresetMode.NEXT_STEP:
+            self._start_episodes(np.flatnonzero(waiting))
+        return self._read(actions, waiting)
+
+    def _read(self, actions: np.ndarray, waiting: np.ndarray | None = None) -> StepResult:
+        """The results of a step that the environments `waiting` (bool) did not take."""
         task, fields = self.task, self._fields
         progress = task.progress(fields)
         velocity = (progress - self._progress) / self._step_seconds
         self._progress[:] = progress
         reward, terminated = task.reward(fields, velocity, actions)
+        if waiting is not None:
+            reward[waiting] = 0.0
+            terminated[waiting] &= self._mode is AutoresetMode.DISABLED
         truncated = self._elapsed >= self._max_steps
-        self._over = terminated | truncated
+        self._mark_over(terminated | truncated)
         return task.observe(fields), reward, terminated, truncated, {}
 
     def _start_next_episodes(self, result: StepResult) -> StepResult:
-        observation, reward, terminated, truncated, info = result
+        observation, reward, terminated, truncated, _ = result
         ids = np.flatnonzero(self._over)
         final = np.full(self.num_envs, None, dtype=object)
         for i in ids:
             final[i] = observation[i]
         info = {"final_obs": final, "_final_obs": self._over}
         self._start_episodes(ids)
+        self._mark_over(np.zeros(self.num_envs, bool))
         return self.task.observe(self._fields), reward, terminated, truncated, info
 
-    def _step_unfinished(self, actions: np.ndarray) -> StepResult:
-        """`step` without autoreset: finished environments stand still and repeat their last results."""
-        held, live = self._over, np.flatnonzero(~self._over)
-        self._fields.ctrl[live] = actions[live]
-        if live.size:
-            self._run(self._batch.step, live, self.task.frame_skip)
-        self._elapsed[live] += 1
-        observation, reward, terminated, truncated, info = self._read(actions)
-        observation[held], reward[held] = self._last.observation[held], 0.0
-        terminated[held], truncated[held] = self._last.terminated[held], self._last.truncated[held]
-        self._over = terminated | truncated
-        self._remember(observation, terminated, truncated)
-        return observation, reward, terminated, truncated, info
-
-    def _remember(self, observation: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> None:
-        # Copies, because the caller owns what step() returned.
-        self._last.observation = observation.copy()
-        self._last.terminated, self._last.truncated = terminated.copy(), truncated.copy()
+    def _mark_over(self, over: np.ndarray) -> None:
+        """Remember whose episode is over, with no next one begun, bool `[num_envs]`; a new array each time."""
+        self._over, self._num_over = over, np.count_nonzero(over)
 
     def get_state(self) -> dict[str, np.ndarray]:
         """All that decides what follows, as numeric arrays with leading axis num_envs; call after reset."""
-        state = {
-            "physics": self._batch.state.copy(),
-            "progress": self._progress.copy(),
-            "elapsed": self._elapsed.copy(),
-            "generators": np.array([_words(generator) for generator in self._generators], np.uint64),
-        }
-        return state | {name: array.copy() for name, array in vars(self._last).items()}
+        generators = np.array([_words(generator) for generator in self._generators], np.uint64)
+        state = {"physics": self._batch.state, "elapsed": self._elapsed, "over": self._over, "generators": generators}
+        derived = {name: getattr(self._fields, name) for name in self.task.derived_fields}
+        return {name: array.copy() for name, array in (state | derived).items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Continue exactly from a `get_state` of the same task and num_envs, else raise UsageError."""
@@ -205,16 +218,16 @@ class MujocoVectorEnv(VectorEnv):
                 f"environments of {self._env_id} on MuJoCo {mujoco.__version__} need {expected}"
             )
         self._batch.state[:] = state["physics"]
-        self._progress = state["progress"].copy()
+        for name in self.task.derived_fields:
+            getattr(self._fields, name)[:] = state[name]
+        self._progress[:] = self.task.progress(self._fields)
         self._elapsed = state["elapsed"].copy()
+        self._mark_over(state["over"].copy())
         self._generators = [_generator(words) for words in state["generators"]]
-        if not self._autoreset:
-            self._remember(state["observation"], state["terminated"], state["truncated"])
-            self._over = self._last.terminated | self._last.truncated
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the simulator's threads."""
-        del self._batch, self._fields
+        self.__dict__.pop("_batch", None)
 
     def _run(self, call: Callable[..., None], *arguments: Any, **options: Any) -> None:
         try:

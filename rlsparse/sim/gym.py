@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import EnvironmentFailure, UnsupportedEnvironment, UsageError
 from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.reset_arguments import seed_each
 
 logger = logging.getLogger("rlsparse.sim")
 
@@ -87,18 +88,13 @@ class GymVectorEnv(VectorEnv):
 
         An int seed s gives environment i the seed s + i; None goes on to each environment's next episode.
         """
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
-        if seeds is None:
-            seeds = [None] * self.num_envs
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"{len(seeds)} seeds were given for {self.num_envs} environments")
         if not self._seeds:
             self._seeds = np.random.SeedSequence().generate_state(self.num_envs, np.uint64).tolist()
             self._episode[:] = -1
-        for i, given in enumerate(seeds):
+        for i, given in enumerate(seed_each(seed, self.num_envs)):
             self._episode[i] += 1
             if given is not None:
-                self._seeds[i], self._episode[i] = int(given), 0
+                self._seeds[i], self._episode[i] = given, 0
             self._start_episode(i)
         self._terminated[:] = self._truncated[:] = False
         return self._observation.copy(), {}

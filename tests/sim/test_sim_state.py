@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
 from rlsparse import sim
 from rlsparse.errors import UsageError
+from rlsparse.sim.cpu import MujocoVectorEnv
 from rlsparse.sim.tasks import TASKS
 
 
@@ -71,7 +73,7 @@ def test_pendulum_crosses_episode_ends_after_a_restore(tmp_path):
     assert sum(result[3].sum() for result in expected) == 4
 
 
-@pytest.mark.parametrize("env_id", ["Hopper-v5", "Ant-v5", "Pendulum-v1"])
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Ant-v5", "InvertedDoublePendulum-v5", "Pendulum-v1"])
 def test_finished_environments_stay_finished_after_a_restore(env_id, tmp_path):
     steps = 205
     env = sim.make(env_id, 2, autoreset=False)
@@ -82,6 +84,17 @@ def test_finished_environments_stay_finished_after_a_restore(env_id, tmp_path):
     fresh = sim.make(env_id, 2, autoreset=False)
     fresh.set_state(state)
     assert_equal_results(run(fresh, 10, seed=1), run(env, 10, seed=1))
+
+
+def test_an_episode_that_waits_for_its_restart_is_restored(tmp_path):
+    env = MujocoVectorEnv("Hopper-v5", 3, autoreset_mode=AutoresetMode.NEXT_STEP)
+    env.reset(seed=0)
+    while not run(env, 1, seed=0)[0][2].any():
+        pass
+    state = through_a_file(env.get_state(), tmp_path)
+    fresh = MujocoVectorEnv("Hopper-v5", 3, autoreset_mode=AutoresetMode.NEXT_STEP)
+    fresh.set_state(state)
+    assert_equal_results(run(fresh, 40, seed=1), run(env, 40, seed=1))
 
 
 @pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Pendulum-v1"])
