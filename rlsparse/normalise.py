@@ -22,8 +22,9 @@ class RunningMoments:
     def update(self, x: np.ndarray) -> None:
         """Take in x [S, B, ...], B new samples of each member."""
         batch_count = x.shape[1]
-        mean = x.mean(1, dtype=np.float64)
-        var = x.var(1, dtype=np.float64)
+        # numpy adds up in an order that depends on the memory's: laid out alike, a member's sums are those it has alone
+        x = np.ascontiguousarray(x, np.float64)
+        mean, var = x.mean(1), x.var(1)
         weight = (batch_count / (self.count + batch_count)).reshape(-1, *(1,) * (x.ndim - 2))
         delta = mean - self.mean
         self.mean = self.mean + weight * delta
