@@ -69,3 +69,18 @@ def test_normalise_shifts_scales_and_clips_per_member():
     result = normalise(obs, mean, inv_std)
     assert result.tolist() == [[[1, CLIP]], [[0, -1]]]
     assert result.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(9000, 3, 1, 1), (9000, 3, 1, 4), (3000, 3, 4, 1), (3000, 3, 4)])
+def test_a_members_moments_are_bitwise_those_it_has_alone(shape, dtype):
+    time_major = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    by_member = time_major.swapaxes(0, 1).reshape(3, -1, *shape[3:])  # as rollouts are laid out
+    together = RunningMoments(3, shape[3:])
+    together.update(by_member)
+    for member in range(3):
+        alone = RunningMoments(1, shape[3:])
+        rows = time_major[:, [member]].swapaxes(0, 1).reshape(1, -1, *shape[3:])
+        alone.update(rows)
+        for name, x in alone.state_dict().items():
+            np.testing.assert_array_equal(together.state_dict()[name][[member]], x)

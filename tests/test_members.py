@@ -1,0 +1,112 @@
+"""A member of a population equals the run of its seed alone, bit for bit, and every environment step is counted."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+from threadpoolctl import threadpool_limits
+
+from rlsparse import loop, sim, train
+from rlsparse.evaluate import evaluate
+from rlsparse.learner import Learner
+from rlsparse.policy import ActorCritic
+from rlsparse.ppo import PPO
+from rlsparse.recipe import Recipe
+from rlsparse.rollout import Collector
+from rlsparse.runs import read_progress
+from rlsparse.streams import env_seeds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_blas_thread():
+    """As in training."""
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+def run_of(recipe):
+    """Train for three iterations, then evaluate: everything a member ends with, each [S, ...]."""
+    env = sim.make(recipe.env, recipe.num_seeds * recipe.num_envs)
+    eval_env = sim.make(recipe.env, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
+    sizes = env.single_observation_space.shape[0], env.single_action_space.shape[0]
+    learner = Learner(recipe.policy, *sizes, recipe.seeds)
+    collector = Collector(
+        env, learner.members, [s for m in recipe.seeds for s in env_seeds(m, "train_env", recipe.num_envs)]
+    )
+    stats = [vars(loop.iterate(recipe, learner, collector)) for _ in range(3)]
+    scores = evaluate(
+        eval_env, learner, [s for m in recipe.seeds for s in env_seeds(m, "eval_env", recipe.eval_episodes)]
+    )
+    env.close()
+    eval_env.close()
+    ends = {
+        "evaluation returns": scores.returns,
+        "evaluation lengths": scores.lengths,
+        "training returns": collector.recent_returns,
+        "optimiser steps": learner.optimiser.steps,
+        **learner.state_dict(),
+        **{f"iteration {i} {name}": x for i, row in enumerate(stats) for name, x in row.items()},
+    }
+    return ends, learner.random_state()
+
+
+SHIPPED = ActorCritic()
+CASES = {
+    # many short episodes, ended in different steps by each member
+    "Hopper-v5": {"eval_episodes": 3},
+    "Hopper-v5, early stops": {"eval_episodes": 1, "algorithm": PPO(1e-3, minibatches=4, epochs=4, target_kl=0.004)},
+    "HalfCheetah-v5": {"eval_episodes": 1},
+    # one action, one environment: arrays of one column, where sums might be taken in another order
+    "InvertedPendulum-v5": {"eval_episodes": 1, "num_envs": 1, "rollout_length": 128},
+    "Pendulum-v1": {"eval_episodes": 1, "rollout_length": 205},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_member_is_bitwise_the_run_of_its_seed_alone(case):
+    changes = {"num_envs": 3, "rollout_length": 40, "algorithm": PPO(minibatches=5, epochs=2)} | CASES[case]
+    env, seeds = case.partition(",")[0], (4, 5, 6)
+    together, streams = run_of(Recipe(env, seed=4, num_seeds=3, **changes))
+    alone = [run_of(Recipe(env, seed=seed, **changes)) for seed in seeds]
+    for name, x in together.items():
+        np.testing.assert_array_equal(x, np.concatenate([ends[name] for ends, _ in alone]), name)
+    assert streams == {name: [random[name][0] for _, random in alone] for name in streams}
+    assert len(np.unique(together["evaluation returns"][:, 0])) == 3
+    if "early stops" in case:
+        assert len(np.unique(together["optimiser steps"])) > 1
+
+
+class Counting(gymnasium.Env):
+    """Episodes of one to seven steps; counts the calls of step over all instances."""
+
+    steps = 0
+    observation_space, action_space = Box(-1, 1, (2,)), Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = self.np_random.integers(1, 8)
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32), {}
+
+    def step(self, action):
+        Counting.steps += 1
+        self.left -= 1
+        obs = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return obs, float(action[0] * obs[0]), bool(self.left == 0), False, {}
+
+
+def test_the_ledger_is_every_step_taken(register, tmp_path):
+    Counting.steps = 0
+    flags = (
+        "--num-seeds 2 --num-envs 3 --rollout-length 16 --total-steps 150 --eval-every 50 --eval-episodes 3 "
+        "--algorithm.minibatches 4 --algorithm.epochs 1 --quiet"
+    )
+    train.main(["--env", register(Counting), *flags.split(), "--run-dir", str(tmp_path / "run")])
+    rows = read_progress(tmp_path / "run" / "progress.csv")
+    last = {row["seed"]: row for row in rows}
+    assert [row["train_steps"] for row in last.values()] == [192, 192]  # four rollouts of 48
+    assert all(row["total_steps"] == row["train_steps"] + row["probe_steps"] for row in rows)
+    assert sum(row["train_steps"] + row["probe_steps"] + row["eval_steps"] for row in last.values()) == Counting.steps
+    for seed in last:
+        evaluations = [row for row in rows if row["seed"] == seed]
+        lengths = [row["length_mean"] * row["episodes"] for row in evaluations]
+        np.testing.assert_allclose(np.cumsum(lengths), [row["eval_steps"] for row in evaluations])
