@@ -137,8 +137,9 @@ def _check_size(recipe: Recipe) -> None:
 def _check_minibatches(recipe: Recipe) -> None:
     batch, parts = recipe.batch_size, recipe.algorithm.minibatches
     if batch % parts:
-        near = min(parts, batch)
-        nearest = next(d for k in range(near) for d in (near - k, near + k) if batch % d == 0)
+        most = batch // 2 if recipe.algorithm.normalise_advantages and batch > 1 else batch
+        near = min(parts, most)
+        nearest = next(d for k in range(near) for d in (near - k, near + k) if batch % d == 0 and d <= most)
         raise UsageError(
             f"--algorithm.minibatches {parts} does not divide the rollout of {recipe.num_envs} environments x "
             f"{recipe.rollout_length} steps = {batch} samples: the nearest number that does is {nearest}"
