@@ -35,7 +35,7 @@ def flat(array: Array) -> Array:
 
 def sum_of_squares(array: Array) -> Array:
     """`[N]` from `[N, ...]`, in the array's own precision."""
-    return flat(namespace(array).square(array)).sum(1)
+    return flat(array * array).sum(1)
 
 
 def norm(vector: Array) -> Array:
@@ -45,13 +45,13 @@ def norm(vector: Array) -> Array:
 
 
 def all_finite(array: Array) -> Array:
-    """Whether every element of each row is finite, bool `[N]`."""
-    return flat(namespace(array).isfinite(array)).all(1)
+    """Whether every element of each row of `[N, width]` is finite, bool `[N]`."""
+    return namespace(array).isfinite(array).all(1)
 
 
 def never(reward: Array) -> Array:
     """`terminated` of a task that only the time limit ends, bool `[N]`."""
-    return namespace(reward).zeros_like(reward, dtype=bool)
+    return reward > math.inf
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Walker2d(Task):
     reset_noise_scale: float = 5e-3
 
     def observe(self, d: Fields) -> Array:
-        return concatenate(d.qpos[:, 1:], namespace(d.qvel).clip(d.qvel, -10, 10))
+        return concatenate(d.qpos[:, 1:], d.qvel.clip(-10, 10))
 
     def healthy(self, d: Fields) -> Array:
         (low_z, high_z), (low_angle, high_angle) = self.healthy_z_range, self.healthy_angle_range
@@ -177,7 +177,7 @@ class Ant(Task):
         return d.xpos[:, self.main_body, 0]
 
     def contact_forces(self, d: Fields) -> Array:
-        return namespace(d.cfrc_ext).clip(d.cfrc_ext, *self.contact_force_range)
+        return d.cfrc_ext.clip(*self.contact_force_range)
 
     def observe(self, d: Fields) -> Array:
         return concatenate(d.qpos[:, 2:], d.qvel, flat(self.contact_forces(d)[:, 1:]))
@@ -230,8 +230,7 @@ class Humanoid(Task):
         z = d.qpos[:, 2]
         healthy = (low < z) & (z < high)
         gain = self.forward_reward_weight * velocity + healthy * self.healthy_reward
-        contact_cost = self.contact_cost_weight * sum_of_squares(d.cfrc_ext)
-        contact_cost = namespace(contact_cost).clip(contact_cost, *self.contact_cost_range)
+        contact_cost = (self.contact_cost_weight * sum_of_squares(d.cfrc_ext)).clip(*self.contact_cost_range)
         return gain - (self.ctrl_cost_weight * sum_of_squares(d.ctrl) + contact_cost), ~healthy
 
 
@@ -251,8 +250,7 @@ class HumanoidStandup(Task):
         return humanoid_observation(d)
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
-        impact_cost = self.impact_cost_weight * sum_of_squares(d.cfrc_ext)
-        impact_cost = namespace(impact_cost).clip(impact_cost, *self.impact_cost_range)
+        impact_cost = (self.impact_cost_weight * sum_of_squares(d.cfrc_ext)).clip(*self.impact_cost_range)
         # Gymnasium divides by the timestep, not by frame_skip timesteps, and does not use uph_cost_weight.
         reward = d.qpos[:, 2] / d.timestep - self.ctrl_cost_weight * sum_of_squares(d.ctrl) - impact_cost + 1
         return reward, never(reward)
@@ -289,8 +287,8 @@ class InvertedDoublePendulum(Task):
             d.qpos[:, :1],
             xp.sin(angles),
             xp.cos(angles),
-            xp.clip(d.qvel, -10, 10),
-            xp.clip(d.qfrc_constraint[:, :1], -10, 10),
+            d.qvel.clip(-10, 10),
+            d.qfrc_constraint[:, :1].clip(-10, 10),
         )
 
     def reward(self, d: Fields, velocity: Array, action: Array) -> tuple[Array, Array]:
