@@ -80,7 +80,7 @@ class Learner:
         self.optimiser.load_state_dict({k: to_device(x, self.device) for k, x in part("optimiser").items()})
         self.obs_moments.load_state_dict(part("obs_moments"))
         self.return_moments.load_state_dict(part("return_moments"))
-        self.counters = Counters(**part("counters"))
+        self.counters = Counters(**{name: x.copy() for name, x in part("counters").items()})
 
     def random_state(self) -> dict[str, list[Mapping[str, Any]]]:
         """Return the state of every random stream as plain integers."""
