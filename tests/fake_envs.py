@@ -1,0 +1,117 @@
+"""Small environments that behave, or misbehave on purpose; `--env fake_envs:Point-v0` imports this module.
+
+Environments are counted as they are made. A training run makes one to look at it, then those it trains in, then
+those it evaluates in: with two to train in, numbers 1 and 2 are training's, those from 3 on evaluation's.
+"""
+
+import os
+import signal
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+made = 0
+"""Environments made so far in this process."""
+
+steps = 0
+"""Steps taken so far in this process, in all environments."""
+
+
+class Point(gymnasium.Env):
+    """A point on a line is pushed towards the origin; `number` says which environment of the process it is."""
+
+    observation_space = Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = Box(-2.0, 2.0, (1,), np.float32)
+
+    def __init__(self):
+        global made
+        self.number, made = made, made + 1
+        self.lived = 0  # steps, over all episodes
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.position, self.speed = self.np_random.uniform(-1, 1, 2)
+        return self._observation(), {}
+
+    def step(self, action):
+        global steps
+        steps += 1
+        self.lived += 1
+        self.speed += 0.1 * float(action[0]) + 0.01 * self.np_random.standard_normal()
+        self.position += 0.1 * self.speed
+        terminated = abs(self.position) > 1.2
+        return self._observation(), -(self.position**2), terminated, False, {}
+
+    def _observation(self):
+        return np.array([self.position, self.speed])
+
+
+class Bad(Point):
+    """Step `at` of environment `number` goes wrong: `bad` is put in the place of the observation or the reward."""
+
+    def __init__(self, what, bad, number=2, at=37):
+        super().__init__()
+        self.what, self.bad, self.where = what, bad, (number, at)
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        if (self.number, self.lived) == self.where:
+            if self.what == "observation":
+                observation[1] = self.bad
+            elif self.what == "last observation":
+                observation[1], truncated = self.bad, True
+            else:
+                reward = self.bad
+        return observation, reward, terminated, truncated, info
+
+
+class Raises(Point):
+    def step(self, action):
+        if (self.number, self.lived) == (2, 37):
+            raise RuntimeError("the motor burned out")
+        return super().step(action)
+
+
+class Unbuildable(Point):
+    def __init__(self):
+        raise FileNotFoundError("meshes/leg.stl is missing")
+
+
+class Signalled(Point):
+    """Sends this process the signals of the variable SIGNALS, such as "SIGTERM@30", at their steps of the process."""
+
+    def step(self, action):
+        for each in os.environ["SIGNALS"].split(","):
+            name, _, at = each.partition("@")
+            if steps == int(at):
+                os.kill(os.getpid(), signal.Signals[name])
+        return super().step(action)
+
+
+class Discrete(Point):
+    action_space = gymnasium.spaces.Discrete(2)
+
+
+class Unbounded(Point):
+    action_space = Box(-np.inf, np.inf, (1,), np.float32)
+
+
+class Picture(Point):
+    observation_space = Box(0, 255, (8, 8, 3), np.uint8)
+
+
+class Grouped(Point):
+    observation_space = gymnasium.spaces.Dict({"position": Box(-1, 1, (1,))})
+
+
+def _register(name, cls, **kwargs):
+    gymnasium.register(name, cls, max_episode_steps=5, kwargs=kwargs, disable_env_checker=True)
+
+
+for cls in (Point, Raises, Unbuildable, Signalled, Discrete, Unbounded, Picture, Grouped):
+    _register(f"{cls.__name__}-v0", cls)
+for what in ("observation", "last observation", "reward"):
+    for bad in (np.nan, np.inf, -np.inf, 1e200):
+        _register(f"Bad{what.title().replace(' ', '')}-{bad}-v0".replace("+", ""), Bad, what=what, bad=bad)
+_register("BadInEvaluation-v0", Bad, what="reward", bad=np.nan, number=4, at=13)

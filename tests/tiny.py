@@ -1,0 +1,126 @@
+"""Runs small enough for a test: in this process, or as the real command in a process of its own."""
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from rlsparse import checkpoint, loop, runs
+from rlsparse.advantage.gae import GAE
+from rlsparse.policy import ActorCritic
+from rlsparse.ppo import PPO
+from rlsparse.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+
+RECIPE = Recipe(
+    env="fake_envs:Point-v0",
+    total_steps=96,
+    num_envs=2,
+    rollout_length=8,
+    eval_every=32,
+    eval_episodes=2,
+    policy=ActorCritic(actor_hidden=(8,), critic_hidden=(8,)),
+    advantage=GAE(gamma=0.9),
+    algorithm=PPO(epochs=2, minibatches=4, learning_rate_decay=True),
+)
+"""Six rollouts of 16 steps; evaluations at 0, 32, 64 and 96."""
+
+FLAGS = (
+    "--env fake_envs:Point-v0 --total-steps 96 --num-envs 2 --rollout-length 8 --eval-every 32 --eval-episodes 2 "
+    "--policy.actor-hidden 8 --policy.critic-hidden 8 --algorithm.epochs 2 --algorithm.minibatches 4"
+).split()
+"""A run as small for the command line."""
+
+
+def recipe(**changes):
+    """RECIPE with some fields changed."""
+    return replace(RECIPE, **changes)
+
+
+class Silent:
+    """A reporter that reports nothing."""
+
+    def iteration(self, session, stats):
+        pass
+
+    def evaluation(self, session, rows):
+        pass
+
+
+def never():
+    return False
+
+
+def begin(run_dir, recipe=RECIPE):
+    """A session at its start, in a new run directory."""
+    threadpool_limits(1, "blas")
+    return loop.open_session(recipe, runs.create(recipe, "ppo", run_dir, run_dir), "cpu")
+
+
+def reopen(run_dir):
+    """A session at its newest checkpoint."""
+    threadpool_limits(1, "blas")
+    run, recipe, _ = runs.reopen(run_dir)
+    session = loop.open_session(recipe, run, "cpu")
+    loop.restore(session)
+    return session
+
+
+def go_on(session, stop=never):
+    """Train and let the directory go."""
+    try:
+        loop.train(session, Silent(), stop)
+    finally:
+        session.run.release()
+
+
+def train(run_dir, recipe=RECIPE):
+    """A whole run; returns its directory."""
+    go_on(begin(run_dir, recipe))
+    return run_dir
+
+
+def resume(run_dir, stop=never):
+    """Go on with a run to its end; returns its directory."""
+    go_on(reopen(run_dir), stop)
+    return run_dir
+
+
+def outcome(run_dir):
+    """Everything that equal runs have in common, byte for byte: all but the time they took."""
+    saved = checkpoint.load_latest(run_dir / "checkpoint")
+    arrays = {
+        f"{group}/{name}": (array.dtype.str, array.shape, array.tobytes())
+        for group, arrays in saved.arrays.items()
+        for name, array in arrays.items()
+    }
+    values = {name: value for name, value in saved.values.items() if name not in ("seconds", "progress")}
+    rows = list(csv.DictReader(io.StringIO((run_dir / "progress.csv").read_text())))
+    for row in rows:
+        del row["seconds"]
+    return {"policy": (run_dir / "policy.safetensors").read_bytes(), "progress": rows, **values, **arrays}
+
+
+def command(*arguments, cwd, module="rlsparse.train", **variables):
+    """The command in a process of its own; returns it when it has ended."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def environment(**variables):
+    """Environment variables of a process that finds the library and the fake environments."""
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    return {**os.environ, "PYTHONPATH": path, **variables}
