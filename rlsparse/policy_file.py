@@ -45,9 +45,7 @@ def save(path: Path, recipe: Recipe, learner: Learner) -> None:
     arrays = {"params": to_numpy(learner.params), "obs_mean": mean, "obs_inv_std": inv_std}
     sizes = {"obs_size": learner.layout.obs_size, "action_size": learner.layout.action_size}
     recorded = {"recipe": to_dict(recipe), "seeds": learner.seeds, **sizes}
-    # one entry: safetensors writes several in no fixed order
-    metadata = {"policy": json.dumps({"sha256": _digest(recorded, arrays), **recorded})}
-    write_atomic(path, encode_arrays(arrays, metadata))
+    write_atomic(path, _encode(recorded, arrays))
 
 
 def load(path: Path) -> TrainedPolicy:
@@ -60,6 +58,11 @@ def load(path: Path) -> TrainedPolicy:
         raise RunDirectoryError(f"{path} is not a policy file, or is damaged: {error}") from error
 
 
+def _encode(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    # one entry: safetensors writes several in no fixed order
+    return encode_arrays(arrays, {"policy": json.dumps({"sha256": _digest(recorded, arrays), **recorded})})
+
+
 def _decode(content: bytes, source: str) -> TrainedPolicy:
     arrays = safetensors.numpy.load(content)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -68,7 +71,11 @@ def _decode(content: bytes, source: str) -> TrainedPolicy:
         raise ValueError("its contents are not those that were written")
     recipe = from_dict(recorded["recipe"], source)
     layout = recipe.policy.layout(recorded["obs_size"], recorded["action_size"])
-    return TrainedPolicy(recipe, tuple(recorded["seeds"]), layout, **arrays)
+    policy = TrainedPolicy(recipe, tuple(recorded["seeds"]), layout, **arrays)
+    for name, size in (("params", layout.size), ("obs_mean", layout.obs_size), ("obs_inv_std", layout.obs_size)):
+        if (shape := getattr(policy, name).shape) != (len(policy.seeds), size):
+            raise ValueError(f"{name} has the shape {shape}, expected {(len(policy.seeds), size)}")
+    return policy
 
 
 def _digest(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:

@@ -31,10 +31,11 @@ RECIPE = Recipe(
 )
 """Six rollouts of 16 steps; evaluations at 0, 32, 64 and 96."""
 
-FLAGS = (
-    "--env fake_envs:Point-v0 --total-steps 96 --num-envs 2 --rollout-length 8 --eval-every 32 --eval-episodes 2 "
-    "--policy.actor-hidden 8 --policy.critic-hidden 8 --algorithm.epochs 2 --algorithm.minibatches 4"
-).split()
+FLAGS = [
+    *("--env", "fake_envs:Point-v0", "--total-steps", "96", "--num-envs", "2", "--rollout-length", "8"),
+    *("--eval-every", "32", "--eval-episodes", "2", "--policy.actor-hidden", "8", "--policy.critic-hidden", "8"),
+    *("--algorithm.epochs", "2", "--algorithm.minibatches", "4"),
+]
 """A run as small for the command line."""
 
 
