@@ -148,11 +148,14 @@ def _warn_of_other_versions(path: Path, begun: dict[str, str]) -> None:
 
 def read_recipe(path: Path) -> Recipe:
     """Return the recipe of a run directory; raises RunDirectoryError if there is none or it is damaged."""
-    if not (path / "recipe.toml").is_file():
+    file = path / "recipe.toml"
+    if not file.is_file():
         raise RunDirectoryError(f"{path} is not a run directory: it holds no recipe.toml")
     try:
-        return from_toml((path / "recipe.toml").read_text(), str(path / "recipe.toml"))
-    except (UsageError, UnicodeDecodeError) as error:
+        return from_toml(file.read_text(), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunDirectoryError(f"cannot read {file}: {error}") from error
+    except UsageError as error:
         raise RunDirectoryError(str(error)) from error
 
 
