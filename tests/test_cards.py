@@ -330,9 +330,7 @@ def test_a_clone_is_known_by_its_own_pyproject(tmp_path):
     assert cards.find_cards_root(tmp_path / "rlsparse") == tmp_path
 
 
-@pytest.mark.parametrize(
-    "pyproject", [None, '[project]\nname = "other"\n', "[tool.x]\n", "not TOML", 'project = "x"']
-)
+@pytest.mark.parametrize("pyproject", [None, '[project]\nname = "other"\n', "[tool.x]\n", "not TOML", 'project = "x"'])
 def test_a_neighbouring_agents_folder_is_not_ours(tmp_path, pyproject):
     write_agent(tmp_path / "agents" / "theirs", AGENT)
     if pyproject is not None:

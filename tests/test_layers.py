@@ -33,7 +33,7 @@ LAYERS = (
     # 3: a run and its description
     {"cards", "checkpoint", "events", "loop", "policy_file", "progress", "recipe", "runs", "summary"},
     # 4: commands and the outside world
-    {"__main__", "command_line", "compare", "export", "listing", "play", "plot", "sb3", "train"},
+    {"__main__", "command_line", "compare", "export", "listing", "play", "plot", "sb3", "train", "video"},
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 
