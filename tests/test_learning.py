@@ -1,10 +1,11 @@
-"""PPO learns: small tasks whose best policy is known are solved, by every member."""
+"""Iterations, and what they lead to: small tasks whose best policy is known are solved, by every member."""
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
 from rlsparse import loop, sim
+from rlsparse.advantage.gae import GAE
 from rlsparse.evaluate import evaluate
 from rlsparse.learner import Learner
 from rlsparse.policy import ActorCritic, action_mean
@@ -52,15 +53,60 @@ class Walk(gymnasium.Env):
         return self.observe(), self.side * self.place * over, over, False, {}
 
 
-def trained(env_id, **changes):
-    recipe = Recipe(
-        env_id, seed=1, num_seeds=3, num_envs=8, policy=ActorCritic((16,), (16,), log_std_init=-0.5), **changes
-    )
+def opened(env_id, **changes):
+    """A recipe with its learner and environments, as a run starts."""
+    policy = ActorCritic((16,), (16,), log_std_init=-0.5)
+    recipe = Recipe(env_id, seed=1, num_seeds=3, num_envs=8, policy=policy, **changes)
     env = sim.make(env_id, 24)
-    learner = Learner(
-        recipe.policy, env.single_observation_space.shape[0], env.single_action_space.shape[0], recipe.seeds
-    )
+    sizes = env.single_observation_space.shape[0], env.single_action_space.shape[0]
+    learner = Learner(recipe.policy, *sizes, recipe.seeds)
     collector = Collector(env, 3, [s for seed in recipe.seeds for s in env_seeds(seed, "train_env", 8)])
+    return recipe, learner, collector
+
+
+class Observed(PPO):
+    """PPO that notes what it is given."""
+
+    def update(self, learner, batch):
+        self.seen.append((learner.progress, batch.obs))
+        yield from super().update(learner, batch)
+
+
+def test_an_iteration_learns_with_the_normaliser_that_acted_and_then_updates_it(register):
+    Observed.seen = []
+    algorithm = Observed(epochs=1, minibatches=4)
+    recipe, learner, collector = opened(register(Walk), total_steps=1600, rollout_length=10, algorithm=algorithm)
+    loop.iterate(recipe, learner, collector)
+    (_, raw), moments = Observed.seen[0], learner.obs_moments
+    np.testing.assert_allclose(moments.mean, raw.mean(1), atol=1e-6)
+    np.testing.assert_allclose(moments.var, raw.var(1), atol=1e-6)
+    mean, inv_std = (x[:, None] for x in learner.obs_scale())
+    loop.iterate(recipe, learner, collector)
+    step = (Observed.seen[1][1] / inv_std + mean)[..., 2]
+    np.testing.assert_array_equal(np.unique(step.round(3)), range(5))
+    np.testing.assert_array_equal(moments.count, 160)
+
+
+def test_progress_is_the_spent_share_of_the_budget(register):
+    Observed.seen = []
+    algorithm = Observed(epochs=1, minibatches=4)
+    recipe, learner, collector = opened(register(Walk), total_steps=200, rollout_length=10, algorithm=algorithm)
+    for _ in range(recipe.iterations):
+        loop.iterate(recipe, learner, collector)
+    assert [progress for progress, _ in Observed.seen] == [0.0, 0.4, 0.8]
+
+
+def test_rewards_are_scaled_by_the_return_of_the_recipes_discount(register):
+    env_id, advantage = register(Walk), GAE(gamma=0.5)
+    recipe, learner, collector = opened(env_id, rollout_length=20, advantage=advantage)
+    loop.iterate(recipe, learner, collector)
+    _, other, collector = opened(env_id, rollout_length=20, advantage=advantage)
+    collector.collect(other, 20, gamma=0.5)
+    np.testing.assert_array_equal(learner.reward_scale(), other.reward_scale())
+
+
+def trained(env_id, **changes):
+    recipe, learner, collector = opened(env_id, **changes)
     for _ in range(recipe.iterations):
         loop.iterate(recipe, learner, collector)
     eval_env = sim.make(env_id, 3 * 20, autoreset=False)

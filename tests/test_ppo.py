@@ -246,6 +246,15 @@ def test_the_update_ends_once_all_members_have_stopped(new_learner, new_batch):
     assert learner.optimiser.steps == 0
 
 
+def test_a_member_stops_at_one_and_a_half_times_the_kl_target_as_in_sb3(new_learner, new_batch):
+    learner = new_learner(seeds=[0])
+    batch = new_batch(learner, distance=0.3)
+    kl = PPO().loss_gradient(learner.layout, learner.params, batch, np.empty_like(learner.params))["approx_kl"][0]
+    for ratio, steps in ((1.6, 0), (1.4, 1)):
+        list(PPO(epochs=1, minibatches=1, target_kl=float(kl) / ratio).update(learner, batch))
+        assert learner.optimiser.steps == steps
+
+
 @pytest.mark.parametrize("target_kl", [0.003, 0.01])
 def test_a_member_that_stops_early_ends_as_if_it_were_alone(new_learner, new_batch, target_kl):
     ppo = PPO(learning_rate=3e-3, epochs=5, minibatches=4, target_kl=target_kl)
