@@ -96,11 +96,10 @@ def test_progress_is_the_spent_share_of_the_budget(register):
     assert [progress for progress, _ in Observed.seen] == [0.0, 0.4, 0.8]
 
 
-def test_rewards_are_scaled_by_the_return_of_the_recipes_discount(register):
-    env_id, advantage = register(Walk), GAE(gamma=0.5)
-    recipe, learner, collector = opened(env_id, rollout_length=20, advantage=advantage)
+def test_rewards_are_scaled_by_the_return_of_the_recipes_discount():
+    recipe, learner, collector = opened("Pendulum-v1", rollout_length=20, advantage=GAE(gamma=0.5))
     loop.iterate(recipe, learner, collector)
-    _, other, collector = opened(env_id, rollout_length=20, advantage=advantage)
+    _, other, collector = opened("Pendulum-v1")
     collector.collect(other, 20, gamma=0.5)
     np.testing.assert_array_equal(learner.reward_scale(), other.reward_scale())
 

@@ -146,6 +146,14 @@ def test_flattening_keeps_samples_together_and_normalises_observations_per_membe
         np.testing.assert_array_equal(batch.log_prob[s], rollout.log_prob[:, s].ravel())
 
 
+def test_without_normalisation_observations_stay_what_they_are(collector_of):
+    collector, learner = collector_of()
+    rollout = collector.collect(learner, 4, 0.9)
+    learner.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(2, -1, 3))
+    batch = flatten(rollout, GAE()(rollout), learner)
+    np.testing.assert_array_equal(batch.obs, rollout.obs.swapaxes(0, 1).reshape(2, -1, 3))
+
+
 # Rewards
 
 
