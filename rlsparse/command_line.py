@@ -7,8 +7,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
-from typing import TextIO, TypeVar
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from itertools import dropwhile, takewhile
+from typing import Any, TextIO, TypeVar
 
 import tyro
 
@@ -25,17 +26,17 @@ def parse(
     An unknown flag is answered with the nearest one, or with `unknown_hint`, for flags that exist but do not
     belong here. `--help` prints the help and exits.
     """
-    keywords = {} if default is None else {"default": default}
+    keywords: dict[str, Any] = {} if default is None else {"default": default}
     box = io.StringIO()
     try:
         with redirect_stderr(box):
-            flags, unknown = tyro.cli(cls, args=list(arguments), prog=prog, return_unknown_args=True, **keywords)  # type: ignore[call-overload]
+            flags, unknown = tyro.cli(cls, args=list(arguments), prog=prog, return_unknown_args=True, **keywords)
     except SystemExit as stop:
         if stop.code:
             raise UsageError(_one_line(box.getvalue(), arguments)) from None
         raise
     if unknown:
-        known = _flag_names(cls, default)
+        known = _flag_names(cls, prog, **keywords)
         name = unknown[0].partition("=")[0]
         near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
         hint = unknown_hint or (f"did you mean {near[0]}?" if near else f"{prog} --help lists the flags")
@@ -43,22 +44,30 @@ def parse(
     return flags
 
 
-def _flag_names(cls: type, default: object) -> list[str]:
-    keywords = {} if default is None else {"default": default}
-    parser = tyro.extras.get_parser(cls, **keywords)  # type: ignore[call-overload]
-    return [option for action in parser._actions for option in action.option_strings]
+def _flag_names(cls: type, prog: str, **keywords: Any) -> list[str]:
+    help_text = io.StringIO()
+    with suppress(SystemExit), redirect_stdout(help_text):
+        tyro.cli(cls, args=["--help"], prog=prog, **keywords)
+    return re.findall(r"--[a-z][\w.-]*", help_text.getvalue())
 
 
 def _one_line(box: str, arguments: Sequence[str]) -> str:
-    """Say in one sentence what tyro says in a box of several lines."""
-    rows = [row.strip("│ ") for row in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
-    body = " ".join(rows[: next((i for i, row in enumerate(rows) if row.startswith("──")), len(rows))])
+    """Say in one sentence what tyro says in a box of several lines, under a title."""
+    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│ ") for row in box.splitlines()[1:]]
+    body = " ".join(takewhile(_has_words, dropwhile(lambda row: not _has_words(row), rows)))
     if missing := re.match(r"Missing value for argument '(\S+)'", body):
         return f"{missing[1]} needs a value"
+    if choice := re.match(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", body):
+        choices = choice[3].replace("'", "")
+        return f"{choice[2]} {choice[1]}: expected one of {choices}"
     if bad := re.match(r"Error parsing (\S+):", body):
         expected = _expected(next((row for row in rows if row.startswith(f"{bad[1]} ")), ""))
         return f"{bad[1]} {_given(bad[1], arguments)}: expected {expected}" if expected else body
     return body
+
+
+def _has_words(row: str) -> bool:
+    return any(map(str.isalnum, row))
 
 
 def _expected(invocation: str) -> str:

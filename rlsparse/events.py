@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -15,7 +15,7 @@ from rlsparse.loop import Session
 
 
 class TensorBoard:
-    """Writes tb/seed-<seed>/ in the run directory; raises ImportError if tensorboard is missing."""
+    """Writes <folder>/seed-<seed>/ as a context: all is on the disk when it is left."""
 
     def __init__(self, folder: Path, session: Session) -> None:
         self._writers = [EventFileWriter(str(folder / f"seed-{seed}")) for seed in session.recipe.seeds]
@@ -23,6 +23,13 @@ class TensorBoard:
         for writer in self._writers:
             # a resumed run writes the steps after its checkpoint again
             writer.add_event(Event(wall_time=time.time(), step=session.total_steps, session_log=restart))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
 
     def iteration(self, session: Session, stats: EpochStats) -> None:
         """Write the training scalars of every member."""

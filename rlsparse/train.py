@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -203,7 +203,8 @@ def _train(session: "Session", agent: str, stop: "StopSignal", flags: TrainFlags
 
     session.run.write_status("running", session.total_steps)
     try:
-        loop.train(session, _Reporters(session, flags.quiet), stop)
+        with _Reporters(session, flags.quiet) as reporters:
+            loop.train(session, reporters, stop)
     except Interrupted:
         _report_interruption(session, stop.received, flags.json)
         sys.exit(128 + stop.received)
@@ -254,11 +255,17 @@ class _Reporters:
         from rlsparse.progress import ProgressLine
 
         self._reporters: list[Any] = [] if quiet else [ProgressLine()]
-        try:
+        self._open = ExitStack()
+        with suppress(ImportError):
             from rlsparse.events import TensorBoard
-        except ImportError:
-            return
-        self._reporters.append(TensorBoard(session.run.path / "tb", session))
+
+            self._reporters.append(self._open.enter_context(TensorBoard(session.run.path / "tb", session)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     def iteration(self, session: "Session", stats: Any) -> None:
         with outlive_reader(sys.stderr):
