@@ -123,7 +123,8 @@ def _policy_kept(session: Session) -> Iterator[None]:
     learner = session.learner
     before = learner.params + 0
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):  # reported as one error, not as a warning per operation
+            yield
     except DivergenceError:
         learner.params[...] = before
         policy_file.save(session.run.path / "policy.safetensors", session.recipe, learner)
@@ -152,7 +153,7 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
     learner, recipe = session.learner, session.recipe
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
     try:
-        scores = evaluate(session.eval_env, learner, seeds, stop)
+        scores = evaluate(session.eval_env, learner.actors(), seeds, stop)
     except Interrupted:
         save(session, last=True)
         raise

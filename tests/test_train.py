@@ -1,0 +1,401 @@
+"""What `rlsparse train` prints, writes and returns, when all goes well and when something goes wrong."""
+
+import csv
+import json
+import logging
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import fake_envs
+import numpy as np
+import pytest
+import safetensors.numpy
+import tiny
+
+from rlsparse import checkpoint, loop, policy_file, runs, train
+from rlsparse.errors import Interrupted, StorageError
+
+
+@pytest.fixture(autouse=True)
+def fresh_folder(monkeypatch, tmp_path):
+    """Work in a folder of the test's own, with environments counted from zero, without waiting for the disk."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fake_envs, "made", 0)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command in this process, in run directory "run" unless told; returns exit code, stdout and stderr."""
+
+    def call(*arguments):
+        where = [] if {"--run-dir", "--resume", "--out", "--dry-run"} & set(arguments) else ["--run-dir", "run"]
+        try:
+            train.main([*where, *map(str, arguments)])
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def status():
+    return json.loads(Path("run/status.json").read_text())
+
+
+def rows():
+    with open("run/progress.csv") as file:
+        return list(csv.DictReader(file))
+
+
+# When all goes well
+
+
+def test_a_run_leaves_what_a_run_directory_holds(run):
+    assert run(*tiny.FLAGS)[0] == 0
+    files = {path.name for path in Path("run").iterdir()}
+    assert files - {".lock"} == {
+        *("recipe.toml", "versions.json", "status.json", "progress.csv", "policy.safetensors"),
+        *("checkpoint", "tb", "summary.json", "curve.png"),
+    }
+    assert (status()["state"], status()["total_steps"]) == ("finished", 96)
+
+
+def test_it_is_filed_under_runs_and_its_name_is_the_last_line(run):
+    code, out, _ = run(*tiny.FLAGS, "--out", "results")
+    last = out.splitlines()[-1]
+    assert code == 0
+    assert re.fullmatch(r"results/fake_envs:Point-v0/ppo/[0-9-]+-[0-9a-f]{4}", last)
+    assert (Path(last) / "summary.json").is_file()
+
+
+def test_the_table_has_every_seed_and_names_the_curve(run):
+    _, out, err = run(*tiny.FLAGS, "--num-seeds", "3", "--seed", "5")
+    final = {row["seed"]: float(row["return_mean"]) for row in rows() if row["total_steps"] == "96"}
+    for seed in ("5", "6", "7"):
+        assert re.search(rf"^ +{seed} +96 +{re.escape(f'{final[seed]:,.1f}')} ", out, re.MULTILINE)
+    assert f"mean{np.mean(list(final.values())):24,.1f}" in out
+    assert "95 % interval" in out
+    assert "reward curve: run/curve.png" in out
+    assert out.splitlines()[-1] == "run"
+    assert err.startswith("ppo on fake_envs:Point-v0, seeds 5 to 7, 96 steps each: run\n")
+
+
+def test_progress_is_a_row_per_evaluation_and_seed(run):
+    run(*tiny.FLAGS, "--num-seeds", "2")
+    assert [(row["seed"], row["total_steps"]) for row in rows()] == [
+        (seed, steps) for steps in ("0", "32", "64", "96") for seed in ("0", "1")
+    ]
+    assert list(rows()[0])[:12] == [
+        *("seed", "total_steps", "train_steps", "probe_steps", "eval_steps", "seconds"),
+        *("return_mean", "return_std", "episodes", "length_mean", "train_return_mean", "action_std"),
+    ]
+    seconds = [float(row["seconds"]) for row in rows()]
+    assert seconds == sorted(seconds)
+
+
+def test_away_from_a_terminal_progress_is_plain_lines(run):
+    _, _, err = run(*tiny.FLAGS)
+    assert "\r" not in err
+    assert "\x1b" not in err
+    assert len(err.splitlines()) == 1 + 4  # what is trained, and four evaluations
+
+
+def test_json_is_one_object_the_summary_with_the_run_directory(run):
+    code, out, _ = run(*tiny.FLAGS, "--json")
+    assert code == 0
+    (line,) = out.splitlines()
+    assert json.loads(line) == {**json.loads(Path("run/summary.json").read_text()), "run_dir": "run"}
+
+
+def test_quiet_prints_the_run_directory_alone(run):
+    assert run(*tiny.FLAGS, "--quiet") == (0, "run\n", "")
+
+
+def test_quiet_json_is_the_object_alone(run):
+    code, out, err = run(*tiny.FLAGS, "--quiet", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["run_dir"] == "run"
+
+
+def test_equal_recipes_and_seeds_give_equal_runs(run):
+    for run_dir in ("one", "two"):
+        run(*tiny.FLAGS, "--run-dir", run_dir)
+    assert tiny.outcome(Path("one")) == tiny.outcome(Path("two"))
+
+
+@pytest.mark.parametrize("broken", ["missing", "broken"])
+def test_without_tensorboard_only_its_files_are_missing(broken, run, monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "rlsparse.events", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "blocker").mkdir()
+    (tmp_path / "blocker" / "tensorboard.py").write_text("raise ImportError" if broken == "broken" else "")
+    monkeypatch.syspath_prepend(tmp_path / "blocker")
+    assert run(*tiny.FLAGS)[0] == 0
+    assert not Path("run/tb").exists()
+
+
+# The plan
+
+SHAPES = [
+    "--total-steps 96 --eval-every 32",
+    "--total-steps 97 --eval-every 32",  # the last rollout overruns the budget
+    "--total-steps 96 --eval-every 30",  # an interval that rollouts do not hit
+    "--total-steps 96 --eval-every 1",  # more often than once per rollout
+    "--total-steps 96 --eval-every 1000",  # at the start and the end alone
+    "--total-steps 1 --eval-every 1",
+    "--total-steps 100 --eval-every 16 --num-seeds 2 --rollout-length 6 --algorithm.minibatches 3",
+    "--total-steps 400 --eval-every None --algorithm.epochs 1",
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_dry_run_predicts_the_real_one_and_makes_nothing(shape, run, monkeypatch):
+    flags = [*tiny.FLAGS, *shlex.split(shape)]
+    code, plan, err = run(*flags, "--dry-run")
+    assert (code, err) == (0, "")
+    assert list(Path().iterdir()) == []
+
+    def predicted(what):
+        return int(re.search(rf"^{what} +([\d,]+) ", plan, re.MULTILINE)[1].replace(",", ""))
+
+    updates, collected = count_calls(monkeypatch)
+    assert run(*flags, "--quiet")[0] == 0
+    assert plan.startswith(Path("run/recipe.toml").read_text())
+    assert {int(row["train_steps"]) for row in rows()[-1:]} == {predicted("training steps")}
+    assert len(collected) == predicted("rollouts")
+    assert len(updates) == predicted("updates")
+    seeds = {row["seed"] for row in rows()}
+    assert len(rows()) / len(seeds) == predicted("evaluations")
+
+
+def count_calls(monkeypatch):
+    """Lists that grow with every gradient step and every rollout."""
+    from rlsparse.optimiser import Adam
+    from rlsparse.rollout import Collector
+
+    counts = []
+    for owner, name in ((Adam, "step"), (Collector, "collect")):
+        calls, real = [], getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, calls=calls, real=real: (calls.append(1), real(*a))[1])
+        counts.append(calls)
+    return counts
+
+
+# Numbers that are not finite
+
+BAD = ["nan", "inf", "-inf", "1e200"]
+
+
+def sound_twin():
+    """The recipe of the run, in an environment where nothing goes wrong."""
+    return replace(runs.read_recipe(Path("run")), env="fake_envs:Point-v0")
+
+
+def policy_after(iterations):
+    """Parameters and normaliser of the policy that the sound twin has after so many iterations."""
+    session = tiny.begin(Path("sound"), sound_twin())
+    with pytest.raises(Interrupted):
+        tiny.go_on(session, lambda: session.learner.counters.train[0] >= iterations * 16)
+    policy = policy_file.load(Path("sound/policy.safetensors"))
+    return policy.params, policy.obs_mean, policy.obs_inv_std
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("what", ["Observation", "LastObservation", "Reward"])
+def test_a_bad_number_stops_the_run_says_where_and_keeps_the_last_good_policy(what, bad, run):
+    env = f"fake_envs:Bad{what}-{float(bad)}-v0".replace("+", "")
+    code, out, err = run(*tiny.FLAGS, "--env", env, "--quiet")
+    assert (code, out) == (5, "")
+    thing = "a reward" if what == "Reward" else "an observation"
+    assert err == (
+        f"rlsparse: {env.partition(':')[2]} gave {thing} that is not finite: seed 0, environment 1, step 4 of the "
+        "rollout after 64 training steps; the policy of the last complete iteration is kept\n"
+    )
+    assert status()["state"] == "failed"
+    assert status()["reason"] in err
+    kept = policy_file.load(Path("run/policy.safetensors"))
+    expected = policy_after(4)
+    for array, good in zip((kept.params, kept.obs_mean, kept.obs_inv_std), expected, strict=True):
+        np.testing.assert_array_equal(array, good)
+    saved = checkpoint.load_latest(Path("run/checkpoint"))
+    assert saved.arrays["learner"]["counters.train"] == [64]
+    assert np.isfinite(saved.arrays["learner"]["params"]).all()
+
+
+def test_a_bad_number_in_an_evaluation_stops_the_run_too(run):
+    code, _, err = run(*tiny.FLAGS, "--env", "fake_envs:BadInEvaluation-v0", "--quiet")
+    assert code == 5
+    assert "gave a reward that is not finite: seed 0, environment 1, step 2 of an evaluation episode" in err
+    assert err.count("\n") == 1
+    assert [row["total_steps"] for row in rows()] == ["0", "32"]
+    assert np.isfinite(policy_file.load(Path("run/policy.safetensors")).params).all()
+
+
+def test_the_seed_of_a_bad_number_is_that_of_its_environment(run):
+    _, _, err = run(
+        *tiny.FLAGS, "--env", "fake_envs:BadReward-nan-v0", "--num-seeds", "2", "--num-envs", "1", "--quiet"
+    )
+    assert "seed 1, environment 0, step 4 of the rollout after 32 training steps" in err
+
+
+@pytest.mark.parametrize("rate", ["1e30", "1e38"])
+def test_a_huge_learning_rate_never_leaves_a_policy_that_is_not_finite(rate, run, recwarn):
+    code, _, err = run(*tiny.FLAGS, "--algorithm.learning-rate", rate, "--quiet")
+    assert code == 5
+    assert "seed 0 is not finite" in err
+    assert "try a smaller --algorithm.learning-rate" in err
+    assert err.count("\n") == 1
+    assert recwarn.list == []
+    assert np.isfinite(safetensors.numpy.load_file("run/policy.safetensors")["params"]).all()
+    assert np.isfinite(checkpoint.load_latest(Path("run/checkpoint")).arrays["learner"]["params"]).all()
+
+
+# Environments that fail
+
+
+def test_an_environment_that_raises_ends_the_run_with_its_own_words(run):
+    code, _, err = run(*tiny.FLAGS, "--env", "fake_envs:Raises-v0", "--quiet")
+    assert code == 3
+    message = "environment 1 failed in step with RuntimeError: the motor burned out"
+    assert err.endswith(f"{message}\n")
+    assert err.count("\n") == 1
+    assert status()["state"] == "failed"
+    assert message in status()["reason"]
+    assert checkpoint.load_latest(Path("run/checkpoint")).arrays["learner"]["counters.train"] == [64]
+
+
+def test_a_failed_run_can_be_resumed_once_its_cause_is_gone(run, monkeypatch):
+    run(*tiny.FLAGS, "--env", "fake_envs:Raises-v0", "--quiet")
+    monkeypatch.setattr(fake_envs.Raises, "step", fake_envs.Point.step)
+    assert run("--resume", "run", "--quiet") == (0, "run\n", "")
+    assert status()["state"] == "finished"
+
+
+# Resuming
+
+
+def interrupt(monkeypatch, at=60):
+    """Make the first run stop after `at` steps, those of evaluations included, as if by SIGTERM: in the third rollout."""
+
+    def asked(stop):
+        if fake_envs.steps - before >= at:
+            stop.received = 15
+        return stop.received != 0
+
+    before = fake_envs.steps
+    monkeypatch.setattr(train.StopSignal, "__call__", asked)
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_its_directory_last(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        code, out, err = run(*tiny.FLAGS, "--run-dir", "my run")
+    assert code == 143
+    assert out.splitlines()[-1] == "my run"
+    assert err.splitlines()[-1] == "stopped at 48 steps; go on with: rlsparse train --resume 'my run'"
+    code, out, err = run("--resume", "my run")
+    assert (code, out.splitlines()[-1]) == (0, "my run")
+    assert err.splitlines()[0] == "resuming my run at 48 steps"
+
+
+def test_an_interrupted_run_says_so_in_json(run, monkeypatch):
+    interrupt(monkeypatch)
+    _, out, _ = run(*tiny.FLAGS, "--json")
+    assert json.loads(out) == {"state": "interrupted", "total_steps": 48, "run_dir": "run"}
+
+
+def test_a_finished_run_is_not_resumed(run):
+    run(*tiny.FLAGS)
+    before = tiny.outcome(Path("run"))
+    expected = "rlsparse: run is finished, at 96 steps: nothing is left to resume\n"
+    assert run("--resume", "run") == (4, "", expected)
+    assert tiny.outcome(Path("run")) == before
+
+
+def test_a_run_killed_while_finishing_is_finished_by_resume(run):
+    run(*tiny.FLAGS)
+    before = tiny.outcome(Path("run"))
+    Path("run/status.json").write_text('{"state": "running", "total_steps": 96}')
+    Path("run/curve.png").unlink()
+    code, out, _ = run("--resume", "run", "--quiet")
+    assert (code, out) == (0, "run\n")
+    assert Path("run/curve.png").is_file()
+    assert tiny.outcome(Path("run")) == before
+
+
+def test_a_run_with_no_whole_checkpoint_says_which_file_is_damaged(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        run(*tiny.FLAGS)
+    for file in Path("run/checkpoint").rglob("collector.safetensors"):
+        file.write_bytes(b"cut")
+    code, out, err = run("--resume", "run")
+    assert (code, out) == (4, "")
+    assert "run/checkpoint/48/collector.safetensors is damaged" in err
+    assert err.count("\n") == 1
+
+
+# Disks that are full
+
+
+def failing_saves(monkeypatch, failures):
+    """Let the saves whose numbers are in `failures` fail."""
+    save, calls = checkpoint.save, []
+
+    def sometimes(*arguments):
+        calls.append(1)
+        if len(calls) in failures:
+            raise StorageError("cannot write run/checkpoint/x: No space left on device")
+        save(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save", sometimes)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_warned_of_and_training_goes_on(run, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        failing_saves(patch, {1, 2})
+        assert run(*tiny.FLAGS)[0] == 0
+    tiny.train(Path("sound"), sound_twin())
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 2
+    assert "No space left on device; the checkpoint before is kept, training goes on" in warnings[0].getMessage()
+    final, sound = (safetensors.numpy.load_file(f"{name}/policy.safetensors") for name in ("run", "sound"))
+    np.testing.assert_array_equal(final["params"], sound["params"])
+
+
+def test_the_third_failure_in_a_row_ends_the_run(run, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
+    failing_saves(monkeypatch, {2, 4, 5, 6})
+    code, _, err = run(*tiny.FLAGS, "--quiet")
+    assert code == 6
+    assert err.splitlines()[-1] == "rlsparse: cannot write run/checkpoint/x: No space left on device"
+    assert status()["state"] == "failed"
+    assert checkpoint.load_latest(Path("run/checkpoint"))
+
+
+@pytest.mark.parametrize("stop", [False, True], ids=["finished", "interrupted"])
+def test_a_last_checkpoint_that_cannot_be_written_is_an_error_at_once(stop, run, monkeypatch):
+    if stop:
+        interrupt(monkeypatch)
+    failing_saves(monkeypatch, {3 if stop else 4})
+    code, out, _ = run(*tiny.FLAGS, "--quiet")
+    assert (code, out) == (6, "")
+    assert status()["state"] == "failed"
+
+
+def test_a_disk_that_is_really_full_leaves_one_line_and_exit_code_6(tmp_path):
+    """Files may not grow beyond 16 kB here; the checkpoint of these networks is larger."""
+    arguments = [*tiny.FLAGS, "--policy.actor-hidden", "64", "64", "--run-dir", "run", "--quiet"]
+    shell = f"ulimit -f 16; exec {shlex.join([sys.executable, '-m', 'rlsparse.train', *arguments])}"
+    command = ["bash", "-c", shell]
+    done = subprocess.run(command, env=tiny.environment(), capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1].endswith("learner.safetensors: File too large")
+    assert "Traceback" not in done.stderr
