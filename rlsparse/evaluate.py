@@ -6,11 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlsparse.arrays import to_device, to_numpy
 from rlsparse.errors import Interrupted
-from rlsparse.learner import Learner
-from rlsparse.normalise import normalise
-from rlsparse.policy import forward
+from rlsparse.policy import Actors
 from rlsparse.rollout import ActionBox, check_finite
 
 STEP_CAP = 10_000
@@ -25,27 +22,24 @@ class Scores:
     lengths: np.ndarray
 
 
-def evaluate(env: VectorEnv, learner: Learner, seeds: list[int], stop: Callable[[], bool] = lambda: False) -> Scores:
+def evaluate(env: VectorEnv, actors: Actors, seeds: list[int], stop: Callable[[], bool] = lambda: False) -> Scores:
     """Run one deterministic episode in each of the S * E environments (index s * E + e).
 
     `env` must not reset by itself (autoreset off); an environment whose episode has ended is not
     stepped any more, so every step is counted once. The normaliser is frozen. Raises Interrupted as
     soon as `stop`, asked before every step, says so.
     """
-    members, total = learner.members, env.num_envs
+    members, total = len(actors.seeds), env.num_envs
     space = env.single_action_space
     to_native = ActionBox(space.low, space.high)  # type: ignore[attr-defined]
-    actor = learner.layout.layers(learner.params, "actor")
-    mean, inv_std = learner.obs_scale()
     obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
     returns, lengths, alive = np.zeros(total), np.zeros(total, np.int64), np.ones(total, bool)
     while alive.any() and lengths.max() < STEP_CAP:
         if stop():
             raise Interrupted
-        x = normalise(obs.reshape(members, total // members, -1).astype(np.float32), mean, inv_std)
-        action = to_numpy(forward(actor, to_device(x, learner.device))[-1])
+        action = actors(obs.reshape(members, total // members, -1))
         obs, reward, terminated, truncated, _ = env.step(to_native(action.reshape(total, -1)))
-        check_finite(env, obs, reward, learner.seeds, int(lengths.max()), "an evaluation episode")
+        check_finite(env, obs, reward, actors.seeds, int(lengths.max()), "an evaluation episode")
         returns[alive] += reward[alive]
         lengths += alive
         alive &= ~(terminated | truncated)

@@ -21,8 +21,8 @@ class TensorBoard:
         self._writers = [EventFileWriter(str(folder / f"seed-{seed}")) for seed in session.recipe.seeds]
         restart = SessionLog(status=SessionLog.START)
         for writer in self._writers:
-            # a resumed run writes the steps after its checkpoint again
-            writer.add_event(Event(wall_time=time.time(), step=session.total_steps, session_log=restart))
+            # a resumed run writes the steps after its checkpoint again: readers drop what they have of them
+            writer.add_event(Event(wall_time=time.time(), step=session.total_steps + 1, session_log=restart))
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """The one mutable object of training: parameters, optimiser, normalisers, random streams, counters."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,10 +8,10 @@ import numpy as np
 
 from rlsparse.arrays import Array, to_device, to_numpy
 from rlsparse.data import Counters
-from rlsparse.normalise import RunningMoments
+from rlsparse.normalise import ObsScale, RunningMoments
 from rlsparse.optimiser import Adam
 from rlsparse.params import Layout
-from rlsparse.policy import ActorCritic
+from rlsparse.policy import ActorCritic, Actors
 from rlsparse.streams import generator
 
 
@@ -42,18 +43,23 @@ class Learner:
         """S."""
         return len(self.seeds)
 
-    def obs_scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the normaliser (mean, 1 / deviation), [S, O] float32 each."""
+    def obs_scale(self) -> ObsScale:
+        """Return the observation normaliser as it stands, in float32."""
         mean, inv_std = self.obs_moments.mean, 1.0 / np.sqrt(self.obs_moments.var + 1e-8)
         if not self.policy.normalise_observations:
-            mean, inv_std = np.zeros_like(mean), np.ones_like(inv_std)
-        return mean.astype(np.float32), inv_std.astype(np.float32)
+            return ObsScale(np.zeros_like(mean, np.float32), np.ones_like(mean, np.float32), math.inf)
+        return ObsScale(mean.astype(np.float32), inv_std.astype(np.float32))
+
+    def actors(self) -> Actors:
+        """Return the deterministic policies as they stand; their parameters are live."""
+        return Actors(self.layout, self.params, self.obs_scale(), self.seeds, self.device)
 
     def reward_scale(self) -> np.ndarray:
-        """Return what rewards are multiplied with, [S]: 1 / deviation of the discounted return."""
+        """Return what rewards are multiplied with, [S]: 1 / deviation of the discounted return, or 1 if that is 0."""
+        variance = self.return_moments.var
         if not self.policy.scale_rewards:
             return np.ones(self.members)
-        return 1.0 / np.sqrt(self.return_moments.var + 1e-8)
+        return 1.0 / np.sqrt(np.where(variance > 1e-8, variance, 1.0))
 
     def permutations(self, count: int) -> np.ndarray:
         """Draw each member's order of `count` samples, [S, count]."""

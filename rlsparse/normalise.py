@@ -1,5 +1,7 @@
 """Running statistics of observations and returns: buffers of the policy, never parameters."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from rlsparse.arrays import Array, namespace
@@ -40,7 +42,22 @@ class RunningMoments:
         self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
 
 
-def normalise(obs: Array, mean: Array, inv_std: Array) -> Array:
-    """Shift, scale and clip obs [S, B, O] by mean and inv_std [S, O], in float32."""
-    xp = namespace(obs)
-    return xp.clip((obs - mean[:, None, :]) * inv_std[:, None, :], -CLIP, CLIP)
+@dataclass(frozen=True)
+class ObsScale:
+    """How the observations of S members are normalised: shifted, scaled, clipped; frozen."""
+
+    mean: Array
+    """[S, O]."""
+    inv_std: Array
+    """1 / deviation, [S, O]."""
+    clip: float = CLIP
+    """Largest magnitude of a normalised observation; infinite for none."""
+
+    def __call__(self, obs: Array) -> Array:
+        """Normalise obs [S, B, O]."""
+        xp = namespace(obs)
+        return xp.clip((obs - self.mean[:, None, :]) * self.inv_std[:, None, :], -self.clip, self.clip)
+
+    def only(self, member: int) -> "ObsScale":
+        """Return that of one member, with S = 1."""
+        return ObsScale(self.mean[member : member + 1], self.inv_std[member : member + 1], self.clip)

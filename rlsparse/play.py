@@ -20,6 +20,7 @@ from rlsparse.listing import trained_environments
 if TYPE_CHECKING:  # imported once the command line is known to be good
     import gymnasium
 
+    from rlsparse.policy import Actors
     from rlsparse.policy_file import TrainedPolicy
 
 DEFAULT_FPS = 30.0
@@ -93,7 +94,7 @@ def run_command(arguments: Sequence[str]) -> None:
     policy = policy_file.load(path)
     env_id = env_id or policy.recipe.env
     member = _member(policy, flags.seed, path)
-    seed = policy.seeds[member]
+    seed, actors = policy.actors.seeds[member], policy.actors.only(member)
     with contextlib.ExitStack() as stack:
         env = make(env_id, policy, draw=flags.video is not None)
         stack.callback(env.close)
@@ -101,7 +102,7 @@ def run_command(arguments: Sequence[str]) -> None:
         _announce(flags.policy, env_id, policy, seed, flags.episodes)
         played = []
         for env_seed in env_seeds(seed, "play", flags.episodes):
-            played.append(run_episode(env, policy, member, env_seed, watch))
+            played.append(run_episode(env, actors, env_seed, watch))
             if not flags.json:
                 _print_episode(len(played), played[-1])
     _print_result(flags, env_id, seed, path, played)
@@ -151,14 +152,14 @@ def _shipped_policy(card: cards.AgentCard, env_id: str | None) -> tuple[Path, st
 def _member(policy: "TrainedPolicy", seed: int | None, path: Path) -> int:
     if seed is None:
         return 0
-    if seed not in policy.seeds:
+    if seed not in policy.actors.seeds:
         raise UsageError(f"--seed {seed}: {path} holds {_seeds_text(policy)}")
-    return policy.seeds.index(seed)
+    return policy.actors.seeds.index(seed)
 
 
 def _seeds_text(policy: "TrainedPolicy") -> str:
-    first, last = policy.seeds[0], policy.seeds[-1]
-    return f"seeds {first} to {last}" if len(policy.seeds) > 1 else f"seed {first} only"
+    first, last = policy.actors.seeds[0], policy.actors.seeds[-1]
+    return f"seeds {first} to {last}" if len(policy.actors.seeds) > 1 else f"seed {first} only"
 
 
 def make(env_id: str, policy: "TrainedPolicy", *, draw: bool) -> "gymnasium.Env":
@@ -177,7 +178,7 @@ def make(env_id: str, policy: "TrainedPolicy", *, draw: bool) -> "gymnasium.Env"
         env: gymnasium.Env = gymnasium.make(env_id, render_mode="rgb_array" if draw else None)
     spaces = supported_spaces(env_id, env.observation_space, env.action_space)
     sizes = [int(np.prod(space.shape)) for space in spaces]
-    expected = [policy.layout.obs_size, policy.layout.action_size]
+    expected = [policy.actors.layout.obs_size, policy.actors.layout.action_size]
     if sizes != expected:
         raise UsageError(
             f"{env_id} has {sizes[0]} observations and {sizes[1]} actions, but the policy, trained on "
@@ -190,8 +191,7 @@ def make(env_id: str, policy: "TrainedPolicy", *, draw: bool) -> "gymnasium.Env"
 
 def run_episode(
     env: "gymnasium.Env",
-    policy: "TrainedPolicy",
-    member: int,
+    actors: "Actors",
     seed: int,
     watch: Callable[[int], None] | None = None,
 ) -> Episode:
@@ -215,7 +215,7 @@ def run_episode(
             watch(length)
         if over or length == STEP_CAP:
             return Episode(seed, episode_return, length)
-        action = policy.act(np.ravel(obs)[None], member)[0]
+        action = actors(np.ravel(obs)[None, None])[0, 0]
         if not np.isfinite(action).all():
             raise DivergenceError(f"the policy's action is not finite at step {length} of the episode with seed {seed}")
         native = to_native(action).reshape(space.shape).astype(space.dtype)
@@ -251,7 +251,7 @@ def _camera(env: "gymnasium.Env", path: Path) -> Iterator[Callable[[int], None]]
 
 def _announce(name: str, env_id: str, policy: "TrainedPolicy", seed: int, episodes: int) -> None:
     count = f"{episodes} episodes" if episodes > 1 else "1 episode"
-    others = f" (of {_seeds_text(policy)}; --seed chooses)" if len(policy.seeds) > 1 else ""
+    others = f" (of {_seeds_text(policy)}; --seed chooses)" if len(policy.actors.seeds) > 1 else ""
     print(f"{name} on {env_id}, policy of seed {seed}{others}, {count}", file=sys.stderr)
 
 

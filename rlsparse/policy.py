@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from rlsparse.arrays import Array, namespace
+from rlsparse.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.normalise import ObsScale
 from rlsparse.params import Layout, actor_critic_layout
 
 Layers = Sequence[tuple[Array, Array]]
@@ -84,10 +86,37 @@ def backward(layers: Layers, activations: Sequence[Array], d_output: Array, grad
 
 
 def action_mean(layout: Layout, params: Array, obs: Array) -> Array:
-    """Mean action in units of half the action range, for normalised obs [S, B, O]; [S, B, A]."""
+    """Mean action, in units of half the action range, for normalised obs [S, B, O]; [S, B, A]."""
     return forward(layout.layers(params, "actor"), obs)[-1]
 
 
 def value(layout: Layout, params: Array, obs: Array) -> Array:
     """Critic's value of normalised obs [S, B, O]; [S, B]."""
     return forward(layout.layers(params, "critic"), obs)[-1][..., 0]
+
+
+@dataclass(frozen=True)
+class Actors:
+    """The deterministic policies of S members, normaliser included, ready to act."""
+
+    layout: Layout
+    params: Array
+    """[S, D]."""
+    scale: ObsScale
+    seeds: tuple[int, ...]
+    """Seed that each member was trained with."""
+    device: str = "cpu"
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Mean action, in units of half the action range, for raw obs [S, N, O]; [S, N, A]."""
+        x = self.scale(obs.astype(np.float32, copy=False))
+        return to_numpy(forward(self._layers, to_device(x, self.device))[-1])
+
+    def only(self, member: int) -> "Actors":
+        """Return one member's policy, with S = 1."""
+        one = slice(member, member + 1)
+        return Actors(self.layout, self.params[one], self.scale.only(member), self.seeds[one], self.device)
+
+    @cached_property
+    def _layers(self) -> Layers:
+        return self.layout.layers(self.params, "actor")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,36 +15,29 @@ from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import encode_arrays
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.learner import Learner
-from rlsparse.normalise import normalise
-from rlsparse.params import Layout
-from rlsparse.policy import forward
+from rlsparse.normalise import ObsScale
+from rlsparse.policy import Actors
 from rlsparse.recipe import Recipe, from_dict, to_dict
 from rlsparse.storage import write_atomic
 
 
 @dataclass(frozen=True)
 class TrainedPolicy:
-    """The deterministic policies of a run, ready to act."""
+    """The policies of a run with the recipe that trained them."""
 
     recipe: Recipe
-    seeds: tuple[int, ...]
-    layout: Layout
-    params: np.ndarray
-    obs_mean: np.ndarray
-    obs_inv_std: np.ndarray
-
-    def act(self, obs: np.ndarray, member: int) -> np.ndarray:
-        """Mean action of one member in policy units ([-1, 1] is the action range); obs [N, O]; [N, A]."""
-        one = slice(member, member + 1)
-        x = normalise(obs[None].astype(np.float32), self.obs_mean[one], self.obs_inv_std[one])
-        return forward(self.layout.layers(self.params[one], "actor"), x)[-1][0]
+    actors: Actors
 
 
 def save(path: Path, recipe: Recipe, learner: Learner) -> None:
     """Write the learner's policies, atomically."""
-    mean, inv_std = learner.obs_scale()
-    arrays = {"params": to_numpy(learner.params), "obs_mean": mean, "obs_inv_std": inv_std}
-    sizes = {"obs_size": learner.layout.obs_size, "action_size": learner.layout.action_size}
+    scale = learner.obs_scale()
+    arrays = {"params": to_numpy(learner.params), "obs_mean": scale.mean, "obs_inv_std": scale.inv_std}
+    sizes = {
+        "obs_size": learner.layout.obs_size,
+        "action_size": learner.layout.action_size,
+        "obs_clip": scale.clip if math.isfinite(scale.clip) else None,
+    }
     recorded = {"recipe": to_dict(recipe), "seeds": learner.seeds, **sizes}
     write_atomic(path, _encode(recorded, arrays))
 
@@ -71,11 +65,12 @@ def _decode(content: bytes, source: str) -> TrainedPolicy:
         raise ValueError("its contents are not those that were written")
     recipe = from_dict(recorded["recipe"], source)
     layout = recipe.policy.layout(recorded["obs_size"], recorded["action_size"])
-    policy = TrainedPolicy(recipe, tuple(recorded["seeds"]), layout, **arrays)
+    seeds, clip = tuple(recorded["seeds"]), recorded["obs_clip"]
     for name, size in (("params", layout.size), ("obs_mean", layout.obs_size), ("obs_inv_std", layout.obs_size)):
-        if (shape := getattr(policy, name).shape) != (len(policy.seeds), size):
-            raise ValueError(f"{name} has the shape {shape}, expected {(len(policy.seeds), size)}")
-    return policy
+        if (shape := arrays[name].shape) != (len(seeds), size):
+            raise ValueError(f"{name} has the shape {shape}, expected {(len(seeds), size)}")
+    scale = ObsScale(arrays["obs_mean"], arrays["obs_inv_std"], math.inf if clip is None else clip)
+    return TrainedPolicy(recipe, Actors(layout, arrays["params"], scale, seeds))
 
 
 def _digest(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:

@@ -11,8 +11,7 @@ from rlsparse.data import Advantages, Batch, Rollout
 from rlsparse.errors import DivergenceError
 from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_log_prob
-from rlsparse.normalise import normalise
-from rlsparse.policy import forward, value
+from rlsparse.policy import value
 from rlsparse.returns import running_returns
 
 RECENT_EPISODES = 100
@@ -108,10 +107,9 @@ class Collector:
         """Act and step; returns the stored arrays, and (t, s, n, final observation) of every end."""
         members, num_envs, total = self.members, self.num_envs, self.env.num_envs
         layout = learner.layout
-        actor = layout.layers(learner.params, "actor")
+        actors = learner.actors()
         log_std = to_numpy(layout.log_std(learner.params))
         std = np.exp(log_std)[:, None, :]
-        mean, inv_std = learner.obs_scale()
         shape = (length, members, num_envs)
         noise = np.empty((members, length, num_envs, layout.action_size), np.float32)
         for out, generator in zip(noise, learner.noise_generators, strict=True):
@@ -126,8 +124,7 @@ class Collector:
         phase = f"the rollout after {learner.counters.train[0]} training steps"
         for t in range(length):
             obs[t] = self.obs.reshape(members, num_envs, -1)
-            x = to_device(normalise(obs[t], mean, inv_std), learner.device)
-            action[t] = to_numpy(forward(actor, x)[-1]) + std * noise[t]
+            action[t] = actors(obs[t]) + std * noise[t]
             native = self._to_native(action[t].reshape(total, -1))
             self.obs, step_reward, term, trunc, info = self.env.step(native)
             ended = np.flatnonzero(term | trunc)
@@ -188,10 +185,10 @@ class Collector:
 def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) -> np.ndarray:
     """Return V of raw observations [T, S, N, O] as [T, S, N]; or of one member's [T, 1, O] as [T, 1]."""
     members = slice(None) if member is None else slice(member, member + 1)
-    mean, inv_std = learner.obs_scale()
+    scale = learner.obs_scale() if member is None else learner.obs_scale().only(member)
     rows = np.moveaxis(obs if member is None else obs[:, None], 1, 0)
     count, steps, num_envs, size = rows.shape
-    x = normalise(rows.reshape(count, -1, size), mean[members], inv_std[members])
+    x = scale(rows.reshape(count, -1, size))
     values = value(learner.layout, learner.params[members], to_device(x, learner.device))
     values = to_numpy(values).reshape(count, steps, num_envs).swapaxes(0, 1)
     return values if member is None else values[:, 0]
@@ -205,7 +202,7 @@ def flatten(rollout: Rollout, advantages: Advantages, learner: Learner) -> Batch
         return x.reshape(x.shape[0], -1, *x.shape[3:])
 
     arrays = (
-        normalise(rows(rollout.obs), *learner.obs_scale()),
+        learner.obs_scale()(rows(rollout.obs)),
         rows(rollout.action),
         rows(rollout.log_prob),
         rows(advantages.advantage),

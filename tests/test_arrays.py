@@ -99,7 +99,7 @@ def test_training_and_evaluation(new_learner):
         collector = Collector(sim.make(recipe.env, 4), 2, [1, 2, 3, 4])
         loop.iterate(recipe, learner, collector)
         states.append(learner.state_dict())
-        returns.append(evaluate(sim.make(recipe.env, 2, autoreset=False), learner, [5, 6]).returns)
+        returns.append(evaluate(sim.make(recipe.env, 2, autoreset=False), learner.actors(), [5, 6]).returns)
     assert_close(*states, ["params", "obs_moments.mean", "counters.train"])
     np.testing.assert_allclose(*returns, rtol=1e-3)
 

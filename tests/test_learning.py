@@ -8,7 +8,7 @@ from rlsparse import loop, sim
 from rlsparse.advantage.gae import GAE
 from rlsparse.evaluate import evaluate
 from rlsparse.learner import Learner
-from rlsparse.policy import ActorCritic, action_mean
+from rlsparse.policy import ActorCritic, forward
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
 from rlsparse.rollout import Collector
@@ -80,7 +80,8 @@ def test_an_iteration_learns_with_the_normaliser_that_acted_and_then_updates_it(
     (_, raw), moments = Observed.seen[0], learner.obs_moments
     np.testing.assert_allclose(moments.mean, raw.mean(1), atol=1e-6)
     np.testing.assert_allclose(moments.var, raw.var(1), atol=1e-6)
-    mean, inv_std = (x[:, None] for x in learner.obs_scale())
+    scale = learner.obs_scale()
+    mean, inv_std = scale.mean[:, None], scale.inv_std[:, None]
     loop.iterate(recipe, learner, collector)
     step = (Observed.seen[1][1] / inv_std + mean)[..., 2]
     np.testing.assert_array_equal(np.unique(step.round(3)), range(5))
@@ -110,13 +111,12 @@ def trained(env_id, **changes):
         loop.iterate(recipe, learner, collector)
     eval_env = sim.make(env_id, 3 * 20, autoreset=False)
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", 20)]
-    return learner, evaluate(eval_env, learner, seeds).returns.mean(1)
+    return learner, evaluate(eval_env, learner.actors(), seeds).returns.mean(1)
 
 
 def policy_units(learner, obs):
-    mean, inv_std = learner.obs_scale()
-    x = (obs - mean[:, None]) * inv_std[:, None]
-    return action_mean(learner.layout, learner.params, x.astype(np.float32))
+    x = learner.obs_scale()(obs)
+    return forward(learner.layout.layers(learner.params, "actor"), x.astype(np.float32))[-1]
 
 
 def test_one_step_the_best_action_depends_on_the_observation(register):

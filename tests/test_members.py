@@ -35,7 +35,7 @@ def run_of(recipe):
     )
     stats = [vars(loop.iterate(recipe, learner, collector)) for _ in range(3)]
     scores = evaluate(
-        eval_env, learner, [s for m in recipe.seeds for s in env_seeds(m, "eval_env", recipe.eval_episodes)]
+        eval_env, learner.actors(), [s for m in recipe.seeds for s in env_seeds(m, "eval_env", recipe.eval_episodes)]
     )
     env.close()
     eval_env.close()

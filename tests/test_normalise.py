@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsparse.normalise import CLIP, RunningMoments, normalise
+from rlsparse.normalise import CLIP, ObsScale, RunningMoments
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=6), st.floats(-100, 100), st.integers(0, 1000))
@@ -66,9 +66,14 @@ def test_state_goes_on_where_it_was():
 def test_normalise_shifts_scales_and_clips_per_member():
     obs = np.array([[[1.0, 1000.0]], [[1.0, 2.0]]], np.float32)
     mean, inv_std = np.array([[0, 0], [1, 4]], np.float32), np.array([[1, 1], [1, 0.5]], np.float32)
-    result = normalise(obs, mean, inv_std)
+    result = ObsScale(mean, inv_std)(obs)
     assert result.tolist() == [[[1, CLIP]], [[0, -1]]]
     assert result.dtype == np.float32
+
+
+def test_a_scale_without_a_clip_leaves_large_observations():
+    ones = np.ones((1, 1), np.float32)
+    assert ObsScale(0 * ones, ones, np.inf)(np.float32([[[1e6], [-300]]])).tolist() == [[[1e6], [-300]]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

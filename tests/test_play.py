@@ -205,7 +205,7 @@ def test_mujoco_episodes_are_those_of_the_batched_simulator(run, cheetah_policy,
     monkeypatch.chdir(tmp_path)
     (episode,) = result_of(run, cheetah_policy, "--episodes", 1)["episodes"]
     scores = evaluate.evaluate(
-        sim.make("HalfCheetah-v5", 1, autoreset=False), Learner(ActorCritic(), 17, 6, [7]), [episode["seed"]]
+        sim.make("HalfCheetah-v5", 1, autoreset=False), Learner(ActorCritic(), 17, 6, [7]).actors(), [episode["seed"]]
     )
     assert episode["length"] == scores.lengths[0, 0] == 1000
     assert episode["episode_return"] == pytest.approx(scores.returns[0, 0], abs=1e-9)
@@ -331,12 +331,12 @@ def test_an_environment_that_draws_nothing_is_named(fails, run_dir, tmp_path, mo
 
 
 def test_an_action_that_is_not_finite_stops_the_episode(run_dir):
-    policy = policy_file.load(run_dir / "policy.safetensors")
-    policy.params[1] = math.nan
+    actors = policy_file.load(run_dir / "policy.safetensors").actors
+    actors.params[1] = math.nan
     env = gymnasium.make("Pull-v0")
-    play.run_episode(env, policy, 0, 1)
+    play.run_episode(env, actors.only(0), 1)
     with pytest.raises(DivergenceError, match="not finite at step 0 of the episode with seed 1"):
-        play.run_episode(env, policy, 1, 1)
+        play.run_episode(env, actors.only(1), 1)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])

@@ -14,8 +14,6 @@ from test_checkpoint import Marker
 from rlsparse import policy_file
 from rlsparse.errors import RunDirectoryError
 from rlsparse.evaluate import evaluate
-from rlsparse.normalise import normalise
-from rlsparse.policy import action_mean
 
 RECIPE = tiny.recipe(num_seeds=2, seed=3)
 
@@ -38,18 +36,18 @@ def test_the_loaded_policy_acts_as_the_trained_one(session, path):
     policy = policy_file.load(path)
     learner = session.learner
     obs = np.random.default_rng(0).standard_normal((5, 2))
-    expected = action_mean(learner.layout, learner.params, normalise(np.float32([obs, obs]), *learner.obs_scale()))
+    expected = learner.actors()(np.stack([obs, obs]))
     for member in (0, 1):
-        np.testing.assert_array_equal(policy.act(obs, member), expected[member])
+        np.testing.assert_array_equal(policy.actors.only(member)(obs[None]), expected[member : member + 1])
 
 
 def test_it_repeats_the_last_evaluation(session, path):
     """Episodes run with the file alone give the returns that training reports."""
     policy = policy_file.load(path)
     session.learner.params[...] = 0.0
-    session.learner.params[...] = policy.params
+    session.learner.params[...] = policy.actors.params
     seeds = [int(s) for s in session.eval_env.get_state()["seed"]]
-    again = evaluate(session.eval_env, session.learner, seeds).returns.mean(1)
+    again = evaluate(session.eval_env, session.learner.actors(), seeds).returns.mean(1)
     last = (session.run.path / "progress.csv").read_text().splitlines()[-2:]
     np.testing.assert_allclose(again, [float(row.split(",")[6]) for row in last], rtol=1e-12)
 
@@ -57,8 +55,8 @@ def test_it_repeats_the_last_evaluation(session, path):
 def test_it_says_what_it_was_trained_by(path):
     policy = policy_file.load(path)
     assert policy.recipe == RECIPE
-    assert policy.seeds == (3, 4)
-    assert (policy.layout.obs_size, policy.layout.action_size) == (2, 1)
+    assert policy.actors.seeds == (3, 4)
+    assert (policy.actors.layout.obs_size, policy.actors.layout.action_size) == (2, 1)
 
 
 def test_equal_policies_are_equal_files(session, path, tmp_path):
@@ -97,7 +95,7 @@ def test_a_changed_byte_is_refused_or_changes_nothing(path):
         else:
             assert chr(content[at]).isspace()
             assert policy.recipe == expected.recipe
-            np.testing.assert_array_equal(policy.params, expected.params)
+            np.testing.assert_array_equal(policy.actors.params, expected.params)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -118,7 +116,13 @@ def test_arrays_of_other_sizes_than_the_recipe_makes_are_refused(change, session
     """Such a file has a right digest: somebody made it."""
     with safetensors.safe_open(path, "np") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()} | change  # noqa: SIM118 - not a dict
-    recorded = {"recipe": policy_file.to_dict(RECIPE), "seeds": [3, 4], "obs_size": 2, "action_size": 1}
+    recorded = {
+        "recipe": policy_file.to_dict(RECIPE),
+        "seeds": [3, 4],
+        "obs_size": 2,
+        "action_size": 1,
+        "obs_clip": 10.0,
+    }
     policy_file.write_atomic(path, policy_file._encode(recorded, arrays))
     with pytest.raises(RunDirectoryError, match="is not a policy file.*shape"):
         policy_file.load(path)

@@ -12,7 +12,7 @@ from rlsparse import sim
 from rlsparse.advantage.gae import GAE
 from rlsparse.errors import DivergenceError
 from rlsparse.losses import gaussian_log_prob
-from rlsparse.policy import action_mean
+from rlsparse.policy import forward
 from rlsparse.rollout import ActionBox, Collector, flatten
 
 LENGTH = 3
@@ -127,7 +127,7 @@ def test_log_prob_is_that_of_the_stored_action(collector_of):
     collector, learner = collector_of(log_std_init=-0.7)
     rollout = collector.collect(learner, 4, 0.9)
     batch = flatten(rollout, GAE()(rollout), learner)
-    noise = (batch.action - action_mean(learner.layout, learner.params, batch.obs)) / np.exp(-0.7)
+    noise = (batch.action - forward(learner.layout.layers(learner.params, "actor"), batch.obs)[-1]) / np.exp(-0.7)
     expected = gaussian_log_prob(noise, learner.layout.log_std(learner.params)[:, None])
     np.testing.assert_allclose(batch.log_prob, expected, atol=1e-4)
 
