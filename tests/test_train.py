@@ -129,14 +129,11 @@ def test_equal_recipes_and_seeds_give_equal_runs(run):
     assert tiny.outcome(Path("one")) == tiny.outcome(Path("two"))
 
 
-@pytest.mark.parametrize("broken", ["missing", "broken"])
-def test_without_tensorboard_only_its_files_are_missing(broken, run, monkeypatch, tmp_path):
+def test_without_tensorboard_only_its_files_are_missing(run, monkeypatch):
     monkeypatch.delitem(sys.modules, "rlsparse.events", raising=False)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard"]:
+    for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
         monkeypatch.delitem(sys.modules, name)
-    (tmp_path / "blocker").mkdir()
-    (tmp_path / "blocker" / "tensorboard.py").write_text("raise ImportError" if broken == "broken" else "")
-    monkeypatch.syspath_prepend(tmp_path / "blocker")
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # importing it raises ImportError
     assert run(*tiny.FLAGS)[0] == 0
     assert not Path("run/tb").exists()
 
@@ -199,12 +196,11 @@ def sound_twin():
 
 
 def policy_after(iterations):
-    """Parameters and normaliser of the policy that the sound twin has after so many iterations."""
+    """The arrays of the policy that the sound twin has after so many iterations."""
     session = tiny.begin(Path("sound"), sound_twin())
     with pytest.raises(Interrupted):
         tiny.go_on(session, lambda: session.learner.counters.train[0] >= iterations * 16)
-    policy = policy_file.load(Path("sound/policy.safetensors"))
-    return policy.params, policy.obs_mean, policy.obs_inv_std
+    return safetensors.numpy.load_file("sound/policy.safetensors")
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -220,10 +216,10 @@ def test_a_bad_number_stops_the_run_says_where_and_keeps_the_last_good_policy(wh
     )
     assert status()["state"] == "failed"
     assert status()["reason"] in err
-    kept = policy_file.load(Path("run/policy.safetensors"))
-    expected = policy_after(4)
-    for array, good in zip((kept.params, kept.obs_mean, kept.obs_inv_std), expected, strict=True):
-        np.testing.assert_array_equal(array, good)
+    assert policy_file.load(Path("run/policy.safetensors"))
+    kept = safetensors.numpy.load_file("run/policy.safetensors")
+    for name, array in policy_after(4).items():
+        np.testing.assert_array_equal(kept[name], array)
     saved = checkpoint.load_latest(Path("run/checkpoint"))
     assert saved.arrays["learner"]["counters.train"] == [64]
     assert np.isfinite(saved.arrays["learner"]["params"]).all()
@@ -235,13 +231,11 @@ def test_a_bad_number_in_an_evaluation_stops_the_run_too(run):
     assert "gave a reward that is not finite: seed 0, environment 1, step 2 of an evaluation episode" in err
     assert err.count("\n") == 1
     assert [row["total_steps"] for row in rows()] == ["0", "32"]
-    assert np.isfinite(policy_file.load(Path("run/policy.safetensors")).params).all()
+    assert np.isfinite(safetensors.numpy.load_file("run/policy.safetensors")["params"]).all()
 
 
 def test_the_seed_of_a_bad_number_is_that_of_its_environment(run):
-    _, _, err = run(
-        *tiny.FLAGS, "--env", "fake_envs:BadReward-nan-v0", "--num-seeds", "2", "--num-envs", "1", "--quiet"
-    )
+    _, _, err = run(*tiny.FLAGS, "--env", "fake_envs:BadReward-nan-v0", "--num-seeds", "2", "--num-envs", "1")
     assert "seed 1, environment 0, step 4 of the rollout after 32 training steps" in err
 
 
@@ -282,7 +276,7 @@ def test_a_failed_run_can_be_resumed_once_its_cause_is_gone(run, monkeypatch):
 
 
 def interrupt(monkeypatch, at=60):
-    """Make the first run stop after `at` steps, those of evaluations included, as if by SIGTERM: in the third rollout."""
+    """Make the first run stop after `at` steps, evaluations included, as if by SIGTERM: in the third rollout."""
 
     def asked(stop):
         if fake_envs.steps - before >= at:
