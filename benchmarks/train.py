@@ -26,6 +26,7 @@ from rlsparse import cards, loop, sim
 from rlsparse.learner import Learner
 from rlsparse.recipe import Recipe, from_dict
 from rlsparse.rollout import Collector
+from rlsparse.sim.mujoco_log import route_warnings
 from rlsparse.streams import env_seeds
 
 ENV = "HalfCheetah-v5"
@@ -134,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
+    route_warnings()
     threadpool_limits(1, "blas")
     torch.set_num_threads(1)
     rows = [row for setting in SETTINGS for row in measure(setting, rounds)]
