@@ -24,11 +24,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from rlsparse import cards, loop, sim
-from rlsparse.learner import Learner
+from rlsparse import cards, loop
 from rlsparse.recipe import Recipe, from_dict
-from rlsparse.rollout import Collector
-from rlsparse.streams import env_seeds
 
 ENV, OBS, ACTIONS = "HalfCheetah-v5", 17, 6
 RESULTS = Path(__file__).parent / "results"
@@ -55,10 +52,7 @@ def variations() -> list[tuple[str, int, Recipe]]:
 
 def measure(recipe: Recipe, rounds: int) -> tuple[list[float], int, int]:
     """Return steps/s of each round, peak bytes of an iteration, and bytes of a rollout."""
-    env = sim.make(ENV, recipe.num_seeds * recipe.num_envs)
-    learner = Learner(recipe.policy, OBS, ACTIONS, recipe.seeds)
-    seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "train_env", recipe.num_envs)]
-    collector = Collector(env, recipe.num_seeds, seeds)
+    learner, collector = loop.begin(recipe)
     steps = recipe.batch_size * recipe.num_seeds
     speeds = []
     for _ in range(rounds + 1):
@@ -73,7 +67,7 @@ def measure(recipe: Recipe, rounds: int) -> tuple[list[float], int, int]:
     rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma)
     rollout_bytes = sum(x.nbytes for x in vars(rollout).values())
     assert rollout_bytes == steps * (4 * (OBS + ACTIONS) + 18), (rollout_bytes, steps)
-    env.close()
+    collector.env.close()
     return speeds[1:], peak, rollout_bytes
 
 

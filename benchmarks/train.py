@@ -22,12 +22,9 @@ from stable_baselines3 import PPO as StablePPO
 from stable_baselines3.common.env_util import make_vec_env
 from threadpoolctl import threadpool_limits
 
-from rlsparse import cards, loop, sim
-from rlsparse.learner import Learner
+from rlsparse import cards, loop
 from rlsparse.recipe import Recipe, from_dict
-from rlsparse.rollout import Collector
 from rlsparse.sim.mujoco_log import route_warnings
-from rlsparse.streams import env_seeds
 
 ENV = "HalfCheetah-v5"
 RESULTS = Path(__file__).parent / "results"
@@ -68,10 +65,7 @@ def recipe_for(setting: Setting) -> Recipe:
 def ours(setting: Setting) -> Callable[[], float]:
     """Return a slice of our training; it returns env steps/s over all seeds."""
     recipe = recipe_for(setting)
-    env = sim.make(ENV, recipe.num_seeds * recipe.num_envs)
-    learner = Learner(recipe.policy, 17, 6, recipe.seeds)
-    seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "train_env", recipe.num_envs)]
-    collector = Collector(env, recipe.num_seeds, seeds)
+    learner, collector = loop.begin(recipe)
 
     def run() -> float:
         start = time.perf_counter()

@@ -81,14 +81,20 @@ class Session:
 
 
 def open_session(recipe: Recipe, run: Run, device: str) -> Session:
-    """Build learner and environments as they are before the first step."""
-    seeds, num_envs, episodes = recipe.seeds, recipe.num_envs, recipe.eval_episodes
+    """Build a run as it is before its first step."""
+    learner, collector = begin(recipe, device)
+    eval_env = sim.make(recipe.env, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
+    return Session(recipe, run, learner, collector, eval_env)
+
+
+def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector]:
+    """Build the learner and its environments as they are before the first step."""
+    seeds, num_envs = recipe.seeds, recipe.num_envs
     env = sim.make(recipe.env, len(seeds) * num_envs)
-    eval_env = sim.make(recipe.env, len(seeds) * episodes, autoreset=False)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
     learner = Learner(recipe.policy, obs_size, action_size, seeds, device)
     train_seeds = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs)]
-    return Session(recipe, run, learner, Collector(env, len(seeds), train_seeds), eval_env)
+    return learner, Collector(env, len(seeds), train_seeds)
 
 
 def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
