@@ -95,10 +95,10 @@ class Run:
         self._lock.close()
 
 
-def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None) -> Run:
+def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None, device: str = "cpu") -> Run:
     """Make a new run directory, exactly at `run_dir` or out/<env>/<agent>/<timestamp>-<4 hex>.
 
-    Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
+    `device` is where its networks live, which `reopen` tells. Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
     """
     if run_dir is None:
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -114,13 +114,15 @@ def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None) -> Run:
         raise RunDirectoryError(f"cannot make the run directory {run_dir}: {error.strerror}") from error
     run = Run(run_dir)
     write_atomic(run_dir / "recipe.toml", to_toml(recipe))
-    write_atomic(run_dir / "versions.json", json.dumps({"agent": agent, **_versions()}, indent=1) + "\n")
+    write_atomic(
+        run_dir / "versions.json", json.dumps({"agent": agent, "device": device, **_versions()}, indent=1) + "\n"
+    )
     run.write_status("running", 0)
     return run
 
 
-def reopen(path: Path) -> tuple[Run, Recipe, str]:
-    """Open a run directory to go on with it; returns it, its recipe and its agent's name.
+def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
+    """Open a run directory to go on with it; returns it, its recipe, its agent's name and the device it began on.
 
     Raises RunDirectoryError if it is not a run, is in use, or is finished.
     """
@@ -136,7 +138,7 @@ def reopen(path: Path) -> tuple[Run, Recipe, str]:
         run.release()
         raise
     _warn_of_other_versions(path, begun.get("packages", {}))
-    return run, recipe, str(begun.get("agent", "unknown"))
+    return run, recipe, begun.get("agent", "unknown"), begun.get("device", "cpu")
 
 
 def _warn_of_other_versions(path: Path, begun: dict[str, str]) -> None:

@@ -109,7 +109,7 @@ class ResumeFlags:
     resume: Path
     """The run directory."""
     device: Device = "auto"
-    """Where networks live."""
+    """Where networks live; auto is where they lived so far."""
     quiet: bool = False
     """No progress and no table."""
     json: bool = False
@@ -121,7 +121,7 @@ def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
     return parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
 
 
-def resolve_device(device: Device) -> str:
+def resolve_device(device: str) -> str:
     """Return "cpu" or "cuda"; raises UsageError for a GPU that is not there."""
     if device != "cuda":
         return "cpu"
@@ -158,7 +158,7 @@ def start(recipe: Recipe, agent: str, device: str, flags: TrainFlags) -> None:
         from rlsparse import loop, runs
 
         _one_blas_thread()
-        with runs.create(recipe, agent, flags.out, flags.run_dir) as run:
+        with runs.create(recipe, agent, flags.out, flags.run_dir, device) as run:
             session = loop.open_session(recipe, run, device)
             _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
             _train(session, agent, stop, flags)
@@ -166,13 +166,13 @@ def start(recipe: Recipe, agent: str, device: str, flags: TrainFlags) -> None:
 
 def resume(flags: ResumeFlags) -> None:
     """Go on with an interrupted run, as if it had never stopped."""
-    device = resolve_device(flags.device)
     with StopSignal() as stop:
         from rlsparse import loop, runs
 
         _one_blas_thread()
-        run, recipe, agent = runs.reopen(flags.resume)
+        run, recipe, agent, begun_on = runs.reopen(flags.resume)
         with run:
+            device = resolve_device(begun_on if flags.device == "auto" else flags.device)
             session = loop.open_session(recipe, run, device)
             loop.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)

@@ -80,6 +80,7 @@ def test_stopped_whenever_the_loop_asks_and_resumed_it_ends_the_same(point_run, 
         except Interrupted:
             assert tiny.outcome(tiny.resume(tmp_path / str(poll))) == point_run, f"stopped at {poll}"
         else:
+            assert tiny.outcome(tmp_path / str(poll)) == point_run
             break  # the run ended before it was asked that often
     assert poll > 4 * 5  # four evaluations of five steps
 
@@ -91,6 +92,18 @@ def test_stopped_again_and_again_it_ends_the_same(point_run, tmp_path):
         with pytest.raises(Interrupted):
             tiny.resume(tmp_path / "run", stop_at(poll))
     assert tiny.outcome(tiny.resume(tmp_path / "run")) == point_run
+
+
+def test_on_torch_tensors_too_it_goes_on_where_it_was(tmp_path):
+    """As on a GPU: "cpu:0" is torch's processor, "cpu" is numpy's."""
+    for name in ("whole", "stopped"):
+        session = tiny.begin(tmp_path / name, device="cpu:0")
+        try:
+            tiny.go_on(session, stop_at(20) if name == "stopped" else tiny.never)
+        except Interrupted:
+            tiny.resume(tmp_path / name)
+    assert not isinstance(session.learner.params, np.ndarray)
+    assert tiny.outcome(tmp_path / "stopped") == tiny.outcome(tmp_path / "whole")
 
 
 def test_resumed_from_the_checkpoint_before_a_damaged_one_it_ends_the_same(point_run, tmp_path):

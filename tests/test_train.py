@@ -305,6 +305,20 @@ def test_an_interrupted_run_says_so_in_json(run, monkeypatch):
     assert json.loads(out) == {"state": "interrupted", "total_steps": 48, "run_dir": "run"}
 
 
+def test_a_run_begun_on_a_gpu_goes_on_elsewhere_only_if_told_to(run, monkeypatch):
+    import torch
+
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        run(*tiny.FLAGS)
+    versions = Path("run/versions.json")
+    versions.write_text(versions.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = "rlsparse: --device cuda: torch sees no CUDA device here; use --device cpu\n"
+    assert run("--resume", "run") == (2, "", message)
+    assert run("--resume", "run", "--device", "cpu", "--quiet") == (0, "run\n", "")
+
+
 def test_a_finished_run_is_not_resumed(run):
     run(*tiny.FLAGS)
     before = tiny.outcome(Path("run"))

@@ -58,17 +58,17 @@ def never():
     return False
 
 
-def begin(run_dir, recipe=RECIPE):
+def begin(run_dir, recipe=RECIPE, device="cpu"):
     """A session at its start, in a new run directory."""
     threadpool_limits(1, "blas")
-    return loop.open_session(recipe, runs.create(recipe, "ppo", run_dir, run_dir), "cpu")
+    return loop.open_session(recipe, runs.create(recipe, "ppo", run_dir, run_dir, device), device)
 
 
 def reopen(run_dir):
     """A session at its newest checkpoint."""
     threadpool_limits(1, "blas")
-    run, recipe, _ = runs.reopen(run_dir)
-    session = loop.open_session(recipe, run, "cpu")
+    run, recipe, _, device = runs.reopen(run_dir)
+    session = loop.open_session(recipe, run, device)
     loop.restore(session)
     return session
 
