@@ -9,6 +9,7 @@ from rlsparse.version import __version__
 
 COMMANDS = {
     "train": "train an agent, or resume a run",
+    "compare": "draw and test reward curves of several runs",
     "play": "run a trained policy, print its returns, write a video",
     "envs": "list the environment cards",
     "agents": "list the agent cards",

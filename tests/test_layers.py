@@ -25,15 +25,16 @@ LAYERS = (
         "returns",
         "solve",
     }
-    | {"storage", "streams"},
+    | {"statistics", "storage", "streams"},
     # 1: the exchangeable parts
     {"advantage", "explore", "policy", "sim", "sparse"},
     # 2: what acts on a population
     {"evaluate", "learner", "ppo", "rollout", "trpo"},
     # 3: a run and its description
-    {"cards", "checkpoint", "events", "loop", "policy_file", "progress", "recipe", "runs", "summary"},
+    {"comparison", "curves"}
+    | {"cards", "checkpoint", "events", "loop", "policy_file", "progress", "recipe", "runs", "summary"},
     # 4: commands and the outside world
-    {"__main__", "command_line", "compare", "export", "listing", "play", "plot", "sb3", "train", "video"},
+    {"__main__", "command_line", "compare", "export", "listing", "play", "plot", "report", "sb3", "train", "video"},
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 
@@ -47,7 +48,7 @@ ALLOWED_IMPORTERS = {
     "imageio": LAYERS[4],
     "imageio_ffmpeg": LAYERS[4],
     "PIL": LAYERS[4],
-    "tensorboard": {"events", *LAYERS[4]},
+    "tensorboard": {"curves", "events", *LAYERS[4]},
 }
 # A distribution that installs a module of another name.
 DISTRIBUTION_OF = {

@@ -1,0 +1,128 @@
+"""A whole comparison: from arms to everything that the report shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rlsparse.comparison.arms import Arms
+from rlsparse.comparison.cells import LEAST_SEEDS_FOR_FIGURE, Panel, panel
+from rlsparse.comparison.contrasts import Contrast, Overall, choose_pairs, contrast_all, overall
+from rlsparse.comparison.fairness import merge_versions, mismatches
+from rlsparse.curves.record import AXIS_LABELS, Axis
+from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.statistics.aggregate import BOOTSTRAP_FROM
+
+
+@dataclass
+class Comparison:
+    """Everything that a report shows."""
+
+    arms: list[str]
+    axis: Axis
+    measure: str
+    baseline: str | None
+    panels: list[Panel]
+    contrasts: list[Contrast]
+    overall: Overall | None
+    mismatches: list[str]
+    """Why these curves would not be compared without --allow-mixed."""
+    remarks: list[str]
+    runs: list[str] = field(default_factory=list)
+    """Paths of all logs."""
+    versions: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def x_label(self) -> str:
+        """What the curves are drawn against."""
+        return AXIS_LABELS[self.axis]
+
+    @property
+    def smallest_n(self) -> int:
+        """Seeds of the cell that has fewest."""
+        return min(cell.n for panel in self.panels for cell in panel.cells.values())
+
+    @property
+    def caution(self) -> str:
+        """What must be said of a figure with few seeds."""
+        if self.smallest_n < 3:
+            return "SMOKE CHECK: n < 3 is too small for an interval"
+        return "SMOKE CHECK: fewer than 5 seeds" if self.smallest_n < LEAST_SEEDS_FOR_FIGURE else ""
+
+
+def compare(
+    arms: Arms,
+    axis: Axis = "steps",
+    *,
+    baseline: str | None = None,
+    thresholds: dict[str, float] | None = None,
+    allow_mixed: bool = False,
+    remarks: Sequence[str] = (),
+) -> Comparison:
+    """Compare arms at equal amounts of `axis`.
+
+    Raises UsageError for arms that must not be compared (unless `allow_mixed`) and for an unknown baseline,
+    RunDirectoryError if no environment can be compared.
+    """
+    found = mismatches(arms, axis)
+    if found and not allow_mixed:
+        raise UsageError(f"{'; '.join(found)}; --allow-mixed shows them together and says so on the figure")
+    if baseline is not None and baseline not in arms.names:
+        raise UsageError(f"--baseline {baseline}: the arms are {', '.join(arms.names)}")
+    if found:
+        merge_versions(arms)
+    panels, failures = [], []
+    for env in arms.environments:
+        try:
+            panels.append(panel(arms, env, axis, (thresholds or {}).get(env, (thresholds or {}).get(""))))
+        except RunDirectoryError as error:
+            failures.append(str(error))
+    if not panels:
+        raise RunDirectoryError("; ".join(failures) or "there is no curve to compare")
+    logs = list({id(member.log): member.log for _, _, member in arms.all()}.values())
+    pairs = choose_pairs(arms.names, baseline)
+    result = overall(panels, arms.names, pairs, baseline) if len(arms.names) > 0 else None
+    return Comparison(
+        arms=arms.names,
+        axis=axis,
+        measure=" / ".join(sorted({log.measure for log in logs})),
+        baseline=baseline,
+        panels=panels,
+        contrasts=contrast_all(panels, pairs),
+        overall=result,
+        mismatches=found,
+        remarks=[
+            *failures,
+            *(text for panel in panels for text in panel.remarks),
+            *arms.remarks,
+            *(result.remarks if result else []),
+            *_log_remarks(arms),
+            *remarks,
+        ],
+        runs=[str(log.path) for log in logs],
+        versions={
+            name: sorted({log.versions[name] for log in logs if name in log.versions})
+            for name in sorted({name for log in logs for name in log.versions})
+        },
+    )
+
+
+def _log_remarks(arms: Arms) -> list[str]:
+    """What reading left out, and in what evaluations differ."""
+    logs = list({id(member.log): member.log for _, _, member in arms.all()}.values())
+    remarks = [text for log in logs for text in log.remarks]
+    for env in arms.environments:
+        episodes = sorted({n for _, of, member in arms.all() if of == env for n in member.log.episodes})
+        if len(episodes) > 1:
+            remarks.append(f"{env}: points are means of different numbers of episodes: {', '.join(map(str, episodes))}")
+    if len({log.kind for log in logs}) > 1:
+        kinds = sorted({log.kind for log in logs})
+        remarks.append(f"logs of different origin are compared ({', '.join(kinds)}): check that evaluations are alike")
+    return remarks
+
+
+def interval_name(statistic: str, n: int) -> str:
+    """Return the name of the interval that n seeds get."""
+    if n < 3:
+        return "no interval, n too small"
+    if statistic == "mean":
+        return "95 % t interval of the mean"
+    return "95 % bootstrap interval of the IQM" if n >= BOOTSTRAP_FROM else "95 % t interval of the IQM"

@@ -1,0 +1,40 @@
+"""Colours and line styles: one per arm, the same in every picture of a report."""
+
+from dataclasses import dataclass
+from typing import Any
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Colours that colour-blind readers tell apart (Okabe and Ito, 2008), without black and pale yellow."""
+
+DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours that are not an arm's."""
+
+    ink: str
+    muted: str
+    warning: str
+
+
+PRINT = Theme(ink="#111111", muted="#555555", warning="#B03A00")
+
+SCREEN = Theme(ink="#010203", muted="#010204", warning="#010205")
+"""Stand-ins that the page replaces by its own colours, which follow the reader's light or dark scheme."""
+
+VARIABLES = {SCREEN.ink: "var(--ink)", SCREEN.muted: "var(--muted)", SCREEN.warning: "var(--warning)"}
+
+
+def arm_styles(arms: list[str], theme: Theme = PRINT) -> dict[str, dict[str, Any]]:
+    """Return colour and line style of each arm: seven colours, then the same ones dashed."""
+    colors = (*OKABE_ITO, theme.ink)
+    return {
+        arm: {"color": colors[i % len(colors)], "linestyle": DASHES[i // len(colors) % len(DASHES)]}
+        for i, arm in enumerate(arms)
+    }
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut a long text, with an ellipsis."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
