@@ -98,7 +98,8 @@ class Run:
 def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None, device: str = "cpu") -> Run:
     """Make a new run directory, exactly at `run_dir` or out/<env>/<agent>/<timestamp>-<4 hex>.
 
-    `device` is where its networks live, which `reopen` tells. Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
+    `device` is where its networks live, which `reopen` tells.
+    Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
     """
     if run_dir is None:
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -114,9 +115,8 @@ def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None, device: 
         raise RunDirectoryError(f"cannot make the run directory {run_dir}: {error.strerror}") from error
     run = Run(run_dir)
     write_atomic(run_dir / "recipe.toml", to_toml(recipe))
-    write_atomic(
-        run_dir / "versions.json", json.dumps({"agent": agent, "device": device, **_versions()}, indent=1) + "\n"
-    )
+    begun = {"agent": agent, "device": device, **_versions()}
+    write_atomic(run_dir / "versions.json", json.dumps(begun, indent=1) + "\n")
     run.write_status("running", 0)
     return run
 
