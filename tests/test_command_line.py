@@ -35,7 +35,7 @@ CHEETAH = ("train", "--env", "HalfCheetah")
 UNKNOWN_NAMES = {
     ("trian",): "unknown command trian: did you mean train?",
     ("--trian",): "unknown command --trian",
-    ("dance",): "unknown command dance: the commands are train, play, envs, agents",
+    ("dance",): "unknown command dance: the commands are train, ",
     ("train",): "which environment? e.g. --env HalfCheetah (rlsparse envs lists them)",
     ("train", "--num-seeds", "3"): "which environment? e.g. --env HalfCheetah",
     ("train", "--env"): "--env needs a value",
