@@ -12,25 +12,15 @@ from matplotlib.figure import Figure
 from rlsparse.comparison.cells import Panel
 from rlsparse.comparison.compared import Comparison, interval_name
 from rlsparse.plot import MOST_SEED_LINES
-from rlsparse.report.panels import (
-    LABEL_SIZE,
-    LONGEST_NAME,
-    Styles,
-    curve_labels,
-    draw_curves,
-    draw_intervals,
-    draw_profile,
-    label_width,
-)
+from rlsparse.report import overall
+from rlsparse.report.panels import LEADER, LONGEST_NAME, Styles, curve_labels, draw_curves, label_width, line_height
 from rlsparse.report.theme import PRINT, Theme, arm_styles, shortened
 
-LEFT, GAP, TITLE, AXIS = 0.75, 0.25, 0.38, 0.42
-"""Inches: y tick labels, between panels, title above and x tick labels below a panel."""
+LEFT, GAP, TITLE, AXIS, MARGIN = 0.75, 0.3, 0.36, 0.36, 0.15
+"""Inches: y tick labels, right of labels, title above and x tick labels below a panel, around everything."""
 
 MOST_REMARKS = 8
 """On the picture; the page has all."""
-
-MARGIN = 0.15
 
 
 @dataclass(frozen=True)
@@ -47,31 +37,30 @@ def draw_report(comparison: Comparison, statistic: str = "mean", theme: Theme = 
     """Draw every environment, what holds over all of them, and everything a reader must know, in one picture."""
     styles = arm_styles(comparison.arms, theme)
     columns = min(3, len(comparison.panels))
-    plot_width, plot_height = {1: (5.2, 3.2), 2: (3.2, 2.4), 3: (2.6, 2.1)}[columns]
-    plot_height = max(plot_height, 1.45 * LABEL_SIZE / 72 * len(comparison.arms))
-    labels = max(label_width(list(curve_labels(panel).values())) for panel in comparison.panels)
-    cell_width = LEFT + plot_width + labels + 0.1 * plot_width + GAP
-    cell_height = TITLE + plot_height + AXIS
-    overall_height = _overall_height(comparison)
+    rows = -(-len(comparison.panels) // columns)
+    size = _plot_size({1: (5.2, 3.2), 2: (3.2, 2.4), 3: (2.6, 2.1)}[columns], comparison, theme)
+    cell_width, cell_height = LEFT + size[0] + _labels(comparison, theme) + GAP, TITLE + size[1] + AXIS
     width = 2 * MARGIN + max(columns * cell_width, 7.0)
     head = _wrapped(_head(comparison, statistic, theme), width)
     foot = _wrapped(_foot(comparison, theme), width)
-    legend = _legend_rows(comparison, width)
-    rows = -(-len(comparison.panels) // columns)
-    above, below = _height(head) + 2 * MARGIN, _height(foot) + MARGIN + 0.16 * len(legend)
-    height = above + rows * cell_height + overall_height + 0.3 + below
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white" if theme is PRINT else "none")
-    FigureCanvasAgg(figure)
+    legend = [arm for arm in comparison.arms if len(arm) > LONGEST_NAME]
+    parts = overall.parts(comparison, theme)
+    overall_height = 0.15 + TITLE + AXIS + overall.rows_height(comparison) if parts else 0.0
+    below = _height(foot) + 0.16 * len(legend) + 2 * MARGIN
+    height = MARGIN + _height(head) + rows * cell_height + 0.3 + overall_height + below
+    figure = _figure(width, height, theme)
+    top = height - MARGIN - _height(head)
     _write_lines(figure, head, height - MARGIN)
     for i, panel in enumerate(comparison.panels):
         left = MARGIN + LEFT + (i % columns) * cell_width
-        bottom = height - above - (i // columns) * cell_height - TITLE - plot_height
-        axes = _axes(figure, left, bottom, plot_width, plot_height)
-        draw_curves(axes, panel, statistic, styles, theme, plot_height)
-    y = height - above - rows * cell_height
-    figure.text(0.5, y / height, comparison.x_label, ha="center", va="top", fontsize=9, color=theme.ink)
-    if overall_height:
-        _draw_overall(figure, comparison, styles, theme, y - 0.3 - overall_height, overall_height)
+        bottom = top - (i // columns) * cell_height - TITLE - size[1]
+        draw_curves(_axes(figure, left, bottom, *size), panel, statistic, styles, theme, size)
+    top -= rows * cell_height
+    figure.text(
+        (MARGIN + LEFT) / width, top / height, f"x: {comparison.x_label}", va="top", fontsize=9, color=theme.ink
+    )
+    if parts:
+        _draw_parts(figure, parts, below + AXIS, overall.rows_height(comparison))
     _draw_legend(figure, legend, styles, theme, below - MARGIN)
     _write_lines(figure, foot, _height(foot) + MARGIN)
     return figure
@@ -79,25 +68,47 @@ def draw_report(comparison: Comparison, statistic: str = "mean", theme: Theme = 
 
 def draw_panel(panel: Panel, comparison: Comparison, statistic: str, theme: Theme) -> Figure:
     """Draw one environment alone."""
-    styles = arm_styles(comparison.arms, theme)
-    plot_height = max(2.4, 1.45 * LABEL_SIZE / 72 * len(comparison.arms))
-    labels = label_width(list(curve_labels(panel).values()))
-    width, height = LEFT + 3.0 * 1.1 + labels, TITLE + plot_height + AXIS
-    figure = Figure(figsize=(width, height), facecolor="none")
-    FigureCanvasAgg(figure)
-    draw_curves(_axes(figure, LEFT, AXIS, 3.0, plot_height), panel, statistic, styles, theme, plot_height)
+    size = _plot_size((2.6, 2.2), comparison, theme)
+    figure = _figure(LEFT + size[0] + _labels(comparison, theme), TITLE + size[1] + AXIS, theme)
+    axes = _axes(figure, LEFT, AXIS, *size)
+    draw_curves(axes, panel, statistic, arm_styles(comparison.arms, theme), theme, size)
     return figure
 
 
-def draw_overall(comparison: Comparison, theme: Theme) -> Figure | None:
-    """Draw the results over environments alone; None if there are none."""
-    height = _overall_height(comparison)
-    if not height:
-        return None
-    figure = Figure(figsize=(7.0, height), facecolor="none")
+def draw_parts(comparison: Comparison, theme: Theme) -> list[Figure]:
+    """Draw each of the results over environments alone."""
+    figures = []
+    for part in overall.parts(comparison, theme):
+        inner = overall.rows_height(comparison)
+        figure = _figure(part.names + 3.0 + GAP, TITLE + inner + AXIS, theme)
+        part.draw(_axes(figure, part.names, AXIS, 3.0, inner))
+        figures.append(figure)
+    return figures
+
+
+def _plot_size(size: tuple[float, float], comparison: Comparison, theme: Theme) -> tuple[float, float]:
+    """Width and height in inches; high enough for the names of all arms."""
+    return size[0], max(size[1], 1.05 * line_height(theme) * len(comparison.arms))
+
+
+def _labels(comparison: Comparison, theme: Theme) -> float:
+    return LEADER + label_width([x for panel in comparison.panels for x in curve_labels(panel).values()], theme)
+
+
+def _figure(width: float, height: float, theme: Theme) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white" if theme is PRINT else "none")
     FigureCanvasAgg(figure)
-    _draw_overall(figure, comparison, arm_styles(comparison.arms, theme), theme, 0.0, height)
     return figure
+
+
+def _draw_parts(figure: Figure, parts: list[overall.Part], bottom: float, height: float) -> None:
+    """Draw the results over environments side by side."""
+    width = figure.get_size_inches()[0]
+    plot = min(3.2, (width - 2 * MARGIN - sum(part.names + GAP for part in parts)) / len(parts))
+    left = MARGIN
+    for part in parts:
+        part.draw(_axes(figure, left + part.names, bottom, plot, height))
+        left += part.names + plot + GAP
 
 
 def save(figure: Figure, path: Path, block: dict[str, Any]) -> None:
@@ -165,61 +176,14 @@ def _write_lines(figure: Figure, lines: list[Line], top: float) -> None:
         top -= 1.4 * line.size / 72
 
 
-def _legend_rows(comparison: Comparison, width: float) -> list[str]:
-    """The arms whose names are too long for the labels, and so are written out."""
-    return [arm for arm in comparison.arms if len(arm) > LONGEST_NAME]
-
-
 def _draw_legend(figure: Figure, arms: list[str], styles: Styles, theme: Theme, top: float) -> None:
+    """Write out the names that are cut short elsewhere."""
     w, h = figure.get_size_inches()
+    most = int((w - 2 * MARGIN - 0.4) * 72 / (theme.label_size * 0.58))
     for i, arm in enumerate(arms):
         y = (top - 0.16 * (i + 0.5)) / h
         axes = figure.add_axes((MARGIN / w, y, 0.3 / w, 0.01 / h))
         axes.axis("off")
         axes.plot([0, 1], [0, 0], clip_on=False, linewidth=2.2, **styles[arm])
-        most = int((w - 2 * MARGIN - 0.4) * 72 / (LABEL_SIZE * 0.6))
-        figure.text(
-            (MARGIN + 0.4) / w, y, shortened(arm, most), fontsize=LABEL_SIZE, va="center_baseline", color=theme.ink
-        )
-
-
-def _overall_height(comparison: Comparison) -> float:
-    overall = comparison.overall
-    if overall is None or not (overall.iqm or overall.improvement):
-        return 0.0
-    rows = max(len(overall.iqm), len(overall.improvement))
-    return TITLE + AXIS + max(1.5 if overall.iqm else 0.3, 0.22 * rows)
-
-
-def _draw_overall(
-    figure: Figure, comparison: Comparison, styles: Styles, theme: Theme, bottom: float, height: float
-) -> None:
-    """Draw, side by side, what there is of: normalised IQM, performance profile, probability of improvement."""
-    overall = comparison.overall
-    assert overall is not None
-    w, _ = figure.get_size_inches()
-    inner, base = height - TITLE - AXIS, bottom + AXIS
-    pairs = {f"{a} > {b}": (interval, styles[a]) for (a, b), (interval, _) in overall.improvement.items()}
-    arms = {arm: (interval, styles[arm]) for arm, interval in overall.iqm.items()}
-    parts: list[tuple[str, float]] = []
-    if arms:
-        parts += [("iqm", _names_width(list(arms))), ("profile", LEFT)]
-    if pairs:
-        parts.append(("pairs", _names_width(list(pairs))))
-    plot = (w - 2 * MARGIN - sum(names for _, names in parts)) / len(parts) - GAP
-    left = MARGIN
-    for part, names in parts:
-        axes = _axes(figure, left + names, base, plot, inner)
-        if part == "iqm":
-            title = f"Normalised IQM, {len(overall.environments)} environments"
-            draw_intervals(axes, arms, title, theme, 1.0 if comparison.baseline else None)
-        elif part == "profile":
-            draw_profile(axes, overall, styles, theme)
-        else:
-            draw_intervals(axes, pairs, f"P(improvement), {overall.shared} environments", theme, 0.5)
-            axes.set_xlim(-0.02, 1.02)
-        left += names + plot + GAP
-
-
-def _names_width(names: list[str]) -> float:
-    return label_width([shortened(name, 2 * LONGEST_NAME) for name in names])
+        style: dict[str, Any] = {"fontsize": theme.label_size, "va": "center_baseline", "color": theme.ink}
+        figure.text((MARGIN + 0.4) / w, y, shortened(arm, most), **style)

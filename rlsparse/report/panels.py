@@ -11,18 +11,26 @@ from rlsparse.plot import draw_arm, style_axes
 from rlsparse.report.theme import Theme, shortened
 from rlsparse.statistics.aggregate import Interval
 
-LABEL_SIZE = 8.0
-"""Points."""
-
 LONGEST_NAME = 24
 """Characters of an arm's name in a label; the legend has it whole."""
+
+LONGEST_ROW_NAME = 40
+"""Characters of a name at the left of a row."""
+
+LEADER = 0.3
+"""Inches between the end of a line and its name."""
 
 Styles = dict[str, dict[str, Any]]
 
 
-def label_width(texts: Sequence[str]) -> float:
-    """Width in inches that labels beside a line need."""
-    return (0.62 * LABEL_SIZE * max(map(len, texts), default=0) + 18) / 72
+def label_width(texts: Sequence[str], theme: Theme) -> float:
+    """Width in inches that labels need."""
+    return 0.58 * theme.label_size * max(map(len, texts), default=0) / 72
+
+
+def line_height(theme: Theme) -> float:
+    """Inches from one label to the next."""
+    return 1.35 * theme.label_size / 72
 
 
 def curve_labels(panel: Panel) -> dict[str, str]:
@@ -30,8 +38,10 @@ def curve_labels(panel: Panel) -> dict[str, str]:
     return {arm: f"{shortened(arm, LONGEST_NAME)}, {cell.n_text}" for arm, cell in panel.cells.items()}
 
 
-def draw_curves(axes: Any, panel: Panel, statistic: str, styles: Styles, theme: Theme, height: float) -> None:
-    """Draw the arms of an environment, `height` inches high, each named at the end of its line."""
+def draw_curves(
+    axes: Any, panel: Panel, statistic: str, styles: Styles, theme: Theme, size: tuple[float, float]
+) -> None:
+    """Draw the arms of an environment, each named at the end of its line; `size` of the axes in inches."""
     ends = {}
     for arm, cell in panel.cells.items():
         _draw_left_out(axes, cell, panel, styles[arm])
@@ -40,12 +50,10 @@ def draw_curves(axes: Any, panel: Panel, statistic: str, styles: Styles, theme: 
             draw_arm(axes, cell.x, center, (low, high), cell.returns, **styles[arm])
             ends[arm] = float(center[-1])
     if panel.end > panel.start:
-        axes.set_xlim(min(panel.start, 0.1 * panel.end) if panel.start > 0 else panel.start, panel.end)
-    axes.set_title(panel.env, fontsize=10, color=theme.ink, loc="left")
+        axes.set_xlim(panel.start, panel.end)
+    _finish(axes, panel.env, theme)
     style_axes(axes)
-    _color_axes(axes, theme)
-    missing = [arm for arm in panel.cells if arm not in ends]
-    _label_ends(axes, curve_labels(panel), ends, missing, styles, theme, height)
+    _label_ends(axes, curve_labels(panel), ends, styles, theme, size)
 
 
 def _draw_left_out(axes: Any, cell: Cell, panel: Panel, style: dict[str, Any]) -> None:
@@ -57,38 +65,31 @@ def _draw_left_out(axes: Any, cell: Cell, panel: Panel, style: dict[str, Any]) -
             axes.plot(seed.x[inside][-1:], seed.y[inside][-1:], "x", color=style["color"], markersize=5)
 
 
-def _color_axes(axes: Any, theme: Theme) -> None:
-    axes.tick_params(labelsize=LABEL_SIZE, color=theme.muted, labelcolor=theme.ink)
-    for spine in axes.spines.values():
-        spine.set_color(theme.muted)
-    axes.grid(color=theme.muted, alpha=0.25, linewidth=0.6)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set_color(theme.ink)
+def _finish(axes: Any, title: str, theme: Theme) -> None:
+    axes.set_title(title, fontsize=theme.label_size + 1.5, color=theme.ink, loc="left")
+    axes.tick_params(labelsize=theme.label_size, color=theme.muted, labelcolor=theme.ink)
+    axes.spines[:].set_color(theme.muted)
+    axes.spines[["top", "right"]].set_visible(False)
     axes.set_facecolor("none")
 
 
 def _label_ends(
-    axes: Any, texts: dict[str, str], ends: dict[str, float], missing: list[str], styles: Styles, theme: Theme,
-    height: float,
-) -> None:  # fmt: skip
-    """Write each arm's name right of its line, moved up or down so that no two overlap."""
+    axes: Any, texts: dict[str, str], ends: dict[str, float], styles: Styles, theme: Theme, size: tuple[float, float]
+) -> None:
+    """Write each arm's name right of its line, moved up or down so that no two overlap; lineless arms come last."""
+    width, height = size
     low, high = axes.get_ylim()
-    line = 1.35 * LABEL_SIZE / 72 / height
-    order = sorted(ends, key=lambda arm: ends[arm], reverse=True)
-    places = spread([(ends[arm] - low) / (high - low) for arm in order], line)
-    places += [(places[-1] if places else 1.0) - line * (i + 1) for i in range(len(missing))]
-    for arm, place in zip(order + missing, places, strict=True):
-        if arm in ends:
-            at = (ends[arm] - low) / (high - low)
-            axes.plot(
-                [1, 1.03], [at, place], transform=axes.transAxes, clip_on=False, linewidth=1.2,
-                color=styles[arm]["color"],
-            )  # fmt: skip
-        axes.plot([1.03, 1.08], [place] * 2, transform=axes.transAxes, clip_on=False, linewidth=2.2, **styles[arm])
-        axes.text(
-            1.095, place, texts[arm], transform=axes.transAxes, fontsize=LABEL_SIZE, va="center_baseline",
-            color=theme.ink,
-        )  # fmt: skip
+    at = {arm: (end - low) / (high - low) for arm, end in ends.items()}
+    order = sorted(texts, key=lambda arm: at.get(arm, -1.0), reverse=True)
+    places = spread([at.get(arm, 0.0) for arm in order], line_height(theme) / height)
+    bend, swatch, text = (1 + x * LEADER / width for x in (0.35, 0.8, 1.0))
+    free = {"transform": axes.transAxes, "clip_on": False}
+    for arm, place in zip(order, places, strict=True):
+        if arm in at:
+            axes.plot([1, bend], [at[arm], place], color=styles[arm]["color"], linewidth=1.2, **free)
+        axes.plot([bend, swatch], [place] * 2, linewidth=2.2, **free, **styles[arm])
+        style = {"fontsize": theme.label_size, "color": theme.ink, "va": "center_baseline"}
+        axes.text(text, place, texts[arm], **free, **style)
 
 
 def spread(places: list[float], gap: float) -> list[float]:
@@ -113,9 +114,8 @@ def draw_profile(axes: Any, overall: Overall, styles: Styles, theme: Theme) -> N
     for arm, (center, low, high) in overall.profiles.items():
         draw_arm(axes, overall.thresholds, center, (low, high), np.empty((0, len(center))), **styles[arm])
     axes.set(ylim=(0, 1.02), xlim=(overall.thresholds[0], overall.thresholds[-1]))
-    axes.set_title("Share of runs above a normalised score", fontsize=10, color=theme.ink, loc="left")
-    style_axes(axes)
-    _color_axes(axes, theme)
+    axes.grid(alpha=0.25)
+    _finish(axes, "Share of runs above a score", theme)
 
 
 def draw_intervals(
@@ -129,7 +129,6 @@ def draw_intervals(
     if reference is not None:
         axes.axvline(reference, color=theme.muted, linewidth=1, linestyle=":")
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [shortened(name, 2 * LONGEST_NAME) for name in rows])
-    axes.set_title(title, fontsize=10, color=theme.ink, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    _color_axes(axes, theme)
+    axes.set_yticks(range(len(rows)), [shortened(name, LONGEST_ROW_NAME) for name in rows])
+    axes.grid(axis="x", alpha=0.25)
+    _finish(axes, title, theme)

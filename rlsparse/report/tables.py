@@ -96,7 +96,8 @@ def _reach(cell: Cell) -> str:
 
 FINAL_NOTES = [
     "95 % interval: Student-t, of the mean over seeds. area: mean return over the whole range. reaches: the median "
-    "seed's first time, and how many seeds get there; the threshold is the lowest final mean unless --threshold sets it.",
+    "seed's first time, and how many seeds get there; the threshold is the lowest final mean unless --threshold sets "
+    "it.",
 ]
 
 

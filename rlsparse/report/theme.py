@@ -16,11 +16,13 @@ class Theme:
     ink: str
     muted: str
     warning: str
+    label_size: float
+    """Of ticks and labels, in points."""
 
 
-PRINT = Theme(ink="#111111", muted="#555555", warning="#B03A00")
+PRINT = Theme(ink="#111111", muted="#555555", warning="#B03A00", label_size=8.0)
 
-SCREEN = Theme(ink="#010203", muted="#010204", warning="#010205")
+SCREEN = Theme(ink="#010203", muted="#010204", warning="#010205", label_size=9.0)
 """Stand-ins that the page replaces by its own colours, which follow the reader's light or dark scheme."""
 
 VARIABLES = {SCREEN.ink: "var(--ink)", SCREEN.muted: "var(--muted)", SCREEN.warning: "var(--warning)"}
