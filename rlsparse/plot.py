@@ -13,7 +13,7 @@ from rlsparse.interval import mean_interval
 BLUE = "#0072B2"
 
 MOST_SEED_LINES = 40
-"""With more seeds in one picture, only mean and interval are drawn."""
+"""With more seeds in one pair of axes, only mean and interval are drawn."""
 
 
 def curves(rows: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray, list[int]]:

@@ -45,6 +45,8 @@ class Cell:
     """Interquartile mean over seeds and the ends of its interval, each [P]."""
     finals: np.ndarray
     """Mean of each seed's last 10 % of points."""
+    summary: dict[str, Any]
+    """The finals in numbers: what `describe` says."""
     areas: np.ndarray
     reached: np.ndarray
     """x at which each seed first reaches the threshold; infinity if it never does."""
@@ -186,6 +188,7 @@ def _cell(
         mean=_mean_interval(returns),
         iqm=iqm_interval(returns) if len(returns) else _nothing(x),
         finals=finals,
+        summary=describe(finals),
         areas=np.array([area(*xy, start, end) for xy in points]),
         reached=np.array([first_reach(*xy, threshold, end) for xy in points]),
         left_out=left_out,

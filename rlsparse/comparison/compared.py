@@ -7,7 +7,7 @@ from rlsparse.comparison.arms import Arms
 from rlsparse.comparison.cells import LEAST_SEEDS_FOR_FIGURE, Panel, panel
 from rlsparse.comparison.contrasts import Contrast, Overall, choose_pairs, contrast_all, overall
 from rlsparse.comparison.fairness import merge_versions, mismatches
-from rlsparse.curves.record import AXIS_LABELS, Axis
+from rlsparse.curves.record import AXIS_LABELS, Axis, Log
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.statistics.aggregate import BOOTSTRAP_FROM
 
@@ -26,9 +26,8 @@ class Comparison:
     mismatches: list[str]
     """Why these curves would not be compared without --allow-mixed."""
     remarks: list[str]
-    runs: list[str] = field(default_factory=list)
-    """Paths of all logs."""
-    versions: dict[str, list[str]] = field(default_factory=dict)
+    logs: list[Log] = field(default_factory=list)
+    """Where the curves come from."""
 
     @property
     def x_label(self) -> str:
@@ -77,9 +76,9 @@ def compare(
             failures.append(str(error))
     if not panels:
         raise RunDirectoryError("; ".join(failures) or "there is no curve to compare")
-    logs = list({id(member.log): member.log for _, _, member in arms.all()}.values())
+    logs = _logs(arms)
     pairs = choose_pairs(arms.names, baseline)
-    result = overall(panels, arms.names, pairs, baseline) if len(arms.names) > 0 else None
+    result = overall(panels, arms.names, pairs, baseline)
     return Comparison(
         arms=arms.names,
         axis=axis,
@@ -97,17 +96,17 @@ def compare(
             *_log_remarks(arms),
             *remarks,
         ],
-        runs=[str(log.path) for log in logs],
-        versions={
-            name: sorted({log.versions[name] for log in logs if name in log.versions})
-            for name in sorted({name for log in logs for name in log.versions})
-        },
+        logs=logs,
     )
+
+
+def _logs(arms: Arms) -> list[Log]:
+    return list({id(member.log): member.log for _, _, member in arms.all()}.values())
 
 
 def _log_remarks(arms: Arms) -> list[str]:
     """What reading left out, and in what evaluations differ."""
-    logs = list({id(member.log): member.log for _, _, member in arms.all()}.values())
+    logs = _logs(arms)
     remarks = [text for log in logs for text in log.remarks]
     for env in arms.environments:
         episodes = sorted({n for _, of, member in arms.all() if of == env for n in member.log.episodes})

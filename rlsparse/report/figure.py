@@ -3,17 +3,15 @@
 import json
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rlsparse.comparison.cells import Panel
 from rlsparse.comparison.compared import Comparison, interval_name
-from rlsparse.plot import MOST_SEED_LINES
 from rlsparse.report import overall
-from rlsparse.report.panels import LEADER, LONGEST_NAME, Styles, curve_labels, draw_curves, label_width, line_height
+from rlsparse.report.panels import LEADER, Styles, curve_labels, draw_curves, has_seed_lines, label_width, line_height
 from rlsparse.report.theme import PRINT, Theme, arm_styles, shortened
 
 LEFT, GAP, TITLE, AXIS, MARGIN = 0.75, 0.3, 0.36, 0.36, 0.15
@@ -43,7 +41,7 @@ def draw_report(comparison: Comparison, statistic: str = "mean", theme: Theme = 
     width = 2 * MARGIN + max(columns * cell_width, 7.0)
     head = _wrapped(_head(comparison, statistic, theme), width)
     foot = _wrapped(_foot(comparison, theme), width)
-    legend = [arm for arm in comparison.arms if len(arm) > LONGEST_NAME]
+    legend = [arm for arm in comparison.arms if len(arm) > theme.longest_name]
     parts = overall.parts(comparison, theme)
     overall_height = 0.15 + TITLE + AXIS + overall.rows_height(comparison) if parts else 0.0
     below = _height(foot) + 0.16 * len(legend) + 2 * MARGIN
@@ -68,7 +66,7 @@ def draw_report(comparison: Comparison, statistic: str = "mean", theme: Theme = 
 
 def draw_panel(panel: Panel, comparison: Comparison, statistic: str, theme: Theme) -> Figure:
     """Draw one environment alone."""
-    size = _plot_size((2.6, 2.2), comparison, theme)
+    size = _plot_size((2.4, 2.1), comparison, theme)
     figure = _figure(LEFT + size[0] + _labels(comparison, theme), TITLE + size[1] + AXIS, theme)
     axes = _axes(figure, LEFT, AXIS, *size)
     draw_curves(axes, panel, statistic, arm_styles(comparison.arms, theme), theme, size)
@@ -92,7 +90,7 @@ def _plot_size(size: tuple[float, float], comparison: Comparison, theme: Theme) 
 
 
 def _labels(comparison: Comparison, theme: Theme) -> float:
-    return LEADER + label_width([x for panel in comparison.panels for x in curve_labels(panel).values()], theme)
+    return LEADER + label_width([x for panel in comparison.panels for x in curve_labels(panel, theme).values()], theme)
 
 
 def _figure(width: float, height: float, theme: Theme) -> Figure:
@@ -111,15 +109,15 @@ def _draw_parts(figure: Figure, parts: list[overall.Part], bottom: float, height
         left += part.names + plot + GAP
 
 
-def save(figure: Figure, path: Path, block: dict[str, Any]) -> None:
-    """Write a picture, PNG, PDF or SVG by its extension, with a machine-readable account of it inside."""
+def save(figure: Figure, file: BinaryIO, suffix: str, block: dict[str, Any]) -> None:
+    """Write a picture as .png, .pdf or .svg with a machine-readable account of it inside."""
     text = json.dumps(block)
-    metadata = {
+    metadata: dict[str, dict[str, Any]] = {
         ".png": {"Description": text, "Software": "rlsparse"},
         ".pdf": {"Subject": text, "Creator": "rlsparse", "CreationDate": None},
         ".svg": {"Description": text, "Creator": "rlsparse", "Date": None},
-    }[path.suffix.lower()]
-    figure.savefig(path, format=path.suffix[1:].lower(), metadata=metadata)
+    }
+    figure.savefig(file, format=suffix[1:], metadata=metadata[suffix])
 
 
 def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:
@@ -141,7 +139,7 @@ def caption(comparison: Comparison, statistic: str) -> str:
     cells = [cell for panel in comparison.panels for cell in panel.cells.values() if cell.n]
     bands = list(dict.fromkeys(interval_name(statistic, cell.n) for cell in cells))
     what = "mean" if statistic == "mean" else "interquartile mean (IQM)"
-    thin = "; thin lines: seeds" if any(1 < cell.n <= MOST_SEED_LINES for cell in cells) else ""
+    thin = "; thin lines: seeds" if any(map(has_seed_lines, comparison.panels)) else ""
     crosses = "; crosses: seeds that stopped early, not averaged" if any(cell.left_out for cell in cells) else ""
     return f"Line: {what} over seeds (n at its end); band: {' / '.join(bands)}{thin}{crosses}."
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlsparse.comparison.compared import Comparison
 from rlsparse.comparison.contrasts import Overall
-from rlsparse.report.panels import LONGEST_ROW_NAME, Styles, draw_intervals, draw_profile, label_width
+from rlsparse.report.panels import Row, Styles, draw_intervals, draw_profile, label_width
 from rlsparse.report.theme import Theme, arm_styles, shortened
 
 ROW = 0.22
@@ -46,13 +46,13 @@ def rows_height(comparison: Comparison) -> float:
 
 
 def _iqm(overall: Overall, styles: Styles, theme: Theme, reference: float | None) -> Part:
-    rows = {arm: (interval, styles[arm]) for arm, interval in overall.iqm.items()}
+    rows = [(_short(theme, arm), interval, styles[arm]) for arm, interval in overall.iqm.items()]
     title = f"Normalised IQM, {len(overall.environments)} environments"
     return Part(_width(rows, theme), lambda axes: draw_intervals(axes, rows, title, theme, reference))
 
 
 def _improvement(overall: Overall, styles: Styles, theme: Theme) -> Part:
-    rows = {f"{a} > {b}": (interval, styles[a]) for (a, b), (interval, _) in overall.improvement.items()}
+    rows = [(_short(theme, a, b), interval, styles[a]) for (a, b), (interval, _) in overall.improvement.items()]
 
     def draw(axes: Any) -> None:
         draw_intervals(axes, rows, f"P(improvement), {overall.shared} environments", theme, 0.5)
@@ -61,5 +61,9 @@ def _improvement(overall: Overall, styles: Styles, theme: Theme) -> Part:
     return Part(_width(rows, theme), draw)
 
 
-def _width(rows: dict[str, Any], theme: Theme) -> float:
-    return 0.2 + label_width([shortened(name, LONGEST_ROW_NAME) for name in rows], theme)
+def _short(theme: Theme, *arms: str) -> str:
+    return " > ".join(shortened(arm, theme.longest_name) for arm in arms)
+
+
+def _width(rows: list[Row], theme: Theme) -> float:
+    return 0.2 + label_width([name for name, _, _ in rows], theme)

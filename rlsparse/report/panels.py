@@ -7,20 +7,17 @@ import numpy as np
 
 from rlsparse.comparison.cells import Cell, Panel
 from rlsparse.comparison.contrasts import Overall
-from rlsparse.plot import draw_arm, style_axes
+from rlsparse.plot import MOST_SEED_LINES, draw_arm, style_axes
 from rlsparse.report.theme import Theme, shortened
 from rlsparse.statistics.aggregate import Interval
 
-LONGEST_NAME = 24
-"""Characters of an arm's name in a label; the legend has it whole."""
-
-LONGEST_ROW_NAME = 40
-"""Characters of a name at the left of a row."""
-
-LEADER = 0.3
+LEADER = 0.42
 """Inches between the end of a line and its name."""
 
 Styles = dict[str, dict[str, Any]]
+
+Row = tuple[str, Interval, dict[str, Any]]
+"""A name, an estimate with its interval, and the style of its arm."""
 
 
 def label_width(texts: Sequence[str], theme: Theme) -> float:
@@ -33,9 +30,14 @@ def line_height(theme: Theme) -> float:
     return 1.35 * theme.label_size / 72
 
 
-def curve_labels(panel: Panel) -> dict[str, str]:
+def curve_labels(panel: Panel, theme: Theme) -> dict[str, str]:
     """What stands at the end of each arm's line."""
-    return {arm: f"{shortened(arm, LONGEST_NAME)}, {cell.n_text}" for arm, cell in panel.cells.items()}
+    return {arm: f"{shortened(arm, theme.longest_name)}, {cell.n_text}" for arm, cell in panel.cells.items()}
+
+
+def has_seed_lines(panel: Panel) -> bool:
+    """Whether single seeds are drawn: there are some behind each mean, and not too many."""
+    return 1 < sum(cell.n for cell in panel.cells.values()) <= MOST_SEED_LINES
 
 
 def draw_curves(
@@ -47,13 +49,14 @@ def draw_curves(
         _draw_left_out(axes, cell, panel, styles[arm])
         center, low, high = cell.mean if statistic == "mean" else cell.iqm
         if cell.n:
-            draw_arm(axes, cell.x, center, (low, high), cell.returns, **styles[arm])
+            seeds = cell.returns if has_seed_lines(panel) else cell.returns[:0]
+            draw_arm(axes, cell.x, center, (low, high), seeds, **styles[arm])
             ends[arm] = float(center[-1])
     if panel.end > panel.start:
         axes.set_xlim(panel.start, panel.end)
     _finish(axes, panel.env, theme)
     style_axes(axes)
-    _label_ends(axes, curve_labels(panel), ends, styles, theme, size)
+    _label_ends(axes, curve_labels(panel, theme), ends, styles, theme, size)
 
 
 def _draw_left_out(axes: Any, cell: Cell, panel: Panel, style: dict[str, Any]) -> None:
@@ -82,7 +85,7 @@ def _label_ends(
     at = {arm: (end - low) / (high - low) for arm, end in ends.items()}
     order = sorted(texts, key=lambda arm: at.get(arm, -1.0), reverse=True)
     places = spread([at.get(arm, 0.0) for arm in order], line_height(theme) / height)
-    bend, swatch, text = (1 + x * LEADER / width for x in (0.35, 0.8, 1.0))
+    bend, swatch, text = (1 + x * LEADER / width for x in (0.25, 0.88, 1.0))
     free = {"transform": axes.transAxes, "clip_on": False}
     for arm, place in zip(order, places, strict=True):
         if arm in at:
@@ -118,17 +121,15 @@ def draw_profile(axes: Any, overall: Overall, styles: Styles, theme: Theme) -> N
     _finish(axes, "Share of runs above a score", theme)
 
 
-def draw_intervals(
-    axes: Any, rows: dict[str, tuple[Interval, dict[str, Any]]], title: str, theme: Theme, reference: float | None
-) -> None:
+def draw_intervals(axes: Any, rows: Sequence[Row], title: str, theme: Theme, reference: float | None) -> None:
     """Draw estimates with intervals, one row each, named on the left; a dotted line at `reference`."""
-    for i, ((center, low, high), style) in enumerate(rows.values()):
+    for i, ((center, low, high), style) in enumerate(row[1:] for row in rows):
         if np.isfinite(low):
             axes.plot([low, high], [i, i], color=style["color"], linewidth=5, alpha=0.35, solid_capstyle="butt")
         axes.plot([center], [i], "o", color=style["color"], markersize=6)
     if reference is not None:
         axes.axvline(reference, color=theme.muted, linewidth=1, linestyle=":")
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [shortened(name, LONGEST_ROW_NAME) for name in rows])
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows])
     axes.grid(axis="x", alpha=0.25)
     _finish(axes, title, theme)

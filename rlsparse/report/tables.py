@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rlsparse.comparison.cells import Cell, Panel, describe
+from rlsparse.comparison.cells import Cell, Panel
 from rlsparse.comparison.compared import Comparison
 from rlsparse.comparison.contrasts import Contrast
 from rlsparse.statistics.aggregate import Interval
@@ -72,7 +72,7 @@ def _final_row(cell: Cell) -> list[str]:
     n = cell.n_text.removeprefix("n=")
     if not cell.n:
         return [cell.arm, n, *["-"] * 8]
-    x = describe(cell.finals)
+    x = cell.summary
     interval = between(x["low"], x["high"]) if cell.n >= 3 else "n too small"
     middle = [number(x[name]) for name in ("mean", "std", "iqm")]
     return [

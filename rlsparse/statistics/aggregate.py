@@ -43,8 +43,9 @@ def iqm_interval(x: np.ndarray, level: float = 0.95) -> Interval:
         return center, np.full_like(center, np.nan), np.full_like(center, np.nan)
     if n >= BOOTSTRAP_FROM:
         # one set of resamples serves all columns: each column's interval needs only its own distribution
-        resampled = np.tensordot(_iqm_weights(n), x, 1)
-        return center, *_ends(resampled, level)
+        resampled = x.reshape(n, -1).T @ _iqm_weights(n).T
+        low, high = _ends(resampled, level, axis=1)
+        return center, low.reshape(center.shape), high.reshape(center.shape)
     winsorised = np.clip(x, x[cut], x[n - cut - 1])
     kept = n - 2 * cut
     half_width = stdtrit(kept - 1, 0.5 + level / 2) * winsorised.std(0, ddof=1) * np.sqrt(n) / kept
@@ -67,8 +68,8 @@ def _counts(n: int, generator: np.random.Generator | None = None) -> np.ndarray:
     return generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
 
 
-def _ends(resampled: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.quantile(resampled, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+def _ends(resampled: np.ndarray, level: float, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.quantile(resampled, [0.5 - level / 2, 0.5 + level / 2], axis=axis)
     return low, high
 
 
