@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from stable_baselines3 import PPO as StablePPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from threadpoolctl import threadpool_limits
 
 from rlsparse import sim
 from rlsparse.evaluate import evaluate
 from rlsparse.learner import Learner
 from rlsparse.policy import ActorCritic
+from rlsparse.process import prepare
 from rlsparse.sim.mujoco_log import route_warnings
 from rlsparse.streams import env_seeds
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="*", default=[1, 4, 16, 64, 256])
     flags = parser.parse_args()
     route_warnings()
-    threadpool_limits(1, "blas")
+    prepare()
     torch.set_num_threads(1)
     env = Monitor(gymnasium.make(ENV))
     model = StablePPO("MlpPolicy", env, device="cpu")

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from threadpoolctl import threadpool_limits
 
 from rlsparse import cards, loop
+from rlsparse.process import prepare
 from rlsparse.recipe import Recipe, from_dict
 
 ENV, OBS, ACTIONS = "HalfCheetah-v5", 17, 6
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    threadpool_limits(1, "blas")
+    prepare()
     rows: list[dict[str, float | str]] = []
     for dimension, value, recipe in variations():
         speeds, peak, rollout_bytes = measure(recipe, rounds)

@@ -20,9 +20,9 @@ import torch
 from matplotlib.figure import Figure
 from stable_baselines3 import PPO as StablePPO
 from stable_baselines3.common.env_util import make_vec_env
-from threadpoolctl import threadpool_limits
 
 from rlsparse import cards, loop
+from rlsparse.process import prepare
 from rlsparse.recipe import Recipe, from_dict
 from rlsparse.sim.mujoco_log import route_warnings
 
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     route_warnings()
-    threadpool_limits(1, "blas")
+    prepare()
     torch.set_num_threads(1)
     rows = [row for setting in SETTINGS for row in measure(setting, rounds)]
     RESULTS.mkdir(exist_ok=True)

@@ -28,15 +28,15 @@ def clipped_surrogate(log_ratio: Array, advantage: Array, clip_range: float) -> 
     [S, B], share of clipped ratios [S], approximate KL [S]); the KL estimate is mean(ratio - 1 -
     log ratio). Source: Schulman et al., arXiv 1707.06347, equation 7.
     """
-    xp = namespace(log_ratio)
+    xp, count = namespace(log_ratio), log_ratio.shape[-1]
     ratio = xp.exp(log_ratio)
     unclipped = ratio * advantage
     clipped = xp.clip(ratio, 1.0 - clip_range, 1.0 + clip_range) * advantage
-    loss = -xp.minimum(unclipped, clipped).mean(-1)
+    loss = xp.minimum(unclipped, clipped).sum(-1) / -count
     # where the clipped term is the smaller one it is constant: no gradient
-    gradient = xp.where(unclipped <= clipped, unclipped, 0.0) * (-1.0 / log_ratio.shape[-1])
-    clip_fraction = (xp.abs(ratio - 1.0) > clip_range).mean(-1, dtype=ratio.dtype)
-    approx_kl = (ratio - 1.0 - log_ratio).mean(-1)
+    gradient = xp.where(unclipped <= clipped, unclipped, 0.0) * (-1.0 / count)
+    clip_fraction = (xp.abs(ratio - 1.0) > clip_range).sum(-1) / count
+    approx_kl = (ratio - 1.0 - log_ratio).sum(-1) / count
     return loss, gradient, clip_fraction, approx_kl
 
 

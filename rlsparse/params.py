@@ -22,6 +22,18 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Views:
+    """A flat vector [S, D] and live views of its parts; made once, read and written many times."""
+
+    flat: Array
+    actor: list[tuple[Array, Array]]
+    """(weight [S, in, out], bias [S, out]) of each layer."""
+    log_std: Array
+    """[S, A]."""
+    critic: list[tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where each weight, bias and log-std of actor and critic lies in the flat vector."""
 
@@ -47,6 +59,10 @@ class Layout:
         """Return live views (weight [..., in, out], bias [..., out]) of a network's layers in order."""
         views = [self.view(params, slot) for slot in self.slots if slot.group == group]
         return list(zip(views[0::2], views[1::2], strict=True))
+
+    def views(self, params: Array) -> Views:
+        """Return all parts of params [S, D] as live views."""
+        return Views(params, self.layers(params, "actor"), self.log_std(params), self.layers(params, "critic"))
 
     def log_std(self, params: Array) -> Array:
         """Return a live view of the log standard deviations, [..., A]."""

@@ -72,17 +72,25 @@ def forward(layers: Layers, x: Array) -> list[Array]:
 
 
 def backward(layers: Layers, activations: Sequence[Array], d_output: Array, gradients: Layers) -> None:
-    """Write d loss / d (weight, bias) into `gradients`, given d loss / d output [S, B, out]."""
+    """Write d loss / d (weight, bias) into `gradients`, given d loss / d output [S, B, out].
+
+    Overwrites the hidden activations.
+    """
     xp = namespace(d_output)
     delta = d_output
+    ones = xp.ones_like(delta[:1, :, 0])[:, None]  # [1, 1, B]: as a product, a sum over samples costs a third
     for i in range(len(layers) - 1, -1, -1):
-        layer_input = activations[i]
+        layer_input, weight = activations[i], layers[i][0]
         d_weight, d_bias = gradients[i]
         d_weight[...] = xp.matmul(layer_input.mT, delta)
-        d_bias[...] = delta.sum(1)
+        d_bias[...] = xp.matmul(ones, delta)[:, 0]
         if i > 0:
-            delta = xp.matmul(delta, layers[i][0].mT)
-            delta *= 1.0 - layer_input * layer_input
+            # BLAS is slow at outer products
+            delta = delta * weight.mT if weight.shape[-1] == 1 else xp.matmul(delta, weight.mT)
+            slope = layer_input  # 1 - tanh^2, in the memory of tanh
+            slope *= slope
+            xp.subtract(1.0, slope, out=slope)
+            delta *= slope
 
 
 def action_mean(layout: Layout, params: Array, obs: Array) -> Array:

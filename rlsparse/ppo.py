@@ -10,7 +10,7 @@ from rlsparse.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.data import Batch, EpochStats
 from rlsparse.learner import Learner
 from rlsparse.losses import clipped_surrogate, gaussian_entropy, gaussian_log_prob, squared_error, standardise
-from rlsparse.params import Layout
+from rlsparse.params import Views
 from rlsparse.policy import backward, forward
 
 
@@ -44,59 +44,58 @@ class PPO:
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
         rate = self.learning_rate * (1.0 - learner.progress if self.learning_rate_decay else 1.0)
-        gradient = namespace(learner.params).empty_like(learner.params)
+        params = learner.layout.views(learner.params)
+        gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
         stopped, epoch_stats = Stopped(learner), None
         for _ in range(self.epochs):
             history: list[tuple[np.ndarray, dict[str, Array]]] = []
             for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
-                stats = self.loss_gradient(learner.layout, learner.params, minibatch, gradient)
+                stats = self.loss_gradient(params, minibatch, gradient)
                 history.append((~stopped.members, stats))
                 if self.target_kl is not None and stopped.add(to_numpy(stats["approx_kl"]) > 1.5 * self.target_kl):
                     break
-                clip_by_norm(gradient, stats["grad_norm"], self.max_grad_norm)
-                learner.optimiser.step(learner.params, gradient, rate, self.adam_epsilon)
+                clip_by_norm(gradient.flat, stats["grad_norm"], self.max_grad_norm)
+                learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
             stopped.restore()
             epoch_stats = mean_stats(history, epoch_stats)
             yield epoch_stats
             if stopped.members.all():
                 return
 
-    def loss_gradient(self, layout: Layout, params: Array, batch: Batch, gradient: Array) -> dict[str, Array]:
-        """Write the gradient of every member's loss into `gradient` [S, D]; return the loss terms, [S].
+    def loss_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
+        """Write the gradient of every member's loss into `gradient`; return the loss terms, [S].
 
         loss = clipped surrogate + value_coef * squared error - entropy_coef * entropy, means over [S, B].
         """
-        xp = namespace(params)
+        policy_terms = self.policy_gradient(params, batch, gradient)
+        value_loss = self.value_gradient(params, batch, gradient)
+        return policy_terms | {"value_loss": value_loss, "grad_norm": (gradient.flat * gradient.flat).sum(-1) ** 0.5}
+
+    def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
+        """Write the gradient of clipped surrogate and entropy bonus with respect to actor and log-std."""
+        xp = namespace(batch.obs)
         advantage = standardise(batch.advantage) if self.normalise_advantages else batch.advantage
-        actor, critic = layout.layers(params, "actor"), layout.layers(params, "critic")
-        log_std = layout.log_std(params)
-
-        actor_activations = forward(actor, batch.obs)
-        inv_std = xp.exp(-log_std)[:, None, :]
-        noise = (batch.action - actor_activations[-1]) * inv_std
-        log_ratio = gaussian_log_prob(noise, log_std[:, None, :]) - batch.log_prob
+        activations = forward(params.actor, batch.obs)
+        inv_std = xp.exp(-params.log_std)[:, None, :]
+        noise = (batch.action - activations[-1]) * inv_std
+        log_ratio = gaussian_log_prob(noise, params.log_std[:, None, :]) - batch.log_prob
         policy_loss, d_log_prob, clip_fraction, approx_kl = clipped_surrogate(log_ratio, advantage, self.clip_range)
-        backward(
-            actor,
-            actor_activations,
-            d_log_prob[..., None] * noise * inv_std,
-            layout.layers(gradient, "actor"),
-        )
-        d_log_std = (d_log_prob[..., None] * (noise * noise - 1.0)).sum(1) - self.entropy_coef
-        layout.log_std(gradient)[...] = d_log_std
-
-        critic_activations = forward(critic, batch.obs)
-        value_loss, d_value = squared_error(critic_activations[-1][..., 0], batch.value_target)
-        d_value = (self.value_coef * d_value)[..., None]
-        backward(critic, critic_activations, d_value, layout.layers(gradient, "critic"))
+        d_noise = d_log_prob[..., None] * noise
+        backward(params.actor, activations, d_noise * inv_std, gradient.actor)
+        gradient.log_std[...] = (d_noise * noise).sum(1) - d_log_prob.sum(1)[:, None] - self.entropy_coef
         return {
             "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": gaussian_entropy(log_std),
+            "entropy": gaussian_entropy(params.log_std),
             "approx_kl": approx_kl,
             "clip_fraction": clip_fraction,
-            "grad_norm": (gradient * gradient).sum(-1) ** 0.5,
         }
+
+    def value_gradient(self, params: Views, batch: Batch, gradient: Views) -> Array:
+        """Write the gradient of value_coef * squared error with respect to the critic; return the error, [S]."""
+        activations = forward(params.critic, batch.obs)
+        value_loss, d_value = squared_error(activations[-1][..., 0], batch.value_target)
+        backward(params.critic, activations, (self.value_coef * d_value)[..., None], gradient.critic)
+        return value_loss
 
 
 def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> Iterator[Batch]:

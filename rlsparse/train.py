@@ -155,9 +155,9 @@ def _evaluations(recipe: Recipe) -> int:
 def start(recipe: Recipe, agent: str, device: str, flags: TrainFlags) -> None:
     """Train a new run."""
     with StopSignal() as stop:
-        from rlsparse import loop, runs
+        from rlsparse import loop, process, runs
 
-        _one_blas_thread()
+        process.prepare()
         with runs.create(recipe, agent, flags.out, flags.run_dir, device) as run:
             session = loop.open_session(recipe, run, device)
             _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
@@ -167,9 +167,9 @@ def start(recipe: Recipe, agent: str, device: str, flags: TrainFlags) -> None:
 def resume(flags: ResumeFlags) -> None:
     """Go on with an interrupted run, as if it had never stopped."""
     with StopSignal() as stop:
-        from rlsparse import loop, runs
+        from rlsparse import loop, process, runs
 
-        _one_blas_thread()
+        process.prepare()
         run, recipe, agent, begun_on = runs.reopen(flags.resume)
         with run:
             device = resolve_device(begun_on if flags.device == "auto" else flags.device)
@@ -177,13 +177,6 @@ def resume(flags: ResumeFlags) -> None:
             loop.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)
-
-
-def _one_blas_thread() -> None:
-    from threadpoolctl import threadpool_limits
-
-    # products this small lose more to waking threads than they gain
-    threadpool_limits(1, "blas")
 
 
 def _announce(text: str, quiet: bool) -> None:

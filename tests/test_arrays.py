@@ -70,8 +70,9 @@ def test_loss_and_gradient(pair, new_batch):
     numpy, tensors = pair
     batch, ppo = new_batch(numpy), PPO(entropy_coef=0.01)
     gradient, torch_gradient = np.empty_like(numpy.params), torch.empty_like(tensors.params)
-    stats = ppo.loss_gradient(numpy.layout, numpy.params, batch, gradient)
-    torch_stats = ppo.loss_gradient(tensors.layout, tensors.params, on_torch(batch), torch_gradient)
+    views = numpy.layout.views
+    stats = ppo.loss_gradient(views(numpy.params), batch, views(gradient))
+    torch_stats = ppo.loss_gradient(views(tensors.params), on_torch(batch), views(torch_gradient))
     assert all(isinstance(x, torch.Tensor) for x in torch_stats.values())
     np.testing.assert_allclose(torch_gradient, gradient, rtol=1e-5, atol=1e-5)
     assert_close(stats, torch_stats)

@@ -22,6 +22,7 @@ LAYERS = (
         "normalise",
         "optimiser",
         "params",
+        "process",
         "returns",
         "solve",
     }

@@ -55,7 +55,7 @@ def test_loss_and_gradient_against_autograd(new_learner, new_batch, distance, en
     batch = new_batch(learner, distance=distance, dtype=np.float64)
     params = learner.params.astype(float)
     gradient = np.full_like(params, np.nan)
-    stats = ppo.loss_gradient(learner.layout, params, batch, gradient)
+    stats = ppo.loss_gradient(learner.layout.views(params), batch, learner.layout.views(gradient))
 
     leaf = torch.tensor(params, requires_grad=True)
     loss, terms = torch_loss(ppo, learner.layout, leaf, batch)
@@ -144,7 +144,7 @@ def test_one_minibatch_is_that_of_sb3(new_learner, new_batch, normalise_advantag
     model.train()
 
     gradient = np.empty_like(learner.params)
-    stats = ppo.loss_gradient(layout, learner.params, batch, gradient)
+    stats = ppo.loss_gradient(layout.views(learner.params), batch, layout.views(gradient))
     assert stats["grad_norm"] > ppo.max_grad_norm
     clip_by_norm(gradient, stats["grad_norm"], ppo.max_grad_norm)
     list(ppo.update(learner, batch))
@@ -249,7 +249,8 @@ def test_the_update_ends_once_all_members_have_stopped(new_learner, new_batch):
 def test_a_member_stops_at_one_and_a_half_times_the_kl_target_as_in_sb3(new_learner, new_batch):
     learner = new_learner(seeds=[0])
     batch = new_batch(learner, distance=0.3)
-    kl = PPO().loss_gradient(learner.layout, learner.params, batch, np.empty_like(learner.params))["approx_kl"][0]
+    views = learner.layout.views
+    kl = PPO().loss_gradient(views(learner.params), batch, views(np.empty_like(learner.params)))["approx_kl"][0]
     for ratio, steps in ((1.6, 0), (1.4, 1)):
         list(PPO(epochs=1, minibatches=1, target_kl=float(kl) / ratio).update(learner, batch))
         assert learner.optimiser.steps == steps

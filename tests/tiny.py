@@ -8,12 +8,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
 from rlsparse import checkpoint, loop, runs
 from rlsparse.advantage.gae import GAE
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
+from rlsparse.process import prepare
 from rlsparse.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,13 +59,13 @@ def never():
 
 def begin(run_dir, recipe=RECIPE, device="cpu"):
     """A session at its start, in a new run directory."""
-    threadpool_limits(1, "blas")
+    prepare()
     return loop.open_session(recipe, runs.create(recipe, "ppo", run_dir, run_dir, device), device)
 
 
 def reopen(run_dir):
     """A session at its newest checkpoint."""
-    threadpool_limits(1, "blas")
+    prepare()
     run, recipe, _, device = runs.reopen(run_dir)
     session = loop.open_session(recipe, run, device)
     loop.restore(session)
