@@ -96,28 +96,38 @@ def _refuse_overlap(named: list[tuple[str, Log]]) -> None:
 
 
 def _variant_names(logs: Sequence[Log]) -> list[str]:
-    """Name each log by its agent, and by those settings in which runs of that agent differ in some environment."""
+    """Name each log by its agent, by what wrote it, and by the settings in which runs of the agent differ.
+
+    The last two only where it is needed to tell arms apart.
+    """
     differing: dict[str, set[str]] = {}
+    kinds: dict[str, set[str]] = {}
     for log in logs:
+        kinds.setdefault(log.agent, set()).add(log.kind)
         same = [x for x in logs if (x.agent, x.env) == (log.agent, log.env) and x.settings and log.settings]
         fields = {name for x in same for name in _differences(log.settings, x.settings)}
         differing.setdefault(log.agent, set()).update(fields)
-    return [_variant_name(log, sorted(differing[log.agent])) for log in logs]
+    return [
+        log.agent
+        + (f" ({log.kind})" if len(kinds[log.agent]) > 1 and log.kind != "rlsparse run" else "")
+        + _settings_text(log, sorted(differing[log.agent]))
+        for log in logs
+    ]
 
 
 def _differences(a: dict[str, Any], b: dict[str, Any]) -> set[str]:
     return {name for name in a.keys() | b.keys() if a.get(name) != b.get(name)} - NOT_THE_METHOD
 
 
-def _variant_name(log: Log, fields: list[str]) -> str:
+def _settings_text(log: Log, fields: list[str]) -> str:
     if not fields or not log.settings:
-        return log.agent
+        return ""
     last = Counter(name.rpartition(".")[2] for name in fields)
     short = {name: name.rpartition(".")[2] for name in fields}
     settings = (
         f"{short[name] if last[short[name]] == 1 else name}={_value(log.settings.get(name))}" for name in fields
     )
-    return f"{log.agent} {' '.join(settings)}"
+    return " " + " ".join(settings)
 
 
 def _value(value: Any) -> str:

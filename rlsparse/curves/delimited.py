@@ -58,7 +58,7 @@ def parse_table(lines: list[str], path: Path, wanted: Iterable[str], first_line:
     rows = [(i, line) for i, line in enumerate(lines[1:], first_line + 1) if line]
     chosen = [i for i, name in enumerate(names) if name in set(wanted)]
     values, damaged = _numbers(rows, len(names), chosen)
-    if rows and not len(values):
+    if rows and chosen and not len(values):
         raise UnreadableLog(f"{path} holds no whole row of {len(names)} cells")
     return Table({names[i]: column for i, column in zip(chosen, values.T, strict=True)}, damaged)
 

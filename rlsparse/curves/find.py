@@ -81,14 +81,14 @@ def _named(argument: str) -> Iterator[Path | AgentCard]:
     """What one argument names: a path, the paths of a glob, or an agent card."""
     path = Path(argument).expanduser()
     try:
-        exists = path.exists()
+        exists = bool(argument) and path.exists()
     except (OSError, ValueError):
         exists = False
     if exists:
         card = path / "card.toml" if path.is_dir() else path
         yield cards.read_agent_card(card) if card.name == "card.toml" and card.is_file() else path
         return
-    matches = sorted((Path(match) for match in _glob(str(path))), key=natural)
+    matches = sorted((Path(match) for match in _glob(os.path.expanduser(argument))), key=natural)
     if matches:
         yield from matches
         return

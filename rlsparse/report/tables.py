@@ -51,7 +51,7 @@ def probability(p: float) -> str:
 def final_table(panel: Panel, comparison: Comparison) -> Table:
     """Final performance in one environment."""
     return Table(
-        title=f"{panel.env}: {comparison.measure}, last 10 % of evaluations up to {panel.end:,.0f}",
+        title=f"{panel.env}: {comparison.measure}, last 10 % of points up to {panel.end:,.0f}",
         header=[
             "arm",
             "n",
