@@ -21,7 +21,7 @@ def write_run(
     longest = max((len(y) for y in curves.values()), default=0)
     steps = np.arange(longest) * 1000 if steps is None else np.asarray(steps)
     fields = {**agent_card("ppo").recipe_for(env), "env": env, "seed": min(curves, default=0)}
-    fields |= {"num_seeds": num_seeds or max(1, len(curves)), "total_steps": int(steps.max(initial=1000)) or 1000}
+    fields |= {"num_seeds": num_seeds or max(1, len(curves)), "total_steps": 20_000}
     (path / "recipe.toml").write_text(to_toml(from_dict(_nested(fields, settings), "test")))
     versions = {"agent": agent, "packages": {**PACKAGES, **(packages or {})}, "started": started}
     (path / "versions.json").write_text(json.dumps(versions))

@@ -40,16 +40,23 @@ def _measures(members: list[tuple[str, str, Member]]) -> list[str]:
     return [f"training and evaluation returns are not the same measure: {_listed(kinds)}"]
 
 
-def _environment_versions(arms: Arms) -> list[str]:
+def _versions(arms: Arms) -> dict[str, list[str]]:
+    """The environments of each task: ids that differ in their version alone."""
     versions: dict[str, list[str]] = {}
     for env in arms.environments:
         match = VERSIONED.fullmatch(env)
         versions.setdefault(match[1] if match else env, []).append(env)
-    return [f"{' and '.join(same)} are different tasks" for same in versions.values() if len(same) > 1]
+    return versions
+
+
+def _environment_versions(arms: Arms) -> list[str]:
+    several = [same for same in _versions(arms).values() if len(same) > 1]
+    return [f"{' and '.join(same)} are different tasks (--env chooses one)" for same in several]
 
 
 def _no_common_environment(arms: Arms) -> list[str]:
-    shared = any(sum(env in by_env for by_env in arms.members.values()) > 1 for env in arms.environments)
+    tasks = _versions(arms).values()
+    shared = any(sum(not by_env.keys().isdisjoint(same) for by_env in arms.members.values()) > 1 for same in tasks)
     if len(arms.names) < 2 or shared:
         return []
     first = {name: ", ".join(sorted(by_env)) for name, by_env in arms.members.items()}
@@ -86,11 +93,7 @@ def _accounting(members: list[tuple[str, str, Member]]) -> list[str]:
 
 def merge_versions(arms: Arms) -> None:
     """Put all versions of an environment on one panel, under all their names."""
-    versions: dict[str, list[str]] = {}
-    for env in arms.environments:
-        match = VERSIONED.fullmatch(env)
-        versions.setdefault(match[1] if match else env, []).append(env)
-    for same in (envs for envs in versions.values() if len(envs) > 1):
+    for same in (envs for envs in _versions(arms).values() if len(envs) > 1):
         for by_env in arms.members.values():
             merged = [member for env in same for member in by_env.pop(env, [])]
             if merged:
