@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # numpy, scipy and plotting are imported once the command lin
 
 PROG = "rlsparse compare"
 
+GOING_ON = ("running", "")
+"""States of runs that may still write; logs of other libraries do not say theirs."""
+
 
 @dataclass(frozen=True)
 class CompareFlags:
@@ -76,12 +79,21 @@ def run_command(arguments: Sequence[str]) -> None:
 
     check_pictures(flags.figure)
     while True:
-        comparison = read_and_compare(flags, groups, thresholds)
-        write_report(comparison, flags.out, flags.statistic, flags.figure)
-        show(comparison, flags)
-        if not flags.watch or not any(log.state in ("running", "") for log in comparison.logs):
+        try:
+            comparison = read_and_compare(flags, groups, thresholds)
+        except RunDirectoryError as error:
+            if not flags.watch:
+                raise
+            print(f"rlsparse: {error}", file=sys.stderr)
+        else:
+            write_report(comparison, flags.out, flags.statistic, flags.figure)
+            show(comparison, flags)
+            if not flags.watch or not any(log.state in GOING_ON for log in comparison.logs):
+                return
+        try:
+            time.sleep(flags.every)
+        except KeyboardInterrupt:
             return
-        time.sleep(flags.every)
 
 
 def one_group_flag(arguments: Sequence[str]) -> list[str]:
@@ -118,11 +130,13 @@ def read_groups(entries: Sequence[str]) -> dict[str, list[str]]:
 
 def read_thresholds(entries: Sequence[str]) -> dict[str, float]:
     """Return the thresholds by environment, "" for all others; raises UsageError for what is no number."""
+    from rlsparse.curves.own import environment_in
+
     thresholds = {}
     for entry in entries:
         env, _, text = entry.rpartition("=")
         try:
-            thresholds[env] = float(text)
+            thresholds[environment_in(env) or env] = float(text)
         except ValueError:
             raise UsageError(f"--threshold {entry}: expected a number, or ENVIRONMENT=NUMBER") from None
     return thresholds

@@ -66,6 +66,8 @@ def compare(
         raise UsageError(f"{'; '.join(found)}; --allow-mixed shows them together and says so on the figure")
     if baseline is not None and baseline not in arms.names:
         raise UsageError(f"--baseline {baseline}: the arms are {', '.join(arms.names)}")
+    for env in set(thresholds or {}) - {""} - set(arms.environments):
+        raise UsageError(f"--threshold {env}: the environments are {', '.join(arms.environments)}")
     if found:
         merge_versions(arms)
     panels, failures = [], []

@@ -5,6 +5,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -117,7 +118,8 @@ def save(figure: Figure, file: BinaryIO, suffix: str, block: dict[str, Any]) -> 
         ".pdf": {"Subject": text, "Creator": "rlsparse", "CreationDate": None},
         ".svg": {"Description": text, "Creator": "rlsparse", "Date": None},
     }
-    figure.savefig(file, format=suffix[1:], metadata=metadata[suffix])
+    with mpl.rc_context({"svg.hashsalt": "rlsparse"}):  # equal data make equal files
+        figure.savefig(file, format=suffix[1:], metadata=metadata[suffix])
 
 
 def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:

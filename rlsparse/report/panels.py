@@ -1,9 +1,11 @@
 """What is drawn in one pair of axes: curves of an environment, a performance profile, intervals in rows."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
+from matplotlib.textpath import TextPath
 
 from rlsparse.comparison.cells import Cell, Panel
 from rlsparse.comparison.contrasts import Overall
@@ -22,7 +24,13 @@ Row = tuple[str, Interval, dict[str, Any]]
 
 def label_width(texts: Sequence[str], theme: Theme) -> float:
     """Width in inches that labels need."""
-    return 0.58 * theme.label_size * max(map(len, texts), default=0) / 72
+    return max((text_width(text, theme.label_size) for text in texts), default=0.0)
+
+
+@cache
+def text_width(text: str, size: float) -> float:
+    """Width in inches of a line of text, `size` in points."""
+    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72 + 0.03
 
 
 def line_height(theme: Theme) -> float:
