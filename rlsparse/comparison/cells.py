@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse import cards
 from rlsparse.comparison.arms import Arms, Member
 from rlsparse.curves.record import Axis, rising
 from rlsparse.errors import RunDirectoryError, UsageError
@@ -81,6 +80,7 @@ class Panel:
 class _Track:
     """One member on the chosen axis."""
 
+    arm: str
     member: Member
     x: np.ndarray
     y: np.ndarray
@@ -95,7 +95,7 @@ def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:
 
     Raises RunDirectoryError if there is none, UsageError if a log does not know the axis.
     """
-    tracks = {name: _tracks(by_env[env], axis) for name, by_env in arms.members.items() if env in by_env}
+    tracks = {name: _tracks(name, by_env[env], axis) for name, by_env in arms.members.items() if env in by_env}
     reasons = _early_stops(tracks)
     complete = {name: [t for t in those if id(t) not in reasons] for name, those in tracks.items()}
     counted = [t for those in complete.values() for t in those]
@@ -119,7 +119,7 @@ def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:
     return Panel(env, start, end, cells, threshold, remarks)
 
 
-def _tracks(members: list[Member], axis: Axis) -> list[_Track]:
+def _tracks(arm: str, members: list[Member], axis: Axis) -> list[_Track]:
     tracks = []
     for member in members:
         curve = member.curve
@@ -127,7 +127,7 @@ def _tracks(members: list[Member], axis: Axis) -> list[_Track]:
             known = ", ".join(curve.axes)
             raise UsageError(f"--x {axis}: {member.log.path} does not log it, only {known}")
         x, y = rising(curve.axes[axis], curve.returns) if len(curve.returns) else (np.array([]), np.array([]))
-        tracks.append(_Track(member, x, y))
+        tracks.append(_Track(arm, member, x, y))
     return tracks
 
 
@@ -221,18 +221,12 @@ def _range_remarks(env: str, counted: list[_Track], start: float, end: float, ax
     remarks = []
     if longest > end:
         remarks.append(
-            f"{env} is compared up to {end:,.0f} {unit}, where {shortest.member.label} of {shortest.member.log.agent} "
+            f"{env} is compared up to {end:,.0f} {unit}, where {shortest.member.label} of {shortest.arm} "
             f"ends; what others have up to {longest:,.0f} is cut"
         )
     first = min(float(t.x[0]) for t in counted)
     if start > first:
         remarks.append(f"{env} is compared from {start:,.0f} {unit} on, where the last curve begins")
-    card = cards.environments().get(env)
-    if card is not None and axis == "steps" and end < card.total_steps / 4:
-        remarks.append(
-            f"{env} is trained for {100 * end / card.total_steps:.0f} % of its usual {card.total_steps:,} steps: a "
-            "test of the plumbing, not of the agents"
-        )
     return remarks
 
 

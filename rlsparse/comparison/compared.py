@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rlsparse import cards
 from rlsparse.comparison.arms import Arms
 from rlsparse.comparison.cells import LEAST_SEEDS_FOR_FIGURE, Panel, panel
-from rlsparse.comparison.contrasts import Contrast, Overall, choose_pairs, contrast_all, overall
+from rlsparse.comparison.contrasts import Contrast, choose_pairs, contrast_all
 from rlsparse.comparison.fairness import merge_versions, mismatches
+from rlsparse.comparison.over_environments import Overall, overall
 from rlsparse.curves.record import AXIS_LABELS, Axis, Log
 from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.interval import FEWEST
 from rlsparse.statistics.aggregate import BOOTSTRAP_FROM
 
 
@@ -35,16 +38,15 @@ class Comparison:
         return AXIS_LABELS[self.axis]
 
     @property
-    def smallest_n(self) -> int:
-        """Seeds of the cell that has fewest."""
-        return min(cell.n for panel in self.panels for cell in panel.cells.values())
-
-    @property
     def caution(self) -> str:
         """What must be said of a figure with few seeds."""
-        if self.smallest_n < 3:
-            return "SMOKE CHECK: n < 3 is too small for an interval"
-        return "SMOKE CHECK: fewer than 5 seeds" if self.smallest_n < LEAST_SEEDS_FOR_FIGURE else ""
+        cells = [cell for panel in self.panels for cell in panel.cells.values()]
+        few = {cell.arm: None for cell in cells if cell.n < LEAST_SEEDS_FOR_FIGURE}
+        if not few:
+            return ""
+        which = "" if len(few) == len(self.arms) else f" in {', '.join(few)}"
+        none = "; n < 3 is too small for an interval" if any(cell.n < FEWEST for cell in cells) else ""
+        return f"SMOKE CHECK: fewer than {LEAST_SEEDS_FOR_FIGURE} seeds{which}{none}"
 
 
 def compare(
@@ -70,17 +72,11 @@ def compare(
         raise UsageError(f"--threshold {env}: the environments are {', '.join(arms.environments)}")
     if found:
         merge_versions(arms)
-    panels, failures = [], []
-    for env in arms.environments:
-        try:
-            panels.append(panel(arms, env, axis, (thresholds or {}).get(env, (thresholds or {}).get(""))))
-        except RunDirectoryError as error:
-            failures.append(str(error))
-    if not panels:
-        raise RunDirectoryError("; ".join(failures) or "there is no curve to compare")
-    logs = _logs(arms)
-    pairs = choose_pairs(arms.names, baseline)
+    panels, failures = _panels(arms, axis, thresholds or {})
+    logs, pairs = _logs(arms), choose_pairs(arms.names, baseline)
     result = overall(panels, arms.names, pairs, baseline)
+    if result is None and len(panels) > 1:
+        failures.append("there are no results over environments: not two of them have every arm")
     return Comparison(
         arms=arms.names,
         axis=axis,
@@ -93,6 +89,7 @@ def compare(
         remarks=[
             *failures,
             *(text for panel in panels for text in panel.remarks),
+            *(_short_budgets(panels) if axis == "steps" else []),
             *arms.remarks,
             *(result.remarks if result else []),
             *_log_remarks(arms),
@@ -100,6 +97,27 @@ def compare(
         ],
         logs=logs,
     )
+
+
+def _panels(arms: Arms, axis: Axis, thresholds: dict[str, float]) -> tuple[list[Panel], list[str]]:
+    """Return the environments that can be compared, and why the others cannot."""
+    panels, failures = [], []
+    for env in arms.environments:
+        try:
+            panels.append(panel(arms, env, axis, thresholds.get(env, thresholds.get(""))))
+        except RunDirectoryError as error:
+            failures.append(str(error))
+    if not panels:
+        raise RunDirectoryError("; ".join(failures) or "there is no curve to compare")
+    return panels, failures
+
+
+def _short_budgets(panels: list[Panel]) -> list[str]:
+    """Name the environments that were trained for less than a quarter of what their cards call usual."""
+    known = cards.environments()
+    short = {p.env: p.end / known[p.env].total_steps for p in panels if p.env in known}
+    listed = ", ".join(f"{env} {100 * share:.0f} %" for env, share in short.items() if share < 1 / 4)
+    return [f"a test of the plumbing, not of the agents, by the share of their usual steps: {listed}"] if listed else []
 
 
 def _logs(arms: Arms) -> list[Log]:
@@ -121,9 +139,7 @@ def _log_remarks(arms: Arms) -> list[str]:
 
 
 def interval_name(statistic: str, n: int) -> str:
-    """Return the name of the interval that n seeds get."""
-    if n < 3:
-        return "no interval, n too small"
+    """Return the name of the interval that 3 seeds or more get."""
     if statistic == "mean":
         return "95 % t interval of the mean"
     return "95 % bootstrap interval of the IQM" if n >= BOOTSTRAP_FROM else "95 % t interval of the IQM"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from rlsparse.comparison.cells import Panel
 from rlsparse.comparison.compared import Comparison, interval_name
+from rlsparse.interval import FEWEST
 from rlsparse.report import overall
 from rlsparse.report.panels import LEADER, Styles, curve_labels, draw_curves, has_seed_lines, label_width, line_height
 from rlsparse.report.theme import PRINT, Theme, arm_styles, shortened
@@ -45,8 +46,8 @@ def draw_report(comparison: Comparison, statistic: str = "mean", theme: Theme = 
     legend = [arm for arm in comparison.arms if len(arm) > theme.longest_name]
     parts = overall.parts(comparison, theme)
     overall_height = 0.15 + TITLE + AXIS + overall.rows_height(comparison) if parts else 0.0
-    below = _height(foot) + 0.16 * len(legend) + 2 * MARGIN
-    height = MARGIN + _height(head) + rows * cell_height + 0.3 + overall_height + below
+    below = MARGIN + _height(foot) + bool(legend) * (0.16 * len(legend) + MARGIN)
+    height = MARGIN + _height(head) + rows * cell_height + 0.3 + overall_height + MARGIN + below
     figure = _figure(width, height, theme)
     top = height - MARGIN - _height(head)
     _write_lines(figure, head, height - MARGIN)
@@ -59,8 +60,8 @@ def draw_report(comparison: Comparison, statistic: str = "mean", theme: Theme = 
         (MARGIN + LEFT) / width, top / height, f"x: {comparison.x_label}", va="top", fontsize=9, color=theme.ink
     )
     if parts:
-        _draw_parts(figure, parts, below + AXIS, overall.rows_height(comparison))
-    _draw_legend(figure, legend, styles, theme, below - MARGIN)
+        _draw_parts(figure, parts, below + MARGIN + AXIS, overall.rows_height(comparison))
+    _draw_legend(figure, legend, styles, theme, below)
     _write_lines(figure, foot, _height(foot) + MARGIN)
     return figure
 
@@ -139,11 +140,13 @@ def _head(comparison: Comparison, statistic: str, theme: Theme) -> list[Line]:
 def caption(comparison: Comparison, statistic: str) -> str:
     """Say what lines and bands are."""
     cells = [cell for panel in comparison.panels for cell in panel.cells.values() if cell.n]
-    bands = list(dict.fromkeys(interval_name(statistic, cell.n) for cell in cells))
+    names = list(dict.fromkeys(interval_name(statistic, cell.n) for cell in cells if cell.n >= FEWEST))
+    band = " / ".join(names) + (" (none where n < 3)" if any(cell.n < FEWEST for cell in cells) else "")
+    band = f"; band: {band}" if names else "; no interval, n < 3"
     what = "mean" if statistic == "mean" else "interquartile mean (IQM)"
     thin = "; thin lines: seeds" if any(map(has_seed_lines, comparison.panels)) else ""
     crosses = "; crosses: seeds that stopped early, not averaged" if any(cell.left_out for cell in cells) else ""
-    return f"Line: {what} over seeds (n at its end); band: {' / '.join(bands)}{thin}{crosses}."
+    return f"Line: {what} over seeds (n at its end){band}{thin}{crosses}."
 
 
 def _foot(comparison: Comparison, theme: Theme) -> list[Line]:

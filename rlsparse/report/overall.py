@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlsparse.comparison.compared import Comparison
-from rlsparse.comparison.contrasts import Overall
+from rlsparse.comparison.over_environments import Overall
 from rlsparse.report.panels import Row, Styles, draw_intervals, draw_profile, label_width
 from rlsparse.report.theme import Theme, arm_styles, shortened
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.textpath import TextPath
 
 from rlsparse.comparison.cells import Cell, Panel
-from rlsparse.comparison.contrasts import Overall
+from rlsparse.comparison.over_environments import Overall
 from rlsparse.plot import MOST_SEED_LINES, draw_arm, style_axes
 from rlsparse.report.theme import Theme, shortened
 from rlsparse.statistics.aggregate import Interval
@@ -73,7 +73,7 @@ def _draw_left_out(axes: Any, cell: Cell, panel: Panel, style: dict[str, Any]) -
         inside = seed.x <= panel.end
         if inside.any():
             axes.plot(seed.x[inside], seed.y[inside], color=style["color"], alpha=0.5, linewidth=0.7, linestyle=":")
-            axes.plot(seed.x[inside][-1:], seed.y[inside][-1:], "x", color=style["color"], markersize=5)
+            axes.plot(seed.x[inside][-1:], seed.y[inside][-1:], "x", color=style["color"], markersize=6, zorder=5)
 
 
 def _finish(axes: Any, title: str, theme: Theme) -> None:

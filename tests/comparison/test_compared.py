@@ -244,4 +244,22 @@ class TestOverEnvironments:
                 write_run(tmp_path / env / "b", rising(generator, 3), agent="b", env=env)
         comparison = compared(tmp_path)
         assert comparison.overall.shared == 2
-        assert any("Walker2d-v5 not in the overall results" in text for text in comparison.remarks)
+        assert any(text.endswith("not every arm ran there: Walker2d-v5") for text in comparison.remarks)
+
+    def test_an_arm_that_ran_in_few_environments_does_not_cost_the_others_their_results(self, tmp_path, generator):
+        for env in ("Hopper-v5", "Ant-v5", "Walker2d-v5"):
+            for agent in ("a", "b", "c") if env == "Ant-v5" else ("a", "b"):
+                write_run(tmp_path / env / agent, rising(generator, 3), agent=agent, env=env)
+        comparison = compared(tmp_path)
+        assert list(comparison.overall.iqm) == ["a", "b"]
+        assert list(comparison.overall.improvement) == [("b", "a")]
+        assert len(comparison.overall.environments) == 3
+        assert any(text.endswith("not run in all of them: c") for text in comparison.remarks)
+
+    def test_no_two_environments_with_every_arm_have_no_results_and_say_so(self, tmp_path, generator):
+        for env, agents in {"Hopper-v5": "a", "Ant-v5": "ab", "Walker2d-v5": "b"}.items():
+            for agent in agents:
+                write_run(tmp_path / env / agent, rising(generator, 3), agent=agent, env=env)
+        comparison = compared(tmp_path)
+        assert comparison.overall is None
+        assert any("no results over environments" in text for text in comparison.remarks)
