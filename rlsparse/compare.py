@@ -75,25 +75,36 @@ def run_command(arguments: Sequence[str]) -> None:
     thresholds = read_thresholds(flags.threshold)
     groups = read_groups(flags.group)
 
-    from rlsparse.report.files import check_pictures, write_report
+    from threadpoolctl import threadpool_limits
+
+    from rlsparse.report.files import check_pictures
 
     check_pictures(flags.figure)
-    while True:
-        try:
-            comparison = read_and_compare(flags, groups, thresholds)
-        except RunDirectoryError as error:
-            if not flags.watch:
-                raise
-            print(f"rlsparse: {error}", file=sys.stderr)
-        else:
-            write_report(comparison, flags.out, flags.statistic, flags.figure)
-            show(comparison, flags)
-            if not flags.watch or not any(log.state in GOING_ON for log in comparison.logs):
+    with threadpool_limits(1, "blas"):  # products this small lose more to waking threads than they gain
+        while report_once(flags, groups, thresholds) and flags.watch:
+            try:
+                time.sleep(flags.every)
+            except KeyboardInterrupt:
                 return
-        try:
-            time.sleep(flags.every)
-        except KeyboardInterrupt:
-            return
+
+
+def report_once(flags: CompareFlags, groups: dict[str, list[str]], thresholds: dict[str, float]) -> bool:
+    """Read, compare, write and print; returns whether a run may still go on.
+
+    Raises RunDirectoryError if there is nothing to compare, which --watch waits for instead.
+    """
+    from rlsparse.report.files import write_report
+
+    try:
+        comparison = read_and_compare(flags, groups, thresholds)
+    except RunDirectoryError as error:
+        if not flags.watch:
+            raise
+        print(f"rlsparse: {error}", file=sys.stderr)
+        return True
+    write_report(comparison, flags.out, flags.statistic, flags.figure)
+    show(comparison, flags)
+    return any(log.state in GOING_ON for log in comparison.logs)
 
 
 def one_group_flag(arguments: Sequence[str]) -> list[str]:

@@ -20,12 +20,17 @@ def generator():
     return np.random.default_rng(3)
 
 
-@pytest.fixture
-def runs(tmp_path, generator):
+def write_runs(folder):
+    generator = np.random.default_rng(3)
     for env in ("Hopper-v5", "Ant-v5"):
         for agent, top in (("ppo", 100), ("trpo", 150)):
-            write_run(tmp_path / "runs" / env / agent / "run", rising(generator, 5, top=top), agent=agent, env=env)
-    return tmp_path / "runs"
+            write_run(folder / env / agent / "run", rising(generator, 5, top=top), agent=agent, env=env)
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return write_runs(tmp_path / "runs")
 
 
 @pytest.fixture
@@ -55,10 +60,12 @@ def test_the_report_is_printed_and_written(runs, command, tmp_path):
 
 
 def test_it_runs_as_a_module_and_as_a_command(runs, tmp_path):
-    for module in (["rlsparse.compare"], ["rlsparse", "compare"]):
-        words = [sys.executable, "-m", *module, str(runs), "--out", str(tmp_path / "out"), "--quiet"]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        assert (done.stdout, done.stderr) == ("", "")
+    def run(*words):
+        return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=True)
+
+    done = run("rlsparse.compare", str(runs), "--out", str(tmp_path / "out"), "--quiet")
+    assert (done.stdout, done.stderr) == ("", "")
+    assert "usage: rlsparse compare" in run("rlsparse", "compare", "--help").stdout
 
 
 @pytest.mark.parametrize(
@@ -149,12 +156,20 @@ def test_a_group_needs_a_name():
     assert compare.read_groups(["a=x=1", "a=y"]) == {"a": ["x=1", "y"]}
 
 
-class TestFiles:
-    @pytest.fixture
-    def out(self, runs, command, tmp_path):
-        assert command(runs, "--figure", "report.png", "report.pdf", "report.svg", "--quiet")[0] == 0
-        return tmp_path / "out"
+FORMATS = ("--figure", "report.png", "report.pdf", "report.svg", "--quiet")
 
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """The folder of a report in all formats."""
+    folder = tmp_path_factory.mktemp("files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(write_runs(folder / "runs"))
+        compare.main([".", "--out", str(folder / "out"), *FORMATS])
+    return folder / "out"
+
+
+class TestFiles:
     def test_json_holds_every_seed_and_no_word_that_json_lacks(self, out):
         report = json.loads((out / "report.json").read_text(), parse_constant=pytest.fail)
         arm = report["environments"]["Ant-v5"]["arms"]["ppo"]
@@ -187,10 +202,11 @@ class TestFiles:
         description = ET.parse(out / "report.svg").find(".//{http://purl.org/dc/elements/1.1/}description")
         assert json.loads(description.text)["arms"] == ["ppo", "trpo"]
 
-    def test_equal_runs_give_equal_files(self, runs, command, out):
-        before = {path.name: path.read_bytes() for path in out.iterdir()}
-        command(runs, "--figure", "report.png", "report.pdf", "report.svg", "--quiet")
-        assert {name: (out / name).read_bytes() for name in before} == before
+    def test_equal_runs_give_equal_files(self, runs, command, out, tmp_path, monkeypatch):
+        monkeypatch.chdir(runs)
+        command(".", *FORMATS)
+        again = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        assert again == {path.name: path.read_bytes() for path in out.iterdir()}
 
     def test_names_cannot_make_a_spreadsheet_compute(self, runs, command, tmp_path):
         command("--group", f"@x={runs}/*/ppo/*")

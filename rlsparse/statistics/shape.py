@@ -8,7 +8,7 @@ import numpy as np
 FINAL_SHARE = 0.1
 """The final score is the mean of this last share of a curve's points."""
 
-MOST_POINTS = 256
+MOST_POINTS = 200
 """Above so many points, or if they differ between seeds, curves are interpolated."""
 
 Points = tuple[np.ndarray, np.ndarray]
@@ -48,7 +48,7 @@ def align(curves: Sequence[Points], start: float, end: float) -> tuple[np.ndarra
     """Put the curves of several seeds on common points: x [P] from `start` to `end` and returns [seeds, P].
 
     Points that all seeds share are kept as they are; others are interpolated, on as many points as the curves
-    have, 256 at most.
+    have, 200 at most.
     """
     inside = [x[(x > start) & (x < end)] for x, _ in curves]
     shared = all(np.array_equal(x, inside[0]) for x in inside[1:]) and len(inside[0]) <= MOST_POINTS
