@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from rlsparse.cards import AgentCard
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.errors import RunDirectoryError, UsageError
 
@@ -105,6 +106,13 @@ def report_once(flags: CompareFlags, groups: dict[str, list[str]], thresholds: d
     write_report(comparison, flags.out, flags.statistic, flags.figure)
     show(comparison, flags)
     return any(log.state in GOING_ON for log in comparison.logs)
+
+
+def draw_beside_card(run: Path, card: AgentCard) -> Path:
+    """Compare a run with the curve that ships with an agent card; returns the picture, in the run's comparison/."""
+    flags = CompareFlags(runs=(str(run), str(card.path)), out=run / "comparison", quiet=True)
+    report_once(flags, {}, {})
+    return flags.out / flags.figure[0]
 
 
 def one_group_flag(arguments: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import tyro
 
 from rlsparse import cards
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
-from rlsparse.errors import Interrupted, UsageError
+from rlsparse.errors import Interrupted, RlsparseError, UsageError
 from rlsparse.recipe import Recipe, check, from_dict, to_toml
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
@@ -40,6 +40,8 @@ class TrainFlags:
     """Go on with this run; its recipe cannot be changed."""
     device: Device = "auto"
     """Where networks live; auto is the CPU, which is faster for networks of this size."""
+    compare_with: str | None = None
+    """Agent card whose shipped curve is drawn beside the run's own at the end."""
     dry_run: bool = False
     """Print the resolved recipe, rollouts, updates and steps, and do nothing."""
     quiet: bool = False
@@ -68,6 +70,7 @@ def run_command(arguments: Sequence[str]) -> None:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
     recipe = replace(flags.recipe, env=default.env)
     check(recipe)
+    _check_shipped_curve(flags.compare_with, recipe.env)
     device = resolve_device(flags.device)
     _try_environment(recipe.env)
     if flags.dry_run:
@@ -93,6 +96,12 @@ def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
     card = cards.agent(agent or (known.default_agent if known else "ppo"))
     budget = {"total_steps": known.total_steps} if known else {}
     return card.name, from_dict({"env": env_id, **budget, **card.recipe_for(env_id)}, str(card.path))
+
+
+def _check_shipped_curve(agent: str | None, env_id: str) -> None:
+    """Raise UsageError if there is nothing to compare with, before hours are spent on it."""
+    if agent is not None and cards.agent(agent).curve_path(env_id) is None:
+        raise UsageError(f"--compare-with {agent}: it ships no curve on {env_id}")
 
 
 def _try_environment(env_id: str) -> None:
@@ -285,13 +294,27 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     summary = summarise(rows, recipe, agent, session.seconds)
     write_atomic(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     run.write_status("finished", session.total_steps)
+    pictures = [picture, *_beside_card(run.path, flags)]
     with outlive_reader(sys.stdout):
         if flags.json:
             print(json.dumps({**summary, "run_dir": str(run.path)}))
             return
         if not flags.quiet:
-            print(f"\n{table(summary)}\n\nreward curve: {picture}")
+            print(f"\n{table(summary)}\n\nreward curve: {', '.join(map(str, pictures))}")
         print(run.path)
+
+
+def _beside_card(run: Path, flags: TrainFlags | ResumeFlags) -> list[Path]:
+    """Draw the shipped curve that was asked for beside the run's own; a failure costs only the picture."""
+    if not isinstance(flags, TrainFlags) or flags.compare_with is None:
+        return []
+    from rlsparse.compare import draw_beside_card
+
+    try:
+        return [draw_beside_card(run, cards.agent(flags.compare_with))]
+    except RlsparseError as error:
+        _announce(f"no comparison with {flags.compare_with}: {error}", quiet=False)
+        return []
 
 
 if __name__ == "__main__":

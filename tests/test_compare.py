@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -11,7 +12,8 @@ import pytest
 from PIL import Image
 from synthetic_runs import rising, write_run
 
-from rlsparse import compare
+from rlsparse import cards, compare
+from rlsparse import train as training
 from rlsparse.errors import UsageError
 
 
@@ -231,6 +233,55 @@ def test_a_folder_that_cannot_be_written_ends_with_exit_code_6(runs, capsys, tmp
         compare.main([str(runs), "--out", str(tmp_path / "file" / "out")])
     assert stop.value.code == 6
     assert "cannot write" in capsys.readouterr().err
+
+
+class TestBesideACard:
+    """`rlsparse train --compare-with CARD`."""
+
+    @pytest.fixture
+    def train(self, tmp_path, monkeypatch, capsys):
+        """Train for a moment, where the card ppo ships a curve on Pendulum-v1; returns exit code, stdout, stderr."""
+        root = tmp_path / "cards"
+        for name in ("envs", "agents"):
+            ignored = shutil.ignore_patterns("*-v*")
+            shutil.copytree(cards.find_cards_root() / name, root / name, ignore=ignored)
+        (root / "agents" / "ppo" / "Pendulum-v1").mkdir()
+        shipped = write_run(tmp_path / "shipped", np.zeros((3, 3)), steps=[0, 100, 200])
+        shutil.copy(shipped / "progress.csv", root / "agents" / "ppo" / "Pendulum-v1" / "curve.csv")
+        monkeypatch.setattr(cards, "find_cards_root", lambda: root)
+        size = ["--num-envs", "1", "--rollout-length", "64", "--algorithm.minibatches", "1", "--eval-episodes", "1"]
+
+        def run(env, card):
+            words = ["--env", env, "--total-steps", "128", *size, "--compare-with", card]
+            code = 0
+            try:
+                training.main([*words, "--run-dir", str(tmp_path / "run"), "--quiet"])
+            except SystemExit as stop:
+                code = stop.code
+            captured = capsys.readouterr()
+            return code, captured.out, captured.err
+
+        return run
+
+    def test_the_shipped_curve_is_drawn_beside_the_runs_own(self, train, tmp_path):
+        code, out, err = train("Pendulum-v1", "ppo")
+        assert (code, out, err) == (0, f"{tmp_path / 'run'}\n", "")
+        report = json.loads((tmp_path / "run" / "comparison" / "report.json").read_text())
+        assert report["arms"] == ["ppo", "ppo (shipped)"]
+        assert report["environments"]["Pendulum-v1"]["end"] == 128
+        assert (tmp_path / "run" / "comparison" / "report.png").exists()
+
+    @pytest.mark.parametrize(("env", "card"), [("Hopper", "ppo"), ("Pendulum-v1", "sb3-defaults")])
+    def test_a_card_without_a_curve_is_refused_before_training(self, train, tmp_path, env, card):
+        code, _, err = train(env, card)
+        assert (code, (tmp_path / "run").exists()) == (2, False)
+        assert f"--compare-with {card}: it ships no curve on" in err
+
+    def test_a_curve_that_cannot_be_read_costs_only_the_picture(self, train, tmp_path):
+        (tmp_path / "cards" / "agents" / "ppo" / "Pendulum-v1" / "curve.csv").write_text("seed\n1\n")
+        code, out, err = train("Pendulum-v1", "ppo")
+        assert (code, out) == (0, f"{tmp_path / 'run'}\n")
+        assert "no comparison with ppo:" in err
 
 
 class TestWatch:
