@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 
@@ -33,7 +34,10 @@ class Table:
 def read_bytes(path: Path) -> bytes:
     """Return a file's content; raises UnreadableLog."""
     try:
-        if path.stat().st_size > LARGEST:
+        status = path.stat()
+        if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
+            raise UnreadableLog(f"{path} is no file that could be read to its end")
+        if status.st_size > LARGEST:
             raise UnreadableLog(f"{path} is larger than {LARGEST:,} bytes, too large for a log")
         return path.read_bytes()
     except OSError as error:

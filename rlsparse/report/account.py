@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def provenance(comparison: Comparison) -> dict[str, Any]:
         {
             "format": FORMAT,
             "rlsparse": __version__,
-            "command": shlex.join(["rlsparse", "compare", *sys.argv[1:]]),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "measure": comparison.measure,
             "axis": comparison.axis,
             "baseline": comparison.baseline,

@@ -131,6 +131,7 @@ def _axes(figure: Figure, left: float, bottom: float, width: float, height: floa
 def _head(comparison: Comparison, statistic: str, theme: Theme) -> list[Line]:
     measure = comparison.measure[0].upper() + comparison.measure[1:]
     lines = [Line(measure, 12, theme.ink, "bold"), Line(caption(comparison, statistic), 8.5, theme.muted)]
+    lines += [Line(text, 8.5, theme.muted) for text in [steps_spent(comparison)] if text]
     lines += [Line(f"NOT ALIKE: {text}", 9, theme.warning, "bold") for text in comparison.mismatches]
     if comparison.caution:
         lines.append(Line(comparison.caution, 9, theme.warning, "bold"))
@@ -147,6 +148,18 @@ def caption(comparison: Comparison, statistic: str) -> str:
     thin = "; thin lines: seeds" if any(map(has_seed_lines, comparison.panels)) else ""
     crosses = "; crosses: seeds that stopped early, not averaged" if any(cell.left_out for cell in cells) else ""
     return f"Line: {what} over seeds (n at its end){band}{thin}{crosses}."
+
+
+def steps_spent(comparison: Comparison) -> str:
+    """Say how many steps of each of the three kinds were spent, as far as the logs know."""
+    spent = [cell.spent for panel in comparison.panels for cell in panel.cells.values()]
+    words = {"train": "training", "probe": "probing", "eval": "evaluation (never counted)"}
+    texts = []
+    for name, word in words.items():
+        steps = sorted({round(x[name]) for x in spent if name in x})
+        if steps:
+            texts.append(f"{word} {steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else ""))
+    return f"Steps per seed: {', '.join(texts)}." if texts else ""
 
 
 def _foot(comparison: Comparison, theme: Theme) -> list[Line]:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from rlsparse.comparison.compared import Comparison
 from rlsparse.comparison.contrasts import Contrast
 from rlsparse.report.account import account
-from rlsparse.report.figure import caption, draw_panel, draw_parts
+from rlsparse.report.figure import caption, draw_panel, draw_parts, steps_spent
 from rlsparse.report.tables import (
     FINAL_NOTES,
     Table,
@@ -114,7 +114,8 @@ def _curves(comparison: Comparison, statistic: str, name: str) -> str:
         inline_svg(draw_panel(panel, comparison, statistic, SCREEN), f"{name}{i}", f"{statistic} curves on {panel.env}")
         for i, panel in enumerate(comparison.panels)
     ]
-    return f'{_pictures(pictures)}<p class="note">{escape(caption(comparison, statistic))}</p>'
+    notes = f"{caption(comparison, statistic)} {steps_spent(comparison)}"
+    return f'{_pictures(pictures)}<p class="note">{escape(notes)}</p>'
 
 
 def _pictures(pictures: Iterable[str]) -> str:
@@ -143,7 +144,8 @@ def _table(table: Table) -> str:
         for row in table.rows
     )
     grid = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<h2>{escape(table.title)}</h2><div class="wide" tabindex="0">{grid}</div>{_notes(table.notes)}'
+    region = f'<div class="wide" role="region" aria-label="{escape(table.title, quote=True)}" tabindex="0">'
+    return f"<h2>{escape(table.title)}</h2>{region}{grid}</div>{_notes(table.notes)}"
 
 
 def _notes(notes: list[str]) -> str:

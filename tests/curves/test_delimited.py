@@ -1,5 +1,7 @@
 """Number tables: a cut number is never taken for a whole one, and no input crashes the parser."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,6 +73,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
         read_bytes(tmp_path / "none.csv")
     with pytest.raises(UnreadableLog, match="directory"):
         read_bytes(tmp_path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UnreadableLog, match="no file"):
+        read_bytes(tmp_path / "pipe.csv")
 
 
 @given(st.binary(max_size=300) | st.text(alphabet='ab,"\n\r1.e-\x00n', max_size=80).map(str.encode))
