@@ -220,6 +220,13 @@ class TestProbabilityOfImprovement:
         assert (center, high) == (1, 1)
         assert low == pytest.approx(stats.binomtest(4, 4).proportion_ci().low)
 
+    def test_nor_where_another_environment_is_tied(self):
+        four, ties = np.arange(4.0), np.ones(4)
+        center, low, high = probability_of_improvement([four + 9, ties], [four, ties], paired=True)
+        assert (center, high) == (0.75, 0.75)
+        assert low == pytest.approx(stats.binomtest(4, 4).proportion_ci().low / 2 + 0.25)
+        assert probability_of_improvement([ties], [ties], paired=True) == (0.5, 0.5, 0.5)
+
 
 class TestShape:
     def test_final_score_of_a_published_example(self):

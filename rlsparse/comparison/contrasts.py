@@ -94,6 +94,7 @@ def contrast_all(panels: Sequence[Panel], pairs: Sequence[tuple[str, str]]) -> l
 
 def _contrast(a: Cell, b: Cell) -> Contrast:
     x, y, paired = a.finals, b.finals, is_paired(a, b)
+    deviation = pooled_deviation(x, y)
     return Contrast(
         env=a.env,
         arm=a.arm,
@@ -107,7 +108,7 @@ def _contrast(a: Cell, b: Cell) -> Contrast:
         effect=effect_size(x, y),
         improvement=probability_of_improvement([x], [y], paired=paired),
         paired=paired,
-        detectable=detectable_effect(a.n, b.n) * pooled_deviation(x, y),
+        detectable=detectable_effect(a.n, b.n) * deviation if deviation > 0 else np.nan,
     )
 
 

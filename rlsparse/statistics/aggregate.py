@@ -124,8 +124,10 @@ def probability_of_improvement(
     center = np.mean(centers)
     if min(map(len, [*x, *y])) < FEWEST:
         return center, np.array(np.nan), np.array(np.nan)
-    if center in (0, 1):  # every resample says the same: the exact binomial bound for as many pairs instead
-        pairs = sum(min(len(a), len(b)) for a, b in zip(x, y, strict=True))
-        beyond = 1 - (0.5 - level / 2) ** (1 / pairs)
-        return center, max(0.0, center - beyond), min(1.0, center + beyond)
-    return center, *_ends(np.mean(resampled, 0), level)
+    if np.ptp(resampled, axis=1).any():
+        return center, *_ends(np.mean(resampled, 0), level)
+    # every resample says the same: the exact binomial bound for as many pairs, where all wins are on one side
+    won, lost = np.equal(centers, 1), np.equal(centers, 0)
+    pairs = sum(min(len(a), len(b)) for a, b, known in zip(x, y, won | lost, strict=True) if known)
+    beyond = 1 - (0.5 - level / 2) ** (1 / pairs) if pairs else 0.0
+    return center, center - beyond * won.mean(), center + beyond * lost.mean()
