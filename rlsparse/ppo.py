@@ -102,11 +102,15 @@ def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> It
     """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
     size = batch.advantage.shape[1] // minibatches
     order = to_device(learner.permutations(size * minibatches), learner.device)
-    members = range(len(order))
-    xp = namespace(batch.obs)
-    shuffled = [xp.stack([x[s][order[s]] for s in members]) for x in vars(batch).values()]
+    shuffled = [reorder(x, order) for x in vars(batch).values()]
     for start in range(0, size * minibatches, size):
         yield Batch(*(x[:, start : start + size] for x in shuffled))
+
+
+def reorder(x: Array, order: Array) -> Array:
+    """Return each member's rows of x [S, B, ...] in its own order [S, B]."""
+    rows = [x[s : s + 1, order[s]] for s in range(len(order))]
+    return rows[0] if len(rows) == 1 else namespace(x).concatenate(rows)
 
 
 def clip_by_norm(gradient: Array, norm: Array, max_norm: float) -> None:
