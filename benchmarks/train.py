@@ -232,7 +232,8 @@ def draw(rows: list[Row]) -> None:
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), [f"{side}: {setting}" for setting, side in names])
     axes.invert_yaxis()
-    axes.set_xlabel(f"env steps/s over Stable-Baselines3's, {ENV} (bar: median; dots: rounds)")
+    axes.set_xlabel("speed over Stable-Baselines3's (bar: median)")
+    axes.set_title(f"PPO on {ENV}, equal hyperparameters", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(RESULTS / "train.png")
 
