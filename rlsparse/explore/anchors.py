@@ -1,0 +1,104 @@
+"""The geometry of a set of anchors, and what every proposal is given and asked.
+
+Axes: S members, K anchors in order of time (the last is the incumbent), C candidates, P searched parameters.
+Positions are measured from the last anchor in float64: anchors differ by far less than their norms.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Unit = Literal["absolute", "spread", "update"]
+"""What lengths are multiples of: 1, the anchors' root-mean-square distance to their mean, or |last - first anchor|."""
+
+RANK_TOLERANCE = 1e-9
+"""Directions along which the anchors extend less than this share of their greatest extent are rounding."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What has been scored in this cycle, in order: maybe the incumbent, then the candidates of every round so far."""
+
+    points: np.ndarray
+    """[S, M, P]; in the first round M is 0, or 1 with the incumbent."""
+    scores: np.ndarray
+    """[S, M], higher is better; NaN or infinite where there is no score, or a candidate failed."""
+
+    @classmethod
+    def nothing(cls, incumbent: np.ndarray) -> "Probed":
+        """What has been scored around the incumbents [S, P] before the first round."""
+        return cls(np.zeros((len(incumbent), 0, incumbent.shape[-1])), np.zeros((len(incumbent), 0)))
+
+
+class PerMember:
+    """A proposal that treats one member at a time."""
+
+    @abstractmethod
+    def member(
+        self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: np.random.Generator
+    ) -> np.ndarray:
+        """Candidates [C, P] from one member's float64 anchors [K, P], probed points [M, P] and scores [M]."""
+
+    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[np.random.Generator]) -> np.ndarray:
+        """Candidates [S, C, P] float64 from anchors [S, K, P]."""
+        anchors, points = np.array(anchors, np.float64), np.array(probed.points, np.float64)
+        return np.stack([self.member(*own) for own in zip(anchors, points, probed.scores, generators, strict=True)])
+
+
+def differences(anchors: np.ndarray) -> np.ndarray:
+    """Anchors [..., K, P] less the last of them, float64; exact where anchors are close together."""
+    anchors = np.asarray(anchors, np.float64)
+    return anchors - anchors[..., -1:, :]
+
+
+def combine(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Points [..., C, P] that are combinations of the anchors [..., K, P], by weights [..., C, K] of sum 1."""
+    return np.asarray(anchors[..., -1:, :], np.float64) + weights @ differences(anchors)
+
+
+def unit_length(anchors: np.ndarray, unit: Unit) -> np.ndarray:
+    """Length [...] of the unit for anchors [..., K, P]; zero if the anchors give none. Raises ValueError."""
+    if unit == "absolute":
+        return np.ones(np.shape(anchors)[:-2])
+    from_last = differences(anchors)
+    if unit == "update":
+        return np.linalg.norm(from_last[..., 0, :], axis=-1)
+    if unit == "spread":
+        centred = from_last - from_last.mean(-2, keepdims=True)
+        return np.sqrt((centred**2).sum(-1).mean(-1))
+    raise ValueError(f"unit: expected absolute, spread or update, got {unit!r}")
+
+
+def span_basis(anchors: np.ndarray) -> np.ndarray:
+    """Orthonormal rows [R, P] along which the anchors [K, P] extend, longest first; none if they are not finite."""
+    from_last = differences(anchors)
+    if not np.isfinite(from_last).all():
+        return from_last[:0]
+    _, extents, rows = np.linalg.svd(from_last, full_matrices=False)
+    return rows[extents > RANK_TOLERANCE * extents.max(initial=0.0)]
+
+
+def with_length(vectors: np.ndarray, length: float | np.ndarray) -> np.ndarray:
+    """Scale vectors [..., P] to a length, [..., 1] or scalar; zero stays zero."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors * np.divide(length, norms, out=np.zeros(np.broadcast(length, norms).shape), where=norms > 0)
+
+
+def random_directions(basis: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Unit vectors [count, P], uniform on the sphere in the space of the basis [R, P]; zero if it is empty."""
+    return with_length(generator.standard_normal((count, len(basis))) @ basis, 1.0)
+
+
+def without_failures(scores: np.ndarray) -> np.ndarray:
+    """Scores [M] in which a failed candidate has the worst of the others' scores; all zero if every one failed."""
+    finite = np.isfinite(scores)
+    return np.where(finite, scores, scores[finite].min() if finite.any() else 0.0)
+
+
+def standardised(scores: np.ndarray) -> np.ndarray:
+    """Scores [M] less their mean, over their deviation; zero if all are equal."""
+    deviation = scores.std()
+    return (scores - scores.mean()) / deviation if deviation > 0 else np.zeros_like(scores)
