@@ -35,30 +35,39 @@ class TensorBoard:
         """Write the training scalars of every member."""
         learner, collector, recipe = session.learner, session.collector, session.recipe
         log_std = to_numpy(learner.layout.log_std(learner.params))
-        decay = 1.0 - learner.progress if recipe.algorithm.learning_rate_decay else 1.0
+        rates = recipe.algorithm.learning_rates(learner)
         for member, writer in enumerate(self._writers):
+            total = int(learner.counters.total[member])
             scalars = {
                 "train/approx_kl": stats.approx_kl[member],
                 "train/clip_fraction": stats.clip_fraction[member],
                 "train/clip_range": recipe.algorithm.clip_range,
                 "train/entropy_loss": -stats.entropy[member],
-                "train/learning_rate": recipe.algorithm.learning_rate * decay,
+                "train/learning_rate": rates[member],
                 "train/policy_gradient_loss": stats.policy_loss[member],
                 "train/value_loss": stats.value_loss[member],
                 "train/std": np.exp(log_std[member]).mean(),
                 "time/fps": session.total_steps * learner.members / session.seconds,
-                "time/total_timesteps": session.total_steps,
+                "time/total_timesteps": total,
                 "rollout/ep_rew_mean": _mean(collector.recent_returns[member]),
                 "rollout/ep_len_mean": _mean(collector.recent_lengths[member]),
             }
-            self._write(writer, session.total_steps, scalars)
+            self._write(writer, total, scalars)
 
     def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:
-        """Write the evaluation scalars of every member."""
-        for writer, row in zip(self._writers, rows, strict=True):
+        """Write the evaluation scalars of the members that were evaluated."""
+        for row in rows:
+            writer = self._writers[session.learner.seeds.index(row["seed"])]
             scalars = {"eval/mean_reward": row["return_mean"], "eval/mean_ep_length": row["length_mean"]}
-            self._write(writer, session.total_steps, scalars)
+            self._write(writer, int(row["total_steps"]), scalars)
             writer.flush()
+
+    def probe(self, session: Session, rows: list[dict[str, Any]]) -> None:
+        """Write the account of a probe of every member that probed."""
+        for row in rows:
+            writer = self._writers[session.learner.seeds.index(row["seed"])]
+            names = ("accepted", "probability", "best_score", "incumbent_score", "steps", "probe_steps")
+            self._write(writer, int(row["total_steps"]), {f"probe/{name}": row[name] for name in names})
 
     def _write(self, writer: EventFileWriter, step: int, scalars: dict[str, float]) -> None:
         values = [Summary.Value(tag=tag, simple_value=float(x)) for tag, x in scalars.items() if np.isfinite(x)]

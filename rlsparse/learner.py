@@ -18,7 +18,7 @@ from rlsparse.streams import generator
 class Learner:
     """S members that learn in lockstep; every array has the member axis first.
 
-    `progress` is the spent share of the budget in [0, 1), for schedules.
+    `progress` [S] is the spent share of each one's budget in [0, 1), for schedules.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Learner:
         self.noise_generators = [generator(seed, "noise") for seed in seeds]
         self.minibatch_generators = [generator(seed, "minibatch") for seed in seeds]
         self.counters = Counters.zeros(len(seeds))
-        self.progress = 0.0
+        self.progress = np.zeros(len(seeds))
 
     @property
     def members(self) -> int:

@@ -1,4 +1,4 @@
-"""The training iteration and what surrounds it: collect, estimate, update; evaluate, record, save."""
+"""The training iteration and what surrounds it: collect, estimate, update, probe; evaluate, record, save."""
 
 import logging
 import time
@@ -14,8 +14,10 @@ from rlsparse import checkpoint, policy_file, sim
 from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
 from rlsparse.data import EpochStats
-from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
+from rlsparse.errors import DivergenceError, EnvironmentFailure, Interrupted, RunDirectoryError, StorageError
 from rlsparse.evaluate import Scores, evaluate
+from rlsparse.explore.choice import Choice
+from rlsparse.explorer import Explorer, account
 from rlsparse.learner import Learner
 from rlsparse.recipe import Recipe, to_dict
 from rlsparse.rollout import Collector, flatten
@@ -38,7 +40,10 @@ class Reporter(Protocol):
         """One update is done."""
 
     def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
-        """Every member has been evaluated: a progress row of each."""
+        """Members have been evaluated: a progress row of each."""
+
+    def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
+        """Members have probed: a row of probe.csv of each."""
 
 
 @dataclass
@@ -50,7 +55,9 @@ class Session:
     learner: Learner
     collector: Collector
     eval_env: VectorEnv
-    evaluated_at: int = -1
+    explorer: Explorer | None
+    evaluated_at: np.ndarray
+    """Steps of each member at its last evaluation, -1 before the first, [S]."""
     stats: EpochStats | None = None
     failed_saves: int = 0
     seconds_before: float = 0.0
@@ -58,21 +65,19 @@ class Session:
 
     @property
     def total_steps(self) -> int:
-        """Train + probe steps of each member so far."""
+        """Train + probe steps of the member that has most."""
         return int(self.learner.counters.total.max())
 
     @property
-    def finished(self) -> bool:
-        """The budget is spent."""
-        return self.total_steps >= self.recipe.total_steps
+    def finished(self) -> np.ndarray:
+        """Which members have spent their budget, [S] bool."""
+        return self.learner.counters.total >= self.recipe.total_steps
 
     @property
-    def evaluation_due(self) -> bool:
-        """A multiple of the evaluation interval, the start or the end was reached since the last one."""
-        interval, at = self.recipe.eval_interval, self.total_steps
-        if self.evaluated_at < 0 or (self.finished and self.evaluated_at != at):
-            return True
-        return at // interval > self.evaluated_at // interval
+    def evaluation_due(self) -> np.ndarray:
+        """Which members reached a multiple of the evaluation interval, the start or the end since the last one."""
+        interval, at, before = self.recipe.eval_interval, self.learner.counters.total, self.evaluated_at
+        return (before < 0) | (at // interval > before // interval) | (self.finished & (before != at))
 
     @property
     def seconds(self) -> float:
@@ -84,7 +89,10 @@ def open_session(recipe: Recipe, run: Run, device: str) -> Session:
     """Build a run as it is before its first step."""
     learner, collector = begin(recipe, device)
     eval_env = sim.make(recipe.env, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
-    return Session(recipe, run, learner, collector, eval_env)
+    explorer = None
+    if recipe.explore is not None:
+        explorer = Explorer(recipe.explore, learner, recipe.env, recipe.num_envs, recipe.total_steps)
+    return Session(recipe, run, learner, collector, eval_env, explorer, np.full(recipe.num_seeds, -1))
 
 
 def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector]:
@@ -105,22 +113,42 @@ def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> Non
     """
     saved = time.monotonic()
     while True:
-        if session.evaluation_due and not stop():
+        if session.evaluation_due.any() and not stop():
             with _policy_kept(session):
                 _evaluate_and_record(session, reporter, stop)
-            save(session, last=session.finished)
+            save(session, last=bool(session.finished.all()))
             saved = time.monotonic()
-        if session.finished and not session.evaluation_due:
+        if session.finished.all() and not session.evaluation_due.any():
             return
         if stop():
             save(session, last=True)
             raise Interrupted
-        with _policy_kept(session):
-            session.stats = iterate(session.recipe, session.learner, session.collector)
-        reporter.iteration(session, session.stats)
+        if session.explorer is not None and session.explorer.due().size:
+            _probe_and_record(session, session.explorer, reporter, stop)
+        else:
+            with _policy_kept(session), _finished_kept(session):
+                session.stats, choice = iterate(session.recipe, session.learner, session.collector, session.explorer)
+            reporter.iteration(session, session.stats)
+            if choice is not None:
+                _record_probe(session, np.arange(session.learner.members), choice, reporter)
         if time.monotonic() - saved > SAVE_INTERVAL:
             save(session)
             saved = time.monotonic()
+
+
+@contextmanager
+def _finished_kept(session: Session) -> Iterator[None]:
+    """Members whose budget is spent go on computing beside the others, and get their own state back after."""
+    learner, done = session.learner, np.flatnonzero(session.finished)
+    if not done.size:
+        yield
+        return
+    arrays = [learner.params, *vars(learner.counters).values()]
+    moments = learner.obs_moments.state_dict()
+    kept = [x[done] + 0 for x in [*arrays, *moments.values()]]
+    yield
+    for array, rows in zip([*arrays, *learner.obs_moments.state_dict().values()], kept, strict=True):
+        array[done] = rows
 
 
 @contextmanager
@@ -137,11 +165,19 @@ def _policy_kept(session: Session) -> Iterator[None]:
         raise
 
 
-def iterate(recipe: Recipe, learner: Learner, collector: Collector) -> EpochStats:
-    """One iteration: collect a rollout, estimate advantages, update; returns the last epoch's statistics."""
-    learner.progress = min(1.0, learner.counters.total.max() / recipe.total_steps)
-    rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma)
-    batch = flatten(rollout, recipe.advantage(rollout), learner)
+def iterate(
+    recipe: Recipe, learner: Learner, collector: Collector, explorer: Explorer | None = None
+) -> tuple[EpochStats, Choice | None]:
+    """One iteration: collect a rollout, estimate advantages, update; the explorer watches and may judge the rollout.
+
+    Returns the last epoch's statistics, and the account of a probe that took no steps of its own.
+    """
+    learner.progress = np.minimum(1.0, learner.counters.total / recipe.total_steps)
+    acting = explorer.acting() if explorer else None
+    rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma, acting)
+    advantages = recipe.advantage(rollout)
+    choice = explorer.judge(rollout, advantages, acting) if explorer else None
+    batch = flatten(rollout, advantages, learner)
     for stats in recipe.algorithm.update(learner, batch):
         finite = np.isfinite(stats.grad_norm) & np.isfinite(to_numpy(learner.params)).all(1)
         if not finite.all():
@@ -151,8 +187,29 @@ def iterate(recipe: Recipe, learner: Learner, collector: Collector) -> EpochStat
                 "training steps; the policy of the last complete iteration is kept: try a smaller "
                 "--algorithm.learning-rate"
             )
+        if explorer:
+            explorer.after_epoch()
     learner.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(learner.members, -1, learner.layout.obs_size))
-    return stats
+    if explorer:
+        explorer.after_iteration()
+    return stats, choice
+
+
+def _probe_and_record(session: Session, explorer: Explorer, reporter: Reporter, stop: Callable[[], bool]) -> None:
+    """Probe with the members whose turn it is; a probe that is interrupted or fails leaves the policies alone."""
+    members = explorer.due()
+    try:
+        choice = explorer.probe(members, stop)
+    except Interrupted:
+        save(session, last=True)
+        raise
+    _record_probe(session, members, choice, reporter)
+
+
+def _record_probe(session: Session, members: np.ndarray, choice: Choice, reporter: Reporter) -> None:
+    rows = account(choice, members, session.learner, session.explorer.cycles)
+    session.run.append("probe.csv", rows)
+    reporter.probe(session, rows)
 
 
 def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
@@ -163,10 +220,11 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
     except Interrupted:
         save(session, last=True)
         raise
-    learner.counters.eval += scores.lengths.sum(1)
-    session.evaluated_at = session.total_steps
-    rows = progress_rows(session, scores)
-    session.run.append_progress(rows)
+    due = session.evaluation_due
+    learner.counters.eval[due] += scores.lengths[due].sum(1)
+    session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
+    rows = [row for row, wanted in zip(progress_rows(session, scores), due, strict=True) if wanted]
+    session.run.append("progress.csv", rows)
     reporter.evaluation(session, rows)
 
 
@@ -216,12 +274,14 @@ def save(session: Session, *, last: bool = False) -> None:
 def _save(session: Session) -> None:
     learner = session.learner
     arrays = {"learner": learner.state_dict(), "collector": session.collector.state_dict()}
+    if session.explorer is not None:
+        arrays["explorer"] = session.explorer.state_dict()
     values = {
         "recipe": to_dict(session.recipe),
         "random": learner.random_state(),
-        "evaluated_at": session.evaluated_at,
+        "evaluated_at": session.evaluated_at.tolist(),
         "seconds": session.seconds,
-        "progress": session.run.progress_text(),
+        "records": session.run.records(),
     }
     if session.stats is not None:
         arrays["stats"] = vars(session.stats)
@@ -245,6 +305,8 @@ def restore(session: Session) -> None:
     session.learner.load_random_state(saved.values["random"])
     session.collector.load_state_dict(saved.arrays["collector"])
     session.stats = EpochStats(**saved.arrays["stats"]) if "stats" in saved.arrays else None
-    session.evaluated_at = saved.values["evaluated_at"]
+    if session.explorer is not None:
+        session.explorer.load_state_dict(saved.arrays["explorer"])
+    session.evaluated_at = np.array(saved.values["evaluated_at"])
     session.seconds_before = saved.values["seconds"]
-    session.run.restore_progress(saved.values["progress"])
+    session.run.restore_records(saved.values["records"])

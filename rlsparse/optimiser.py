@@ -1,5 +1,7 @@
 """Adam over the flat parameter vector, with its own step count for each member."""
 
+from typing import Literal
+
 from rlsparse.arrays import Array, namespace
 
 
@@ -15,8 +17,11 @@ class Adam:
         self.steps = xp.zeros_like(params[:, :1])
         self._scratch = xp.empty_like(params)
 
-    def step(self, params: Array, gradient: Array, learning_rate: float, epsilon: float) -> None:
-        """Move params [S, D] down the gradient [S, D], in place; the gradient is overwritten."""
+    def step(self, params: Array, gradient: Array, learning_rate: float | Array, epsilon: float) -> None:
+        """Move params [S, D] down the gradient [S, D], in place; the gradient is overwritten.
+
+        `learning_rate` is one number or [S, 1], of the parameters' dtype.
+        """
         xp = namespace(params)
         scratch = self._scratch
         self.steps += 1
@@ -33,6 +38,16 @@ class Adam:
         xp.divide(self.first, scratch, out=scratch)
         scratch *= learning_rate / (1 - self.BETA1**self.steps)
         params -= scratch
+
+    def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
+        """After one member's parameters `part` were moved by another hand: keep all moments; begin all anew
+        (all of the member's, steps too); or forget the direction of `part` and keep its scale.
+        """
+        if moments == "reset":
+            for array in self.state_dict().values():
+                array[member] = 0.0
+        elif moments == "transport":
+            self.first[member, part] = 0.0
 
     def state_dict(self) -> dict[str, Array]:
         """Return the moments and step counts, live."""

@@ -17,11 +17,14 @@ MOST_SEED_LINES = 40
 
 
 def curves(rows: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Return steps [P], mean returns [seeds, P] and the seeds, from the rows of progress.csv."""
+    """Return steps [P], mean returns [seeds, P] and the seeds, from the rows of progress.csv.
+
+    Seeds that were evaluated after other numbers of steps, as probing makes them, are read off between theirs.
+    """
     seeds = sorted({int(row["seed"]) for row in rows})
-    steps = sorted({row["total_steps"] for row in rows})
-    at = {(int(row["seed"]), row["total_steps"]): row["return_mean"] for row in rows}
-    return np.array(steps), np.array([[at[seed, step] for step in steps] for seed in seeds]), seeds
+    steps = np.array(sorted({row["total_steps"] for row in rows}))
+    own = [sorted((row["total_steps"], row["return_mean"]) for row in rows if row["seed"] == seed) for seed in seeds]
+    return steps, np.array([np.interp(steps, *zip(*points, strict=True)) for points in own]), seeds
 
 
 def draw_arm(

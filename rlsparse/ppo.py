@@ -43,7 +43,7 @@ class PPO:
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
-        rate = self.learning_rate * (1.0 - learner.progress if self.learning_rate_decay else 1.0)
+        rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
         params = learner.layout.views(learner.params)
         gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
         stopped, epoch_stats = Stopped(learner), None
@@ -61,6 +61,11 @@ class PPO:
             yield epoch_stats
             if stopped.members.all():
                 return
+
+    def learning_rates(self, learner: Learner) -> np.ndarray:
+        """Return Adam's step size for each member as its budget stands, [S]."""
+        decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)
+        return self.learning_rate * decay
 
     def loss_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
         """Write the gradient of every member's loss into `gradient`; return the loss terms, [S].

@@ -19,7 +19,7 @@ class ProgressLine:
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._drawn = 0.0
-        self._returns: np.ndarray | None = None
+        self._returns: dict[int, float] = {}
         self._first: tuple[float, int] | None = None
 
     def iteration(self, session: Session, stats: EpochStats) -> None:
@@ -32,8 +32,15 @@ class ProgressLine:
 
     def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:
         """Print a lasting line."""
-        self._returns = np.array([row["return_mean"] for row in rows])
+        self._returns.update({row["seed"]: row["return_mean"] for row in rows})
         print(("\r\x1b[2K" if self._live else "") + self.line(session), file=sys.stderr, flush=True)
+
+    def probe(self, session: Session, rows: list[dict[str, Any]]) -> None:
+        """Print a lasting line for a probe that took steps."""
+        if any(row["steps"] for row in rows):
+            accepted, steps = sum(row["accepted"] for row in rows), np.mean([row["steps"] for row in rows])
+            text = f"{'':>11} probe: {steps:,.0f} steps per seed, {accepted} of {len(rows)} policies replaced"
+            print(("\r\x1b[2K" if self._live else "") + text, file=sys.stderr, flush=True)
 
     def line(self, session: Session) -> str:
         """Return the line as it stands."""
@@ -44,8 +51,8 @@ class ProgressLine:
             rate = (steps - first_steps) / max(time.monotonic() - since, 1e-9)
             total_rate = rate * session.learner.members
             text += f"  {total_rate:>7,.0f} steps/s  {_duration(max(budget - steps, 0) / max(rate, 1e-9))} left"
-        if self._returns is not None:
-            text += f"  return {describe_returns(self._returns)}"
+        if self._returns:
+            text += f"  return {describe_returns(np.array([*self._returns.values()]))}"
         return text
 
 

@@ -3,15 +3,17 @@
 import dataclasses
 import difflib
 import math
+import re
 import tomllib
 import types
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
 from rlsparse.advantage.gae import GAE
 from rlsparse.errors import UsageError
+from rlsparse.explore.explorler import ExploRLer
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 
@@ -51,6 +53,8 @@ class Recipe:
     """Advantage estimator."""
     algorithm: PPO = field(default_factory=PPO)
     """Policy optimiser."""
+    explore: ExploRLer | None = None
+    """Probing around the policy; none if not given."""
 
     @property
     def seeds(self) -> range:
@@ -153,12 +157,27 @@ def _check_minibatches(recipe: Recipe) -> None:
 
 def to_dict(component: Any) -> dict[str, Any]:
     """Return a recipe or component as nested plain values; what is None is left out."""
-    values = {f.name: getattr(component, f.name) for f in fields(component)}
-    return {
-        name: to_dict(x) if dataclasses.is_dataclass(x) else list(x) if isinstance(x, tuple) else x
-        for name, x in values.items()
-        if x is not None
-    }
+    hints = get_type_hints(type(component))
+    plain: dict[str, Any] = {}
+    for f in fields(component):
+        x = getattr(component, f.name)
+        if dataclasses.is_dataclass(x):
+            kind = {"kind": kind_of(type(x))} if len(kinds(hints[f.name])) > 1 else {}
+            plain[f.name] = kind | to_dict(x)
+        elif x is not None:
+            plain[f.name] = list(x) if isinstance(x, tuple) else x
+    return plain
+
+
+def kind_of(cls: type) -> str:
+    """Return the name by which one of several components is chosen: EmptySpace is empty-space."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+
+
+def kinds(hint: Any) -> dict[str, type]:
+    """Return the components that a field of this type may hold, by name."""
+    options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+    return {kind_of(cls): cls for cls in options if dataclasses.is_dataclass(cls) and isinstance(cls, type)}
 
 
 def from_dict(data: dict[str, Any], source: str) -> Recipe:
@@ -199,15 +218,29 @@ def _build(cls: type, data: dict[str, Any], source: str, where: str) -> Any:
     return cls(**{key: _convert(hints[key], x, source, where + key) for key, x in data.items()})
 
 
+def _build_kind(components: dict[str, type], data: dict[str, Any], source: str, where: str) -> Any:
+    kind = data.pop("kind", None)
+    if kind not in components:
+        raise UsageError(f"{source}: {where}.kind = {kind!r} should be one of {', '.join(components)}")
+    return _build(components[kind], data, source, where + ".")
+
+
 def _convert(hint: Any, x: Any, source: str, where: str) -> Any:
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
+    components = kinds(hint)
+    if len(components) > 1 and isinstance(x, dict):
+        return _build_kind(components, dict(x), source, where)
     if get_origin(hint) is types.UnionType:
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
+    if get_origin(hint) is Literal:
+        if x in get_args(hint):
+            return x
+        raise UsageError(f"{source}: {where} = {x!r} should be one of {', '.join(map(str, get_args(hint)))}")
     if dataclasses.is_dataclass(hint) and isinstance(x, dict):
         return _build(hint, x, source, where + ".")  # type: ignore[arg-type]
-    if get_origin(hint) is tuple and isinstance(x, list) and all(type(item) is int for item in x):
-        return tuple(x)
+    if get_origin(hint) is tuple and isinstance(x, list):
+        return tuple(_convert(get_args(hint)[0], item, source, where) for item in x)
     if hint is float and type(x) in (int, float):
         return float(x)
     if type(x) is hint:

@@ -1,6 +1,6 @@
 """Step the members' environments and return what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from rlsparse.data import Advantages, Batch, Rollout
 from rlsparse.errors import DivergenceError
 from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_log_prob
-from rlsparse.policy import value
+from rlsparse.normalise import ObsScale
+from rlsparse.policy import Actors, value
 from rlsparse.returns import running_returns
 
 RECENT_EPISODES = 100
@@ -79,15 +80,17 @@ class Collector:
         self.recent_returns = np.full((members, RECENT_EPISODES), np.nan)
         self.recent_lengths = np.full((members, RECENT_EPISODES), np.nan)
 
-    def collect(self, learner: Learner, length: int, gamma: float) -> Rollout:
-        """Take `length` steps in every environment.
+    def collect(
+        self, learner: Learner, length: int, gamma: float, acting: np.ndarray | None = None
+    ) -> Rollout:
+        """Take `length` steps in every environment; `acting` [S, N, P] gives each an actor of its own.
 
         The observation normaliser stays as it is, for the update must see the policy that acted; the
         return statistics take in the new rewards before these are scaled. Raises DivergenceError,
         naming member, environment and step, at the first observation or reward that is not finite.
         """
         members, num_envs = self.members, self.num_envs
-        steps, final_obs = self._step_all(learner, length)
+        steps, final_obs = self._step_all(learner, length, acting)
         ended = steps["terminated"] | steps["truncated"]
         sums, self.discounted_return = running_returns(steps["reward"], ended, self.discounted_return, gamma)
         learner.return_moments.update(sums.swapaxes(0, 1).reshape(members, -1))
@@ -106,12 +109,12 @@ class Collector:
         return Rollout(value=values[:-1], next_value=next_value, **steps)
 
     def _step_all(
-        self, learner: Learner, length: int
+        self, learner: Learner, length: int, acting: np.ndarray | None
     ) -> tuple[dict[str, np.ndarray], list[tuple[int, int, int, np.ndarray]]]:
         """Act and step; returns the stored arrays, and (t, s, n, final observation) of every end."""
         members, num_envs, total = self.members, self.num_envs, self.env.num_envs
         layout = learner.layout
-        actors = learner.actors()
+        actors = learner.actors() if acting is None else own_actors(learner, acting)
         log_std = to_numpy(layout.log_std(learner.params))
         std = np.exp(log_std)[:, None, :]
         shape = (length, members, num_envs)
@@ -184,6 +187,20 @@ class Collector:
         "recent_returns",
         "recent_lengths",
     )
+
+
+def own_actors(learner: Learner, acting: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the policies of actors [S, N, P], one for each environment, as a function of obs [S, N, O]."""
+    members, num_envs, size = acting.shape
+    owners = np.repeat(np.arange(members), num_envs)
+    params = to_numpy(learner.params)[owners]
+    actor = learner.layout.group("actor")
+    params[:, actor.start : actor.start + size] = acting.reshape(len(owners), size)
+    scale = learner.obs_scale()
+    scale = ObsScale(scale.mean[owners], scale.inv_std[owners], scale.clip)
+    seeds = tuple(learner.seeds[m] for m in owners)
+    actors = Actors(learner.layout, to_device(params, learner.device), scale, seeds, learner.device)
+    return lambda obs: actors(obs.reshape(len(owners), 1, -1)).reshape(members, num_envs, -1)
 
 
 def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) -> np.ndarray:

@@ -23,6 +23,9 @@ from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.recipe import Recipe, from_toml, to_toml
 from rlsparse.storage import storage_errors, write_atomic
 
+RECORDS = ("progress.csv", "probe.csv")
+"""Tables that grow as the run goes: evaluations, and probes where there are any."""
+
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 log = logging.getLogger(__name__)
 
@@ -67,28 +70,29 @@ class Run:
         }
         write_atomic(self.path / "status.json", json.dumps(status, indent=1) + "\n")
 
-    def append_progress(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Append rows to progress.csv, header first, in one write of whole lines."""
-        text = io.StringIO()
+    def append(self, record: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows to one of RECORDS, header first, in one write of whole lines."""
+        path, text = self.path / record, io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        if not self.progress_text():
+        if not path.exists() or not path.stat().st_size:
             writer.writeheader()
         writer.writerows(rows)
-        with storage_errors(self.progress), open(self.progress, "ab") as file:
+        with storage_errors(path), open(path, "ab") as file:
             file.write(text.getvalue().encode())
             file.flush()
             os.fsync(file.fileno())
 
-    def progress_text(self) -> str:
-        """Return progress.csv as it stands, for `restore_progress`."""
-        return self.progress.read_text() if self.progress.exists() else ""
+    def records(self) -> dict[str, str]:
+        """Return the RECORDS as they stand, for `restore_records`."""
+        return {name: (self.path / name).read_text() if (self.path / name).exists() else "" for name in RECORDS}
 
-    def restore_progress(self, text: str) -> None:
-        """Put progress.csv back as it was, whatever became of it; the resumed run writes later rows again."""
-        if text:
-            write_atomic(self.progress, text)
-        else:
-            self.progress.unlink(missing_ok=True)
+    def restore_records(self, texts: dict[str, str]) -> None:
+        """Put the RECORDS back as they were, whatever became of them; the resumed run writes later rows again."""
+        for name, text in texts.items():
+            if text:
+                write_atomic(self.path / name, text)
+            else:
+                (self.path / name).unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let other processes use the directory."""

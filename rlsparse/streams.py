@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["init", "noise", "minibatch", "train_env", "eval_env", "play"]
+Purpose = Literal["init", "noise", "minibatch", "train_env", "eval_env", "play", "propose", "probe_env", "probe_noise"]
 
 _KEYS: dict[Purpose, int] = {
     "init": 0,
@@ -13,19 +13,27 @@ _KEYS: dict[Purpose, int] = {
     "train_env": 3,
     "eval_env": 4,
     "play": 5,
+    "propose": 6,
+    "probe_env": 7,
+    "probe_noise": 8,
 }
 
 
-def generator(seed: int, purpose: Purpose) -> np.random.Generator:
-    """Return the generator of one member for one purpose."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_KEYS[purpose],)))
+def generator(seed: int, purpose: Purpose, cycle: int = 0) -> np.random.Generator:
+    """Return the generator of one member for one purpose; each `cycle` has its own."""
+    return np.random.default_rng(_sequence(seed, purpose, cycle))
 
 
-def env_seeds(seed: int, purpose: Purpose, count: int) -> list[int]:
+def env_seeds(seed: int, purpose: Purpose, count: int, cycle: int = 0) -> list[int]:
     """Return `count` environment seeds of one member; the first k do not depend on `count`.
 
-    Training seeds are below 2**31, all others above: an evaluation never repeats a training seed.
+    Each `cycle` has its own. Training seeds are below 2**31, those of probes from 2**32 on, all others between: an
+    evaluation never repeats a training seed, nor one that a policy was selected on.
     """
-    words = np.random.SeedSequence(seed, spawn_key=(_KEYS[purpose],)).generate_state(count) >> 1
-    offset = 0 if purpose == "train_env" else 2**31
+    words = _sequence(seed, purpose, cycle).generate_state(count) >> 1
+    offset = {"train_env": 0, "probe_env": 2**32}.get(purpose, 2**31)
     return [int(word) + offset for word in words]
+
+
+def _sequence(seed: int, purpose: Purpose, cycle: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(_KEYS[purpose], cycle) if cycle else (_KEYS[purpose],))

@@ -10,8 +10,8 @@ from rlsparse.recipe import Recipe
 
 def summarise(rows: list[dict[str, float]], recipe: Recipe, agent: str, seconds: float) -> dict[str, Any]:
     """Return the last evaluation of every seed, and mean and 95 % interval over seeds."""
-    last = max(row["total_steps"] for row in rows)
-    final = sorted((row for row in rows if row["total_steps"] == last), key=lambda row: row["seed"])
+    last = {row["seed"]: row for row in rows}
+    final = sorted(last.values(), key=lambda row: row["seed"])
     returns = np.array([row["return_mean"] for row in final])
     mean, half_width = mean_interval(returns)
     return {

@@ -279,6 +279,11 @@ class _Reporters:
             for reporter in self._reporters:
                 reporter.evaluation(session, rows)
 
+    def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
+        with outlive_reader(sys.stderr):
+            for reporter in self._reporters:
+                reporter.probe(session, rows)
+
 
 def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> None:
     """Draw the curve, write the summary, print the table; the last line names the run directory."""

@@ -30,7 +30,7 @@ LAYERS = (
     # 1: the exchangeable parts
     {"advantage", "explore", "policy", "sim", "sparse"},
     # 2: what acts on a population
-    {"evaluate", "learner", "ppo", "rollout", "trpo"},
+    {"evaluate", "explorer", "learner", "ppo", "probe_episodes", "rollout", "trpo"},
     # 3: a run and its description
     {"comparison", "curves"}
     | {"cards", "checkpoint", "events", "loop", "policy_file", "progress", "recipe", "runs", "summary"},

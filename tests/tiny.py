@@ -52,6 +52,9 @@ class Silent:
     def evaluation(self, session, rows):
         pass
 
+    def probe(self, session, rows):
+        pass
+
 
 def never():
     return False

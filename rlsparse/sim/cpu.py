@@ -184,7 +184,8 @@ class MujocoVectorEnv(VectorEnv):
             reward[waiting] = 0.0
             terminated[waiting] &= self._mode is AutoresetMode.DISABLED
         truncated = self._elapsed >= self._max_steps
-        self._mark_over(terminated | truncated)
+        halted = waiting if waiting is not None and self._mode is AutoresetMode.DISABLED else False
+        self._mark_over(terminated | truncated | halted)
         return task.observe(fields), reward, terminated, truncated, {}
 
     def _start_next_episodes(self, result: StepResult) -> StepResult:
@@ -197,6 +198,10 @@ class MujocoVectorEnv(VectorEnv):
         self._start_episodes(ids)
         self._mark_over(np.zeros(self.num_envs, bool))
         return self.task.observe(self._fields), reward, terminated, truncated, info
+
+    def halt(self, where: np.ndarray) -> None:
+        """Let the environments `where` (bool `[num_envs]`) stand still until `reset`; only without autoreset."""
+        self._mark_over(self._over | where)
 
     def _mark_over(self, over: np.ndarray) -> None:
         """Remember whose episode is over, with no next one begun, bool `[num_envs]`; a new array each time."""

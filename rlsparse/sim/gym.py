@@ -126,6 +126,10 @@ class GymVectorEnv(VectorEnv):
                 self._start_episode(i)
         return self._observation.copy(), reward, terminated, truncated, info
 
+    def halt(self, where: np.ndarray) -> None:
+        """Let the environments `where` (bool `[num_envs]`) stand still until `reset`; only without autoreset."""
+        self._truncated |= where
+
     def _step_one(self, i: int, action: np.ndarray) -> tuple[float, bool, bool]:
         shaped = action.reshape(self._action_shape)
         observation, reward, terminated, truncated, _ = self._guard(i, "step", self._envs[i].step, shaped)

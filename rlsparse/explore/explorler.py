@@ -1,0 +1,50 @@
+"""ExploRLer's configuration: where to look around a policy, how to judge what is found, when, and at what price."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.explore.propose import (
+    Averages,
+    Consensus,
+    EmptySpace,
+    Gaussian,
+    GuidedEvolution,
+    Line,
+    RandomWalk,
+    SurrogateGradient,
+)
+from rlsparse.explore.surrogate import Surrogate
+
+Proposal = EmptySpace | RandomWalk | Averages | Gaussian | Line | GuidedEvolution | Consensus | SurrogateGradient
+Probe = Episodes | Racing | InRollout | Surrogate
+
+
+@dataclass(frozen=True)
+class ExploRLer:
+    """Probe the neighbourhood of the policy around its updates. Source: arXiv 2509.25876."""
+
+    proposal: Proposal = field(default_factory=EmptySpace)
+    """Where candidates come from."""
+    probe: Probe = field(default_factory=Episodes)
+    """How candidates are scored and when one replaces the policy."""
+    anchors: Literal["epochs", "iterations"] = "epochs"
+    """Checkpoints that candidates are made from: after every epoch of the update, or after every iteration."""
+    num_anchors: int = 10
+    """How many of the last checkpoints are kept."""
+    anchor_every: int = 1
+    """Every how many epochs or iterations one is taken."""
+    every: int = 1
+    """Iterations between two probes, at least."""
+    start: float = 0.0
+    """Share of the budget before which nothing is probed."""
+    budget_fraction: float = 0.1
+    """Most of all steps so far that may have gone to probing; 1 sets no limit."""
+    moments: Literal["keep", "reset", "transport"] = "keep"
+    """Adam's moments when the policy is replaced: kept; all begun anew, as published; or the actor's first moments
+    set to zero, their scale kept."""
+    fresh_seeds: bool = True
+    """Begin every probe's episodes anew; the published protocol repeats the same ones."""
+    search_log_std: bool = False
+    """Search the action noise too; only for stochastic scores."""

@@ -1,0 +1,179 @@
+"""Probing by whole episodes: run the candidates, then replace the incumbent or not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Protocol
+
+import numpy as np
+
+from rlsparse.explore.choice import (
+    INCUMBENT,
+    Accept,
+    Choice,
+    mean_and_error,
+    paired_gains,
+    shrunken_probability,
+    t_test,
+)
+from rlsparse.explore.anchors import Probed
+
+
+class Evaluate(Protocol):
+    """Runs episodes of the S members' policies and counts what they cost."""
+
+    steps: np.ndarray
+    """Environment steps spent so far, [S] int64."""
+    exhausted: np.ndarray
+    """The member's allowance is used up: what it still asks for comes back as NaN, [S] bool."""
+
+    def __call__(self, points: np.ndarray, first: int, count: int) -> np.ndarray:
+        """Return of episodes `first` to `first + count` of every point [S, C, P]; [S, C, count].
+
+        Episode e begins alike for all points of a member. NaN: not run to its end, -inf: the policy failed.
+        """
+
+
+Propose = Callable[[Probed], np.ndarray]
+"""Asks the proposal for its next candidates [S, C, P], given what was scored so far."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Give every candidate the same whole episodes. With accept = "always" it is the published protocol."""
+
+    episodes: int = 3
+    """Episodes of each candidate; all candidates begin theirs alike."""
+    accept: Accept = "posterior"
+    """When the best candidate replaces the incumbent; only "always" spares scoring the incumbent."""
+    level: float = 0.9
+    """How sure "evidence" and "posterior" must be."""
+    stochastic: bool = False
+    """Score with the action noise that training has, instead of the mean actions."""
+
+    def episodes_for(self, candidates: int, rounds: int) -> int:
+        """Return how many episodes a probe runs at most."""
+        return self.episodes * (candidates * rounds + (self.accept != "always"))
+
+    def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
+        """Probe around the incumbents [S, P]."""
+        points, returns = _first(incumbent, self.episodes)
+        if self.accept != "always":
+            returns[:] = evaluate(points, 0, self.episodes)
+        for _ in range(rounds):
+            candidates = propose(Probed(points, mean_and_error(returns)[0]))
+            points = np.concatenate([points, candidates], 1)
+            returns = np.concatenate([returns, evaluate(candidates, 0, self.episodes)], 1)
+        return self._choose(points, returns, evaluate)
+
+    def _choose(self, points: np.ndarray, returns: np.ndarray, evaluate: Evaluate) -> Choice:
+        gain, error, count = paired_gains(returns)
+        if self.accept == "posterior":
+            probability = shrunken_probability(gain, error)
+        else:
+            probability = t_test(gain, error, count, candidates=gain.shape[1])
+        best = 1 + _best(mean_and_error(returns)[0][:, 1:])
+        probability = np.take_along_axis(probability, best[:, None] - 1, 1)[:, 0]
+        return decide(points, returns, best, probability, self.accept, self.level, evaluate)
+
+
+@dataclass(frozen=True)
+class Racing:
+    """Successive halving: after each round the worse candidates leave; the last one duels with the incumbent.
+
+    The duel's episodes are its own, so that the luck by which a candidate came through counts for nothing.
+    Source: Jamieson and Talwalkar, arXiv 1502.07943 (the race); paired episodes as in common random numbers.
+    """
+
+    episodes: tuple[int, ...] = (1, 2)
+    """Episodes of every candidate that is still in the race, in each round."""
+    keep: float = 0.25
+    """Share of the candidates that goes on to the next round."""
+    duel: int = 4
+    """Episodes of the last candidate and of the incumbent against each other."""
+    accept: Accept = "evidence"
+    """When the last candidate replaces the incumbent."""
+    level: float = 0.8
+    """How sure "evidence" must be."""
+    stochastic: bool = False
+    """Score with the action noise that training has, instead of the mean actions."""
+
+    def survivors(self, candidates: int) -> list[int]:
+        """Return how many candidates run in each round."""
+        return [max(1, ceil(candidates * self.keep**r)) for r in range(len(self.episodes))]
+
+    def episodes_for(self, candidates: int, rounds: int) -> int:
+        """Return how many episodes a probe runs at most."""
+        rest = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
+        return candidates * rounds * self.episodes[0] + sum(n * e for n, e in rest) + 2 * self.duel
+
+    def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
+        """Probe around the incumbents [S, P]."""
+        first = self.episodes[0]
+        points, returns = _first(incumbent, sum(self.episodes) + self.duel)
+        for _ in range(rounds):
+            candidates = propose(Probed(points, mean_and_error(returns)[0]))
+            points = np.concatenate([points, candidates], 1)
+            new = np.full((*candidates.shape[:2], returns.shape[2]), np.nan)
+            new[..., :first] = evaluate(candidates, 0, first)
+            returns = np.concatenate([returns, new], 1)
+        done = first
+        for survivors, episodes in zip(self.survivors(points.shape[1] - 1)[1:], self.episodes[1:], strict=True):
+            _run(
+                points, returns, 1 + _ranked(mean_and_error(returns)[0][:, 1:])[:, :survivors], done, episodes, evaluate
+            )
+            done += episodes
+        best = 1 + _best(mean_and_error(returns)[0][:, 1:])
+        pair = np.stack([np.full_like(best, INCUMBENT), best], 1)
+        _run(points, returns, pair, done, self.duel, evaluate)
+        duel = np.take_along_axis(returns[..., done:], pair[..., None], 1)
+        probability = t_test(*paired_gains(duel), candidates=1)[:, 0]
+        return decide(points, returns, best, probability, self.accept, self.level, evaluate)
+
+
+def decide(
+    points: np.ndarray,
+    returns: np.ndarray,
+    best: np.ndarray,
+    probability: np.ndarray,
+    accept: Accept,
+    level: float,
+    evaluate: Evaluate,
+) -> Choice:
+    """Apply the acceptance rule to the best candidate [S] of points [S, C, P]; a probe cut short accepts nothing."""
+    score, error = mean_and_error(returns)
+    ran = np.isfinite(np.take_along_axis(score, best[:, None], 1)[:, 0])
+    sure = probability >= level if accept in ("evidence", "posterior") else np.full(len(best), accept == "always")
+    accepted = sure & ran & ~evaluate.exhausted
+    verdict = np.select(
+        [evaluate.exhausted, ~ran, accepted],
+        ["out of steps", "every candidate failed", "accepted"],
+        "never accepts" if accept == "never" else "no evidence",
+    )
+    chosen = np.where(accepted, best, INCUMBENT)
+    point = np.take_along_axis(points, chosen[:, None, None], 1)[:, 0]
+    reason = tuple(str(word) for word in verdict)
+    return Choice(score, error, best, probability, accepted, reason, evaluate.steps.copy(), point)
+
+
+def _first(incumbent: np.ndarray, episodes: int) -> tuple[np.ndarray, np.ndarray]:
+    return incumbent[:, None], np.full((len(incumbent), 1, episodes), np.nan)
+
+
+def _ranked(score: np.ndarray) -> np.ndarray:
+    """Indices from the best to the worst score [S, C]; equal ones in their order, those without a score last."""
+    return np.argsort(-np.where(np.isnan(score), -np.inf, score), 1, kind="stable")
+
+
+def _best(score: np.ndarray) -> np.ndarray:
+    return _ranked(score)[:, 0]
+
+
+def _run(
+    points: np.ndarray, returns: np.ndarray, chosen: np.ndarray, first: int, count: int, evaluate: Evaluate
+) -> None:
+    """Run episodes first .. first + count of the points `chosen` [S, n] and note their returns."""
+    new = evaluate(np.take_along_axis(points, chosen[..., None], 1), first, count)
+    old = np.take_along_axis(returns, chosen[..., None], 1)
+    old[..., first : first + count] = new
+    np.put_along_axis(returns, chosen[..., None], old, 1)

@@ -1,0 +1,44 @@
+"""Scores without a step: importance-weighted advantages on a rollout that the gradient has not seen yet."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlsparse.explore.choice import Accept, Choice
+from rlsparse.explore.probe import Episodes, Evaluate, Propose
+
+LARGEST_RATIO = 10.0
+"""Importance ratios are cut here: beyond, a single step would decide a score."""
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Score candidates on the next rollout before its update; no environment step is spent.
+
+    The rollout is cut into blocks of time that play the part of episodes. Source of the estimate: the surrogate of
+    Schulman et al., arXiv 1502.05477, equation 3.
+    """
+
+    blocks: int = 16
+    """Parts of the rollout whose differences give the standard error."""
+    accept: Accept = "posterior"
+    """When the best candidate replaces the incumbent."""
+    level: float = 0.9
+    """How sure "evidence" and "posterior" must be."""
+
+    def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
+        """Probe around the incumbents [S, P]; `evaluate` gives block scores in place of returns."""
+        return Episodes(self.blocks, self.accept, self.level)(incumbent, propose, rounds, evaluate)
+
+
+def block_scores(log_ratio: np.ndarray, advantage: np.ndarray, blocks: int) -> np.ndarray:
+    """Mean of ratio * advantage over each of `blocks` stretches of time, [S, C, blocks].
+
+    `log_ratio` = log pi_candidate - log pi_behaviour [S, C, T, N]; `advantage` [S, T, N] under the incumbent's critic.
+    """
+    ratio = np.exp(np.minimum(log_ratio.astype(np.float64), np.log(LARGEST_RATIO)))
+    weighted = ratio * advantage[:, None]
+    parts = np.array_split(np.arange(weighted.shape[2]), min(blocks, weighted.shape[2]))
+    scores = np.stack([weighted[:, :, part].mean((2, 3)) for part in parts], -1)
+    missing = blocks - scores.shape[-1]
+    return np.pad(scores, ((0, 0), (0, 0), (0, missing)), constant_values=np.nan)

@@ -1,0 +1,244 @@
+"""ExploRLer at work: keeps the anchors, asks for candidates, has them judged, replaces the policy."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from rlsparse import sim
+from rlsparse.arrays import to_device, to_numpy
+from rlsparse.data import Advantages, Rollout
+from rlsparse.evaluate import STEP_CAP
+from rlsparse.explore.choice import Choice
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.probe import Episodes, Propose, Racing
+from rlsparse.explore.anchors import Probed
+from rlsparse.explore.surrogate import Surrogate, block_scores
+from rlsparse.learner import Learner
+from rlsparse.losses import gaussian_log_prob
+from rlsparse.params import Layout
+from rlsparse.policy import action_mean
+from rlsparse.probe_episodes import ProbeEpisodes
+from rlsparse.streams import env_seeds, generator
+
+
+def searched_slice(layout: Layout, log_std: bool) -> slice:
+    """Return which numbers of the flat vector are searched: the actor's, and the action noise's if asked for."""
+    actor = layout.group("actor")
+    return slice(actor.start, layout.group("log_std").stop) if log_std else actor
+
+
+class Explorer:
+    """Probing around S learning members. It has random streams of its own, and changes nothing but by accepting."""
+
+    def __init__(self, config: ExploRLer, learner: Learner, env_id: str, num_envs: int, total_steps: int) -> None:
+        self.config = config
+        self._learner = learner
+        self._num_envs, self._total_steps = num_envs, total_steps
+        self._env: Callable[[int], VectorEnv] = cache(lambda n: sim.make(env_id, n, autoreset=False))
+        self._searched = searched_slice(learner.layout, config.search_log_std)
+        size = self._searched.stop - self._searched.start
+        self.anchors = np.zeros((learner.members, 0, size), np.float32)
+        self.checkpoints = 0
+        self.iterations = 0
+        self.cycles = np.zeros(learner.members, np.int64)
+        self.last_probe = np.zeros(learner.members, np.int64)
+        self.longest = np.full(learner.members, STEP_CAP, np.int64)
+
+    def _incumbent(self) -> np.ndarray:
+        return to_numpy(self._learner.params[:, self._searched]).astype(np.float64)
+
+    def after_epoch(self) -> None:
+        """Take an anchor, if epochs are anchors and one is due."""
+        if self.config.anchors == "epochs":
+            self._take_anchor()
+
+    def after_iteration(self) -> None:
+        """Take an anchor, if iterations are anchors and one is due."""
+        self.iterations += 1
+        if self.config.anchors == "iterations":
+            self._take_anchor()
+
+    def _take_anchor(self) -> None:
+        self.checkpoints += 1
+        if self.checkpoints % self.config.anchor_every == 0:
+            new = to_numpy(self._learner.params[:, self._searched])[:, None]
+            self.anchors = np.concatenate([self.anchors, new], 1)[:, -self.config.num_anchors :]
+
+    def _ready(self) -> np.ndarray:
+        """Whose turn it is, budget apart, [S] bool."""
+        learner, config = self._learner, self.config
+        begun = learner.counters.total >= config.start * self._total_steps
+        waited = self.iterations - self.last_probe >= config.every
+        unfinished = learner.counters.total < self._total_steps
+        return begun & waited & unfinished & (self.anchors.shape[1] == config.num_anchors)
+
+    def allowance(self) -> np.ndarray:
+        """Steps that each member may spend on probing now, [S] int64."""
+        counters, share = self._learner.counters, self.config.budget_fraction
+        left = np.maximum(self._total_steps - counters.total, 0)
+        if share >= 1.0:
+            return left
+        return np.clip(np.floor(share / (1.0 - share) * counters.train).astype(np.int64) - counters.probe, 0, left)
+
+    def due(self) -> np.ndarray:
+        """Return the members that probe by episodes now, [n] indices: those that can pay for it.
+
+        A probe is taken to need as many steps as if every episode were as long as the longest of the one before.
+        """
+        if not isinstance(self.config.probe, Episodes | Racing):
+            return np.zeros(0, np.int64)
+        cost = episodes_per_probe(self.config) * np.minimum(self.longest, horizon(self._env(1)))
+        return np.flatnonzero(self._ready() & (self.allowance() >= cost))
+
+    def probe(self, members: np.ndarray, stop: Callable[[], bool]) -> Choice:
+        """Probe around the members (indices) by episodes, and replace the policies of those that found better.
+
+        Raises Interrupted, with nothing changed, when `stop` says so.
+        """
+        probe, learner, config = self.config.probe, self._learner, self.config
+        assert isinstance(probe, Episodes | Racing)
+        seeds = [learner.seeds[m] for m in members]
+        cycles = self.cycles[members]
+        wanted = sum(probe.episodes) + probe.duel if isinstance(probe, Racing) else probe.episodes
+        evaluate = ProbeEpisodes(
+            learner,
+            members,
+            self._searched,
+            self._env,
+            [env_seeds(s, "probe_env", wanted, int(c) if config.fresh_seeds else 0) for s, c in zip(seeds, cycles, strict=True)],
+            self.allowance()[members],
+            [generator(s, "probe_noise", int(c)) for s, c in zip(seeds, cycles, strict=True)] if probe.stochastic else None,
+            stop,
+        )
+        choice = probe(self._incumbent()[members], self._propose(members), config.proposal.rounds, evaluate)
+        learner.counters.probe[members] += choice.steps
+        self.longest[members] = evaluate.longest
+        self._apply(members, choice)
+        return choice
+
+    def _propose(self, members: np.ndarray) -> Propose:
+        anchors = self.anchors[members].astype(np.float64)
+        streams = [generator(self._learner.seeds[m], "propose", int(self.cycles[m])) for m in members]
+        return lambda probed: self.config.proposal(anchors, probed, streams)
+
+    def _apply(self, members: np.ndarray, choice: Choice) -> None:
+        """Go on from the chosen points, and note that these members have probed."""
+        learner = self._learner
+        self.cycles[members] += 1
+        self.last_probe[members] = self.iterations
+        for row in np.flatnonzero(choice.accepted):
+            member = members[row]
+            learner.params[member, self._searched] = to_device(choice.point[row].astype(np.float32), learner.device)
+            learner.optimiser.forget(int(member), self.config.moments, self._searched)
+
+    def acting(self) -> np.ndarray | None:
+        """Return the actors that take the next rollout's steps, [S, N, P]; None: the members' own."""
+        probe = self.config.probe
+        if not isinstance(probe, InRollout) or not self._ready().all():
+            return None
+        members, incumbent = np.arange(self._learner.members), self._incumbent()
+        proposed = self._propose(members)(Probed.nothing(incumbent))
+        return probe.spread(proposed, incumbent, self._num_envs)
+
+    def judge(self, rollout: Rollout, advantages: Advantages, acting: np.ndarray | None) -> Choice | None:
+        """Judge candidates by a rollout that no gradient has seen yet; None where there is nothing to judge."""
+        probe, members = self.config.probe, np.arange(self._learner.members)
+        advantage = np.moveaxis(to_numpy(advantages.advantage), 1, 0)
+        if isinstance(probe, InRollout) and acting is not None:
+            choice = probe.choose(acting, self._incumbent(), advantage)
+        elif isinstance(probe, Surrogate) and self._ready().all():
+            evaluate = _RolloutScores(self._learner, self._searched, rollout, advantage)
+            choice = probe(self._incumbent(), self._propose(members), self.config.proposal.rounds, evaluate)
+        else:
+            return None
+        self._apply(members, choice)
+        return choice
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return all that probing goes on from."""
+        return {
+            "anchors": self.anchors,
+            "count": np.array([self.checkpoints, self.iterations]),
+            "cycles": self.cycles,
+            "last_probe": self.last_probe,
+            "longest": self.longest,
+        }
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
+        self.anchors, self.cycles = state["anchors"].copy(), state["cycles"].copy()
+        self.last_probe, self.longest = state["last_probe"].copy(), state["longest"].copy()
+        self.checkpoints, self.iterations = state["count"].tolist()
+
+
+class _RolloutScores:
+    """Surrogate scores of points on one rollout, in the form in which episodes are scored."""
+
+    def __init__(self, learner: Learner, searched: slice, rollout: Rollout, advantage: np.ndarray) -> None:
+        self._learner, self._searched, self._advantage = learner, searched, advantage
+        self.steps = np.zeros(learner.members, np.int64)
+        self.exhausted = np.zeros(learner.members, bool)
+        obs = np.moveaxis(rollout.obs, 1, 0)
+        self._shape = obs.shape[1:3]
+        self._obs = learner.obs_scale()(obs.reshape(*obs.shape[:1], -1, obs.shape[-1]))
+        self._action = np.moveaxis(rollout.action, 1, 0).reshape(*self._obs.shape[:2], -1)
+        self._log_prob = np.moveaxis(rollout.log_prob, 1, 0)
+
+    def __call__(self, points: np.ndarray, first: int, count: int) -> np.ndarray:
+        """Return block scores of every point [S, C, P]; [S, C, count]."""
+        layout, device = self._learner.layout, self._learner.device
+        ratios = []
+        for candidate in np.moveaxis(points, 1, 0):
+            params = to_numpy(self._learner.params).copy()
+            params[:, self._searched] = candidate
+            mean = to_numpy(action_mean(layout, to_device(params, device), to_device(self._obs, device)))
+            log_std = layout.log_std(params)[:, None, :]
+            log_prob = gaussian_log_prob((self._action - mean) / np.exp(log_std), log_std)
+            ratios.append(log_prob.reshape(-1, *self._shape) - self._log_prob)
+        return block_scores(np.stack(ratios, 1), self._advantage, count)
+
+
+def episodes_per_probe(config: ExploRLer) -> int:
+    """Return how many episodes one probe runs at most."""
+    probe, proposal = config.probe, config.proposal
+    if isinstance(probe, Episodes | Racing):
+        return probe.episodes_for(proposal.count(config.num_anchors), proposal.rounds)
+    return 0
+
+
+def horizon(env: VectorEnv) -> int:
+    """Return the most steps of an episode."""
+    limit = env.spec.max_episode_steps if env.spec else None
+    return min(limit or STEP_CAP, STEP_CAP)
+
+
+def account(choice: Choice, members: np.ndarray, learner: Learner, cycles: np.ndarray) -> list[dict[str, Any]]:
+    """Return one row of probe.csv for each member that probed."""
+    rows = []
+    for row, member in enumerate(members):
+        best = choice.best[row]
+        rows.append(
+            {
+                "seed": learner.seeds[member],
+                "cycle": cycles[member],
+                "total_steps": learner.counters.total[member],
+                "train_steps": learner.counters.train[member],
+                "probe_steps": learner.counters.probe[member],
+                "steps": choice.steps[row],
+                "accepted": int(choice.accepted[row]),
+                "reason": choice.reason[row],
+                "probability": choice.probability[row],
+                "best": best,
+                "best_score": choice.score[row, best],
+                "best_error": choice.error[row, best],
+                "incumbent_score": choice.score[row, 0],
+                "incumbent_error": choice.error[row, 0],
+                "scores": " ".join(f"{x:.6g}" for x in choice.score[row]),
+                "errors": " ".join(f"{x:.3g}" for x in choice.error[row]),
+            }
+        )
+    return rows
