@@ -11,11 +11,11 @@ from rlsparse import sim
 from rlsparse.arrays import to_device, to_numpy
 from rlsparse.data import Advantages, Rollout
 from rlsparse.evaluate import STEP_CAP
+from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Propose, Racing
-from rlsparse.explore.anchors import Probed
 from rlsparse.explore.surrogate import Surrogate, block_scores
 from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_log_prob
@@ -109,9 +109,14 @@ class Explorer:
             members,
             self._searched,
             self._env,
-            [env_seeds(s, "probe_env", wanted, int(c) if config.fresh_seeds else 0) for s, c in zip(seeds, cycles, strict=True)],
+            [
+                env_seeds(s, "probe_env", wanted, int(c) if config.fresh_seeds else 0)
+                for s, c in zip(seeds, cycles, strict=True)
+            ],
             self.allowance()[members],
-            [generator(s, "probe_noise", int(c)) for s, c in zip(seeds, cycles, strict=True)] if probe.stochastic else None,
+            [generator(s, "probe_noise", int(c)) for s, c in zip(seeds, cycles, strict=True)]
+            if probe.stochastic
+            else None,
             stop,
         )
         choice = probe(self._incumbent()[members], self._propose(members), config.proposal.rounds, evaluate)

@@ -14,7 +14,7 @@ from rlsparse import checkpoint, policy_file, sim
 from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
 from rlsparse.data import EpochStats
-from rlsparse.errors import DivergenceError, EnvironmentFailure, Interrupted, RunDirectoryError, StorageError
+from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
 from rlsparse.evaluate import Scores, evaluate
 from rlsparse.explore.choice import Choice
 from rlsparse.explorer import Explorer, account
@@ -207,6 +207,7 @@ def _probe_and_record(session: Session, explorer: Explorer, reporter: Reporter, 
 
 
 def _record_probe(session: Session, members: np.ndarray, choice: Choice, reporter: Reporter) -> None:
+    assert session.explorer is not None
     rows = account(choice, members, session.learner, session.explorer.cycles)
     session.run.append("probe.csv", rows)
     reporter.probe(session, rows)

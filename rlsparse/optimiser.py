@@ -40,8 +40,9 @@ class Adam:
         params -= scratch
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
-        """After one member's parameters `part` were moved by another hand: keep all moments; begin all anew
-        (all of the member's, steps too); or forget the direction of `part` and keep its scale.
+        """Treat a member's moments after its parameters `part` were moved by another hand.
+
+        Keep them; begin all of them anew, steps too; or forget the direction of `part` and keep its scale.
         """
         if moments == "reset":
             for array in self.state_dict().values():

@@ -24,7 +24,7 @@ def curves(rows: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray, list[i
     seeds = sorted({int(row["seed"]) for row in rows})
     steps = np.array(sorted({row["total_steps"] for row in rows}))
     own = [sorted((row["total_steps"], row["return_mean"]) for row in rows if row["seed"] == seed) for seed in seeds]
-    return steps, np.array([np.interp(steps, *zip(*points, strict=True)) for points in own]), seeds
+    return steps, np.array([np.interp(steps, *np.array(points).T) for points in own]), seeds
 
 
 def draw_arm(

@@ -80,9 +80,7 @@ class Collector:
         self.recent_returns = np.full((members, RECENT_EPISODES), np.nan)
         self.recent_lengths = np.full((members, RECENT_EPISODES), np.nan)
 
-    def collect(
-        self, learner: Learner, length: int, gamma: float, acting: np.ndarray | None = None
-    ) -> Rollout:
+    def collect(self, learner: Learner, length: int, gamma: float, acting: np.ndarray | None = None) -> Rollout:
         """Take `length` steps in every environment; `acting` [S, N, P] gives each an actor of its own.
 
         The observation normaliser stays as it is, for the update must see the policy that acted; the

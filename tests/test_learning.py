@@ -94,7 +94,7 @@ def test_progress_is_the_spent_share_of_the_budget(register):
     recipe, learner, collector = opened(register(Walk), total_steps=200, rollout_length=10, algorithm=algorithm)
     for _ in range(recipe.iterations):
         loop.iterate(recipe, learner, collector)
-    assert [progress for progress, _ in Observed.seen] == [0.0, 0.4, 0.8]
+    assert [progress.tolist() for progress, _ in Observed.seen] == [[share] * 3 for share in (0.0, 0.4, 0.8)]
 
 
 def test_rewards_are_scaled_by_the_return_of_the_recipes_discount():

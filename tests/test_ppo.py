@@ -207,7 +207,7 @@ def test_epoch_statistics_are_means_over_the_minibatches(new_learner, new_batch)
 
 def change(new_learner, new_batch, progress, **ppo):
     learner = new_learner()
-    learner.progress = progress
+    learner.progress = np.full(learner.members, progress)
     start = learner.params.copy()
     list(PPO(epochs=1, minibatches=1, **ppo).update(learner, new_batch(learner)))
     return learner.params - start
@@ -218,6 +218,14 @@ def test_the_learning_rate_decays_with_the_spent_budget(new_learner, new_batch):
     quarter = change(new_learner, new_batch, 0.75, learning_rate_decay=True)
     np.testing.assert_array_equal(whole, change(new_learner, new_batch, 0.75, learning_rate_decay=False))
     np.testing.assert_allclose(quarter, whole / 4, atol=1e-7)
+
+
+def test_the_learning_rate_decays_for_each_member_by_its_own_budget(new_learner, new_batch):
+    spent = [0.0, 0.75, 0.5]
+    together = change(new_learner, new_batch, spent, learning_rate_decay=True)
+    for member, progress in enumerate(spent):
+        alike = change(new_learner, new_batch, progress, learning_rate_decay=True)
+        np.testing.assert_array_equal(together[member], alike[member])
 
 
 def stopping_batch(learner, new_batch):

@@ -42,7 +42,7 @@ def at(steps, members=1, total_steps=10_000):
 
 
 def rows(*returns):
-    return [{"return_mean": value} for value in returns]
+    return [{"seed": seed, "return_mean": value} for seed, value in enumerate(returns)]
 
 
 def shown(monkeypatch, stream):

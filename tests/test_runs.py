@@ -193,8 +193,8 @@ def test_a_damaged_file_is_named(name, content, run):
 
 
 def test_rows_are_appended_under_one_header_and_come_back_as_numbers(run):
-    run.append_progress([ROW, ROW | {"seed": 1}])
-    run.append_progress([ROW | {"total_steps": 100}])
+    run.append("progress.csv", [ROW, ROW | {"seed": 1}])
+    run.append("progress.csv", [ROW | {"total_steps": 100}])
     assert run.progress.read_text().splitlines()[0] == "seed,total_steps,return_mean,train_return_mean"
     with open(run.progress) as file:
         assert len(list(csv.reader(file))) == 4
@@ -206,7 +206,7 @@ def test_rows_are_appended_under_one_header_and_come_back_as_numbers(run):
 
 def test_numbers_come_back_to_the_last_bit(run):
     value = 0.1 + 0.2
-    run.append_progress([ROW | {"return_mean": value}])
+    run.append("progress.csv", [ROW | {"return_mean": value}])
     assert runs.read_progress(run.progress)[0]["return_mean"] == value
 
 
@@ -220,13 +220,13 @@ def test_rows_appear_whole_in_one_write(run, monkeypatch):
             return super().write(content)
 
     monkeypatch.setattr(runs, "open", Watched, raising=False)
-    run.append_progress([ROW, ROW | {"seed": 1}])
+    run.append("progress.csv", [ROW, ROW | {"seed": 1}])
     assert written == [run.progress.read_bytes()]
 
 
 def test_a_file_cut_anywhere_in_its_last_two_lines_reads_as_its_whole_lines(run):
     for steps in (0, 100, 200):
-        run.append_progress([ROW | {"total_steps": steps}])
+        run.append("progress.csv", [ROW | {"total_steps": steps}])
     content, whole = run.progress.read_bytes(), runs.read_progress(run.progress)
     last_two_lines = len(content) - len(b"".join(content.splitlines(keepends=True)[-2:]))
     for size in range(last_two_lines, len(content)):
@@ -239,7 +239,7 @@ def test_a_file_cut_anywhere_in_its_last_two_lines_reads_as_its_whole_lines(run)
 
 @pytest.mark.parametrize("line", ["0,1", "0,1,2,3,4", "0,1,2,\x00", "0,,1,2", "ten,0,0,0"])
 def test_a_damaged_line_is_an_error_not_a_number(line, run):
-    run.append_progress([ROW])
+    run.append("progress.csv", [ROW])
     with open(run.progress, "a") as file:
         file.write(f"{line}\n")
     with pytest.raises(RunDirectoryError, match=r"progress\.csv is damaged"):
@@ -252,18 +252,30 @@ def test_a_full_disk_is_named(run, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match=r"cannot write .*progress\.csv: No space left on device"):
-        run.append_progress([ROW])
+        run.append("progress.csv", [ROW])
 
 
-def test_progress_is_put_back_as_it_was(run):
-    run.append_progress([ROW])
-    text = run.progress_text()
+@pytest.mark.parametrize("record", runs.RECORDS)
+def test_a_record_is_put_back_as_it_was(record, run):
+    path = run.path / record
+    run.append(record, [ROW])
+    records = run.records()
+    assert records == {name: path.read_text() if name == record else "" for name in runs.RECORDS}
     for damage in (b"", b"seed,", b"x" * 1000):
-        run.progress.write_bytes(damage)
-        run.restore_progress(text)
-        assert run.progress_text() == text
-    run.restore_progress("")
-    assert not run.progress.exists()
+        path.write_bytes(damage)
+        run.restore_records(records)
+        assert run.records() == records
+    run.restore_records(dict.fromkeys(records, ""))
+    assert not path.exists()
+
+
+def test_records_that_a_checkpoint_does_not_hold_are_taken_away(run):
+    run.append("progress.csv", [ROW])
+    records = run.records()
+    run.append("probe.csv", [ROW])
+    run.restore_records(records)
+    assert not (run.path / "probe.csv").exists()
+    assert run.records() == records
 
 
 def test_json_files_are_for_people_too(run):

@@ -23,8 +23,13 @@ def test_the_first_environment_seeds_do_not_depend_on_how_many_there_are(seed, p
 def test_evaluation_never_repeats_a_training_seed_of_any_member(one, other):
     training = env_seeds(one, "train_env", 50)
     assert all(0 <= seed < 2**31 for seed in training)
-    for purpose in set(PURPOSES) - {"train_env"}:
+    for purpose in set(PURPOSES) - {"train_env", "probe_env"}:
         assert all(2**31 <= seed < 2**32 for seed in env_seeds(other, purpose, 50))
+
+
+@given(seeds, st.integers(0, 2**40))
+def test_a_probe_never_repeats_a_training_or_an_evaluation_seed_of_any_member(seed, cycle):
+    assert all(2**32 <= number < 2**33 for number in env_seeds(seed, "probe_env", 50, cycle))
 
 
 def test_environment_seeds_differ_between_environments_and_members():
@@ -35,6 +40,13 @@ def test_environment_seeds_differ_between_environments_and_members():
 @pytest.mark.parametrize(("one", "other"), list(combinations(PURPOSES, 2)))
 def test_purposes_have_streams_of_their_own(one, other):
     assert not set(generator(5, one).integers(2**60, size=20)) & set(generator(5, other).integers(2**60, size=20))
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_cycles_have_streams_of_their_own(purpose):
+    draws = [generator(5, purpose, cycle).integers(2**60, size=20) for cycle in range(10)]
+    assert len(np.unique(draws)) == 200
+    np.testing.assert_array_equal(draws[0], generator(5, purpose).integers(2**60, size=20))
 
 
 def test_members_have_streams_of_their_own():

@@ -103,11 +103,13 @@ def outcome(run_dir):
         for group, arrays in saved.arrays.items()
         for name, array in arrays.items()
     }
-    values = {name: value for name, value in saved.values.items() if name not in ("seconds", "progress")}
+    values = {name: value for name, value in saved.values.items() if name not in ("seconds", "records")}
     rows = list(csv.DictReader(io.StringIO((run_dir / "progress.csv").read_text())))
     for row in rows:
         del row["seconds"]
-    return {"policy": (run_dir / "policy.safetensors").read_bytes(), "progress": rows, **values, **arrays}
+    probe = run_dir / "probe.csv"
+    records = {"progress": rows, "probe": probe.read_text() if probe.exists() else ""}
+    return {"policy": (run_dir / "policy.safetensors").read_bytes(), **records, **values, **arrays}
 
 
 def command(*arguments, cwd, module="rlsparse.train", **variables):

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, stdtr
 
 Accept = Literal["always", "evidence", "posterior", "never"]
 """Replace the incumbent by the best candidate: whatever its score; if a paired t-test, corrected for the number of
@@ -56,6 +55,8 @@ def t_test(gain: np.ndarray, error: np.ndarray, count: np.ndarray, candidates: i
 
     Arrays broadcast. Without spread (error 0) the sign decides; NaN where there is no error.
     """
+    from scipy.special import stdtr  # slow to import, and a command line needs the configuration alone
+
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(error == 0, np.sign(gain) * np.inf, gain / error)
     p = stdtr(np.maximum(count - 1, 1), -t)
@@ -69,6 +70,8 @@ def shrunken_probability(gain: np.ndarray, error: np.ndarray) -> np.ndarray:
     best of many is shrunk as its luck deserves. gain, error [S, C]; NaN counts as not scored.
     Source: empirical Bayes, Efron and Morris (1975).
     """
+    from scipy.special import ndtr
+
     known = np.isfinite(gain) & np.isfinite(error)
     noise = np.where(known, error**2, np.nan)
     mean = _mean(np.where(known, gain, np.nan))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import (
     INCUMBENT,
     Accept,
@@ -16,7 +17,6 @@ from rlsparse.explore.choice import (
     shrunken_probability,
     t_test,
 )
-from rlsparse.explore.anchors import Probed
 
 
 class Evaluate(Protocol):
