@@ -4,7 +4,19 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["init", "noise", "minibatch", "train_env", "eval_env", "play", "propose", "probe_env", "probe_noise"]
+Purpose = Literal[
+    "init",
+    "noise",
+    "minibatch",
+    "train_env",
+    "eval_env",
+    "play",
+    "propose",
+    "probe_env",
+    "probe_noise",
+    "landscape",
+    "landscape_env",
+]
 
 _KEYS: dict[Purpose, int] = {
     "init": 0,
@@ -16,6 +28,8 @@ _KEYS: dict[Purpose, int] = {
     "propose": 6,
     "probe_env": 7,
     "probe_noise": 8,
+    "landscape": 9,
+    "landscape_env": 10,
 }
 
 
