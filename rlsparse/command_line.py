@@ -17,6 +17,9 @@ from rlsparse.errors import RlsparseError, UsageError
 
 Flags = TypeVar("Flags")
 
+CONFIG = (tyro.conf.AvoidSubcommands,)
+"""A component that may be of several kinds has the flags of the default's kind."""
+
 
 def parse(
     cls: type[Flags], arguments: Sequence[str], *, prog: str, default: Flags | None = None, unknown_hint: str = ""
@@ -30,7 +33,9 @@ def parse(
     box = io.StringIO()
     try:
         with redirect_stderr(box):
-            flags, unknown = tyro.cli(cls, args=list(arguments), prog=prog, return_unknown_args=True, **keywords)
+            flags, unknown = tyro.cli(
+                cls, args=list(arguments), prog=prog, return_unknown_args=True, config=CONFIG, **keywords
+            )
     except SystemExit as stop:
         if stop.code:
             raise UsageError(_one_line(box.getvalue(), arguments)) from None
@@ -47,7 +52,7 @@ def parse(
 def _flag_names(cls: type, prog: str, **keywords: Any) -> list[str]:
     help_text = io.StringIO()
     with suppress(SystemExit), redirect_stdout(help_text):
-        tyro.cli(cls, args=["--help"], prog=prog, **keywords)
+        tyro.cli(cls, args=["--help"], prog=prog, config=CONFIG, **keywords)
     return re.findall(r"--[a-z][\w.-]*", help_text.getvalue())
 
 

@@ -19,6 +19,12 @@ class EnvironmentFailure(RlsparseError):
     exit_code = 3
 
 
+def require(holds: bool, name: str, given: object, expected: str) -> None:
+    """Raise UsageError about the recipe's field `name`, dots between components, unless the rule holds."""
+    if not holds:
+        raise UsageError(f"--{name.replace('_', '-')} is {given}: expected {expected}")
+
+
 class UnsupportedEnvironment(UsageError):
     """An environment whose spaces the library does not handle."""
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
+from rlsparse import explore_limits
 from rlsparse.advantage.gae import GAE
-from rlsparse.errors import UsageError
+from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
@@ -68,7 +69,7 @@ class Recipe:
 
     @property
     def iterations(self) -> int:
-        """Rollouts, and updates, until the budget is spent."""
+        """Rollouts, and updates, until the budget is spent; fewer where probing takes part of it."""
         return math.ceil(self.total_steps / self.batch_size)
 
     @property
@@ -81,12 +82,12 @@ def check(recipe: Recipe) -> None:
     """Raise UsageError with the first rule that a recipe breaks."""
     algorithm, advantage, policy = recipe.algorithm, recipe.advantage, recipe.policy
     for name in ("num_seeds", "total_steps", "num_envs", "rollout_length", "eval_episodes"):
-        _require(getattr(recipe, name) > 0, name, getattr(recipe, name), "a positive whole number")
-    _require(recipe.seed >= 0, "seed", recipe.seed, "zero or a positive whole number")
+        require(getattr(recipe, name) > 0, name, getattr(recipe, name), "a positive whole number")
+    require(recipe.seed >= 0, "seed", recipe.seed, "zero or a positive whole number")
     if recipe.eval_every is not None:
-        _require(recipe.eval_every > 0, "eval-every", recipe.eval_every, "a positive number of steps")
+        require(recipe.eval_every > 0, "eval-every", recipe.eval_every, "a positive number of steps")
     for name in ("epochs", "minibatches"):
-        _require(
+        require(
             getattr(algorithm, name) > 0,
             f"algorithm.{name}",
             getattr(algorithm, name),
@@ -94,12 +95,12 @@ def check(recipe: Recipe) -> None:
         )
     for name in ("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon"):
         number = getattr(algorithm, name)
-        _require(0 < number < math.inf, f"algorithm.{name}", number, "a positive number")
+        require(0 < number < math.inf, f"algorithm.{name}", number, "a positive number")
     for name in ("entropy_coef", "value_coef"):
         number = getattr(algorithm, name)
-        _require(0 <= number < math.inf, f"algorithm.{name}", number, "zero or a positive number")
+        require(0 <= number < math.inf, f"algorithm.{name}", number, "zero or a positive number")
     if algorithm.target_kl is not None:
-        _require(
+        require(
             0 < algorithm.target_kl < math.inf,
             "algorithm.target-kl",
             algorithm.target_kl,
@@ -107,19 +108,16 @@ def check(recipe: Recipe) -> None:
         )
     for name in ("gamma", "gae_lambda"):
         number = getattr(advantage, name)
-        _require(0 <= number <= 1, f"advantage.{name}", number, "a number from 0 to 1")
+        require(0 <= number <= 1, f"advantage.{name}", number, "a number from 0 to 1")
     for name in ("actor_hidden", "critic_hidden"):
         widths = getattr(policy, name)
         expected = f"widths from 1 to {WIDEST}"
-        _require(all(0 < width <= WIDEST for width in widths), f"policy.{name}", " ".join(map(str, widths)), expected)
-    _require(math.isfinite(policy.log_std_init), "policy.log-std-init", policy.log_std_init, "a finite number")
+        require(all(0 < width <= WIDEST for width in widths), f"policy.{name}", " ".join(map(str, widths)), expected)
+    require(math.isfinite(policy.log_std_init), "policy.log-std-init", policy.log_std_init, "a finite number")
+    if recipe.explore is not None:
+        explore_limits.check(recipe.explore, recipe.num_envs)
     _check_size(recipe)
     _check_minibatches(recipe)
-
-
-def _require(holds: bool, name: str, given: object, expected: str) -> None:
-    if not holds:
-        raise UsageError(f"--{name.replace('_', '-')} is {given}: expected {expected}")
 
 
 def _check_size(recipe: Recipe) -> None:
@@ -135,6 +133,12 @@ def _check_size(recipe: Recipe) -> None:
         raise UsageError(
             f"--rollout-length {recipe.rollout_length} x --num-envs {recipe.num_envs} x --num-seeds {recipe.num_seeds} "
             f"makes a rollout of {samples:,} steps: expected at most {MOST_SAMPLES:,}"
+        )
+    probing = recipe.num_seeds * explore_limits.width(recipe.explore) if recipe.explore else 0
+    if probing > MOST_ENVIRONMENTS:
+        raise UsageError(
+            f"--num-seeds {recipe.num_seeds} with what --explore.proposal and --explore.probe ask for makes "
+            f"{probing:,} candidates or episodes at once: expected at most {MOST_ENVIRONMENTS:,}"
         )
 
 
@@ -218,19 +222,24 @@ def _build(cls: type, data: dict[str, Any], source: str, where: str) -> Any:
     return cls(**{key: _convert(hints[key], x, source, where + key) for key, x in data.items()})
 
 
-def _build_kind(components: dict[str, type], data: dict[str, Any], source: str, where: str) -> Any:
-    kind = data.pop("kind", None)
-    if kind not in components:
-        raise UsageError(f"{source}: {where}.kind = {kind!r} should be one of {', '.join(components)}")
-    return _build(components[kind], data, source, where + ".")
+def _build_kind(components: dict[str, type], data: Any, source: str, where: str) -> Any:
+    known = ", ".join(components)
+    if not isinstance(data, dict):
+        raise UsageError(f"{source}: {where} = {data!r} should be a table whose kind is one of {known}")
+    if "kind" not in data:
+        raise UsageError(f"{source}: missing key {where}.kind, which should be one of {known}")
+    if data["kind"] not in list(components):
+        raise UsageError(f"{source}: {where}.kind = {data['kind']!r} should be one of {known}")
+    values = {key: x for key, x in data.items() if key != "kind"}
+    return _build(components[data["kind"]], values, source, where + ".")
 
 
 def _convert(hint: Any, x: Any, source: str, where: str) -> Any:
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     components = kinds(hint)
-    if len(components) > 1 and isinstance(x, dict):
-        return _build_kind(components, dict(x), source, where)
+    if len(components) > 1:
+        return _build_kind(components, x, source, where)
     if get_origin(hint) is types.UnionType:
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
     if get_origin(hint) is Literal:

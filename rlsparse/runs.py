@@ -182,12 +182,29 @@ def read_progress(path: Path) -> list[dict[str, float]]:
     Raises RunDirectoryError if it cannot be read, or any other line is damaged.
     """
     try:
-        whole = path.read_text().rpartition("\n")[0]
-        return [{key: float(x) for key, x in row.items()} for row in csv.DictReader(io.StringIO(whole))]
+        return [{key: float(x) for key, x in row.items()} for row in _rows(path)]
     except OSError as error:
         raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, csv.Error) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from error
+
+
+def read_probes(path: Path) -> list[tuple[int, bool]]:
+    """Return seed and acceptance of every probe in a probe.csv; none where there is no such file.
+
+    Raises RunDirectoryError if it cannot be read or is damaged.
+    """
+    try:
+        return [(int(row["seed"]), bool(int(row["accepted"]))) for row in _rows(path)] if path.exists() else []
+    except OSError as error:
+        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}") from error
+
+
+def _rows(path: Path) -> csv.DictReader:
+    """Return the rows of a record as texts; a last line that was cut is left out."""
+    return csv.DictReader(io.StringIO(path.read_text().rpartition("\n")[0]))
 
 
 def _lock(path: Path) -> io.TextIOWrapper:

@@ -1,7 +1,7 @@
 """`rlsparse train`, `python -m rlsparse.train`: from a command line to a trained agent and its curve."""
 
-import argparse
 import json
+import logging
 import os
 import shlex
 import signal
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tyro
 
-from rlsparse import cards
+from rlsparse import cards, components
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
 from rlsparse.recipe import Recipe, check, from_dict, to_toml
@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # simulation and plotting are imported once the command line 
 
 Device = Literal["auto", "cpu", "cuda"]
 
+FROM_CARDS = {"explore": {"explorler": "explorler-ppo"}}
+"""Components that a recipe may take from an agent card by a flag of their own, and short names of cards for it."""
+
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class TrainFlags:
@@ -32,6 +37,8 @@ class TrainFlags:
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     agent: str | None = None
     """Agent card whose recipe is the default; the environment card's own if not given."""
+    explore: str | None = None
+    """How to probe around the policy: none, explorler, or as another agent card does; else as the agent's own does."""
     out: Path = Path("runs")
     """Folder in which run directories are made."""
     run_dir: Path | None = None
@@ -58,32 +65,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse train` is told."""
-    chosen, _ = _early_parser().parse_known_args(arguments)
-    if chosen.resume is not None:
+    chosen = components.values(("env", "agent", "resume", *FROM_CARDS), arguments)
+    if "resume" in chosen:
         resume(_resume_flags(arguments))
         return
-    agent, default = _default_recipe(chosen.env, chosen.agent)
-    if chosen.env is None and not {"-h", "--help"}.isdisjoint(arguments):
+    agent, default = _default_recipe(chosen.get("env"), chosen.get("agent"))
+    for name in FROM_CARDS.keys() & chosen.keys():
+        agent, default = _take_from_card(name, chosen[name], agent, default)
+    components.refuse_flags_of_nothing(default, {name: [*short][0] for name, short in FROM_CARDS.items()}, arguments)
+    default = components.choose(default, arguments)
+    if "env" not in chosen and not {"-h", "--help"}.isdisjoint(arguments):
         default = replace(default, env=tyro.MISSING)  # which the help shows as required
-    flags = parse(TrainFlags, arguments, prog="rlsparse train", default=TrainFlags(default))
-    if chosen.env is None:
+    flags_class = components.flags_with_kinds(TrainFlags, default)
+    flags = parse(flags_class, arguments, prog="rlsparse train", default=flags_class(default))
+    if "env" not in chosen:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
     recipe = replace(flags.recipe, env=default.env)
     check(recipe)
     _check_shipped_curve(flags.compare_with, recipe.env)
     device = resolve_device(flags.device)
-    _try_environment(recipe.env)
-    if flags.dry_run:
-        print_plan(recipe)
-        return
-    start(recipe, agent, device, flags)
-
-
-def _early_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag in ("--env", "--agent", "--resume"):
-        parser.add_argument(flag, nargs="?")
-    return parser
+    _make_plan(recipe, flags.dry_run)
+    if not flags.dry_run:
+        start(recipe, agent, device, flags)
 
 
 def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
@@ -98,17 +101,50 @@ def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
     return card.name, from_dict({"env": env_id, **budget, **card.recipe_for(env_id)}, str(card.path))
 
 
+def _take_from_card(field: str, name: str, agent: str, recipe: Recipe) -> tuple[str, Recipe]:
+    """Return agent and recipe with the component that a card has, or without one; the agent is then named after it."""
+    if name == "none":
+        component, source = None, f"no-{field}"
+    else:
+        component, source = _component_of_card(field, name, recipe.env or None), name
+    if component == getattr(recipe, field):
+        return agent, recipe
+    changes: dict[str, Any] = {field: component}
+    return f"{agent}+{source}", replace(recipe, **changes)
+
+
+def _component_of_card(field: str, name: str, env: str | None) -> Any:
+    tables = {card.name: (card.recipe, *card.environments.values()) for card in cards.agents().values()}
+    have = [card for card, recipes in tables.items() if any(field in recipe for recipe in recipes)]
+    takes = f"--{field} takes {', '.join(('none', *FROM_CARDS[field], *have))} or the path of a card"
+    try:
+        card, recipe = _default_recipe(env, FROM_CARDS[field].get(name, name))
+    except UsageError as error:
+        raise UsageError(f"--{field} {name}: {error}; {takes}") from error
+    if getattr(recipe, field) is None:
+        raise UsageError(f"--{field} {name}: the agent {card} has no [recipe.{field}]; {takes}")
+    return getattr(recipe, field)
+
+
 def _check_shipped_curve(agent: str | None, env_id: str) -> None:
     """Raise UsageError if there is nothing to compare with, before hours are spent on it."""
     if agent is not None and cards.agent(agent).curve_path(env_id) is None:
         raise UsageError(f"--compare-with {agent}: it ships no curve on {env_id}")
 
 
-def _try_environment(env_id: str) -> None:
-    """Raise what is wrong with an environment, before a run directory is made for it."""
-    from rlsparse import sim
+def _make_plan(recipe: Recipe, show: bool) -> None:
+    """Try the environment, before a run directory is made for it; warn of probes that will not be, show the plan."""
+    from rlsparse import plan, sim
+    from rlsparse.explorer import horizon
 
-    sim.make(env_id, 1).close()
+    env = sim.make(recipe.env, 1)
+    longest = horizon(env)
+    env.close()
+    if reason := plan.warning(recipe, longest):
+        log.warning(reason)
+    if show:
+        print(to_toml(recipe))
+        print(plan.describe(recipe, longest))
 
 
 @dataclass(frozen=True)
@@ -139,26 +175,6 @@ def resolve_device(device: str) -> str:
     if not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
     return device
-
-
-def print_plan(recipe: Recipe) -> None:
-    """Print what a run would do."""
-    steps = recipe.iterations * recipe.batch_size
-    algorithm = recipe.algorithm
-    print(to_toml(recipe))
-    print(f"rollouts         {recipe.iterations:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each")
-    print(f"updates          {recipe.iterations * algorithm.epochs * algorithm.minibatches:,} gradient steps per seed")
-    print(f"training steps   {steps:,} per seed, {steps * recipe.num_seeds:,} in all (probe steps: 0)")
-    print(
-        f"evaluations      {_evaluations(recipe):,} of {recipe.eval_episodes} episodes per seed, not part of the budget"
-    )
-
-
-def _evaluations(recipe: Recipe) -> int:
-    """Return how many evaluations there are: at the start, once per interval or rollout, and at the end."""
-    steps, interval = recipe.iterations * recipe.batch_size, recipe.eval_interval
-    intervals_before_last = (steps - recipe.batch_size) // interval
-    return 1 + min(recipe.iterations - 1, intervals_before_last) + 1
 
 
 def start(recipe: Recipe, agent: str, device: str, flags: TrainFlags) -> None:
@@ -288,7 +304,7 @@ class _Reporters:
 def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> None:
     """Draw the curve, write the summary, print the table; the last line names the run directory."""
     from rlsparse.plot import draw_curve
-    from rlsparse.runs import read_progress
+    from rlsparse.runs import read_probes, read_progress
     from rlsparse.storage import write_atomic
     from rlsparse.summary import summarise, table
 
@@ -296,7 +312,7 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     rows = read_progress(run.progress)
     picture = run.path / "curve.png"
     draw_curve(rows, f"{agent} on {recipe.env}", picture)
-    summary = summarise(rows, recipe, agent, session.seconds)
+    summary = summarise(rows, recipe, agent, session.seconds, read_probes(run.path / "probe.csv"))
     write_atomic(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     run.write_status("finished", session.total_steps)
     pictures = [picture, *_beside_card(run.path, flags)]

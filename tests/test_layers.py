@@ -33,9 +33,11 @@ LAYERS = (
     {"evaluate", "explorer", "learner", "ppo", "probe_episodes", "rollout", "trpo"},
     # 3: a run and its description
     {"comparison", "curves"}
-    | {"cards", "checkpoint", "events", "loop", "policy_file", "progress", "recipe", "runs", "summary"},
+    | {"cards", "checkpoint", "events", "explore_limits", "loop", "plan", "policy_file", "progress", "recipe", "runs"}
+    | {"summary"},
     # 4: commands and the outside world
-    {"__main__", "command_line", "compare", "export", "listing", "play", "plot", "report", "sb3", "train", "video"},
+    {"__main__", "command_line", "compare", "components", "export", "listing", "play", "plot", "report", "sb3"}
+    | {"train", "video"},
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 

@@ -1,0 +1,148 @@
+"""What a run will take, before its first step: rollouts, updates, steps, evaluations and probes."""
+
+import math
+from dataclasses import dataclass
+
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explorer import episodes_per_probe
+from rlsparse.recipe import Recipe
+
+
+@dataclass
+class Plan:
+    """How the budget of one member is spent if every episode of a probe is as long as an episode can be."""
+
+    probe_cost: int
+    """Steps of one probe."""
+    evaluation_interval: int
+    rollouts: int = 0
+    train_steps: int = 0
+    probes: int = 0
+    evaluations: int = 1
+    """The first one is before the first step."""
+    _evaluated: bool = True
+
+    @property
+    def probe_steps(self) -> int:
+        """Steps of all probes."""
+        return self.probes * self.probe_cost
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that count against the budget."""
+        return self.train_steps + self.probe_steps
+
+    def roll_out(self, count: int, batch_size: int) -> None:
+        """Take `count` rollouts."""
+        self.rollouts += count
+        self.train_steps += count * batch_size
+        self._went(count, batch_size)
+
+    def probe(self) -> None:
+        """Probe once."""
+        self.probes += 1
+        self._went(1, self.probe_cost)
+
+    def end(self) -> None:
+        """Evaluate what was not evaluated yet."""
+        self.evaluations += not self._evaluated
+
+    def _went(self, times: int, steps: int) -> None:
+        """Count the evaluations within `times` moves of `steps`: one wherever an interval is over."""
+        now = self.total_steps // self.evaluation_interval
+        before = (self.total_steps - times * steps) // self.evaluation_interval
+        last = (self.total_steps - steps) // self.evaluation_interval
+        self.evaluations += min(times, now - before)
+        if times * steps:
+            self._evaluated = now > last
+
+
+def predict(recipe: Recipe, horizon: int) -> Plan:
+    """Return what a run takes; `horizon` is the most steps of an episode."""
+    explore, batch = recipe.explore, recipe.batch_size
+    plan = Plan(episodes_per_probe(explore) * horizon if explore else 0, recipe.eval_interval)
+    due = _next_probe(recipe, plan, 0) if explore else None
+    if explore and due is not None and not plan.probe_cost:
+        plan.probes = 1 + (recipe.iterations - 1 - due) // explore.every
+        due = None
+    while due is not None:
+        plan.roll_out(due - plan.rollouts, batch)
+        plan.probe()
+        due = _next_probe(recipe, plan, due)
+    left = max(0, recipe.total_steps - plan.total_steps)
+    plan.roll_out(math.ceil(left / batch), batch)
+    plan.end()
+    return plan
+
+
+def _next_probe(recipe: Recipe, plan: Plan, last_probe: int) -> int | None:
+    """Return after how many rollouts the next probe is due, None if the budget is spent before."""
+    explore, batch = recipe.explore, recipe.batch_size
+    assert explore is not None
+    share = explore.budget_fraction
+    begin = math.ceil((explore.start * recipe.total_steps - plan.probe_steps) / batch)
+    rollouts = max(plan.rollouts, last_probe + explore.every, _rollouts_for_anchors(recipe, explore), begin)
+    if share < 1:
+        paid_for = math.ceil((plan.probe_steps + plan.probe_cost) * (1 - share) / share / batch)
+        rollouts = max(rollouts, paid_for - 1)
+        while math.floor(share / (1 - share) * rollouts * batch) - plan.probe_steps < plan.probe_cost:
+            rollouts += 1
+    left = recipe.total_steps - plan.probe_steps - rollouts * batch
+    return rollouts if left > 0 and left >= plan.probe_cost else None
+
+
+def _rollouts_for_anchors(recipe: Recipe, explore: ExploRLer) -> int:
+    """Return after how many rollouts there are as many anchors as are asked for."""
+    each = recipe.algorithm.epochs if explore.anchors == "epochs" else 1
+    return math.ceil(explore.num_anchors * explore.anchor_every / each)
+
+
+def describe(recipe: Recipe, horizon: int) -> str:
+    """Return the plan as lines for the terminal."""
+    plan, algorithm = predict(recipe, horizon), recipe.algorithm
+    updates = plan.rollouts * algorithm.epochs * algorithm.minibatches
+    lines = [
+        f"rollouts         {plan.rollouts:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each",
+        f"updates          {updates:,} gradient steps per seed",
+        f"training steps   {plan.train_steps:,} per seed, {plan.train_steps * recipe.num_seeds:,} in all "
+        f"(probe steps: {plan.probe_steps:,}{' per seed' * bool(plan.probe_steps)})",
+        *_probe_lines(recipe, plan, horizon),
+        f"evaluations      {plan.evaluations:,} of {recipe.eval_episodes} episodes per seed, not part of the budget",
+    ]
+    return "\n".join(lines)
+
+
+def _probe_lines(recipe: Recipe, plan: Plan, horizon: int) -> list[str]:
+    explore = recipe.explore
+    if explore is None:
+        return []
+    candidates = explore.proposal.count(explore.num_anchors) * explore.proposal.rounds
+    if isinstance(explore.probe, InRollout):
+        candidates = explore.probe.candidates(recipe.num_envs)
+    if not plan.probe_cost:
+        return [f"probes           {plan.probes:,} per seed of {candidates} candidates, without steps of their own"]
+    cap = math.floor(min(1.0, explore.budget_fraction) * recipe.total_steps)
+    episodes = episodes_per_probe(explore)
+    return [
+        f"probes           {plan.probes:,} per seed of {candidates} candidates: {episodes} episodes, "
+        f"{plan.probe_cost:,} steps if all last {horizon:,}",
+        f"probe steps      at most {cap:,} per seed, {explore.budget_fraction:g} of the budget; shorter episodes make "
+        "room for more probes",
+    ]
+
+
+def warning(recipe: Recipe, horizon: int) -> str | None:
+    """Return why no probe will ever be run though the recipe asks for it; None if one will, or may."""
+    explore, plan = recipe.explore, predict(recipe, horizon)
+    if explore is None or plan.probes:
+        return None
+    budget = f"--total-steps {recipe.total_steps:,}"
+    if not predict(recipe, 0).probes:
+        settings = "--explore.num-anchors, --explore.anchor-every, --explore.every and --explore.start"
+        return f"there will be no probe: {budget} are over before {settings} let the first one be"
+    return (
+        f"there will be no probe: one may take {plan.probe_cost:,} steps ({episodes_per_probe(explore)} episodes of "
+        f"{horizon:,}), which --explore.budget-fraction {explore.budget_fraction:g} of {budget} cannot pay: raise one "
+        "of them, or probe fewer candidates"
+    )
