@@ -74,6 +74,8 @@ class AgentCard:
 
     name: str
     description: str
+    base: "AgentCard | None"
+    """The card that this one differs from; what it does not say is as there."""
     recipe: dict[str, Any]
     """Nested recipe fields; a table is a component, such as `algorithm`."""
     environments: dict[str, dict[str, Any]]
@@ -82,7 +84,8 @@ class AgentCard:
 
     def recipe_for(self, env_id: str) -> dict[str, Any]:
         """Return the recipe's fields on `env_id`, as a nested dict of its own."""
-        return _merged(self.recipe, self.environments.get(env_id, {}))
+        base = self.base.recipe_for(env_id) if self.base else {}
+        return _merged(_merged(base, self.recipe), self.environments.get(env_id, {}))
 
     def policy_path(self, env_id: str) -> Path | None:
         """Return the trained policy that ships for `env_id`, or None."""
@@ -197,13 +200,26 @@ def read_environment_card(path: Path) -> EnvironmentCard:
 def read_agent_card(path: Path) -> AgentCard:
     """Read and check one agent card, all but the recipe's own field names, which `recipe` knows."""
     table = _read_toml(path)
+    base = _base_card(table.pop("base", None), path)
     recipe = _recipe_table(table.pop("recipe", {}), path, "recipe")
     overrides = _table(table.pop("environments", {}), path, "environments")
     by_environment = {}
     for env_id, override in overrides.items():
         _check_environment_key(env_id, path)
         by_environment[env_id] = _recipe_table(override, path, f'environments."{env_id}"')
-    return _record(AgentCard, table, path, recipe=recipe, environments=by_environment, path=path)
+    return _record(AgentCard, table, path, base=base, recipe=recipe, environments=by_environment, path=path)
+
+
+def _base_card(name: object, path: Path) -> AgentCard | None:
+    """The card of that name in the folder beside `path`'s own."""
+    if name is None:
+        return None
+    other = path.resolve().parent.parent / str(name) / "card.toml"
+    shipped = find_cards_root() / "agents" / str(name) / "card.toml"
+    file = other if other.is_file() else shipped
+    if not file.is_file() or file == path.resolve():
+        raise UsageError(f"{path}: base must be the name of another agent card, not {name!r}")
+    return read_agent_card(file)
 
 
 @cache

@@ -1,0 +1,187 @@
+"""Does probing pay when every step counts? Every arm on every environment at equal total steps, seed by seed.
+
+    python benchmarks/explorler.py run --steps 300000 [--arms ppo explorler-ppo ...] [--envs ...] [--num-seeds 10]
+    python benchmarks/explorler.py updates            # the published effect, at equal numbers of updates
+    python benchmarks/explorler.py report
+
+`run` trains each arm (an agent card) with seeds 0, 1, ... in one process per environment and keeps its curve and its
+account of probes under benchmarks/results/explorler/<steps>/<arm>/. A run that is there already is not repeated.
+`report` prints the tables and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that neither
+training nor selection has seen. Arms were designed on seeds 100 to 109.
+"""
+
+import argparse
+import csv
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rlsparse import cards
+from rlsparse.interval import mean_interval
+from rlsparse.plot import curves, draw_arm, style_axes
+from rlsparse.runs import read_progress
+from rlsparse.statistics.aggregate import iqm
+
+RESULTS = Path(__file__).parent / "results" / "explorler"
+ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
+ARMS = (
+    "ppo",
+    "explorler-ppo",
+    "explorler-ppo-honest",
+    "explorler-ppo-racing",
+    "explorler-ppo-in-rollout",
+    "explorler-ppo-surrogate",
+    "explorler-ppo-paper",
+)
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00")
+RESAMPLES = 10_000
+EQUAL_UPDATES = ("--algorithm.no-learning-rate-decay", "--eval-every", "100000")
+
+
+def train(arm: str, env_id: str, steps: int, num_seeds: int, folder: Path, *flags: str) -> None:
+    """Train one arm on one environment, unless its curve is there with as many seeds."""
+    curve = folder / arm / f"{env_id}.csv"
+    if curve.exists() and len(curves(read_progress(curve))[2]) >= num_seeds:
+        return
+    curve.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch) / "run"
+        command = ["-m", "rlsparse.train", "--env", env_id, "--agent", arm, "--num-seeds", str(num_seeds), "--quiet"]
+        subprocess.run([sys.executable, *command, "--total-steps", str(steps), "--run-dir", str(run), *flags], check=True)
+        keep(run, curve)
+
+
+def keep(run: Path, curve: Path) -> None:
+    """Copy a run's curve, and beside it its account of probes without the single scores, which are many."""
+    shutil.copyfile(run / "progress.csv", curve)
+    if (run / "probe.csv").exists():
+        rows = list(csv.DictReader((run / "probe.csv").open()))
+        with open(curve.with_suffix(".probe.csv"), "w", newline="") as file:
+            writer = csv.DictWriter(file, [name for name in rows[0] if name not in ("scores", "errors")], extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def finals(folder: Path, arm: str, env_id: str) -> dict[int, float]:
+    """Return the last evaluation of every seed."""
+    rows = read_progress(folder / arm / f"{env_id}.csv")
+    return {int(row["seed"]): row["return_mean"] for row in rows}
+
+
+def ratio_interval(arm: list[np.ndarray], baseline: list[np.ndarray]) -> tuple[float, float, float]:
+    """IQM of the arm over IQM of the baseline, with its 95 % interval.
+
+    One array [seeds] per environment; both are divided by the baseline's mean there. The bootstrap resamples seeds
+    within each environment, the same in both arms: runs of one seed share initial weights, environments and noise,
+    and all that comes before the first probe.
+    """
+    generator = np.random.default_rng(0)
+    scales = [b.mean() for b in baseline]
+    picks = [generator.integers(0, len(b), (len(b), RESAMPLES)) for b in baseline]
+
+    def pooled(scores: list[np.ndarray], drawn: bool) -> np.ndarray:
+        parts = [x[pick] if drawn else x[:, None] for x, pick in zip(scores, picks, strict=True)]
+        return iqm(np.concatenate([part / scale for part, scale in zip(parts, scales, strict=True)]))
+
+    low, high = np.quantile(pooled(arm, True) / pooled(baseline, True), [0.025, 0.975])
+    return float(pooled(arm, False)[0] / pooled(baseline, False)[0]), float(low), float(high)
+
+
+def report_steps(folder: Path) -> None:
+    """Print the table of one budget and draw its curves."""
+    arms = [arm for arm in ARMS if (folder / arm).is_dir()]
+    envs = [env for env in ENVS if all((folder / arm / f"{env}.csv").exists() for arm in arms)]
+    scores = {arm: [finals(folder, arm, env) for env in envs] for arm in arms}
+    print(f"\n{int(folder.name):,} steps per seed, train + probe; mean final return with 95 % interval (seeds)")
+    print(f"{'arm':<26}" + "".join(f"{env:<32}" for env in envs) + "IQM / ppo, 95 % interval, paired by seed")
+    for arm in arms:
+        cells = []
+        for own in scores[arm]:
+            mean, half_width = mean_interval(np.array([*own.values()]))
+            cells.append(f"{mean:,.0f} ({mean - half_width:,.0f} to {mean + half_width:,.0f}, {len(own)})")
+        pairs = [(own, base) for own, base in zip(scores[arm], scores["ppo"], strict=True)]
+        common = [sorted(own.keys() & base.keys()) for own, base in pairs]
+        mine = [np.array([own[s] for s in seeds]) for (own, _), seeds in zip(pairs, common, strict=True)]
+        theirs = [np.array([base[s] for s in seeds]) for (_, base), seeds in zip(pairs, common, strict=True)]
+        ratio, low, high = ratio_interval(mine, theirs)
+        verdict = "" if arm == "ppo" else f"{ratio:.3f} ({low:.3f} to {high:.3f}), n = {len(common[0])} x {len(envs)}"
+        print(f"{arm:<26}" + "".join(f"{cell:<32}" for cell in cells) + verdict)
+    draw(folder, arms, envs)
+
+
+def draw(folder: Path, arms: list[str], envs: list[str]) -> None:
+    """Draw the mean curve of every arm with its interval."""
+    figure = Figure(figsize=(4.6 * len(envs), 4.0), layout="constrained", dpi=130)
+    for axes, env in zip(figure.subplots(1, len(envs), squeeze=False)[0], envs, strict=True):
+        for arm in arms:
+            steps, returns, seeds = curves(read_progress(folder / arm / f"{env}.csv"))
+            mean, half = mean_interval(returns)
+            style = {"color": COLOURS[ARMS.index(arm)], "label": f"{arm}, n = {len(seeds)}"}
+            draw_arm(axes, steps, mean, (mean - half, mean + half), returns[:0], **style)
+        axes.set(title=env, xlim=(0, None))
+        style_axes(axes)
+    figure.axes[0].legend(loc="upper left", frameon=False, fontsize=7)
+    figure.supxlabel("environment steps per seed (train + probe)", fontsize=9)
+    figure.supylabel("evaluation return, mean and 95 % interval", fontsize=9)
+    figure.savefig(RESULTS / f"{folder.name}.png")
+
+
+def report_updates(folder: Path) -> None:
+    """Print what the published protocol shows, and what it would show with honest scores and steps."""
+    print("\nequal updates, constant learning rate: the published protocol")
+    print(f"{'environment':<18}{'updates':>8}{'ppo':>9}{'selection maximum':>20}{'fresh seeds':>13}{'steps, ppo / arm':>22}")
+    for env in ENVS:
+        file = folder / "explorler-ppo-paper" / f"{env}.csv"
+        if not file.exists():
+            continue
+        arm, base = read_progress(file), read_progress(folder / "ppo" / f"{env}.csv")
+        last = {row["seed"]: row for row in arm}
+        train_steps = min(row["train_steps"] for row in last.values())
+        best = {row["seed"]: float(row["best_score"]) for row in csv.DictReader(file.with_suffix(".probe.csv").open())}
+        own = [row["return_mean"] for row in last.values()]
+        at = [at_train_steps(base, seed, train_steps) for seed in last]
+        total = np.mean([row["total_steps"] for row in last.values()])
+        print(
+            f"{env:<18}{train_steps / 2048:>8.0f}{np.mean(at):>9,.0f}{np.mean([*best.values()]):>20,.0f}{np.mean(own):>13,.0f}"
+            f"{f'{train_steps:,.0f} / {total:,.0f}':>22}"
+        )
+
+
+def at_train_steps(rows: list[dict[str, float]], seed: float, steps: float) -> float:
+    """Return of one seed's curve after so many training steps, read off between its evaluations."""
+    points = [(row["train_steps"], row["return_mean"]) for row in rows if row["seed"] == seed]
+    return float(np.interp(steps, *zip(*points, strict=True)))
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "updates", "report"))
+    parser.add_argument("--steps", type=int, default=300_000)
+    parser.add_argument("--arms", nargs="*", default=ARMS)
+    parser.add_argument("--envs", nargs="*", default=ENVS)
+    parser.add_argument("--num-seeds", type=int, default=10)
+    flags = parser.parse_args()
+    for env in map(cards.resolve_environment, flags.envs) if flags.what != "report" else ():
+        if flags.what == "run":
+            for arm in flags.arms:
+                train(arm, env, flags.steps, flags.num_seeds, RESULTS / str(flags.steps))
+        else:
+            folder = RESULTS / "updates"
+            paper = (*EQUAL_UPDATES, "--explore.start", "0")
+            train("explorler-ppo-paper", env, 2_000_000, 5, folder, *paper)
+            train("ppo", env, 100_000, 5, folder, "--algorithm.no-learning-rate-decay", "--eval-every", "10000")
+    for folder in sorted(RESULTS.glob("[0-9]*")):
+        if folder.is_dir():
+            report_steps(folder)
+    if (RESULTS / "updates").is_dir():
+        report_updates(RESULTS / "updates")
+
+
+if __name__ == "__main__":
+    main()
