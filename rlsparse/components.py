@@ -79,6 +79,6 @@ def _parts(component: Any, where: str) -> list[tuple[str, str, Any, dict[str, ty
 
 
 def _kind_field(flag: str, part: Any, options: list[str]) -> tuple[str, Any, Any]:
-    text = f"Which one; other than the recipe's own it begins with its defaults. Its flags are --{flag}.*"
+    text = f"Which kind. One that is not the agent card's begins with its defaults; --{flag}.* are its flags."
     hint = Annotated[Literal[tuple(options)], tyro.conf.arg(name=flag, help=text)]  # type: ignore[valid-type]
-    return flag.replace(".", "_").replace("-", "_"), hint, field(default=kind_of(type(part)))
+    return "kind_of_" + flag.replace(".", "_").replace("-", "_"), hint, field(default=kind_of(type(part)))

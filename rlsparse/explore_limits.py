@@ -25,7 +25,7 @@ SURENESS: Range = (lambda x: 0 < x < 1, "a number between 0 and 1")
 
 EXPLORE: dict[str, Range] = {
     "num_anchors": COUNT,
-    "anchor_every": COUNT,
+    "anchor_span": SHARE,
     "every": COUNT,
     "start": NOT_ALL,
     "budget_fraction": NOT_NONE,
@@ -86,6 +86,10 @@ def _check_anchors(explore: ExploRLer) -> None:
     everywhere = isinstance(proposal, GuidedEvolution) and proposal.unit == "absolute" and proposal.isotropic > 0
     enough = explore.num_anchors >= 2 or everywhere
     require(enough, "explore.num_anchors", explore.num_anchors, "2 or more, for one anchor gives no direction")
+    if explore.anchor_span > 0 and explore.anchors == "epochs":
+        raise UsageError(
+            "--explore.anchor-span spreads anchors over iterations: it needs --explore.anchors iterations, or to be 0"
+        )
 
 
 def _check_evidence(explore: ExploRLer) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.surrogate import Surrogate
 from rlsparse.explorer import episodes_per_probe
 from rlsparse.recipe import Recipe
 
@@ -64,7 +65,8 @@ def predict(recipe: Recipe, horizon: int) -> Plan:
     plan = Plan(episodes_per_probe(explore) * horizon if explore else 0, recipe.eval_interval)
     due = _next_probe(recipe, plan, 0) if explore else None
     if explore and due is not None and not plan.probe_cost:
-        plan.probes = 1 + (recipe.iterations - 1 - due) // explore.every
+        rollouts = math.ceil((recipe.total_steps - _steps_before_choice(recipe, explore)) / batch)
+        plan.probes = 1 + (rollouts - 1 - due) // explore.every
         due = None
     while due is not None:
         plan.roll_out(due - plan.rollouts, batch)
@@ -81,21 +83,29 @@ def _next_probe(recipe: Recipe, plan: Plan, last_probe: int) -> int | None:
     explore, batch = recipe.explore, recipe.batch_size
     assert explore is not None
     share = explore.budget_fraction
-    begin = math.ceil((explore.start * recipe.total_steps - plan.probe_steps) / batch)
+    before = _steps_before_choice(recipe, explore)
+    begin = math.ceil((explore.start * recipe.total_steps - plan.probe_steps - before) / batch)
     rollouts = max(plan.rollouts, last_probe + explore.every, _rollouts_for_anchors(recipe, explore), begin)
     if share < 1:
         paid_for = math.ceil((plan.probe_steps + plan.probe_cost) * (1 - share) / share / batch)
         rollouts = max(rollouts, paid_for - 1)
         while math.floor(share / (1 - share) * rollouts * batch) - plan.probe_steps < plan.probe_cost:
             rollouts += 1
-    left = recipe.total_steps - plan.probe_steps - rollouts * batch
+    left = recipe.total_steps - plan.probe_steps - rollouts * batch - before
     return rollouts if left > 0 and left >= plan.probe_cost else None
+
+
+def _steps_before_choice(recipe: Recipe, explore: ExploRLer) -> int:
+    """Return how many steps of a rollout are taken before it is decided to probe by it."""
+    return recipe.batch_size if isinstance(explore.probe, Surrogate) else 0
 
 
 def _rollouts_for_anchors(recipe: Recipe, explore: ExploRLer) -> int:
     """Return after how many rollouts there are as many anchors as are asked for."""
-    each = recipe.algorithm.epochs if explore.anchors == "epochs" else 1
-    return math.ceil(explore.num_anchors * explore.anchor_every / each)
+    if explore.anchors == "epochs":
+        return math.ceil(explore.num_anchors / recipe.algorithm.epochs)
+    between = explore.anchor_span * recipe.total_steps / explore.num_anchors
+    return explore.num_anchors * max(1, math.ceil(between / recipe.batch_size))
 
 
 def describe(recipe: Recipe, horizon: int) -> str:
@@ -104,7 +114,8 @@ def describe(recipe: Recipe, horizon: int) -> str:
     updates = plan.rollouts * algorithm.epochs * algorithm.minibatches
     lines = [
         f"rollouts         {plan.rollouts:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each",
-        f"updates          {updates:,} gradient steps per seed",
+        f"updates          {updates:,} gradient steps per seed"
+        + (", fewer where --algorithm.target-kl ends one early" if algorithm.target_kl is not None else ""),
         f"training steps   {plan.train_steps:,} per seed, {plan.train_steps * recipe.num_seeds:,} in all "
         f"(probe steps: {plan.probe_steps:,}{' per seed' * bool(plan.probe_steps)})",
         *_probe_lines(recipe, plan, horizon),
@@ -125,10 +136,10 @@ def _probe_lines(recipe: Recipe, plan: Plan, horizon: int) -> list[str]:
     cap = math.floor(min(1.0, explore.budget_fraction) * recipe.total_steps)
     episodes = episodes_per_probe(explore)
     return [
-        f"probes           {plan.probes:,} per seed of {candidates} candidates: {episodes} episodes, "
+        f"probes           {plan.probes:,} per seed of {candidates} candidates: at most {episodes} episodes, "
         f"{plan.probe_cost:,} steps if all last {horizon:,}",
-        f"probe steps      at most {cap:,} per seed, {explore.budget_fraction:g} of the budget; shorter episodes make "
-        "room for more probes",
+        f"probe steps      at most {cap:,} per seed, {explore.budget_fraction:g} of the budget; cheaper probes leave "
+        "room for more",
     ]
 
 
@@ -139,7 +150,7 @@ def warning(recipe: Recipe, horizon: int) -> str | None:
         return None
     budget = f"--total-steps {recipe.total_steps:,}"
     if not predict(recipe, 0).probes:
-        settings = "--explore.num-anchors, --explore.anchor-every, --explore.every and --explore.start"
+        settings = "--explore.num-anchors, --explore.anchor-span, --explore.every and --explore.start"
         return f"there will be no probe: {budget} are over before {settings} let the first one be"
     return (
         f"there will be no probe: one may take {plan.probe_cost:,} steps ({episodes_per_probe(explore)} episodes of "

@@ -206,7 +206,8 @@ def from_toml(text: str, source: str) -> Recipe:
 
 
 def _build(cls: type, data: dict[str, Any], source: str, where: str) -> Any:
-    hints = get_type_hints(cls)
+    names = {f.name for f in fields(cls)}
+    hints = {name: hint for name, hint in get_type_hints(cls).items() if name in names}
     for key in data:
         if key not in hints:
             near = difflib.get_close_matches(key, hints, 1)

@@ -103,17 +103,15 @@ def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
 
 def _take_from_card(field: str, name: str, agent: str, recipe: Recipe) -> tuple[str, Recipe]:
     """Return agent and recipe with the component that a card has, or without one; the agent is then named after it."""
-    if name == "none":
-        component, source = None, f"no-{field}"
-    else:
-        component, source = _component_of_card(field, name, recipe.env or None), name
+    card, component = (f"no-{field}", None) if name == "none" else _component(field, name, recipe.env or None)
     if component == getattr(recipe, field):
         return agent, recipe
     changes: dict[str, Any] = {field: component}
-    return f"{agent}+{source}", replace(recipe, **changes)
+    return f"{agent}+{name if name in FROM_CARDS[field] else card}", replace(recipe, **changes)
 
 
-def _component_of_card(field: str, name: str, env: str | None) -> Any:
+def _component(field: str, name: str, env: str | None) -> tuple[str, Any]:
+    """Return the name of a card and the component that its recipe has; raises UsageError, with what there is."""
     tables = {card.name: (card.recipe, *card.environments.values()) for card in cards.agents().values()}
     have = [card for card, recipes in tables.items() if any(field in recipe for recipe in recipes)]
     takes = f"--{field} takes {', '.join(('none', *FROM_CARDS[field], *have))} or the path of a card"
@@ -123,7 +121,7 @@ def _component_of_card(field: str, name: str, env: str | None) -> Any:
         raise UsageError(f"--{field} {name}: {error}; {takes}") from error
     if getattr(recipe, field) is None:
         raise UsageError(f"--{field} {name}: the agent {card} has no [recipe.{field}]; {takes}")
-    return getattr(recipe, field)
+    return card, getattr(recipe, field)
 
 
 def _check_shipped_curve(agent: str | None, env_id: str) -> None:

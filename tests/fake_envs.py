@@ -47,6 +47,14 @@ class Point(gymnasium.Env):
         return np.array([self.position, self.speed])
 
 
+class Steady(Point):
+    """Episodes are always five steps long."""
+
+    def step(self, action):
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, False, truncated, info
+
+
 class Bad(Point):
     """Step `at` of environment `number` goes wrong: `bad` is put in the place of the observation or the reward."""
 
@@ -109,7 +117,7 @@ def _register(name, cls, **kwargs):
     gymnasium.register(name, cls, max_episode_steps=5, kwargs=kwargs, disable_env_checker=True)
 
 
-for cls in (Point, Raises, Unbuildable, Signalled, Discrete, Unbounded, Picture, Grouped):
+for cls in (Point, Steady, Raises, Unbuildable, Signalled, Discrete, Unbounded, Picture, Grouped):
     _register(f"{cls.__name__}-v0", cls)
 for what in ("observation", "last observation", "reward"):
     for bad in (np.nan, np.inf, -np.inf, 1e200):

@@ -31,6 +31,7 @@ def run(capsys, monkeypatch, tmp_path):
 
 
 CHEETAH = ("train", "--env", "HalfCheetah")
+EXPLORLER = (*CHEETAH, "--explore", "explorler")
 
 UNKNOWN_NAMES = {
     ("trian",): "unknown command trian: did you mean train?",
@@ -56,6 +57,42 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "--agent", "pp"): "unknown agent 'pp': did you mean ppo?",
     (*CHEETAH, "--agent", "none/card.toml"): "no agent card at 'none/card.toml'",
     (*CHEETAH, "--device", "gpu"): "--device gpu: expected one of auto, cpu, cuda",
+    (*CHEETAH, "--explore"): "--explore needs a value",
+    (*CHEETAH, "--explore", "explorlr"): (
+        "--explore explorlr: unknown agent 'explorlr': did you mean explorler-ppo? (rlsparse agents lists them); "
+        "--explore takes none, explorler, explorler-ppo, "
+    ),
+    (*CHEETAH, "--explore", "ppo"): (
+        "--explore ppo: the agent ppo has no [recipe.explore]; --explore takes none, explorler, explorler-ppo, "
+    ),
+    (*CHEETAH, "--explore", "my/card.toml"): "--explore my/card.toml: no agent card at 'my/card.toml'",
+    (*CHEETAH, "--explore.every", "5"): "--explore.every needs --explore, for example --explore explorler",
+    (*CHEETAH, "--explore.probe=racing"): "--explore.probe needs --explore, for example --explore explorler",
+    (
+        *CHEETAH,
+        "--agent",
+        "explorler-ppo",
+        "--explore",
+        "none",
+        "--explore.start",
+        "0",
+    ): "--explore.start needs --explore",
+    ("train", "--explore", "explorler"): "which environment? e.g. --env HalfCheetah",
+    (*EXPLORLER, "--explore.evry", "5"): "unknown flag --explore.evry: did you mean --explore.every?",
+    (
+        *EXPLORLER,
+        "--explore.probe",
+        "episodes",
+        "--explore.probe.duel",
+        "5",
+    ): "unknown flag --explore.probe.duel: did you mean --explore.probe",
+    (*EXPLORLER, "--explore.probe", "race"): (
+        "--explore.probe race: expected one of episodes, racing, in-rollout, surrogate"
+    ),
+    (*EXPLORLER, "--explore.proposal", "gauss"): "--explore.proposal gauss: expected one of empty-space, random-walk, ",
+    (*EXPLORLER, "--explore.proposal", "gaussian", "--explore.proposal.unit", "mile"): (
+        "--explore.proposal.unit mile: expected one of absolute, spread, update"
+    ),
 }
 
 BAD_VALUES = {
@@ -98,6 +135,21 @@ BAD_VALUES = {
     ("--eval-episodes", "9" * 9): "environments: expected at most 1,048,576",
     ("--rollout-length", "9" * 15): "steps: expected at most 1,073,741,824",
     ("--policy.critic-hidden", "9" * 9): "expected widths from 1 to 8192",
+    ("--explore", "explorler", "--explore.every", "0"): "--explore.every is 0: expected a positive whole number",
+    ("--explore", "explorler", "--explore.every", "often"): "--explore.every often: expected a whole number",
+    ("--explore", "explorler", "--explore.probe.level", "1"): "--explore.probe.level is 1.0: expected a number between",
+    ("--explore", "explorler", "--explore.probe", "racing", "--explore.probe.episodes", "1", "0"): (
+        "--explore.probe.episodes is 1 0: expected positive whole numbers"
+    ),
+    ("--explore", "explorler", "--explore.probe", "racing", "--explore.probe.episodes"): (
+        "--explore.probe.episodes is empty: expected positive whole numbers"
+    ),
+    ("--explore", "explorler", "--explore.probe", "in-rollout", "--num-envs", "1"): (
+        "--explore.probe.share 0.5 of --num-envs 1 leaves the incumbent no environment"
+    ),
+    ("--explore", "explorler", "--explore.proposal", "gaussian", "--explore.proposal.candidates", "9" * 9): (
+        "candidates or episodes at once: expected at most 1,048,576"
+    ),
 }
 
 UNSUITABLE_ENVIRONMENTS = {
@@ -204,6 +256,11 @@ LIGHT = [
     [*CHEETAH, "--total-steps", "0"],
     [*CHEETAH, "--algorithm.minibatches", "7"],
     [*CHEETAH, "--device", "gpu"],
+    [*EXPLORLER, "--explore.probe", "racing", "--help"],
+    [*CHEETAH, "--explore", "explorlr"],
+    [*CHEETAH, "--explore.every", "3"],
+    [*EXPLORLER, "--explore.probe", "race"],
+    [*EXPLORLER, "--explore.probe.level", "1"],
 ]
 
 
@@ -241,6 +298,23 @@ def test_help_names_every_flag_and_what_is_required(run):
 
 def test_help_shows_the_defaults_of_the_chosen_environment(run):
     assert "(default: Humanoid-v5)" in run("train", "--env", "humanoid", "--help")[1]
+
+
+def test_help_shows_the_flags_of_the_chosen_probing(run):
+    _, out, _ = run("train", "--explore", tiny.PROBING, "--help")
+    assert "--explore.proposal {empty-space,random-walk,averages,gaussian,line," in out
+    assert "--explore.probe {episodes,racing,in-rollout,surrogate}" in out
+    for flag in ("every", "budget-fraction", "proposal.fractions", "probe.episodes", "probe.accept"):
+        assert re.search(rf"--explore\.{flag}[ ,]", out)
+    assert "--explore.proposal.agents" not in out
+    assert "subcommand" not in out
+    assert re.search(r"--env STR.*\(required\)", out, re.DOTALL)
+
+
+def test_help_without_probing_says_how_to_get_it(run):
+    _, out, _ = run("train", "--help")
+    assert "none, explorler" in out
+    assert "--explore." not in out
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -3,17 +3,26 @@
 import math
 from copy import deepcopy
 from dataclasses import fields, replace
+from itertools import product
+from types import UnionType
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rlsparse import cards
+from rlsparse import cards, explore_limits
 from rlsparse.advantage.gae import GAE
 from rlsparse.errors import UsageError
+from rlsparse.explore.explorler import ExploRLer, Probe
+from rlsparse.explore.explorler import Proposal as AnyProposal
+from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.explore.propose import Averages, Consensus, Gaussian, GuidedEvolution, Line
+from rlsparse.explore.surrogate import Surrogate
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
-from rlsparse.recipe import Recipe, check, from_dict, from_toml, to_dict, to_toml
+from rlsparse.recipe import Recipe, check, from_dict, from_toml, kind_of, kinds, to_dict, to_toml
 
 counts = st.integers(1, 500)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
@@ -57,7 +66,7 @@ def test_a_recipe_equals_the_one_read_from_its_document(recipe):
 
 
 def test_a_document_names_every_field_that_is_set():
-    assert set(to_dict(RECIPE)) == {f.name for f in fields(Recipe)} - {"eval_every"}
+    assert set(to_dict(RECIPE)) == {f.name for f in fields(Recipe)} - {"eval_every", "explore"}
     assert set(to_dict(RECIPE)["algorithm"]) == {f.name for f in fields(PPO)} - {"target_kl"}
 
 
@@ -78,8 +87,87 @@ def test_a_shipped_card_is_a_recipe_which_it_does_not_alter(agent, env_id):
     recipe = to_dict(from_dict(values, str(agent.path)))
     assert values == kept
     assert agent.recipe_for(env_id) == {key: x for key, x in kept.items() if key != "env"}
-    for key, x in kept.items():
-        assert (recipe[key] | x if isinstance(x, dict) else x) == recipe[key]
+    assert_contains(recipe, kept)
+
+
+def assert_contains(whole, part):
+    for key, x in part.items():
+        if isinstance(x, dict):
+            assert_contains(whole[key], x)
+        else:
+            assert whole[key] == x
+
+
+@pytest.mark.parametrize("env_id", cards.environments())
+@pytest.mark.parametrize("agent", [name for name in cards.agents() if name.startswith("explorler-ppo")])
+def test_the_cards_that_probe_differ_from_ppo_in_probing_alone(agent, env_id):
+    recipe, ppo = (
+        from_dict({"env": env_id, **cards.agents()[name].recipe_for(env_id)}, name) for name in (agent, "ppo")
+    )
+    assert isinstance(recipe.explore, ExploRLer)
+    assert replace(recipe, explore=None) == ppo
+
+
+# Components of several kinds
+
+PROPOSALS, PROBES = (dict(kinds(union)) for union in (AnyProposal, Probe))
+
+
+def some(cls, **fixed):
+    """Components of a class, their fields drawn by type: numbers that are within the range of all of them."""
+
+    def of_type(hint):
+        if get_origin(hint) is Literal:
+            return st.sampled_from(get_args(hint))
+        if get_origin(hint) is tuple:
+            return st.lists(of_type(get_args(hint)[0]), min_size=1, max_size=4).map(tuple)
+        return {bool: st.booleans(), int: st.integers(2, 20), float: st.floats(0.01, 0.99)}[hint]
+
+    hints = get_type_hints(cls)
+    drawn = {f.name: of_type(hints[f.name]) for f in fields(cls) if f.name not in fixed}
+    return st.builds(cls, **drawn, **fixed)
+
+
+@pytest.mark.parametrize(("proposal", "probe"), list(product(PROPOSALS, PROBES)))
+def test_a_recipe_that_probes_equals_the_one_read_from_its_document(proposal, probe):
+    one_round = probe == "in-rollout" and proposal in ("consensus", "surrogate-gradient")
+    parts = {
+        "proposal": some(PROPOSALS[proposal], **({"rounds": st.just(1)} if one_round else {})),
+        "probe": some(PROBES[probe]),
+    }
+
+    @settings(max_examples=10)
+    @given(some(ExploRLer, **parts))
+    def equal(explore):
+        recipe = replace(RECIPE, explore=explore)
+        try:
+            check(recipe)
+        except UsageError:
+            assume(False)  # parts that do not go together
+        text = to_toml(recipe)
+        assert f'[explore.proposal]\nkind = "{proposal}"\n' in text
+        assert f'[explore.probe]\nkind = "{probe}"\n' in text
+        assert from_toml(text, "recipe.toml") == recipe
+
+    if probe == "in-rollout" and proposal == "guided-evolution":
+        with pytest.raises(UsageError, match="proposes in 2 rounds"):
+            check(replace(RECIPE, explore=ExploRLer(GuidedEvolution(), InRollout())))
+    else:
+        equal()
+
+
+def test_kinds_are_named_after_their_classes():
+    assert list(PROPOSALS)[:3] == ["empty-space", "random-walk", "averages"]
+    assert list(PROBES) == ["episodes", "racing", "in-rollout", "surrogate"]
+    assert [kind_of(cls) for cls in (PPO, GAE)] == ["ppo", "gae"]
+    assert kinds(ExploRLer | None) == {kind_of(ExploRLer): ExploRLer}
+    assert kinds(int | None) == kinds(float) == {}
+
+
+def test_what_is_not_said_of_a_kind_is_its_default():
+    document = 'env = "Pendulum-v1"\n[explore.probe]\nkind = "racing"\nduel = 7\n[explore.proposal]\nkind = "line"'
+    assert from_toml(document, "card").explore == ExploRLer(Line(), Racing(duel=7))
+    assert from_toml('env = "Pendulum-v1"\n[explore]\nevery = 3', "card").explore == ExploRLer(every=3)
 
 
 # What follows from a recipe
@@ -189,6 +277,133 @@ def test_what_no_machine_holds_is_refused(changes, message):
         check(replace(RECIPE, **changes))
 
 
+# Mistakes in probing
+
+
+def probing(proposal=None, probe=None, **changes):
+    changes |= {name: x for name, x in (("proposal", proposal), ("probe", probe)) if x is not None}
+    return replace(RECIPE, explore=ExploRLer(**changes))
+
+
+def alternatives(hint):
+    return get_args(hint) if isinstance(hint, UnionType) else (hint,)
+
+
+@pytest.mark.parametrize(
+    ("where", "cls", "ranges"),
+    [
+        ("", ExploRLer, explore_limits.EXPLORE),
+        *(("proposal.", cls, explore_limits.PROPOSAL) for cls in alternatives(AnyProposal)),
+        *(("probe.", cls, explore_limits.PROBE) for cls in alternatives(Probe)),
+    ],
+    ids=lambda x: x.__name__ if isinstance(x, type) else "",
+)
+def test_every_number_of_probing_has_a_range(where, cls, ranges):
+    """A value far below all that makes sense is refused by the flag's name, in one line."""
+    hints = get_type_hints(cls)
+    numbers = [f.name for f in fields(cls) if hints[f.name] in (int, float) or get_origin(hints[f.name]) is tuple]
+    assert numbers or cls is Surrogate
+    for name in numbers:
+        bad = () if get_origin(hints[name]) is tuple else type(getattr(cls(), name))(-1)
+        part = cls(**{name: bad})
+        recipe = replace(RECIPE, explore=part) if cls is ExploRLer else probing(**{where[:-1]: part})
+        with pytest.raises(
+            UsageError, match=rf"^--explore\.{where}{name.replace('_', '-')} is (-1|-1\.0|empty): exp.*$"
+        ):
+            check(recipe)
+
+
+NOT_IN_RANGE = [
+    (probing(num_anchors=0), "num-anchors is 0: expected a positive whole number"),
+    (probing(num_anchors=1), "num-anchors is 1: expected 2 or more, for one anchor gives no direction"),
+    (probing(GuidedEvolution(), num_anchors=1), "num-anchors is 1: expected 2 or more"),
+    (probing(anchor_span=1.1), "anchor-span is 1.1: expected a number from 0 to 1"),
+    (probing(start=1.0), "start is 1.0: expected a number from 0 on, below 1"),
+    (probing(start=math.nan), "start is nan"),
+    (probing(budget_fraction=0.0), "budget-fraction is 0.0: expected a number above 0, at most 1"),
+    (probing(budget_fraction=1.1), "budget-fraction is 1.1"),
+    (probing(Gaussian(reach=0.0)), "proposal.reach is 0.0: expected a positive number"),
+    (probing(Gaussian(reach=math.inf)), "proposal.reach is inf: expected a positive number"),
+    (probing(Line(())), "proposal.fractions is empty: expected one finite number or more"),
+    (probing(Line((0.5, math.nan))), "proposal.fractions is 0.5 nan: expected one finite number or more"),
+    (probing(probe=Episodes(level=1.0)), "probe.level is 1.0: expected a number between 0 and 1"),
+    (probing(probe=Episodes(level=0.0)), "probe.level is 0.0: expected a number between 0 and 1"),
+    (probing(probe=Episodes(0)), "probe.episodes is 0: expected positive whole numbers"),
+    (probing(probe=Racing((1, 0))), "probe.episodes is 1 0: expected positive whole numbers"),
+    (probing(probe=Racing(keep=0.0)), "probe.keep is 0.0: expected a number above 0, at most 1"),
+    *(
+        (probing(probe=probe), f'{name} is 1: expected 2 or more, which --explore.probe.accept "{probe.accept}" needs')
+        for name, probe in (
+            ("probe.episodes", Episodes(1, "evidence")),
+            ("probe.episodes", Episodes(1, "posterior")),
+            ("probe.duel", Racing(duel=1, accept="evidence")),
+            ("probe.blocks", Surrogate(1, "posterior")),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("recipe", "message"), NOT_IN_RANGE, ids=[message[:40] for _, message in NOT_IN_RANGE])
+def test_a_setting_of_probing_out_of_range_is_told_with_its_flag(recipe, message):
+    with pytest.raises(UsageError) as error:
+        check(recipe)
+    assert str(error.value).startswith(f"--explore.{message}")
+
+
+NOT_TOGETHER = [
+    (
+        probing(anchor_span=0.3),
+        "--explore.anchor-span spreads anchors over iterations: it needs --explore.anchors iter",
+    ),
+    (probing(search_log_std=True), "--explore.search-log-std needs scores that depend on the action noise"),
+    (probing(probe=InRollout(), search_log_std=True), "--explore.search-log-std needs scores"),
+    (probing(probe=Surrogate(), search_log_std=True), "--explore.search-log-std needs scores"),
+    (probing(Consensus(rounds=3), InRollout()), "--explore.proposal proposes in 3 rounds: use another proposal"),
+    (replace(probing(probe=InRollout()), num_envs=1), "share 0.5 of --num-envs 1 leaves the incumbent no environment"),
+    (probing(probe=InRollout(share=0.99)), "--explore.probe.share 0.99 of --num-envs 8 leaves the incumbent no env"),
+    (
+        replace(probing(probe=InRollout(move="evolution")), num_envs=2),
+        "--explore.probe.share 0.5 of --num-envs 2 is one",
+    ),
+    (
+        replace(probing(Gaussian(2**20)), num_seeds=2),
+        "--num-seeds 2 with what --explore.proposal and --explore.probe ask for makes 6,291,456 candidates or episodes",
+    ),
+    (probing(probe=Racing(duel=2**20)), "makes 2,097,152 candidates or episodes at once: expected at most 1,048,576"),
+    (probing(probe=Racing((1, 2**18))), "makes 1,310,720 candidates or episodes"),
+    (probing(Gaussian(2**21), Surrogate()), "makes 2,097,152 candidates or episodes"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "message"), NOT_TOGETHER, ids=[message[:40] for _, message in NOT_TOGETHER])
+def test_settings_of_probing_that_do_not_go_together_are_told(recipe, message):
+    with pytest.raises(UsageError) as error:
+        check(recipe)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        probing(GuidedEvolution(unit="absolute"), num_anchors=1),
+        probing(Averages(agents=1, neighbours=1), num_anchors=2),
+        probing(probe=Episodes(1, "always")),
+        probing(probe=Episodes(1, "never")),
+        probing(probe=Episodes(stochastic=True), search_log_std=True),
+        probing(probe=Racing(stochastic=True), search_log_std=True),
+        probing(probe=Racing(duel=1, accept="always", keep=1.0)),
+        probing(Consensus(rounds=1), InRollout()),
+        probing(GuidedEvolution(), Surrogate()),
+        probing(budget_fraction=1.0, start=0.0),
+        probing(anchors="iterations", anchor_span=1.0),
+        replace(probing(probe=InRollout(share=1.0)), num_envs=1),
+        replace(probing(probe=InRollout(share=0.5)), num_envs=2),
+    ],
+)
+def test_settings_of_probing_that_make_sense_are_allowed(recipe):
+    check(recipe)
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -215,8 +430,35 @@ def test_what_no_machine_holds_is_refused(changes, message):
         ),
         (
             'env = "E"\n[policy]\nactor_hidden = [8, 8.5]',
-            "card.toml: policy.actor_hidden = [8, 8.5] should be a value of type tuple",
+            "card.toml: policy.actor_hidden = 8.5 should be a value of type int",
         ),
+        ('env = "E"\nexplore = "on"', "card.toml: explore = 'on' should be a value of type ExploRLer"),
+        ('env = "E"\n[explore]\nevry = 1', "card.toml: unknown key explore.evry: did you mean explore.every?"),
+        (
+            'env = "E"\n[explore.probe]\nepisodes = 4',
+            "card.toml: missing key explore.probe.kind, which should be one of episodes, racing, in-rollout, surrogate",
+        ),
+        (
+            'env = "E"\n[explore.probe]\nkind = "race"',
+            "card.toml: explore.probe.kind = 'race' should be one of episodes, racing, in-rollout, surrogate",
+        ),
+        (
+            'env = "E"\n[explore.probe]\nkind = ["racing"]',
+            "card.toml: explore.probe.kind = ['racing'] should be one of",
+        ),
+        (
+            'env = "E"\n[explore]\nprobe = "racing"',
+            "card.toml: explore.probe = 'racing' should be a table whose kind is one of episodes, ",
+        ),
+        (
+            'env = "E"\n[explore.proposal]\nkind = "gaussian"\nagents = 3',
+            "card.toml: unknown key explore.proposal.agents (known: candidates, reach, unit)",
+        ),
+        (
+            'env = "E"\n[explore.proposal]\nkind = "gaussian"\nunit = "metre"',
+            "card.toml: explore.proposal.unit = 'metre' should be one of absolute, spread, update",
+        ),
+        ('env = "E"\n[explore]\nevery = 0', "--explore.every is 0: expected a positive whole number"),
         ('env = "E"\n[algorithm]\nclip_range = nan', "--algorithm.clip-range is nan: expected a positive number"),
     ],
 )

@@ -246,6 +246,23 @@ def test_a_damaged_line_is_an_error_not_a_number(line, run):
         runs.read_progress(run.progress)
 
 
+def test_probes_are_read_by_seed_and_acceptance(run):
+    path = run.path / "probe.csv"
+    assert runs.read_probes(path) == []
+    rows = [{"seed": 3, "accepted": 1, "reason": "accepted, at last"}, {"seed": 4, "accepted": 0, "reason": ""}]
+    run.append("probe.csv", rows)
+    assert runs.read_probes(path) == [(3, True), (4, False)]
+    path.write_text(path.read_text() + "3,1,acc")
+    assert runs.read_probes(path) == [(3, True), (4, False)]
+
+
+@pytest.mark.parametrize("content", ["seed,reason\n0,x\n", "seed,accepted\n0\n", "seed,accepted\nzero,1\n"])
+def test_a_damaged_record_of_probes_is_an_error(content, run):
+    (run.path / "probe.csv").write_text(content)
+    with pytest.raises(RunDirectoryError, match=r"probe\.csv is damaged"):
+        runs.read_probes(run.path / "probe.csv")
+
+
 def test_a_full_disk_is_named(run, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -4,11 +4,14 @@ import csv
 import json
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 import tiny
 
 from rlsparse import runs
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.in_rollout import InRollout
 from rlsparse.summary import summarise, table
 
 # two-sided 95 % quantile of Student's t distribution with 3 degrees of freedom, from printed tables
@@ -61,6 +64,52 @@ def test_it_says_what_was_trained_where(summary):
 
 def test_it_is_json_without_nan(summary):
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+@pytest.fixture
+def probed(run_dir):
+    """The summary as if 40 steps each of seeds 2 and 3 had gone to probes, 3 and 1, of which 2 and 0 were accepted."""
+    rows = runs.read_progress(run_dir / "progress.csv")
+    for row in rows:
+        if row["seed"] < 4 and row["total_steps"] == 96:
+            row |= {"train_steps": 56.0, "probe_steps": 40.0}
+    recipe = replace(runs.read_recipe(run_dir), explore=ExploRLer())
+    return summarise(rows, recipe, "ppo", 8.0, [(2, True), (3, False), (2, False), (2, True)])
+
+
+def test_probes_are_counted_by_seed_where_the_recipe_has_them(probed, summary):
+    assert [(row["probes"], row["accepted"]) for row in probed["seeds"]] == [(3, 2), (1, 0), (0, 0), (0, 0)]
+    assert [(row["train_steps"], row["probe_steps"]) for row in probed["seeds"]] == [
+        (56, 40),
+        (56, 40),
+        (96, 0),
+        (96, 0),
+    ]
+    assert probed["steps_per_second"] == 4 * 96 / 8.0
+    assert not {"probes", "accepted"} & set(summary["seeds"][0])
+
+
+def test_the_table_shows_steps_of_training_and_of_probing_apart(probed):
+    header, *lines = table(probed).splitlines()
+    assert header.split() == ["seed", "train", "steps", "probe", "steps", "return", "+-", "std", "over"]
+    for line, row in zip(lines[:4], probed["seeds"], strict=True):
+        assert line.split()[:4] == [
+            *(str(row["seed"]), str(row["train_steps"]), str(row["probe_steps"]), f"{row['return_mean']:,.1f}"),
+        ]
+    assert lines[0].endswith("2 evaluation episodes, 2 of 3 probes accepted")
+    assert (
+        lines[4].index(f"{probed['return_mean']:,.1f}") + len(f"{probed['return_mean']:,.1f}")
+        == header.index("return") + 6
+    )
+    assert lines[5] == "8 s, 48 training and probe steps/s over all seeds"
+
+
+def test_probes_without_steps_of_their_own_need_no_column(run_dir):
+    rows = runs.read_progress(run_dir / "progress.csv")
+    recipe = replace(runs.read_recipe(run_dir), explore=ExploRLer(probe=InRollout()))
+    header, line, *_ = table(summarise(rows, recipe, "ppo", 8.0, [(2, False)])).splitlines()
+    assert header.split() == ["seed", "steps", "return", "+-", "std", "over"]
+    assert line.endswith("2 evaluation episodes, 0 of 1 probes accepted")
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

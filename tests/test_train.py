@@ -15,8 +15,13 @@ import pytest
 import safetensors.numpy
 import tiny
 
-from rlsparse import checkpoint, loop, policy_file, runs, train
+from rlsparse import cards, checkpoint, loop, policy_file, runs, train
 from rlsparse.errors import Interrupted, StorageError
+from rlsparse.explore.explorler import ExploRLer, Proposal
+from rlsparse.explore.probe import Racing
+from rlsparse.explore.surrogate import Surrogate
+from rlsparse.probe_episodes import ProbeEpisodes
+from rlsparse.recipe import from_dict, from_toml, kind_of, kinds
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +52,8 @@ def status():
     return json.loads(Path("run/status.json").read_text())
 
 
-def rows():
-    with open("run/progress.csv") as file:
+def rows(name="progress"):
+    with open(f"run/{name}.csv") as file:
         return list(csv.DictReader(file))
 
 
@@ -131,6 +136,9 @@ def test_without_tensorboard_only_its_files_are_missing(run, monkeypatch):
 
 # The plan
 
+PROBING = f"--env fake_envs:Steady-v0 --explore {shlex.quote(str(tiny.PROBING))}"
+"""Episodes are five steps long, always: a probe takes 2 x 5 x 5 = 50 steps."""
+
 SHAPES = [
     "--total-steps 96 --eval-every 32",
     "--total-steps 97 --eval-every 32",  # the last rollout overruns the budget
@@ -140,6 +148,18 @@ SHAPES = [
     "--total-steps 1 --eval-every 1",
     "--total-steps 100 --eval-every 16 --num-seeds 2 --rollout-length 6 --algorithm.minibatches 3",
     "--total-steps 400 --eval-every None --algorithm.epochs 1",
+    f"{PROBING} --total-steps 400 --eval-every 30",
+    f"{PROBING} --total-steps 400 --eval-every 10 --explore.budget-fraction 1",
+    f"{PROBING} --total-steps 400 --eval-every 1000 --num-seeds 2 --explore.budget-fraction 0.5 --explore.every 3",
+    f"{PROBING} --total-steps 397 --eval-every 64 --explore.start 0.6 --explore.budget-fraction 0.9",
+    f"{PROBING} --total-steps 400 --explore.num-anchors 9 --explore.budget-fraction 0.7 --algorithm.target-kl 1e-6",
+    f"{PROBING} --total-steps 400 --explore.anchors iterations --explore.budget-fraction 0.6",
+    f"{PROBING} --total-steps 400 --explore.anchors iterations --explore.anchor-span 0.4 --explore.budget-fraction 0.6",
+    f"{PROBING} --total-steps 900 --explore.proposal consensus --explore.budget-fraction 0.9",
+    f"{PROBING} --total-steps 410 --explore.probe surrogate --explore.every 3 --explore.start 0.4",
+    f"{PROBING} --total-steps 400 --explore.probe in-rollout --explore.every 4 --explore.start 0.5",
+    f"{PROBING} --total-steps 400 --explore.probe surrogate --explore.num-anchors 7 --algorithm.target-kl 0.0001",
+    f"{PROBING} --total-steps 250 --explore.budget-fraction 1 --explore.probe.accept always",
 ]
 
 
@@ -157,10 +177,53 @@ def test_a_dry_run_predicts_the_real_one_and_makes_nothing(shape, run, monkeypat
     assert run(*flags, "--quiet")[0] == 0
     assert plan.startswith(Path("run/recipe.toml").read_text())
     assert {int(row["train_steps"]) for row in rows()[-1:]} == {predicted("training steps")}
+    probe_steps = re.search(r"\(probe steps: ([\d,]+)(?: per seed)?\)", plan)[1].replace(",", "")
+    assert [row["probe_steps"] for row in rows()[-1:]] == [probe_steps]
     assert len(collected) == predicted("rollouts")
-    assert len(updates) == predicted("updates")
+    assert 0 < len(updates) <= predicted("updates")
+    assert len(updates) == predicted("updates") or "fewer where --algorithm.target-kl ends one early" in plan
     seeds = {row["seed"] for row in rows()}
     assert len(rows()) / len(seeds) == predicted("evaluations")
+    if "--explore" in shape:
+        assert len(rows("probe")) / len(seeds) == predicted("probes") > 0
+    else:
+        assert not Path("run/probe.csv").exists()
+
+
+def test_the_plan_tells_what_a_probe_costs_and_how_much_may_be_spent(run):
+    """HalfCheetah's episodes are 1,000 steps."""
+    _, plan, _ = run("--env", "HalfCheetah", "--explore", tiny.PROBING, "--total-steps", "1000000", "--dry-run")
+    probes, limit = (line for line in plan.splitlines() if line.startswith("probe") and "=" not in line)
+    pattern = r"probes +(\d+) per seed of 4 candidates: at most 10 episodes, 10,000 steps if all last 1,000"
+    made = int(re.fullmatch(pattern, probes)[1])
+    assert limit.startswith("probe steps      at most 300,000 per seed, 0.3 of the budget; ")
+    assert f"(probe steps: {made * 10_000:,} per seed)" in plan
+    assert 25 <= made <= 30
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (
+            "--total-steps 96",
+            "there will be no probe: one may take 50 steps (10 episodes of 5), which --explore.budget-fraction 0.3 of "
+            "--total-steps 96 cannot pay: raise one of them, or probe fewer candidates",
+        ),
+        (
+            "--total-steps 400 --explore.every 30",
+            "there will be no probe: --total-steps 400 are over before --explore.num-anchors, --explore.anchor-span, "
+            "--explore.every and --explore.start let the first one be",
+        ),
+        ("--total-steps 400 --explore.num-anchors 60", "there will be no probe: --total-steps 400 are over before"),
+    ],
+)
+def test_probes_that_will_never_be_are_warned_of_before_training(flags, reason, run, caplog):
+    for dry_run in (["--dry-run"], []):
+        caplog.clear()
+        assert run(*tiny.FLAGS, *shlex.split(PROBING), *flags.split(), *dry_run)[0] == 0
+        (warning,) = caplog.messages
+        assert warning.startswith(reason)
+    assert not Path("run/probe.csv").exists()
 
 
 def count_calls(monkeypatch):
@@ -174,6 +237,95 @@ def count_calls(monkeypatch):
         monkeypatch.setattr(owner, name, lambda *a, calls=calls, real=real: (calls.append(1), real(*a))[1])
         counts.append(calls)
     return counts
+
+
+# Probing
+
+
+def explored(run, *flags):
+    """The probing of a dry run's recipe."""
+    code, plan, _ = run(*tiny.FLAGS, *flags, "--dry-run")
+    assert code == 0
+    return from_toml(plan.partition("rollouts  ")[0], "plan").explore
+
+
+def test_probing_comes_from_the_agent_card_or_from_another(run):
+    assert explored(run) is None
+    assert explored(run, "--explore", "none") is None
+    assert explored(run, "--agent", "explorler-ppo", "--explore", "none") is None
+    for name in ("explorler-ppo", "explorler-ppo-paper"):
+        shipped = from_dict({"env": "E", **cards.agent(name).recipe}, name).explore
+        assert shipped is not None
+        assert explored(run, "--explore", name) == explored(run, "--agent", name) == shipped
+        other = "explorler-ppo" if name.endswith("paper") else "explorler-ppo-paper"
+        assert explored(run, "--agent", other, "--explore", name) == shipped
+    assert explored(run, "--explore", "explorler") == explored(run, "--explore", "explorler-ppo")
+
+
+def test_probing_comes_from_a_card_of_ones_own_as_it_is_on_the_environment(run):
+    card = """
+name = "mine"
+description = "My probing."
+[recipe]
+num_envs = 5
+[recipe.explore.probe]
+kind = "racing"
+duel = 7
+[environments."fake_envs:Point-v0".explore]
+every = 9
+"""
+    Path("mine").mkdir()
+    Path("mine/card.toml").write_text(card)
+    for path in ("mine", "mine/card.toml"):
+        assert explored(run, "--explore", path) == ExploRLer(probe=Racing(duel=7), every=9)
+        assert explored(run, "--explore", path, "--env", "Pendulum-v1") == ExploRLer(probe=Racing(duel=7))
+        # the kind that the card has keeps the card's values, another begins with its defaults
+        assert explored(run, "--explore", path, "--explore.probe", "racing").probe == Racing(duel=7)
+        assert explored(run, "--explore", path, "--explore.probe", "surrogate").probe == Surrogate()
+
+
+@pytest.mark.parametrize("proposal", kinds(Proposal))
+@pytest.mark.parametrize("probe", ["episodes", "racing", "surrogate"])
+def test_any_proposal_goes_with_any_probe_by_name(probe, proposal, run):
+    flags = f"--explore {tiny.PROBING} --explore.proposal {proposal} --explore.probe {probe} --explore.every 5"
+    explore = explored(run, *flags.split())
+    assert (kind_of(type(explore.proposal)), kind_of(type(explore.probe))) == (proposal, probe)
+    assert explore.every == 5
+
+
+def test_a_run_that_probes_tells_its_steps_and_its_probes_apart(run):
+    code, out, err = run(*tiny.FLAGS, *shlex.split(PROBING), "--total-steps", "400", "--num-seeds", "2")
+    assert code == 0
+    assert err.startswith("ppo+probing on fake_envs:Steady-v0, seeds 0 to 1, 400 steps each: run\n")
+    assert re.search(r"probe: 50 steps per seed, \d of 2 policies replaced\n", err)
+    assert out.splitlines()[1].split()[:6] == ["seed", "train", "steps", "probe", "steps", "return"]
+    summary = json.loads(Path("run/summary.json").read_text())
+    for row in summary["seeds"]:
+        probes = [int(probe["accepted"]) for probe in rows("probe") if probe["seed"] == str(row["seed"])]
+        assert (row["probes"], row["accepted"], row["probe_steps"]) == (len(probes), sum(probes), 50 * len(probes))
+        steps = f"{row['seed']} +{row['train_steps']} +{row['probe_steps']} "
+        assert re.search(rf"^ +{steps}.* {sum(probes)} of {len(probes)} probes accepted$", out, re.MULTILINE)
+    assert "training and probe steps/s over all seeds" in out
+
+
+def test_a_run_that_is_stopped_while_it_probes_goes_on_as_if_it_had_not_been(run, monkeypatch):
+    flags = [*tiny.FLAGS, *shlex.split(PROBING), "--total-steps", "400", "--quiet"]
+    assert run(*flags, "--run-dir", "whole")[0] == 0
+    assert Path("whole/probe.csv").read_text().count("\n") > 2
+    begun, probe = [], ProbeEpisodes.__call__
+
+    def asked(stop):
+        if begun and fake_envs.steps > begun[0]:
+            stop.received = 15
+        return stop.received != 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProbeEpisodes, "__call__", lambda *a: (begun.append(fake_envs.steps), probe(*a))[1])
+        patch.setattr(train.StopSignal, "__call__", asked)
+        assert run(*flags)[0] == 143
+    assert not Path("run/probe.csv").exists()
+    assert run("--resume", "run", "--quiet")[0] == 0
+    assert tiny.outcome(Path("run")) == tiny.outcome(Path("whole"))
 
 
 # Numbers that are not finite

@@ -38,6 +38,10 @@ FLAGS = [
 """A run as small for the command line."""
 
 
+PROBING = ROOT / "tests" / "data" / "probing.toml"
+"""A card for --explore: a probe gives the incumbent and four candidates two episodes each."""
+
+
 def recipe(**changes):
     """RECIPE with some fields changed."""
     return replace(RECIPE, **changes)
