@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train an agent, or resume a run",
     "compare": "draw and test reward curves of several runs",
     "play": "run a trained policy, print its returns, write a video",
+    "landscape": "draw the true returns around an update of a run",
     "envs": "list the environment cards",
     "agents": "list the agent cards",
 }
@@ -22,7 +23,7 @@ def main() -> None:
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help"):
         print("usage: rlsparse <command> [--help] ...\n")
-        print("\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items()))
+        print("\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items()))
         return
     if command == "--version":
         print(__version__)

@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,13 @@ def load_latest(folder: Path) -> Checkpoint:
     if damage:
         raise RunDirectoryError(f"{damage[0]}, and no whole checkpoint is left in {folder}")
     raise RunDirectoryError(f"{folder} holds no checkpoint: the run stopped before its first one; start it anew")
+
+
+def load_whole(folder: Path) -> Iterator[Checkpoint]:
+    """Read the checkpoints that are whole, newest first; a run that goes on may meanwhile take them away."""
+    for path in _newest_first(folder):
+        with suppress(RunDirectoryError):
+            yield _load(path)
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -34,10 +34,10 @@ LAYERS = (
     # 3: a run and its description
     {"comparison", "curves"}
     | {"cards", "checkpoint", "events", "explore_limits", "loop", "plan", "policy_file", "progress", "recipe", "runs"}
-    | {"summary"},
+    | {"replay", "summary", "survey"},
     # 4: commands and the outside world
     {"__main__", "command_line", "compare", "components", "export", "listing", "play", "plot", "report", "sb3"}
-    | {"train", "video"},
+    | {"landscape", "landscape_account", "landscape_picture", "train", "video"},
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 

@@ -1,0 +1,81 @@
+"""A plane through parameter space: along an update and, across it, where points extend most.
+
+Axes: M points, P parameters.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from rlsparse.explore.anchors import RANK_TOLERANCE, with_length
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Coordinates in it are distances in parameter space."""
+
+    origin: np.ndarray
+    """Mean of the points it was laid through, [P]."""
+    axes: np.ndarray
+    """Orthonormal rows [2, P]; a row is zero where there is no direction."""
+
+    @classmethod
+    def through(cls, points: np.ndarray, direction: np.ndarray) -> Self:
+        """Lay it along a `direction` [P], and along the principal component of points [M, P] orthogonal to it.
+
+        The second axis is turned so that the farthest point along it has a positive coordinate.
+        """
+        points = np.asarray(points, np.float64)
+        from_last = points - points[-1]  # exact where the points are close together
+        mean = from_last.mean(0)
+        first = with_length(np.asarray(direction, np.float64), 1.0)
+        across = from_last - mean
+        across = across - np.outer(across @ first, first)
+        _, extents, rows = np.linalg.svd(across, full_matrices=False)
+        second = rows[0] if extents[0] > RANK_TOLERANCE * np.linalg.norm(from_last) else np.zeros_like(first)
+        farthest = across[np.abs(across @ second).argmax()]
+        return cls(points[-1] + mean, np.stack([first, second if farthest @ second >= 0 else -second]))
+
+    def coordinates(self, points: np.ndarray) -> np.ndarray:
+        """Coordinates [M, 2 + R] of points [M, P]: in the plane, then in the R dimensions in which they leave it.
+
+        Distances between points, and to (x, y, 0, ..., 0) in the plane, are those in parameter space.
+        """
+        centred = np.asarray(points, np.float64) - self.origin
+        inside = centred @ self.axes.T
+        outside = centred - inside @ self.axes
+        rows, extents, _ = np.linalg.svd(outside, full_matrices=False)
+        kept = extents > RANK_TOLERANCE * np.linalg.norm(centred)
+        return np.concatenate([inside, (rows * extents)[:, kept]], 1)
+
+
+def share_in_plane(coordinates: np.ndarray) -> float:
+    """Share of the variance of points that their first two coordinates, of [M, 2 + R], hold; 1 if all are equal."""
+    variance = coordinates.var(0)
+    return float(variance[:2].sum() / variance.sum()) if variance.sum() > 0 else 1.0
+
+
+def convex_hull(points: np.ndarray) -> np.ndarray:
+    """Corners [H, 2] of the smallest convex polygon around points [M, 2], anticlockwise from the leftmost.
+
+    Source: Andrew's monotone chain, Information Processing Letters 9, 1979.
+    """
+    ordered = np.unique(points, axis=0)
+    if len(ordered) < 3:
+        return ordered
+    return np.concatenate([_lower_chain(ordered)[:-1], _lower_chain(ordered[::-1])[:-1]])
+
+
+def _lower_chain(ordered: np.ndarray) -> np.ndarray:
+    chain: list[np.ndarray] = []
+    for point in ordered:
+        while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:
+            chain.pop()
+        chain.append(point)
+    return np.array(chain)
+
+
+def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
+    """Twice the area of the triangle, positive if it turns left."""
+    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
