@@ -1,5 +1,6 @@
 """ExploRLer at work: keeps the anchors, asks for candidates, has them judged, replaces the policy."""
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -10,6 +11,7 @@ from gymnasium.vector import VectorEnv
 from rlsparse import sim
 from rlsparse.arrays import to_device, to_numpy
 from rlsparse.data import Advantages, Rollout
+from rlsparse.errors import EnvironmentFailure
 from rlsparse.evaluate import STEP_CAP
 from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import Choice
@@ -22,7 +24,9 @@ from rlsparse.losses import gaussian_log_prob
 from rlsparse.params import Layout
 from rlsparse.policy import action_mean
 from rlsparse.probe_episodes import ProbeEpisodes
-from rlsparse.streams import env_seeds, generator
+from rlsparse.streams import Purpose, env_seeds, generator
+
+log = logging.getLogger(__name__)
 
 
 def searched_slice(layout: Layout, log_std: bool) -> slice:
@@ -42,7 +46,7 @@ class Explorer:
         self._searched = searched_slice(learner.layout, config.search_log_std)
         size = self._searched.stop - self._searched.start
         self.anchors = np.zeros((learner.members, 0, size), np.float32)
-        self.checkpoints = 0
+        self.anchored_at = 0
         self.iterations = 0
         self.cycles = np.zeros(learner.members, np.int64)
         self.last_probe = np.zeros(learner.members, np.int64)
@@ -56,17 +60,23 @@ class Explorer:
         if self.config.anchors == "epochs":
             self._take_anchor()
 
-    def after_iteration(self) -> None:
-        """Take an anchor, if iterations are anchors and one is due."""
+    def after_iteration(self, skipped_epochs: int = 0) -> None:
+        """Take an anchor, if iterations are anchors and one is due; else one for each epoch that was skipped.
+
+        Members that end their update early stay as they are during others' epochs, and so they do alone.
+        """
+        for _ in range(skipped_epochs):
+            self.after_epoch()
         self.iterations += 1
-        if self.config.anchors == "iterations":
+        steps = int(self._learner.counters.train.max())
+        between = self.config.anchor_span * self._total_steps / self.config.num_anchors
+        if self.config.anchors == "iterations" and steps - self.anchored_at >= between:
+            self.anchored_at = steps
             self._take_anchor()
 
     def _take_anchor(self) -> None:
-        self.checkpoints += 1
-        if self.checkpoints % self.config.anchor_every == 0:
-            new = to_numpy(self._learner.params[:, self._searched])[:, None]
-            self.anchors = np.concatenate([self.anchors, new], 1)[:, -self.config.num_anchors :]
+        new = to_numpy(self._learner.params[:, self._searched])[:, None]
+        self.anchors = np.concatenate([self.anchors, new], 1)[:, -self.config.num_anchors :]
 
     def _ready(self) -> np.ndarray:
         """Whose turn it is, budget apart, [S] bool."""
@@ -87,7 +97,8 @@ class Explorer:
     def due(self) -> np.ndarray:
         """Return the members that probe by episodes now, [n] indices: those that can pay for it.
 
-        A probe is taken to need as many steps as if every episode were as long as the longest of the one before.
+        A probe is taken to need as many steps as if every episode were as long as the longest of the one before, or
+        twice that if the one before ran out of steps.
         """
         if not isinstance(self.config.probe, Episodes | Racing):
             return np.zeros(0, np.int64)
@@ -97,36 +108,46 @@ class Explorer:
     def probe(self, members: np.ndarray, stop: Callable[[], bool]) -> Choice:
         """Probe around the members (indices) by episodes, and replace the policies of those that found better.
 
-        Raises Interrupted, with nothing changed, when `stop` says so.
+        An environment that fails rejects the probe of all of them. Raises Interrupted, with nothing changed, when
+        `stop` says so.
         """
-        probe, learner, config = self.config.probe, self._learner, self.config
+        probe, learner = self.config.probe, self._learner
         assert isinstance(probe, Episodes | Racing)
-        seeds = [learner.seeds[m] for m in members]
-        cycles = self.cycles[members]
-        wanted = sum(probe.episodes) + probe.duel if isinstance(probe, Racing) else probe.episodes
-        evaluate = ProbeEpisodes(
-            learner,
-            members,
-            self._searched,
-            self._env,
-            [
-                env_seeds(s, "probe_env", wanted, int(c) if config.fresh_seeds else 0)
-                for s, c in zip(seeds, cycles, strict=True)
-            ],
-            self.allowance()[members],
-            [generator(s, "probe_noise", int(c)) for s, c in zip(seeds, cycles, strict=True)]
-            if probe.stochastic
-            else None,
-            stop,
-        )
-        choice = probe(self._incumbent()[members], self._propose(members), config.proposal.rounds, evaluate)
+        evaluate = self._episodes(members, probe, stop)
+        incumbent = self._incumbent()[members]
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # candidates may diverge, and count as failed
+                choice = probe(incumbent, self._propose(members), self.config.proposal.rounds, evaluate)
+        except EnvironmentFailure as error:
+            reason = " ".join(f"failed: {error}".split())
+            names = ", ".join(f"seed {learner.seeds[m]}" for m in members)
+            log.warning("a probe of %s %s; the policy stays as it is", names, reason)
+            choice = Choice.rejected(incumbent, evaluate.steps, reason)
+        else:
+            lived = np.where(evaluate.exhausted, 2 * evaluate.longest, evaluate.longest)
+            self.longest[members] = np.where(lived > 0, lived, self.longest[members])
         learner.counters.probe[members] += choice.steps
-        self.longest[members] = evaluate.longest
         self._apply(members, choice)
         return choice
 
+    def _episodes(self, members: np.ndarray, probe: Episodes | Racing, stop: Callable[[], bool]) -> ProbeEpisodes:
+        wanted = sum(probe.episodes) + probe.duel if isinstance(probe, Racing) else probe.episodes
+        cycles = self.cycles[members] if self.config.fresh_seeds else np.zeros(len(members), np.int64)
+
+        def seeds(purpose: Purpose) -> list[list[int]]:
+            owners = zip(members, cycles, strict=True)
+            return [env_seeds(self._learner.seeds[m], purpose, wanted, int(cycle)) for m, cycle in owners]
+
+        noise = seeds("probe_noise") if probe.stochastic else None
+        allowance = self.allowance()[members]
+        return ProbeEpisodes(
+            self._learner, members, self._searched, self._env, seeds("probe_env"), allowance, noise, stop
+        )
+
     def _propose(self, members: np.ndarray) -> Propose:
-        anchors = self.anchors[members].astype(np.float64)
+        anchors, incumbent = self.anchors[members].astype(np.float64), self._incumbent()[members, None]
+        newer = (anchors[:, -1:] != incumbent).any(2, keepdims=True)
+        anchors = np.where(newer, np.concatenate([anchors[:, 1:], incumbent], 1), anchors)
         streams = [generator(self._learner.seeds[m], "propose", int(self.cycles[m])) for m in members]
         return lambda probed: self.config.proposal(anchors, probed, streams)
 
@@ -167,7 +188,7 @@ class Explorer:
         """Return all that probing goes on from."""
         return {
             "anchors": self.anchors,
-            "count": np.array([self.checkpoints, self.iterations]),
+            "count": np.array([self.anchored_at, self.iterations]),
             "cycles": self.cycles,
             "last_probe": self.last_probe,
             "longest": self.longest,
@@ -177,7 +198,7 @@ class Explorer:
         """Put back what `state_dict` gave."""
         self.anchors, self.cycles = state["anchors"].copy(), state["cycles"].copy()
         self.last_probe, self.longest = state["last_probe"].copy(), state["longest"].copy()
-        self.checkpoints, self.iterations = state["count"].tolist()
+        self.anchored_at, self.iterations = state["count"].tolist()
 
 
 class _RolloutScores:
@@ -193,7 +214,7 @@ class _RolloutScores:
         self._action = np.moveaxis(rollout.action, 1, 0).reshape(*self._obs.shape[:2], -1)
         self._log_prob = np.moveaxis(rollout.log_prob, 1, 0)
 
-    def __call__(self, points: np.ndarray, first: int, count: int) -> np.ndarray:
+    def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Return block scores of every point [S, C, P]; [S, C, count]."""
         layout, device = self._learner.layout, self._learner.device
         ratios = []

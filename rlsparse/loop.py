@@ -178,6 +178,7 @@ def iterate(
     advantages = recipe.advantage(rollout)
     choice = explorer.judge(rollout, advantages, acting) if explorer else None
     batch = flatten(rollout, advantages, learner)
+    epochs_left = recipe.algorithm.epochs
     for stats in recipe.algorithm.update(learner, batch):
         finite = np.isfinite(stats.grad_norm) & np.isfinite(to_numpy(learner.params)).all(1)
         if not finite.all():
@@ -187,11 +188,12 @@ def iterate(
                 "training steps; the policy of the last complete iteration is kept: try a smaller "
                 "--algorithm.learning-rate"
             )
+        epochs_left -= 1
         if explorer:
             explorer.after_epoch()
     learner.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(learner.members, -1, learner.layout.obs_size))
     if explorer:
-        explorer.after_iteration()
+        explorer.after_iteration(skipped_epochs=epochs_left)
     return stats, choice
 
 

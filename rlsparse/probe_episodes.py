@@ -18,7 +18,8 @@ class ProbeEpisodes:
     """Scores points of the searched part of the parameters; counts steps and keeps to the allowance.
 
     Everything is of the `members` (indices into the learner) that probe now, S of them. `env(n)` gives n
-    environments that do not reset by themselves.
+    environments that do not reset by themselves; `seeds` and `noise_seeds` [S][E] are of each episode, the latter None
+    for deterministic actions.
     """
 
     def __init__(
@@ -29,45 +30,49 @@ class ProbeEpisodes:
         env: Callable[[int], VectorEnv],
         seeds: list[list[int]],
         allowance: np.ndarray,
-        noise: list[np.random.Generator] | None,
+        noise_seeds: list[list[int]] | None,
         stop: Callable[[], bool],
     ) -> None:
         self._learner, self._members, self._searched = learner, members, searched
-        self._env, self._seeds, self._allowance, self._noise, self._stop = env, seeds, allowance, noise, stop
+        self._env, self._seeds, self._allowance = env, seeds, allowance
+        self._noise_seeds, self._stop = noise_seeds, stop
         self.steps = np.zeros(len(members), np.int64)
         self.longest = np.zeros(len(members), np.int64)
         self.exhausted = np.zeros(len(members), bool)
 
-    def __call__(self, points: np.ndarray, first: int, count: int) -> np.ndarray:
+    def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Return of episodes `first` to `first + count` of every point [S, C, P]; [S, C, count].
 
-        NaN: not run to its end, because the allowance was used up; -inf: parameters, an observation or a reward
-        were not finite. Raises Interrupted as soon as `stop`, asked before every step, says so.
+        NaN: not run to its end, because the allowance was used up or the member is not `wanted` [S]; -inf: parameters,
+        an action, an observation or a reward were not finite. Raises Interrupted as soon as `stop`, asked before every
+        step, says so, and EnvironmentFailure; then the step that failed counts as taken everywhere.
         """
         members, candidates = points.shape[:2]
         env = self._env(members * candidates * count)
-        actors, std = self._actors(points)
+        act = self._actors(points, first, count)
         space = env.single_action_space
         to_native = ActionBox(space.low, space.high)  # type: ignore[attr-defined]
         seeds = [s for own in self._seeds for _ in range(candidates) for s in own[first : first + count]]
         obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
-        failed = np.repeat(~np.isfinite(points).all(2).ravel(), count)
-        returns, lengths, alive = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64), ~failed
-        done = np.zeros(len(seeds), bool)
-        env.halt(failed)  # type: ignore[attr-defined]
+        failed = np.repeat(~np.isfinite(points.astype(np.float32)).all(2).ravel(), count)
+        runs = np.repeat(np.ones(members, bool) if wanted is None else wanted, candidates * count)
+        failed &= runs
+        returns, lengths, alive = np.zeros(len(obs)), np.zeros(len(obs), np.int64), runs & ~failed
+        done = np.zeros(len(obs), bool)
         while alive.any() and lengths.max() < STEP_CAP:
             if self._stop():
                 raise Interrupted
-            alive &= self._affordable(alive, env)
-            action = actors(np.where(alive[:, None], obs, 0.0).reshape(members * candidates, count, -1))
-            if self._noise is not None:
-                action = action + std * self._draw(count, action.shape[2], candidates)
-            obs, reward, terminated, truncated, _ = env.step(to_native(action.reshape(len(seeds), -1)))
+            action = act(np.where(alive[:, None], obs, 0.0))
+            failed |= alive & ~np.isfinite(action).all(1)
+            alive &= ~failed
+            alive &= self._affordable(alive)
+            if not alive.any():
+                break
+            env.halt(~alive)  # type: ignore[attr-defined]
             self.steps += alive.reshape(members, -1).sum(1)
             lengths += alive
-            broken = alive & ~((np.abs(reward) <= LARGEST) & (np.abs(obs) <= LARGEST).all(1))
-            env.halt(broken)  # type: ignore[attr-defined]
-            failed |= broken
+            obs, reward, terminated, truncated, _ = env.step(to_native(action))
+            failed |= alive & ~((np.abs(reward) <= LARGEST) & (np.abs(obs) <= LARGEST).all(1))
             returns[alive] += reward[alive]
             done |= alive & (terminated | truncated)
             alive &= ~(done | failed)
@@ -76,18 +81,14 @@ class ProbeEpisodes:
         returns = np.where(failed, -np.inf, np.where(done, returns, np.nan))
         return returns.reshape(members, candidates, count)
 
-    def _affordable(self, alive: np.ndarray, env: VectorEnv) -> np.ndarray:
-        """Halt the members that cannot pay for the next step of all that are alive; who may go on, [S * C * E]."""
+    def _affordable(self, alive: np.ndarray) -> np.ndarray:
+        """Who may take the next step, [S * C * E]: nobody of a member that cannot pay it for all that are alive."""
         needed = alive.reshape(len(self.steps), -1).sum(1)
-        broke = (self.steps + needed > self._allowance) & (needed > 0)
-        self.exhausted |= broke
-        halted = np.repeat(broke, len(alive) // len(broke))
-        if broke.any():
-            env.halt(halted)  # type: ignore[attr-defined]
-        return ~halted
+        self.exhausted |= self.steps + needed > self._allowance
+        return np.repeat(~self.exhausted, len(alive) // len(needed))
 
-    def _actors(self, points: np.ndarray) -> tuple[Actors, np.ndarray]:
-        """Return the deterministic policies [S * C] and their action deviations [S * C, 1, A]."""
+    def _actors(self, points: np.ndarray, first: int, count: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the points' policies [S, C, P] as a function of obs [S * C * count, O], called once a step."""
         learner, candidates = self._learner, points.shape[1]
         owners = np.repeat(self._members, candidates)
         params = to_numpy(learner.params)[owners]
@@ -95,11 +96,20 @@ class ProbeEpisodes:
         scale = learner.obs_scale()
         scale = ObsScale(scale.mean[owners], scale.inv_std[owners], scale.clip)
         seeds = tuple(learner.seeds[m] for m in owners)
-        std = np.exp(learner.layout.log_std(params))[:, None, :]
-        return Actors(learner.layout, to_device(params, learner.device), scale, seeds, learner.device), std
+        actors = Actors(learner.layout, to_device(params, learner.device), scale, seeds, learner.device)
+        size = learner.layout.action_size
 
-    def _draw(self, count: int, action_size: int, candidates: int) -> np.ndarray:
-        """Standard normal noise [S * C, count, A], alike for all candidates of a member."""
-        assert self._noise is not None
-        own = [g.standard_normal((count, action_size), np.float32) for g in self._noise]
-        return np.repeat(np.stack(own), candidates, 0)
+        def mean(obs: np.ndarray) -> np.ndarray:
+            return actors(obs.reshape(len(owners), count, -1)).reshape(-1, size)
+
+        if self._noise_seeds is None:
+            return mean
+        std = np.repeat(np.exp(learner.layout.log_std(params)), count, 0)
+        streams = [[np.random.default_rng(s) for s in own[first : first + count]] for own in self._noise_seeds]
+
+        def sample(obs: np.ndarray) -> np.ndarray:
+            # drawn alike for all candidates of a member
+            noise = np.stack([[g.standard_normal(size, np.float32) for g in own] for own in streams])
+            return mean(obs) + std * np.repeat(noise, candidates, 0).reshape(-1, size)
+
+        return sample

@@ -1,5 +1,7 @@
 """TensorBoard reads what training writes, under the names that Stable-Baselines3 gives."""
 
+import csv
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rlsparse import loop, runs
 from rlsparse.errors import Interrupted
 from rlsparse.events import TensorBoard
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Line
 
 RECIPE = tiny.recipe(num_seeds=2)
 
@@ -95,6 +100,20 @@ def test_the_learning_rate_is_the_one_that_was_used(run_dir):
     """It decays with the share of the budget that is spent when a rollout begins."""
     rates = scalars(run_dir, 0)["train/learning_rate"]
     assert rates == [(16 * (k + 1), pytest.approx(3e-4 * (1 - k / 6))) for k in range(6)]
+
+
+def test_probes_are_written_when_they_are(tmp_path):
+    explore = ExploRLer(Line((0.0, 2.0)), Episodes(2), num_anchors=2, budget_fraction=0.75)
+    session = tiny.begin(tmp_path / "run", tiny.recipe(num_seeds=2, total_steps=160, explore=explore))
+    train(session)
+    probes = list(csv.DictReader((tmp_path / "run" / "probe.csv").read_text().splitlines()))
+    for seed in (0, 1):
+        own = [row for row in probes if row["seed"] == str(seed)]
+        assert len(own) > 1
+        tags = scalars(tmp_path / "run", seed)
+        for name in ("accepted", "probability", "best_score", "incumbent_score", "steps", "probe_steps"):
+            written = [(int(row["total_steps"]), float(row[name])) for row in own if np.isfinite(float(row[name]))]
+            assert tags[f"probe/{name}"] == [(step, np.float32(x)) for step, x in written]
 
 
 def test_what_has_no_value_yet_is_left_out(tmp_path):

@@ -1,13 +1,22 @@
 """A member of a population equals the run of its seed alone, bit for bit, and every environment step is counted."""
 
+import csv
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
+import tiny
 from gymnasium.spaces import Box
 from threadpoolctl import threadpool_limits
 
-from rlsparse import loop, sim, train
+from rlsparse import checkpoint, loop, sim, train
 from rlsparse.evaluate import evaluate
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner import Learner
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
@@ -110,3 +119,56 @@ def test_the_ledger_is_every_step_taken(register, tmp_path):
         evaluations = [row for row in rows if row["seed"] == seed]
         lengths = [row["length_mean"] * row["episodes"] for row in evaluations]
         np.testing.assert_allclose(np.cumsum(lengths), [row["eval_steps"] for row in evaluations])
+
+
+# Probing, by which members come to spend their budgets apart
+
+PROBING = ExploRLer(Line((0.0, 0.5, 2.0)), Episodes(2, "always"), num_anchors=2, budget_fraction=0.6)
+PROBES = {
+    "always": PROBING,
+    "on evidence": replace(PROBING, probe=Episodes(3, level=0.5), moments="transport"),
+    "with noise": replace(PROBING, probe=Episodes(2, "always", stochastic=True), search_log_std=True, moments="reset"),
+    "a race": replace(PROBING, probe=Racing((1, 1), 0.5, 2, level=0.5, stochastic=True)),
+    "rounds": replace(PROBING, proposal=Consensus(particles=2, rounds=2), anchors="iterations", anchor_span=0.1),
+    "a surrogate": replace(PROBING, probe=Surrogate(4, "always")),
+    "in the rollout": replace(PROBING, probe=InRollout(move="best", level=0.5)),
+}
+
+
+POINT, HOPPER = "fake_envs:Point-v0", "Hopper-v5"
+
+
+@pytest.mark.parametrize(
+    "env, case",
+    [*((POINT, case) for case in PROBES), (HOPPER, "with noise"), (HOPPER, "a race"), (HOPPER, "on evidence")],
+)
+def test_a_probing_member_is_bitwise_the_run_of_its_seed_alone(env, case, tmp_path, monkeypatch):
+    """The rows of its evaluations and of its probes, and the policy and the counters it ends with."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr("rlsparse.explorer.horizon", lambda _: 5 if env == POINT else 30)  # which falls short of some
+    size = {"total_steps": 250} if env == POINT else {"total_steps": 900, "rollout_length": 16}
+    # some updates end early, of one member or of all: anchors must be the same either way
+    algorithm = replace(tiny.RECIPE.algorithm, learning_rate=3e-3, epochs=3, target_kl=3e-4)
+    recipe = tiny.recipe(env=env, **size, eval_every=10**6, explore=PROBES[case], algorithm=algorithm)
+    together = ending(tiny.train(tmp_path / "together", replace(recipe, num_seeds=3)), (0, 1, 2))
+    alone = [ending(tiny.train(tmp_path / str(seed), replace(recipe, seed=seed)), (seed,))[0] for seed in range(3)]
+    for ours, theirs in zip(together, alone, strict=True):
+        for name, x in theirs.items():
+            np.testing.assert_array_equal(ours[name], x, name)
+    assert all(member["probe.csv"] for member in alone)
+    if env == HOPPER:  # they spend their budgets apart
+        assert len({tuple(row["steps"] for row in member["probe.csv"]) for member in alone}) == 3
+        assert len({int(member["counters.train"]) for member in alone}) > 1
+
+
+def ending(run_dir, seeds):
+    """What each member ends with."""
+    learner = checkpoint.load_latest(run_dir / "checkpoint").arrays["learner"]
+    arrays = ("params", "counters.train", "counters.probe", "counters.eval", "obs_moments.mean", "obs_moments.var")
+    members = [{name: learner[name][i] for name in arrays} for i in range(len(seeds))]
+    for record in ("progress.csv", "probe.csv"):
+        rows = list(csv.DictReader((run_dir / record).read_text().splitlines()))
+        for seed, member in zip(seeds, members, strict=True):
+            own = [row for row in rows if row["seed"] == str(seed)]
+            member[record] = [{name: x for name, x in row.items() if name != "seconds"} for row in own]
+    return members

@@ -68,3 +68,40 @@ def test_state_goes_on_where_it_was():
         adam.step(params, gradient.copy(), 0.01, 1e-5)
         resumed.step(resumed_params, gradient.copy(), 0.01, 1e-5)
     np.testing.assert_array_equal(params, resumed_params)
+
+
+def after_steps():
+    params = np.zeros((MEMBERS, SIZE))
+    adam = Adam(params)
+    for gradient in gradients(np.float64, 3):
+        adam.step(params, gradient, 0.01, 1e-5)
+    return adam, params
+
+
+def test_keeping_moments_keeps_all_of_them():
+    adam, untouched = after_steps()[0], after_steps()[0]
+    adam.forget(1, "keep", slice(2, 5))
+    for name, array in adam.state_dict().items():
+        np.testing.assert_array_equal(array, untouched.state_dict()[name])
+
+
+def test_begun_anew_a_member_goes_on_as_from_the_start_and_others_as_before():
+    adam, params = after_steps()
+    other, others = after_steps()
+    adam.forget(1, "reset", slice(2, 5))
+    single = params[1:2].copy()
+    alone, gradient = Adam(single), gradients(np.float64, 1)[0]
+    alone.step(single, gradient[1:2].copy(), 0.01, 1e-5)
+    adam.step(params, gradient.copy(), 0.01, 1e-5)
+    other.step(others, gradient.copy(), 0.01, 1e-5)
+    np.testing.assert_array_equal(params[1], single[0])
+    np.testing.assert_array_equal(params[[0, 2]], others[[0, 2]])
+
+
+def test_transported_moments_forget_the_direction_of_the_part_and_keep_its_scale():
+    adam, untouched = after_steps()[0], after_steps()[0]
+    adam.forget(1, "transport", slice(2, 5))
+    np.testing.assert_array_equal(adam.first[1, 2:5], 0)
+    adam.first[1, 2:5] = untouched.first[1, 2:5]
+    for name, array in adam.state_dict().items():
+        np.testing.assert_array_equal(array, untouched.state_dict()[name])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,11 @@ import tiny
 
 from rlsparse import checkpoint, loop, runs
 from rlsparse.errors import Interrupted, RunDirectoryError
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.surrogate import Surrogate
 
 HOPPER = tiny.recipe(env="Hopper-v5", num_seeds=2, total_steps=320, num_envs=2, rollout_length=32, eval_every=128)
 """The batched simulator, with episodes that end in every rollout."""
@@ -83,6 +89,45 @@ def test_stopped_whenever_the_loop_asks_and_resumed_it_ends_the_same(point_run, 
             assert tiny.outcome(tmp_path / str(poll)) == point_run
             break  # the run ended before it was asked that often
     assert poll > 4 * 5  # four evaluations of five steps
+
+
+PROBING = ExploRLer(Line((0.0, 2.0)), Episodes(2, "always"), num_anchors=2, budget_fraction=0.6)
+PROBES = {
+    "episodes": replace(PROBING, moments="reset"),
+    "a race with noise": replace(PROBING, probe=Racing((1, 1), 0.5, 2, "always", stochastic=True), search_log_std=True),
+    "rounds": replace(PROBING, proposal=Consensus(particles=2, rounds=2), probe=Episodes(1, "always")),
+    "a surrogate": replace(PROBING, probe=Surrogate(4, "always"), moments="transport", anchors="iterations"),
+    "in the rollout": replace(PROBING, probe=InRollout(share=1.0, move="evolution")),
+}
+
+
+@pytest.mark.parametrize("case, every", zip(PROBES, (1, 3, 3, 6, 6), strict=True))
+def test_stopped_whenever_a_probing_loop_asks_it_ends_the_same(case, every, tmp_path):
+    """Also at every step of a probe, which is then begun again, and between one member's probe and the other's."""
+    recipe = tiny.recipe(total_steps=110, num_seeds=2, eval_every=10**6, explore=PROBES[case])
+    whole = tiny.outcome(tiny.train(tmp_path / "whole", recipe))
+    assert whole["probe"].count("accepted") > 2
+    for poll in range(1, 1000, every):
+        session = tiny.begin(tmp_path / str(poll), recipe)
+        try:
+            tiny.go_on(session, stop_at(poll))
+        except Interrupted:
+            assert tiny.outcome(tiny.resume(tmp_path / str(poll))) == whole, f"stopped at {poll}"
+        else:
+            break
+    by_episodes = isinstance(recipe.explore.probe, Episodes | Racing)
+    assert poll > 2 * 5 + by_episodes * 4 * 5  # two evaluations, two probes or more, of two runs of five steps each
+
+
+def test_stopped_in_probe_after_probe_it_ends_the_same(tmp_path):
+    recipe = tiny.recipe(total_steps=110, num_seeds=2, eval_every=10**6, explore=PROBES["a race with noise"])
+    whole = tiny.outcome(tiny.train(tmp_path / "whole", recipe))
+    with pytest.raises(Interrupted):
+        tiny.go_on(tiny.begin(tmp_path / "run", recipe), stop_at(1))
+    for poll in (9, 4, 12, 7, 1, 2, 16):
+        with pytest.raises(Interrupted):
+            tiny.resume(tmp_path / "run", stop_at(poll))
+    assert tiny.outcome(tiny.resume(tmp_path / "run")) == whole
 
 
 def test_stopped_again_and_again_it_ends_the_same(point_run, tmp_path):

@@ -210,6 +210,35 @@ def test_native_actions_never_leave_the_range_by_rounding(dtype, data):
     )
 
 
+# Actors of the environments' own
+
+
+def test_each_environment_may_have_an_actor_of_its_own(collector_of):
+    """What it does is that actor's, and so is its log-probability; the others' actors are the members'."""
+    collector, learner = collector_of(num_envs=3)
+    actor = learner.layout.group("actor")
+    acting = np.repeat(learner.params[:, None, actor], 3, 1).astype(np.float64)
+    acting[0, 2] += 0.3
+    acting[1, 1] -= 0.2
+    rollout = collector.collect(learner, 4, 0.9, acting)
+    for s, n in np.ndindex(2, 3):
+        params = learner.params[s : s + 1].copy()
+        params[:, actor] = acting[s, n]
+        mean = forward(learner.layout.layers(params, "actor"), rollout.obs[:, s, n][None])[-1][0]
+        noise = rollout.action[:, s, n] - mean
+        log_std = np.zeros(2, np.float32)
+        np.testing.assert_allclose(rollout.log_prob[:, s, n], gaussian_log_prob(noise, log_std), atol=1e-5)
+
+
+def test_actors_that_are_the_members_own_change_nothing(collector_of):
+    collector, learner = collector_of()
+    expected = collector.collect(learner, 4, 0.9)
+    collector, learner = collector_of()
+    acting = np.repeat(learner.params[:, None, learner.layout.group("actor")], 2, 1)
+    for name, x in vars(collector.collect(learner, 4, 0.9, acting)).items():
+        np.testing.assert_allclose(x, vars(expected)[name], rtol=1e-5, atol=1e-6)
+
+
 # Numbers that are not finite
 
 

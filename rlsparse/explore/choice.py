@@ -34,6 +34,14 @@ class Choice:
     point: np.ndarray
     """Where to go on from: the accepted candidate, or the incumbent unchanged, [S, P]."""
 
+    @classmethod
+    def rejected(cls, incumbent: np.ndarray, steps: np.ndarray, reason: str) -> "Choice":
+        """Return the account of a probe that took steps [S] and found nothing out about the incumbents [S, P]."""
+        members = len(incumbent)
+        unknown, none = np.full((members, 1), np.nan), np.zeros(members, bool)
+        best = np.full(members, INCUMBENT)
+        return cls(unknown, unknown, best, unknown[:, 0], none, (reason,) * members, steps.copy(), incumbent)
+
 
 def paired_gains(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean gain on the incumbent over the episodes that both finished, its standard error and their number.
@@ -41,7 +49,7 @@ def paired_gains(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     `returns` [S, C, E], the incumbent first, NaN where an episode was not run. Returns three [S, C - 1] arrays;
     the error is NaN with fewer than two episodes in common.
     """
-    difference = returns[:, 1:] - returns[:, :1]
+    difference = _gains(returns)
     count = np.isfinite(difference).sum(-1)
     gain = _mean(difference)
     centred = np.where(np.isfinite(difference), difference - gain[..., None], 0.0)
@@ -63,26 +71,43 @@ def t_test(gain: np.ndarray, error: np.ndarray, count: np.ndarray, candidates: i
     return np.where(np.isfinite(error), np.clip(1.0 - p * candidates, 0.0, 1.0), np.nan)
 
 
-def shrunken_probability(gain: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Posterior probability that each gain is above zero, the candidates' true gains taken as one normal family.
+def shrunken_probability(returns: np.ndarray) -> np.ndarray:
+    """Posterior probability that each candidate is better, their true gains taken as one normal family; [S, C - 1].
 
-    The family's mean and variance are estimated from the candidates themselves (method of moments), so that the
-    best of many is shrunk as its luck deserves. gain, error [S, C]; NaN counts as not scored.
-    Source: empirical Bayes, Efron and Morris (1975).
+    `returns` [S, C, E], the incumbent first. The family's mean and variance are estimated from the candidates
+    themselves, so that the best of many is shrunk as its luck deserves. What all candidates have in common, the
+    incumbent's luck above all, shrinks nothing and stays as doubt. A candidate that did not finish every episode that
+    the incumbent finished has no probability (NaN); nor has any with fewer than two of these.
+    Source: empirical Bayes, Efron and Morris (1975); degrees of freedom of the doubt: Satterthwaite (1946).
     """
-    from scipy.special import ndtr
+    from scipy.special import stdtr
 
-    known = np.isfinite(gain) & np.isfinite(error)
-    noise = np.where(known, error**2, np.nan)
-    mean = _mean(np.where(known, gain, np.nan))
-    spread = _mean(np.where(known, (gain - mean[:, None]) ** 2, np.nan)) * _unbiased(known.sum(-1))
-    family = np.maximum(spread - _mean(noise), 0.0)[:, None]
+    ran = np.isfinite(returns[:, 0])
+    difference = _gains(returns)
+    known = (np.isfinite(difference) | ~ran[:, None]).all(-1)
+    counted = known[..., None] & ran[:, None]
+    difference = np.where(counted, difference, 0.0)
+    episodes, candidates = np.maximum(ran.sum(1), 1), np.maximum(known.sum(1), 1)
+
+    gain = difference.sum(-1) / episodes[:, None]
+    by_episode = difference.sum(1) / candidates[:, None]
+    mean = by_episode.sum(1) / episodes
+    own_luck = np.where(counted, difference - gain[..., None] - by_episode[:, None] + mean[:, None, None], 0.0)
+    common_luck = np.where(ran, by_episode - mean[:, None], 0.0)
+    freedom = np.maximum(episodes - 1, 1), np.maximum((episodes - 1) * (candidates - 1), 1)
+    own = (own_luck**2).sum((1, 2)) / freedom[1] / episodes
+    common = np.maximum((common_luck**2).sum(1) / freedom[0] / episodes - own / candidates, 0.0)
+    spread = np.where(known, (gain - mean[:, None]) ** 2, 0.0).sum(1) / np.maximum(candidates - 1, 1)
+    family = np.maximum(spread - own, 0.0)
+
+    weight = np.divide(family, family + own, out=np.ones_like(own), where=family + own > 0)
+    centre = weight[:, None] * gain + ((1.0 - weight) * mean)[:, None]
+    doubt = weight * own + (1.0 - weight) ** 2 * (family + own) / candidates
+    total = common + doubt
     with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(family + noise > 0, family / (family + noise), 1.0)
-        centre = weight * gain + (1.0 - weight) * mean[:, None]
-        deviation = np.sqrt(weight * noise)
-        z = np.where(deviation > 0, centre / deviation, np.sign(centre) * np.inf)
-    return np.where(known, np.where(centre == 0, 0.5, ndtr(z)), np.nan)
+        degrees = np.where(total > 0, total**2 / (common**2 / freedom[0] + doubt**2 / freedom[1]), 1.0)
+        t = np.where(centre == 0, 0.0, centre / np.sqrt(total)[:, None])
+    return np.where(known & (ran.sum(1) > 1)[:, None], stdtr(degrees[:, None], t), np.nan)
 
 
 def mean_and_error(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,5 +127,6 @@ def _mean(x: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(finite, x, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
 
 
-def _unbiased(count: np.ndarray) -> np.ndarray:
-    return np.where(count > 1, count / np.maximum(count - 1, 1), 1.0)
+def _gains(returns: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # two that failed have no difference
+        return returns[:, 1:] - returns[:, :1]

@@ -33,8 +33,8 @@ class ExploRLer:
     """Checkpoints that candidates are made from: after every epoch of the update, or after every iteration."""
     num_anchors: int = 10
     """How many of the last checkpoints are kept."""
-    anchor_every: int = 1
-    """Every how many epochs or iterations one is taken."""
+    anchor_span: float = 0.0
+    """Share of the budget over which iteration anchors are spread evenly; 0 takes every iteration."""
     every: int = 1
     """Iterations between two probes, at least."""
     start: float = 0.0

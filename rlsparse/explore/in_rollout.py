@@ -35,7 +35,8 @@ class InRollout:
     def spread(self, proposed: np.ndarray, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
         """Return who acts in each environment, [S, N, P]: the incumbent first, the candidates last.
 
-        `proposed` [S, C, P] is used from its first on and over again; `incumbent` [S, P].
+        `proposed` [S, C, P] is used from its first on and over again; `incumbent` [S, P]. In place of a candidate
+        that is not finite in float32 the incumbent acts.
         """
         count = self.candidates(num_envs)
         order = np.arange(count)
@@ -44,7 +45,9 @@ class InRollout:
             direction[:, 1::2] *= -1
         acting = np.repeat(incumbent[:, None], num_envs, 1)
         acting[:, num_envs - count :] += direction
-        return acting
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(acting.astype(np.float32)).all(-1, keepdims=True)
+        return np.where(finite, acting, incumbent[:, None])
 
     def choose(self, acting: np.ndarray, incumbent: np.ndarray, advantage: np.ndarray) -> Choice:
         """Judge the policies acting [S, N, P] by the advantages of what they did, [S, T, N]."""

@@ -27,10 +27,11 @@ class Evaluate(Protocol):
     exhausted: np.ndarray
     """The member's allowance is used up: what it still asks for comes back as NaN, [S] bool."""
 
-    def __call__(self, points: np.ndarray, first: int, count: int) -> np.ndarray:
+    def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Return of episodes `first` to `first + count` of every point [S, C, P]; [S, C, count].
 
-        Episode e begins alike for all points of a member. NaN: not run to its end, -inf: the policy failed.
+        Episode e begins alike for all points of a member. NaN: not run to its end, or of a member that is not
+        `wanted` [S] bool; -inf: the policy failed.
         """
 
 
@@ -67,11 +68,10 @@ class Episodes:
         return self._choose(points, returns, evaluate)
 
     def _choose(self, points: np.ndarray, returns: np.ndarray, evaluate: Evaluate) -> Choice:
-        gain, error, count = paired_gains(returns)
         if self.accept == "posterior":
-            probability = shrunken_probability(gain, error)
+            probability = shrunken_probability(returns)
         else:
-            probability = t_test(gain, error, count, candidates=gain.shape[1])
+            probability = t_test(*paired_gains(returns), candidates=returns.shape[1] - 1)
         best = 1 + _best(mean_and_error(returns)[0][:, 1:])
         probability = np.take_along_axis(probability, best[:, None] - 1, 1)[:, 0]
         return decide(points, returns, best, probability, self.accept, self.level, evaluate)
@@ -81,12 +81,13 @@ class Episodes:
 class Racing:
     """Successive halving: after each round the worse candidates leave; the last one duels with the incumbent.
 
-    The duel's episodes are its own, so that the luck by which a candidate came through counts for nothing.
+    The duel's episodes are its own, so that the luck by which a candidate came through counts for nothing; there is
+    none where the incumbent, which runs all rounds beside the candidates, is ahead of them.
     Source: Jamieson and Talwalkar, arXiv 1502.07943 (the race); paired episodes as in common random numbers.
     """
 
     episodes: tuple[int, ...] = (1, 2)
-    """Episodes of every candidate that is still in the race, in each round."""
+    """Episodes of the incumbent and of every candidate that is still in the race, in each round."""
     keep: float = 0.25
     """Share of the candidates that goes on to the next round."""
     duel: int = 4
@@ -105,12 +106,13 @@ class Racing:
     def episodes_for(self, candidates: int, rounds: int) -> int:
         """Return how many episodes a probe runs at most."""
         rest = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
-        return candidates * rounds * self.episodes[0] + sum(n * e for n, e in rest) + 2 * self.duel
+        return (1 + candidates * rounds) * self.episodes[0] + sum((1 + n) * e for n, e in rest) + 2 * self.duel
 
     def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
         """Probe around the incumbents [S, P]."""
         first = self.episodes[0]
         points, returns = _first(incumbent, sum(self.episodes) + self.duel)
+        returns[..., :first] = evaluate(points, 0, first)
         for _ in range(rounds):
             candidates = propose(Probed(points, mean_and_error(returns)[0]))
             points = np.concatenate([points, candidates], 1)
@@ -118,14 +120,18 @@ class Racing:
             new[..., :first] = evaluate(candidates, 0, first)
             returns = np.concatenate([returns, new], 1)
         done = first
+        race = 1 + _ranked(mean_and_error(returns)[0][:, 1:])
         for survivors, episodes in zip(self.survivors(points.shape[1] - 1)[1:], self.episodes[1:], strict=True):
-            _run(
-                points, returns, 1 + _ranked(mean_and_error(returns)[0][:, 1:])[:, :survivors], done, episodes, evaluate
-            )
+            race = race[:, :survivors]
+            _run(points, returns, np.pad(race, ((0, 0), (1, 0)), constant_values=INCUMBENT), done, episodes, evaluate)
             done += episodes
-        best = 1 + _best(mean_and_error(returns)[0][:, 1:])
+            # among themselves: those that left have other, fewer episodes
+            order = _ranked(np.take_along_axis(mean_and_error(returns)[0], race, 1))
+            race = np.take_along_axis(race, order, 1)
+        best = race[:, 0]
         pair = np.stack([np.full_like(best, INCUMBENT), best], 1)
-        _run(points, returns, pair, done, self.duel, evaluate)
+        race_score = np.take_along_axis(mean_and_error(returns)[0], pair, 1)
+        _run(points, returns, pair, done, self.duel, evaluate, race_score[:, 1] > race_score[:, 0])
         duel = np.take_along_axis(returns[..., done:], pair[..., None], 1)
         probability = t_test(*paired_gains(duel), candidates=1)[:, 0]
         return decide(points, returns, best, probability, self.accept, self.level, evaluate)
@@ -170,10 +176,16 @@ def _best(score: np.ndarray) -> np.ndarray:
 
 
 def _run(
-    points: np.ndarray, returns: np.ndarray, chosen: np.ndarray, first: int, count: int, evaluate: Evaluate
+    points: np.ndarray,
+    returns: np.ndarray,
+    chosen: np.ndarray,
+    first: int,
+    count: int,
+    evaluate: Evaluate,
+    wanted: np.ndarray | None = None,
 ) -> None:
     """Run episodes first .. first + count of the points `chosen` [S, n] and note their returns."""
-    new = evaluate(np.take_along_axis(points, chosen[..., None], 1), first, count)
+    new = evaluate(np.take_along_axis(points, chosen[..., None], 1), first, count, wanted)
     old = np.take_along_axis(returns, chosen[..., None], 1)
     old[..., first : first + count] = new
     np.put_along_axis(returns, chosen[..., None], old, 1)

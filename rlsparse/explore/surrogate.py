@@ -32,13 +32,19 @@ class Surrogate:
 
 
 def block_scores(log_ratio: np.ndarray, advantage: np.ndarray, blocks: int) -> np.ndarray:
-    """Mean of ratio * advantage over each of `blocks` stretches of time, [S, C, blocks].
+    """Mean of ratio * advantage over each of `blocks` stretches of time, [S, C, blocks]; -inf: a ratio is not finite.
 
     `log_ratio` = log pi_candidate - log pi_behaviour [S, C, T, N]; `advantage` [S, T, N] under the incumbent's critic.
+    Advantages are taken less their mean: that changes no expected gain, but else a candidate under which all that was
+    done is unlikely would score 0, better than the incumbent wherever the critic promised too much.
     """
-    ratio = np.exp(np.minimum(log_ratio.astype(np.float64), np.log(LARGEST_RATIO)))
-    weighted = ratio * advantage[:, None]
+    log_ratio = log_ratio.astype(np.float64)
+    finite = np.isfinite(log_ratio).all((2, 3))
+    ratio = np.exp(np.minimum(log_ratio, np.log(LARGEST_RATIO)))
+    centred = advantage - advantage.mean((1, 2), keepdims=True, dtype=np.float64)
+    weighted = ratio * centred[:, None]
     parts = np.array_split(np.arange(weighted.shape[2]), min(blocks, weighted.shape[2]))
     scores = np.stack([weighted[:, :, part].mean((2, 3)) for part in parts], -1)
+    scores = np.where(finite[..., None], scores, -np.inf)
     missing = blocks - scores.shape[-1]
     return np.pad(scores, ((0, 0), (0, 0), (0, missing)), constant_values=np.nan)

@@ -166,3 +166,21 @@ def test_restoring_an_environment_that_is_not_deterministic_warns(register, capl
     env.step(np.zeros((2, 1)))
     sim.make("Pendulum-v1", 2).set_state(env.get_state())
     assert caplog.text == ""
+
+
+def test_a_halted_environment_is_not_stepped_until_reset(register):
+    env = sim.make(register(length=5), 3, autoreset=False)
+    env.reset(seed=0)
+    before = env.step(np.ones((3, 2)))[0]
+    env.halt(np.array([False, True, False]))
+    for _ in range(2):
+        obs, reward, terminated, _, _ = env.step(np.ones((3, 2)))
+    assert Scripted.steps == 3 + 2 * 2
+    np.testing.assert_array_equal(obs[1], before[1])
+    assert reward.tolist() == [2, 0, 2] and not terminated.any()
+    env.halt(np.array([True, True, True]))
+    env.step(np.ones((3, 2)))
+    assert Scripted.steps == 7
+    env.reset(seed=0)
+    np.testing.assert_array_equal(env.step(np.ones((3, 2)))[0], before)
+    assert Scripted.steps == 10

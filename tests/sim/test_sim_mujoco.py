@@ -135,3 +135,25 @@ def test_bad_calls_are_refused():
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"expected \(2, 6\)"):
         env.step(np.zeros(6))
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Ant-v5"])
+def test_a_halted_environment_stands_still_until_reset(env_id):
+    """The others go on as if they had been alone all the time."""
+    env, alone = sim.make(env_id, 3, autoreset=False), sim.make(env_id, 3, autoreset=False)
+    actions = np.random.default_rng(0).uniform(-1, 1, (6, *env.action_space.shape))
+    for e in (env, alone):
+        e.reset(seed=0)
+        first = e.step(actions[0])[0]
+    env.halt(np.array([False, True, False]))
+    for action in actions[1:5]:
+        obs, reward, terminated, truncated, _ = env.step(action)
+        expected = alone.step(action)
+        np.testing.assert_array_equal(obs[1], first[1])
+        assert reward[1] == 0 and not terminated[1] and not truncated[1]
+        np.testing.assert_array_equal(obs[[0, 2]], expected[0][[0, 2]])
+        np.testing.assert_array_equal(reward[[0, 2]], expected[1][[0, 2]])
+    env.halt(np.ones(3, bool))
+    np.testing.assert_array_equal(env.step(actions[5])[0], obs)
+    env.reset(seed=0)
+    np.testing.assert_array_equal(env.step(actions[0])[0], first)
