@@ -130,6 +130,8 @@ def replay(path: Path, seed: int | None, iteration: int | None, watch: Watch = l
     if any(one.values["recipe"] != to_dict(recipe) for one in saved):
         raise RunDirectoryError(f"{path / 'recipe.toml'} was changed after the run began: undo the change")
     iterations = _iterations(recipe, seed, saved, rows)
+    if not iterations:
+        raise RunDirectoryError(f"{path} has made no update yet")
     if iteration is None:
         iteration = iterations
     if not 1 <= iteration <= iterations:
