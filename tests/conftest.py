@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+from aim import Aim
 from hypothesis import settings
 
 from rlsparse.data import Batch
@@ -28,6 +29,16 @@ def register():
     yield register_class
     for env_id in registered:
         del gymnasium.registry[env_id]
+
+
+@pytest.fixture
+def aim(monkeypatch):
+    """The id of Aim, which has taken no step yet."""
+    for name, fresh in (("steps", 0), ("seeds", []), ("explode_at", None)):
+        monkeypatch.setattr(Aim, name, fresh)
+    gymnasium.register("Aim-v0", entry_point=Aim, max_episode_steps=5, disable_env_checker=True)
+    yield "Aim-v0"
+    del gymnasium.registry["Aim-v0"]
 
 
 @pytest.fixture
