@@ -10,6 +10,7 @@ from aim import BEST, Aim, explorer_of
 
 from rlsparse.data import Advantages, Rollout
 from rlsparse.errors import Interrupted
+from rlsparse.explore.anchors import Probed
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.propose import Consensus, Line

@@ -140,7 +140,7 @@ POINT, HOPPER = "fake_envs:Point-v0", "Hopper-v5"
 
 @pytest.mark.parametrize(
     "env, case",
-    [*((POINT, case) for case in PROBES), (HOPPER, "with noise"), (HOPPER, "a race"), (HOPPER, "on evidence")],
+    [*((POINT, case) for case in PROBES), (HOPPER, "with noise"), (HOPPER, "a race")],
 )
 def test_a_probing_member_is_bitwise_the_run_of_its_seed_alone(env, case, tmp_path, monkeypatch):
     """The rows of its evaluations and of its probes, and the policy and the counters it ends with."""

@@ -101,7 +101,7 @@ PROBES = {
 }
 
 
-@pytest.mark.parametrize("case, every", zip(PROBES, (1, 3, 3, 6, 6), strict=True))
+@pytest.mark.parametrize("case, every", [*zip(PROBES, (1, 3, 3, 6, 6), strict=True)])
 def test_stopped_whenever_a_probing_loop_asks_it_ends_the_same(case, every, tmp_path):
     """Also at every step of a probe, which is then begun again, and between one member's probe and the other's."""
     recipe = tiny.recipe(total_steps=110, num_seeds=2, eval_every=10**6, explore=PROBES[case])
