@@ -110,7 +110,7 @@ def _progress(doing: str, what: str) -> Iterator[Any]:
         if live:
             print(f"\r\x1b[2K{doing}: {done:,} of {of:,} {what}", end="", file=sys.stderr, flush=True)
         elif not begun:
-            print(f"{doing} {of:,} {what}", file=sys.stderr, flush=True)
+            print(f"{doing} {of:,} {what if of != 1 else what[:-1]}", file=sys.stderr, flush=True)
         begun = True
 
     try:

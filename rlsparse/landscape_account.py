@@ -26,12 +26,12 @@ def remarks(update: Update, found: Survey, reach: float) -> list[str]:
     spread = found.spread
     samples, episodes = len(found.where("sample")), found.returns.shape[1]
     observed, explained, error = (rounded(x) for x in (spread.observed, spread.explained, found.sample_error))
-    incumbent, best = (with_error(x).replace("+-", "±") for x in found.fresh)
+    incumbent, best = (with_error(x).replace("+-", "±").replace("-", "\N{MINUS SIGN}") for x in found.fresh)
     return [
         f"After {_steps(update)}; {samples:,} samples of a normal distribution fitted to {len(update.anchors)} "
         f"anchors, {reach:g} times as wide; {episodes} deterministic episodes each.",
-        f"A sample's mean has standard error {error}; the means spread by {observed}, equal policies' would by "
-        f"{explained}: {verdict(found)}.".replace(" < ", "\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}"),
+        f"A sample's mean has standard error {error}; on equal starts the means spread by {observed}, equal policies' "
+        f"by {explained}: {verdict(found)}.".replace(" < ", "\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}"),
         f"On {found.fresh.shape[1]} fresh episodes: incumbent {incumbent}, best sample {best} (mean ± standard error).",
     ]
 
@@ -52,7 +52,7 @@ def verdict(found: Survey) -> str:
     """Say whether the samples differ by more than their episodes' luck."""
     p = found.spread.p_value
     said = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
-    return f"the samples do differ ({said})" if p < CERTAIN else f"no difference is shown ({said})"
+    return f"they differ ({said})" if p < CERTAIN else f"no difference is shown ({said})"
 
 
 def warning(update: Update) -> str:
@@ -70,7 +70,7 @@ def text(update: Update, found: Survey) -> str:
     numbers = summary(update, found)
     episodes, fresh = found.returns.shape[1], found.fresh.shape[1]
     gain, share = numbers["gain"], numbers["share_above_incumbent"]
-    percentile = numbers["percentile_90"]
+    percentile, luck = numbers["percentile_90"], found.spread.explained
     before = found.returns[found.where("before")[0]]
     ends = sorted(100 * share[name] for name in ("if_incumbent_better", "if_incumbent_worse"))
     rows = [
@@ -85,14 +85,14 @@ def text(update: Update, found: Survey) -> str:
         ),
         (
             "samples",
-            f"{rounded(numbers['samples']['mean'], found.sample_error)}",
+            rounded(numbers["samples"]["mean"], luck),
             f"mean of {numbers['samples']['count']:,}, {episodes} episodes each; standard error of one "
             f"{rounded(found.sample_error)}",
         ),
         (
             "90th percentile",
-            rounded(percentile["measured"], found.sample_error),
-            f"{rounded(percentile['without_luck'], found.sample_error)} without the luck of the episodes",
+            rounded(percentile["measured"], luck),
+            f"{rounded(percentile['without_luck'], luck)} without the luck of the episodes",
         ),
         (
             "above incumbent",

@@ -24,7 +24,7 @@ COLORS = colormaps["viridis"]
 ACCENT = "#D55E00"
 """Of what the eye should find first: the update, the incumbent, the best sample."""
 
-WIDTH, LEFT, PLOT, BAR, MARGIN, BELOW = 8.4, 0.72, 6.45, 0.16, 0.14, 0.98
+WIDTH, LEFT, PLOT, BAR, MARGIN, BELOW = 8.4, 0.8, 6.35, 0.16, 0.14, 0.98
 """Inches: the picture; left of the plot; the plot; the colours' scale; around texts; below the plot
 for its labels and the legend."""
 
@@ -134,7 +134,9 @@ def _draw_surface(axes: Any, survey: Survey, norm: BoundaryNorm) -> None:
     grid[:, :2] = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
     height, unsure = (z.reshape(RESOLUTION, RESOLUTION) for z in surface(grid))
     filled = axes.contourf(x, y, height, levels=norm.boundaries, cmap=COLORS, norm=norm, extend="both", zorder=1)
-    lines = axes.contour(x, y, height, levels=norm.boundaries, colors="white", linewidths=0.6, alpha=0.7, zorder=1.1)
+    lines = axes.contour(
+        x, y, height, levels=norm.boundaries, colors="white", linewidths=0.6, linestyles="solid", alpha=0.7, zorder=1.1
+    )
     veil = np.ones((*unsure.shape, 4))
     veil[..., 3] = PALEST * np.clip(unsure / max(survey.mean[known].std(), 1e-300), 0.0, 1.0)
     extent = (*axes.get_xlim(), *axes.get_ylim())
@@ -207,7 +209,7 @@ def _style(axes: Any, stretch: float) -> None:
 
 
 def _draw_bar(figure: Figure, bar: Any, survey: Survey, norm: BoundaryNorm) -> None:
-    """Draw the colours' scale; on it the incumbent, and the standard error of a sample's mean to both sides of it."""
+    """Draw the colours' scale; on it the incumbent, and to both sides of it the luck of the episodes."""
     drawn = figure.colorbar(ScalarMappable(norm, COLORS), cax=bar, spacing="proportional", extendfrac=0.04)
     drawn.minorticks_off()
     drawn.set_label(f"mean return of {survey.returns.shape[1]} episodes", fontsize=9, color=PRINT.ink)
@@ -216,8 +218,9 @@ def _draw_bar(figure: Figure, bar: Any, survey: Survey, norm: BoundaryNorm) -> N
     bar.yaxis.set_major_formatter(lambda y, _: f"{y:,.10g}".replace("-", "\N{MINUS SIGN}"))
     incumbent = survey.mean[survey.where("incumbent")[0]]
     if math.isfinite(incumbent):
-        style = {"color": PRINT.ink, "linewidth": 1.3, "capsize": 3, "clip_on": False, "zorder": 9}
-        bar.errorbar([0.5], [incumbent], yerr=[survey.sample_error], **style)
+        luck = survey.spread.explained
+        ends = np.clip([incumbent - luck, incumbent + luck], norm.boundaries[0], norm.boundaries[-1])
+        bar.plot([0.5, 0.5], ends, color=PRINT.ink, linewidth=1.3, marker="_", markersize=6, zorder=9)
         bar.scatter([0.5], [incumbent], s=110, marker="*", color=ACCENT, edgecolors="white", clip_on=False, zorder=10)
 
 
@@ -227,7 +230,9 @@ def _legend(survey: Survey) -> list[Line2D]:
 
     measured = {"markerfacecolor": COLORS(0.55), "markersize": 6}
     marks = [
-        mark("*", "incumbent; on the scale ± a mean's error", color=ACCENT, markersize=12, markeredgecolor="white"),
+        mark(
+            "*", "incumbent; on the scale ± luck of its episodes", color=ACCENT, markersize=12, markeredgecolor="white"
+        ),
         mark(r"$\rightarrow$", "the update", color=ACCENT, markersize=14),
         mark("o", "anchors, joined in order of time", markeredgecolor=PRINT.ink, **measured),
         mark("D", "candidates", markeredgecolor=PRINT.ink, **measured),
