@@ -64,6 +64,8 @@ def check(explore: ExploRLer, num_envs: int) -> None:
             require(holds(given), f"{where}.{name}", text if text != "" else "empty", expected)
     _check_anchors(explore)
     _check_evidence(explore)
+    if explore.finish and not isinstance(explore.probe, Episodes | Racing):
+        raise UsageError("--explore.finish spends steps on probes alone: it needs --explore.probe episodes or racing")
     if isinstance(explore.probe, InRollout):
         _check_in_rollout(explore.probe, explore.proposal.rounds, num_envs)
 

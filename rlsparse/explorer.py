@@ -82,7 +82,7 @@ class Explorer:
         """Whose turn it is, budget apart, [S] bool."""
         learner, config = self._learner, self.config
         begun = learner.counters.total >= config.start * self._total_steps
-        waited = self.iterations - self.last_probe >= config.every
+        waited = config.finish | (self.iterations - self.last_probe >= config.every)
         unfinished = learner.counters.total < self._total_steps
         return begun & waited & unfinished & (self.anchors.shape[1] == config.num_anchors)
 
@@ -104,6 +104,12 @@ class Explorer:
             return np.zeros(0, np.int64)
         cost = episodes_per_probe(self.config) * np.minimum(self.longest, horizon(self._env(1)))
         return np.flatnonzero(self._ready() & (self.allowance() >= cost))
+
+    def ended(self) -> np.ndarray:
+        """Which members have done their last probe and learn no more, [S] bool."""
+        begun = self._learner.counters.total >= self.config.start * self._total_steps
+        can_pay = np.isin(np.arange(self._learner.members), self.due())
+        return self.config.finish & begun & ~can_pay
 
     def probe(self, members: np.ndarray, stop: Callable[[], bool]) -> Choice:
         """Probe around the members (indices) by episodes, and replace the policies of those that found better.

@@ -70,8 +70,9 @@ class Session:
 
     @property
     def finished(self) -> np.ndarray:
-        """Which members have spent their budget, [S] bool."""
-        return self.learner.counters.total >= self.recipe.total_steps
+        """Which members have spent their budget, or all of it that their last probes could use, [S] bool."""
+        spent = self.learner.counters.total >= self.recipe.total_steps
+        return spent if self.explorer is None else spent | self.explorer.ended()
 
     @property
     def evaluation_due(self) -> np.ndarray:

@@ -72,8 +72,10 @@ def predict(recipe: Recipe, horizon: int) -> Plan:
         plan.roll_out(due - plan.rollouts, batch)
         plan.probe()
         due = _next_probe(recipe, plan, due)
-    left = max(0, recipe.total_steps - plan.total_steps)
-    plan.roll_out(math.ceil(left / batch), batch)
+    end = recipe.total_steps
+    if explore and explore.finish:
+        end = math.ceil(explore.start * recipe.total_steps)
+    plan.roll_out(math.ceil(max(0, end - plan.total_steps) / batch), batch)
     plan.end()
     return plan
 
@@ -85,7 +87,8 @@ def _next_probe(recipe: Recipe, plan: Plan, last_probe: int) -> int | None:
     share = explore.budget_fraction
     before = _steps_before_choice(recipe, explore)
     begin = math.ceil((explore.start * recipe.total_steps - plan.probe_steps - before) / batch)
-    rollouts = max(plan.rollouts, last_probe + explore.every, _rollouts_for_anchors(recipe, explore), begin)
+    every = 0 if explore.finish else explore.every
+    rollouts = max(plan.rollouts, last_probe + every, _rollouts_for_anchors(recipe, explore), begin)
     if share < 1:
         paid_for = math.ceil((plan.probe_steps + plan.probe_cost) * (1 - share) / share / batch)
         rollouts = max(rollouts, paid_for - 1)

@@ -31,6 +31,7 @@ BY_EPISODES = {
     "rounds": replace(PROBING, proposal=Consensus(particles=2, rounds=2), probe=Episodes(1, "always")),
     "a cap": replace(PROBING, budget_fraction=0.3),
     "no limit": replace(PROBING, budget_fraction=1.0),
+    "at the end": replace(PROBING, start=0.5, finish=True, budget_fraction=1.0),
     "iterations": replace(PROBING, anchors="iterations", anchor_span=0.2, every=2),
 }
 BY_ROLLOUTS = {
@@ -65,6 +66,20 @@ def test_every_step_is_counted_where_it_was_spent(case, tmp_path, monkeypatch):
     assert "accepted" in {row["reason"] for row in probes} or case == "on evidence"
     last = rows(tmp_path / "run" / "progress.csv")[-1]
     assert [int(last[name]) for name in ("train_steps", "probe_steps")] == [counters.train[0], counters.probe[0]]
+
+
+def test_with_finish_no_update_follows_the_first_probe(tmp_path):
+    """Training ends at `start`, and the run when what is left cannot pay for a probe."""
+    explore = replace(PROBING, start=0.5, finish=True, budget_fraction=1.0, every=3)
+    recipe = tiny.recipe(total_steps=240, eval_every=120, num_seeds=2, explore=explore)
+    session = tiny.begin(tmp_path / "run", recipe)
+    tiny.go_on(session)
+    counters, cost = session.learner.counters, 30
+    assert counters.train.tolist() == [128, 128]  # the first multiple of 16 from 120 on
+    assert {row["train_steps"] for row in rows(tmp_path / "run" / "probe.csv")} == {"128"}
+    assert (counters.total <= 240).all() and (counters.total > 240 - cost).all()
+    last = rows(tmp_path / "run" / "progress.csv")[-2:]
+    assert [int(row["total_steps"]) for row in last] == counters.total.tolist()
 
 
 NULL = {

@@ -314,6 +314,7 @@ def test_every_number_of_probing_has_a_range(where, cls, ranges):
 
 
 NOT_IN_RANGE = [
+    (probing(probe=InRollout(), finish=True), "--explore.finish spends steps on probes alone: it needs"),
     (probing(num_anchors=0), "num-anchors is 0: expected a positive whole number"),
     (probing(num_anchors=1), "num-anchors is 1: expected 2 or more, for one anchor gives no direction"),
     (probing(GuidedEvolution(), num_anchors=1), "num-anchors is 1: expected 2 or more"),

@@ -88,6 +88,8 @@ class Spread:
     """What it would be on average if all points were equally good."""
     p_value: float
     """Probability of a spread as large as the observed one if all points were equally good."""
+    shared: float
+    """Standard deviation of what the luck of these episodes' starts adds to all means alike."""
 
     @classmethod
     def of(cls, returns: np.ndarray) -> Self:
@@ -100,15 +102,18 @@ class Spread:
         from scipy.special import fdtrc  # slow to import
 
         points, episodes = returns.shape
-        means = returns.mean(1)
-        residual = returns - means[:, None] - returns.mean(0) + returns.mean()
+        means, starts = returns.mean(1), returns.mean(0)
+        residual = returns - means[:, None] - starts + returns.mean()
         freedom = (points - 1) * (episodes - 1)
         noise = float((residual**2).sum() / freedom / episodes)
         between = float(means.var(ddof=1))
+        shared = max(float(starts.var(ddof=1)) / episodes - noise / points, 0.0) ** 0.5
         tiny = np.finfo(float).eps * max(float((returns**2).mean()), np.finfo(float).tiny)
         if noise <= tiny:  # nothing but rounding
-            return cls(between**0.5, noise**0.5, 0.0 if between > tiny else 1.0)
-        return cls(between**0.5, noise**0.5, float(fdtrc(points - 1, freedom, between / noise)))
+            p_value = 0.0 if between > tiny else 1.0
+        else:
+            p_value = float(fdtrc(points - 1, freedom, between / noise))
+        return cls(between**0.5, noise**0.5, p_value, shared)
 
     @property
     def true(self) -> float:
