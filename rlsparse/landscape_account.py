@@ -115,6 +115,7 @@ def summary(update: Update, found: Survey) -> dict[str, Any]:
     spread, finite = found.spread, found.mean[(found.kind == "sample") & found.finite]
     percentile, without_luck = found.percentile(90)
     above, if_better, if_worse = found.share_above
+    level, error = found.incumbent
     train, probe = _counted(update)
     return {
         "env": update.recipe.env,
@@ -133,6 +134,7 @@ def summary(update: Update, found: Survey) -> dict[str, Any]:
         "samples": {"count": len(found.where("sample")), "finite": len(finite), "mean": float(finite.mean())},
         "sample_standard_error": found.sample_error,
         "percentile_90": {"measured": percentile, "without_luck": without_luck},
+        "incumbent_among_samples": {"mean": level, "standard_error": error},
         "share_above_incumbent": {"measured": above, "if_incumbent_better": if_better, "if_incumbent_worse": if_worse},
         "spread": {"observed": spread.observed, "explained": spread.explained, "p_value": spread.p_value},
         "share_in_plane": {

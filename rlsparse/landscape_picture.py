@@ -209,19 +209,19 @@ def _style(axes: Any, stretch: float) -> None:
 
 
 def _draw_bar(figure: Figure, bar: Any, survey: Survey, norm: BoundaryNorm) -> None:
-    """Draw the colours' scale; on it the incumbent, and to both sides of it the luck of the episodes."""
+    """Draw the colours' scale; on it the incumbent, and to both sides of it its standard error."""
     drawn = figure.colorbar(ScalarMappable(norm, COLORS), cax=bar, spacing="proportional", extendfrac=0.04)
     drawn.minorticks_off()
     drawn.set_label(f"mean return of {survey.returns.shape[1]} episodes", fontsize=9, color=PRINT.ink)
     drawn.outline.set_visible(False)  # type: ignore[operator]
     bar.tick_params(labelsize=8, color="#999999", labelcolor=PRINT.ink)
     bar.yaxis.set_major_formatter(lambda y, _: f"{y:,.10g}".replace("-", "\N{MINUS SIGN}"))
-    incumbent = survey.mean[survey.where("incumbent")[0]]
+    incumbent, error = survey.incumbent
     if math.isfinite(incumbent):
-        luck = survey.spread.explained
-        ends = np.clip([incumbent - luck, incumbent + luck], norm.boundaries[0], norm.boundaries[-1])
+        ends = np.clip([incumbent - error, incumbent + error], norm.boundaries[0], norm.boundaries[-1])
         bar.plot([0.5, 0.5], ends, color=PRINT.ink, linewidth=1.3, marker="_", markersize=6, zorder=9)
-        bar.scatter([0.5], [incumbent], s=110, marker="*", color=ACCENT, edgecolors="white", clip_on=False, zorder=10)
+        at = np.clip(incumbent, norm.boundaries[0], norm.boundaries[-1])
+        bar.scatter([0.5], [at], s=110, marker="*", color=ACCENT, edgecolors="white", clip_on=False, zorder=10)
 
 
 def _legend(survey: Survey) -> list[Line2D]:
@@ -230,9 +230,7 @@ def _legend(survey: Survey) -> list[Line2D]:
 
     measured = {"markerfacecolor": COLORS(0.55), "markersize": 6}
     marks = [
-        mark(
-            "*", "incumbent; on the scale ± luck of its episodes", color=ACCENT, markersize=12, markeredgecolor="white"
-        ),
+        mark("*", "incumbent; on the scale ± its error", color=ACCENT, markersize=12, markeredgecolor="white"),
         mark(r"$\rightarrow$", "the update", color=ACCENT, markersize=14),
         mark("o", "anchors, joined in order of time", markeredgecolor=PRINT.ink, **measured),
         mark("D", "candidates", markeredgecolor=PRINT.ink, **measured),

@@ -91,14 +91,25 @@ class Survey:
         return float(np.sqrt((error**2).mean()))
 
     @property
-    def share_above(self) -> tuple[float, float, float]:
-        """Share of samples that scored above the incumbent on the same episodes.
+    def incumbent(self) -> tuple[float, float]:
+        """Mean return of the incumbent on the samples' episodes, were there no luck but theirs, and its error.
 
-        And what it would be if the incumbent were one standard error of the comparison better, or worse.
+        The episodes that it shares with the samples and its fresh ones, whose starts may be luckier, are weighted by
+        their errors.
         """
-        samples, incumbent = self.mean[self.where("sample")], self.mean[self.where("incumbent")[0]]
-        luck = self.spread.explained
-        above, if_better, if_worse = (float((samples > incumbent + by).mean()) for by in (0.0, luck, -luck))
+        spread, fresh = self.spread, self.fresh[0]
+        errors = np.array([spread.explained, np.hypot(fresh.std(ddof=1) / len(fresh) ** 0.5, spread.shared)])
+        found = np.array([self.mean[self.where("incumbent")[0]], fresh.mean()])
+        if errors.min() == 0:
+            return float(found[errors.argmin()]), 0.0
+        weights = (errors.min() / errors) ** 2
+        return float(weights @ found / weights.sum()), float(errors.min() / weights.sum() ** 0.5)
+
+    @property
+    def share_above(self) -> tuple[float, float, float]:
+        """Share of samples that scored above the incumbent; and if it were one standard error better, or worse."""
+        samples, (incumbent, error) = self.mean[self.where("sample")], self.incumbent
+        above, if_better, if_worse = (float((samples > incumbent + by).mean()) for by in (0.0, error, -error))
         return above, if_better, if_worse
 
     def percentile(self, rank: float) -> tuple[float, float]:

@@ -279,22 +279,30 @@ def found():
         returns = np.array([incumbent, incumbent, incumbent, *samples], float)
         kinds = np.array(["before", "anchor", "incumbent", *["sample"] * len(samples)])
         coordinates = np.random.default_rng(0).standard_normal((len(kinds), 3))
-        return Survey(kinds, coordinates, returns, fresh=np.array([[1.0, 3], [2.0, 2]]), steps=0)
+        return Survey(kinds, coordinates, returns, fresh=np.array([[7.0, 9], [2.0, 2]]), steps=0)
 
     return make
 
 
+def test_the_incumbent_is_placed_by_all_its_episodes(found):
+    """On the samples' episodes it is 10, on two others 8, each with the error 1."""
+    survey = found([10, 10], [[9.0, 11], [11, 9], [10, 10]])
+    assert survey.spread.shared == 0
+    assert survey.spread.explained == pytest.approx(1)
+    assert survey.incumbent == pytest.approx((9, 1 / np.sqrt(2)))
+
+
+def test_fresh_episodes_say_little_where_starts_decide(found):
+    survey = found([100, -100], [[101.0, -99], [99, -101], [100, -100.5]])
+    assert survey.incumbent == pytest.approx((0, survey.spread.explained), abs=1e-3)
+
+
 def test_the_share_above_the_incumbent_allows_for_its_error(found):
-    samples = [[9.0, 11], [11, 9], [10, 12], [12.5, 11.5]]
-    survey = found([10, 10], samples)
-    residual = np.array(samples) - np.mean(samples, 1, keepdims=True)
-    residual -= residual.mean(0)
-    luck = np.sqrt((residual**2).sum() / 3 / 2)
-    means = np.mean(samples, 1)
-    expected = [np.mean(means > 10), np.mean(means > 10 + luck), np.mean(means > 10 - luck)]
-    assert survey.share_above == pytest.approx(expected)
-    assert survey.best == 6
-    assert survey.sample_error == pytest.approx(np.sqrt(np.mean([1, 1, 1, 0.25])))
+    means = np.array([6.0, 8, 9.4, 9.6, 11])
+    survey = found([10, 10], means[:, None] + [[1, -1], [-1, 1], [0, 0], [1, -1], [-1, 1]])
+    level, error = survey.incumbent
+    assert survey.share_above == pytest.approx([np.mean(means > level + by) for by in (0, error, -error)])
+    assert survey.best == 7
 
 
 def test_the_percentile_without_luck_is_closer_to_the_mean(found):

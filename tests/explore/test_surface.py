@@ -81,6 +81,15 @@ def test_what_an_episodes_start_does_to_all_alike_is_no_noise(rng):
     assert Spread.of(shifted).p_value == pytest.approx(Spread.of(returns).p_value, rel=1e-6)
 
 
+def test_what_the_starts_add_to_all_means_is_estimated(rng):
+    shared = [
+        Spread.of(3 * rng.standard_normal(4) + rng.standard_normal((30, 4)) + rng.standard_normal((30, 1))).shared
+        for _ in range(300)
+    ]
+    assert np.sqrt(np.mean(np.square(shared))) == pytest.approx(3 / 2, rel=0.1)
+    assert np.median([Spread.of(rng.standard_normal((30, 4))).shared for _ in range(100)]) < 0.05
+
+
 def test_equal_policies_are_called_different_as_often_as_the_level_says(rng):
     p = [Spread.of(rng.standard_normal((20, 5))).p_value for _ in range(1000)]
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.02)
