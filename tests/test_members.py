@@ -129,6 +129,7 @@ PROBES = {
     "on evidence": replace(PROBING, probe=Episodes(3, level=0.5), moments="transport"),
     "with noise": replace(PROBING, probe=Episodes(2, "always", stochastic=True), search_log_std=True, moments="reset"),
     "a race": replace(PROBING, probe=Racing((1, 1), 0.5, 2, level=0.5, stochastic=True)),
+    "at the end": replace(PROBING, start=0.5, finish=True, budget_fraction=1.0),
     "rounds": replace(PROBING, proposal=Consensus(particles=2, rounds=2), anchors="iterations", anchor_span=0.1),
     "a surrogate": replace(PROBING, probe=Surrogate(4, "always")),
     "in the rollout": replace(PROBING, probe=InRollout(move="best", level=0.5)),

@@ -95,13 +95,14 @@ PROBING = ExploRLer(Line((0.0, 2.0)), Episodes(2, "always"), num_anchors=2, budg
 PROBES = {
     "episodes": replace(PROBING, moments="reset"),
     "a race with noise": replace(PROBING, probe=Racing((1, 1), 0.5, 2, "always", stochastic=True), search_log_std=True),
+    "at the end": replace(PROBING, start=0.5, finish=True, budget_fraction=1.0),
     "rounds": replace(PROBING, proposal=Consensus(particles=2, rounds=2), probe=Episodes(1, "always")),
     "a surrogate": replace(PROBING, probe=Surrogate(4, "always"), moments="transport", anchors="iterations"),
     "in the rollout": replace(PROBING, probe=InRollout(share=1.0, move="evolution")),
 }
 
 
-@pytest.mark.parametrize("case, every", [*zip(PROBES, (1, 3, 3, 6, 6), strict=True)])
+@pytest.mark.parametrize("case, every", [*zip(PROBES, (1, 3, 3, 3, 6, 6), strict=True)])
 def test_stopped_whenever_a_probing_loop_asks_it_ends_the_same(case, every, tmp_path):
     """Also at every step of a probe, which is then begun again, and between one member's probe and the other's."""
     recipe = tiny.recipe(total_steps=110, num_seeds=2, eval_every=10**6, explore=PROBES[case])
