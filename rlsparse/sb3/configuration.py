@@ -1,0 +1,44 @@
+"""How to probe: a configuration, or an agent card's, made fit for Stable-Baselines3."""
+
+import math
+from dataclasses import replace
+
+from rlsparse import explore_limits
+from rlsparse.cards import agent
+from rlsparse.errors import UsageError
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.recipe import from_dict, kind_of
+
+DEFAULT_CARD = "explorler-ppo"
+
+
+def configuration(
+    explore: ExploRLer | str | None, budget_fraction: float | None, env_id: str | None, num_envs: int, use_sde: bool
+) -> ExploRLer:
+    """Return the configuration; raises UsageError for settings that are wrong, or that need our own rollout."""
+    if not isinstance(explore, ExploRLer):
+        explore = _of_card(explore or DEFAULT_CARD, env_id)
+    if budget_fraction is not None:
+        at_the_end = math.isclose(explore.start + explore.budget_fraction, 1.0)
+        explore = replace(explore, budget_fraction=budget_fraction)
+        if at_the_end and 0 < budget_fraction <= 1:  # still all of the last steps
+            explore = replace(explore, start=1.0 - budget_fraction)
+    probe = explore.probe
+    if not isinstance(probe, Episodes | Racing):
+        raise UsageError(
+            f"the probe {kind_of(type(probe))} needs our own rollout: with Stable-Baselines3 use Episodes or Racing"
+        )
+    if probe.stochastic and use_sde:
+        raise UsageError("stochastic probes draw independent noise, which gSDE does not: use stochastic=False")
+    explore_limits.check(explore, num_envs)
+    return explore
+
+
+def _of_card(name: str, env_id: str | None) -> ExploRLer:
+    """The [recipe.explore] of a card, as it is for that environment."""
+    env = env_id or "any"
+    recipe = from_dict({"env": env, **agent(name).recipe_for(env)}, name)
+    if recipe.explore is None:
+        raise UsageError(f"the agent card {name} says nothing of probing: it has no [recipe.explore]")
+    return recipe.explore

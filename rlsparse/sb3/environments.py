@@ -1,0 +1,214 @@
+"""Environments to probe in: the model's own task anew, never the environments that it trains in."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import (
+    VecCheckNan,
+    VecEnv,
+    VecEnvWrapper,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+    VecVideoRecorder,
+)
+
+from rlsparse import sim
+from rlsparse.errors import EnvironmentFailure, UsageError
+from rlsparse.evaluate import STEP_CAP
+from rlsparse.sim.gym import episode_seed
+from rlsparse.sim.tasks import TASKS
+
+MakeEnv = Callable[[], gymnasium.Env]
+Obs = Any
+"""An array [n, ...], or a dict of them."""
+
+ONLY_WATCHING = (VecMonitor, VecCheckNan, VecVideoRecorder)
+"""Wrappers that change neither observations nor dynamics."""
+
+OWN_STATISTICS = ("NormalizeObservation", "NormalizeReward")
+"""Gymnasium's wrappers whose copies would normalise by statistics of their own."""
+
+MOST_AT_ONCE = 64
+"""The user's environments that exist at once, at most: they may be large."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Environments:
+    """Where candidates of one model run."""
+
+    make: Callable[[int], Any]
+    """Gives that many environments, which do not reset by themselves and can be halted."""
+    most: int
+    """How many may be asked for."""
+    horizon: int
+    """Steps of an episode, at most."""
+    seen: Callable[[Obs], Obs]
+    """What the policy sees of an observation: normalised by the statistics of now, which stay as they are."""
+    env_id: str | None
+    """Registered id, where there is one."""
+
+
+def environments(model: OnPolicyAlgorithm, make_env: MakeEnv | None) -> Environments:
+    """Return environments like the model's; raises UsageError where they cannot be made without `make_env`.
+
+    One of the MuJoCo v5 tasks with its defaults runs in the batched simulator, anything else in copies that
+    `make_env`, or else gymnasium.make with the same arguments and wrappers, gives.
+    """
+    env = model.get_env()
+    if env is None:
+        raise UsageError("the model has no environment: give it one by its constructor, load(..., env=env) or set_env")
+    inner, wrappers = _unwrapped(env, stop_at_unknown=make_env is not None)
+    spec = _spec(inner)
+    seen = functools.partial(_seen, wrappers)
+    if make_env is None and spec is not None and _is_plain_task(spec):
+        make = functools.cache(lambda n: sim.make(spec.id, n, autoreset=False))
+        limit = spec.max_episode_steps
+        return Environments(make, 2**20, min(limit or STEP_CAP, STEP_CAP), seen, spec.id)
+    make_env = make_env or _copier(spec)
+    first = _guarded("make", make_env)
+    _check_spaces(first, inner)
+    pool = _Pool(make_env, first)
+    limit = first.spec.max_episode_steps if first.spec is not None else None
+    most = STEP_CAP if limit is None else min(limit, STEP_CAP)
+    return Environments(pool.environments, MOST_AT_ONCE, most, seen, spec.id if spec is not None else None)
+
+
+def _unwrapped(env: VecEnv, stop_at_unknown: bool) -> tuple[VecEnv, list[VecEnvWrapper]]:
+    """The environments inside, and the wrappers around them that change observations, innermost first."""
+    wrappers: list[VecEnvWrapper] = []
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecNormalize | VecTransposeImage):
+            wrappers.insert(0, env)
+        elif stop_at_unknown:
+            break
+        elif not isinstance(env, ONLY_WATCHING):
+            raise UsageError(
+                f"the environments are wrapped in {type(env).__name__}, whose work on single episodes is not known: "
+                "give make_env=, a function that makes one environment with the observations that it gives"
+            )
+        env = env.venv
+    return env, wrappers
+
+
+def _seen(wrappers: list[VecEnvWrapper], obs: Obs) -> Obs:
+    for wrapper in wrappers:
+        if isinstance(wrapper, VecNormalize):
+            obs = wrapper.normalize_obs(obs)
+        elif isinstance(wrapper, VecTransposeImage):
+            obs = wrapper.transpose_observations(obs)
+    return obs
+
+
+def _spec(env: VecEnv) -> gymnasium.envs.registration.EnvSpec | None:
+    """The specification of the environments without Monitor, which only watches; None if they are not registered."""
+    try:
+        spec = env.get_attr("spec", indices=0)[0]
+    except AttributeError:
+        return None
+    if not isinstance(spec, gymnasium.envs.registration.EnvSpec):
+        return None
+    wrappers = tuple(w for w in spec.additional_wrappers if w.entry_point != f"{Monitor.__module__}:Monitor")
+    kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
+    return dataclasses.replace(spec, additional_wrappers=wrappers, kwargs=kwargs)
+
+
+def _is_plain_task(spec: gymnasium.envs.registration.EnvSpec) -> bool:
+    """Whether it is one of the batched tasks, as registered."""
+    if spec.id not in TASKS or spec.additional_wrappers:
+        return False
+    registered = gymnasium.spec(spec.id)
+    return spec.kwargs == registered.kwargs and spec.max_episode_steps == registered.max_episode_steps
+
+
+def _copier(spec: gymnasium.envs.registration.EnvSpec | None) -> MakeEnv:
+    """What makes copies of a registered environment; raises UsageError where copies would differ."""
+    if spec is None:
+        raise UsageError("the environments are not registered with Gymnasium: give make_env=, which makes one")
+    for wrapper in spec.additional_wrappers:
+        if wrapper.kwargs is None or wrapper.name in OWN_STATISTICS:
+            why = "keeps statistics of its own" if wrapper.name in OWN_STATISTICS else "does not tell its arguments"
+            raise UsageError(
+                f"the environments are wrapped in {wrapper.name}, which {why}, so they cannot be copied: give "
+                "make_env=, a function that makes one"
+            )
+    return lambda: gymnasium.make(spec)
+
+
+def _check_spaces(made: gymnasium.Env, inner: VecEnv) -> None:
+    for name, own, theirs in (
+        ("observations", made.observation_space, inner.observation_space),
+        ("actions", made.action_space, inner.action_space),
+    ):
+        same = own == theirs or (isinstance(own, Box) and isinstance(theirs, Box) and own.shape == theirs.shape)
+        if not same:
+            raise UsageError(f"make_env makes an environment with {name} {own}, but the model is trained with {theirs}")
+
+
+class _Pool:
+    """Environments that are made once and used in every probe."""
+
+    def __init__(self, make_env: MakeEnv, first: gymnasium.Env) -> None:
+        self._make_env, self._made = make_env, [first]
+
+    def environments(self, num_envs: int) -> "GymEnvironments":
+        """That many of them."""
+        while len(self._made) < num_envs:
+            new = _guarded("make", self._make_env)
+            if any(new.unwrapped is env.unwrapped for env in self._made):
+                raise UsageError("make_env gave the same environment twice: it must make a new one at each call")
+            self._made.append(new)
+        return GymEnvironments(self._made[:num_envs])
+
+
+class GymEnvironments:
+    """Gymnasium environments one after the other, without autoreset; those that are halted stand still."""
+
+    def __init__(self, envs: list[gymnasium.Env]) -> None:
+        self._envs = envs
+        self._obs: list[Any] = []
+        self._over = np.zeros(len(envs), bool)
+
+    def reset(self, *, seed: Sequence[int]) -> tuple[Obs, dict[str, Any]]:
+        """Start an episode everywhere."""
+        self._obs = [
+            _guarded("reset", env.reset, seed=episode_seed(own, 0))[0]
+            for env, own in zip(self._envs, seed, strict=True)
+        ]
+        self._over[:] = False
+        return self._stacked(), {}
+
+    def step(self, actions: np.ndarray) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Advance the environments whose episode is not over."""
+        reward = np.zeros(len(self._envs))
+        terminated, truncated = np.zeros((2, len(self._envs)), bool)
+        for i in np.flatnonzero(~self._over).tolist():
+            result = _guarded("step", self._envs[i].step, actions[i])
+            self._obs[i], reward[i], terminated[i], truncated[i], _ = result
+        self._over |= terminated | truncated
+        return self._stacked(), reward, terminated, truncated, {}
+
+    def halt(self, where: np.ndarray) -> None:
+        """Let the environments `where` [n] stand still until `reset`."""
+        self._over |= where
+
+    def _stacked(self) -> Obs:
+        if isinstance(self._obs[0], dict):
+            return {key: np.stack([obs[key] for obs in self._obs]) for key in self._obs[0]}
+        return np.stack(self._obs)
+
+
+def _guarded(doing: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    try:
+        return call(*arguments, **options)
+    except Exception as error:
+        raise EnvironmentFailure(
+            f"an environment to probe in failed in {doing} with {type(error).__name__}: {error}"
+        ) from error
