@@ -52,7 +52,8 @@ def train(arm: str, env_id: str, steps: int, num_seeds: int, folder: Path, *flag
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
         command = ["-m", "rlsparse.train", "--env", env_id, "--agent", arm, "--num-seeds", str(num_seeds), "--quiet"]
-        subprocess.run([sys.executable, *command, "--total-steps", str(steps), "--run-dir", str(run), *flags], check=True)
+        command += ["--total-steps", str(steps), "--run-dir", str(run)]
+        subprocess.run([sys.executable, *command, *flags], check=True)
         keep(run, curve)
 
 
@@ -62,7 +63,8 @@ def keep(run: Path, curve: Path) -> None:
     if (run / "probe.csv").exists():
         rows = list(csv.DictReader((run / "probe.csv").open()))
         with open(curve.with_suffix(".probe.csv"), "w", newline="") as file:
-            writer = csv.DictWriter(file, [name for name in rows[0] if name not in ("scores", "errors")], extrasaction="ignore")
+            kept = [name for name in rows[0] if name not in ("scores", "errors")]
+            writer = csv.DictWriter(file, kept, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
 
@@ -134,7 +136,8 @@ def draw(folder: Path, arms: list[str], envs: list[str]) -> None:
 def report_updates(folder: Path) -> None:
     """Print what the published protocol shows, and what it would show with honest scores and steps."""
     print("\nequal updates, constant learning rate: the published protocol")
-    print(f"{'environment':<18}{'updates':>8}{'ppo':>9}{'selection maximum':>20}{'fresh seeds':>13}{'steps, ppo / arm':>22}")
+    heads = f"{'selection maximum':>20}{'fresh seeds':>13}{'steps, ppo / arm':>24}"
+    print(f"{'environment':<18}{'updates':>8}{'ppo':>9}{heads}")
     for env in ENVS:
         file = folder / "explorler-ppo-paper" / f"{env}.csv"
         if not file.exists():
@@ -146,10 +149,8 @@ def report_updates(folder: Path) -> None:
         own = [row["return_mean"] for row in last.values()]
         at = [at_train_steps(base, seed, train_steps) for seed in last]
         total = np.mean([row["total_steps"] for row in last.values()])
-        print(
-            f"{env:<18}{train_steps / 2048:>8.0f}{np.mean(at):>9,.0f}{np.mean([*best.values()]):>20,.0f}{np.mean(own):>13,.0f}"
-            f"{f'{train_steps:,.0f} / {total:,.0f}':>22}"
-        )
+        scores = f"{np.mean(at):>9,.0f}{np.mean([*best.values()]):>20,.0f}{np.mean(own):>13,.0f}"
+        print(f"{env:<18}{train_steps / 2048:>8.0f}{scores}{f'{train_steps:,.0f} / {total:,.0f}':>24}")
 
 
 def at_train_steps(rows: list[dict[str, float]], seed: float, steps: float) -> float:

@@ -217,8 +217,10 @@ def _base_card(name: object, path: Path) -> AgentCard | None:
     other = path.resolve().parent.parent / str(name) / "card.toml"
     shipped = find_cards_root() / "agents" / str(name) / "card.toml"
     file = other if other.is_file() else shipped
-    if not file.is_file() or file == path.resolve():
+    if not file.is_file():
         raise UsageError(f"{path}: base must be the name of another agent card, not {name!r}")
+    if "base" in _read_toml(file):
+        raise UsageError(f"{path}: base {name!r} has a base itself: name that one, and say here what differs")
     return read_agent_card(file)
 
 

@@ -93,7 +93,7 @@ def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
     """Return the agent's name and its recipe for the environment."""
     if env is None:
         card = cards.agent(agent or "ppo")
-        return card.name, from_dict({"env": "", **card.recipe}, str(card.path))
+        return card.name, from_dict({"env": "", **card.recipe_for("")}, str(card.path))
     env_id = cards.resolve_environment(env)
     known = cards.environments().get(env_id)
     card = cards.agent(agent or (known.default_agent if known else "ppo"))

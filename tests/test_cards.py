@@ -200,6 +200,26 @@ def test_an_environments_table_overrides_the_recipe_field_by_field(tmp_path):
     assert (card.recipe_for("HalfCheetah-v5"), card.recipe_for("Hopper-v5")) == (base, hopper)
 
 
+def agent_card(folder, name, rest):
+    (folder / name).mkdir()
+    (folder / name / "card.toml").write_text(f'name = "{name}"\ndescription = "One of two."\n{rest}')
+    return folder / name / "card.toml"
+
+
+def test_a_card_says_only_what_differs_from_its_base(tmp_path):
+    agent_card(tmp_path, "one", "[recipe]\nnum_envs = 3\nseed = 1\n[environments.Hopper-v5]\nseed = 5\nnum_seeds = 2")
+    card = cards.read_agent_card(agent_card(tmp_path, "two", 'base = "one"\n[recipe]\nseed = 7'))
+    assert card.recipe_for("Ant-v5") == {"num_envs": 3, "seed": 7}
+    assert card.recipe_for("Hopper-v5") == {"num_envs": 3, "seed": 7, "num_seeds": 2}
+
+
+@pytest.mark.parametrize("base, message", [("none", "must be the name of another"), ("two", "has a base itself")])
+def test_a_base_is_a_card_without_one(tmp_path, base, message):
+    path = agent_card(tmp_path, "two", f'base = "{base}"')
+    with pytest.raises(UsageError, match=message):
+        cards.read_agent_card(path)
+
+
 def test_a_policy_and_a_curve_are_found_where_they_ship(tmp_path):
     card = cards.read_agent_card(write_agent(tmp_path, AGENT))
     (tmp_path / "Hopper-v5").mkdir()
