@@ -144,7 +144,7 @@ BAD_VALUES = {
     ("--explore", "explorler", "--explore.probe", "racing", "--explore.probe.episodes"): (
         "--explore.probe.episodes is empty: expected positive whole numbers"
     ),
-    ("--explore", "explorler", "--explore.probe", "in-rollout", "--num-envs", "1"): (
+    ("--explore", "explorler-ppo-honest", "--explore.probe", "in-rollout", "--num-envs", "1"): (
         "--explore.probe.share 0.5 of --num-envs 1 leaves the incumbent no environment"
     ),
     ("--explore", "explorler", "--explore.proposal", "gaussian", "--explore.proposal.candidates", "9" * 9): (
