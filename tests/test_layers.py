@@ -56,6 +56,7 @@ ALLOWED_IMPORTERS = {
 # A distribution that installs a module of another name.
 DISTRIBUTION_OF = {
     "stable_baselines3": "stable-baselines3",
+    "sb3_contrib": "sb3-contrib",
     "tomli_w": "tomli-w",
     "imageio_ffmpeg": "imageio-ffmpeg",
 }

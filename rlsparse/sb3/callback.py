@@ -20,7 +20,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.optim import Optimizer
 
 from rlsparse.data import Counters
-from rlsparse.errors import UsageError
+from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
@@ -74,7 +74,6 @@ class ExploRLerCallback(BaseCallback):
         self._out = None if out is None else Path(out)
         self._given_seed = seed
         self._known: OnPolicyAlgorithm | None = None
-        self._run: Run | None = None
         self._hook: Any = None
         self._cycle = 0
         self._report = Report()
@@ -158,9 +157,6 @@ class ExploRLerCallback(BaseCallback):
             self._hook = None
         if self._report.probes:
             self.logger.dump(self.model.num_timesteps)
-        if self._run is not None:
-            self._run.release()
-            self._run = None
 
     def _between_updates(self, ended: bool = False) -> None:
         """What happens where the policy may be replaced: no rollout and no update knows the one before."""
@@ -169,8 +165,11 @@ class ExploRLerCallback(BaseCallback):
             self._after_update()
         if self._updated and self._due():
             self._probe()
+            while self._config.finish and self._due():
+                self._probe()
+            self._spent |= self._config.finish
         self._updated = False
-        if self._run is not None:
+        if self._out is not None:
             self._evaluate(ended or self._spent)
 
     def _after_update(self) -> None:
@@ -184,10 +183,13 @@ class ExploRLerCallback(BaseCallback):
             self._anchored_at = train_steps
             self._anchors.append(self._actor.read().astype(np.float32))
 
+    def _left(self) -> int:
+        """Steps left of the budget, less one step of each environment, in which learning ends."""
+        return max(self._total_steps - self.model.num_timesteps - self._algorithm.n_envs, 0)
+
     def _allowance(self) -> int:
-        """Steps that may be spent on probing now; one step of each environment is left, in which learning ends."""
-        share, report = self._config.budget_fraction, self._report
-        left = max(self._total_steps - self.model.num_timesteps - self._algorithm.n_envs, 0)
+        """Steps that may be spent on probing now."""
+        share, report, left = self._config.budget_fraction, self._report, self._left()
         if share >= 1.0:
             return left
         return max(0, min(math.floor(share / (1.0 - share) * report.train_steps) - report.probe_steps, left))
@@ -202,10 +204,11 @@ class ExploRLerCallback(BaseCallback):
             report.waits_for = f"{anchors} of {config.num_anchors} anchors so far"
         elif self.model.num_timesteps < begin:
             report.waits_for = f"probing begins at {begin:,.0f} steps"
-        elif self._iterations - self._last_probe < config.every:
+        elif not config.finish and self._iterations - self._last_probe < config.every:
             report.waits_for = f"probing every {config.every} updates"
         elif allowance < cost:
-            report.waits_for = f"a probe may take {cost:,} steps, and {allowance:,} may be spent"
+            if self._left():  # else there is nothing to wait for
+                report.waits_for = f"a probe may take {cost:,} steps, and {allowance:,} may be spent"
         else:
             return True
         return False
@@ -264,10 +267,10 @@ class ExploRLerCallback(BaseCallback):
                 f"probe at {self.model.num_timesteps:,} steps: {choice.reason[0]}; best candidate "
                 f"{choice.score[0, best]:,.1f}, policy {choice.score[0, 0]:,.1f}"
             )
-        if self._run is not None:
+        if self._out is not None:
             member = SimpleNamespace(seeds=[self._seed], counters=self._counters())
             rows = account(choice, np.zeros(1, int), cast(Learner, member), np.array([self._cycle]))
-            self._run.append("probe.csv", rows)
+            self._append("probe.csv", rows)
 
     def _counters(self) -> Counters:
         report = self._report
@@ -301,7 +304,7 @@ class ExploRLerCallback(BaseCallback):
         return returns
 
     def _open_records(self, model: OnPolicyAlgorithm) -> None:
-        if self._out is None or self._run is not None:
+        if self._out is None:
             return
         progress = self._out / "progress.csv"
         for output in model.logger.output_formats:
@@ -310,7 +313,17 @@ class ExploRLerCallback(BaseCallback):
         if model.num_timesteps == 0 and progress.exists() and progress.stat().st_size:
             raise UsageError(f"{progress} exists already: give another folder as out=")
         self._out.mkdir(parents=True, exist_ok=True)
-        self._run = Run(self._out)
+
+    def _append(self, record: str, rows: list[dict[str, Any]]) -> None:
+        assert self._out is not None
+        try:
+            run = Run(self._out)  # held for the moment only: learn() may end by an exception that nobody tells us of
+            try:
+                run.append(record, rows)
+            finally:
+                run.release()
+        except RlsparseError as error:
+            log.warning("%s; training goes on", error)
 
     def _evaluate(self, last: bool) -> None:
         """Write a row of progress.csv, if one is due: the return of deterministic episodes, always the same ones."""
@@ -342,8 +355,7 @@ class ExploRLerCallback(BaseCallback):
             "length_mean": evaluate.steps[0] / EVAL_EPISODES,
             "train_return_mean": np.mean(recent) if recent else np.nan,
         }
-        assert self._run is not None
-        self._run.append("progress.csv", [row])
+        self._append("progress.csv", [row])
 
 
 def _steps_per_epoch(model: OnPolicyAlgorithm) -> int | None:

@@ -1,6 +1,5 @@
 """How to probe: a configuration, or an agent card's, made fit for Stable-Baselines3."""
 
-import math
 from dataclasses import replace
 
 from rlsparse import explore_limits
@@ -20,10 +19,9 @@ def configuration(
     if not isinstance(explore, ExploRLer):
         explore = _of_card(explore or DEFAULT_CARD, env_id)
     if budget_fraction is not None:
-        at_the_end = math.isclose(explore.start + explore.budget_fraction, 1.0)
-        explore = replace(explore, budget_fraction=budget_fraction)
-        if at_the_end and 0 < budget_fraction <= 1:  # still all of the last steps
-            explore = replace(explore, start=1.0 - budget_fraction)
+        at_the_end = explore.finish and 0 < budget_fraction < 1  # then it is the share of the last steps
+        start = 1.0 - budget_fraction if at_the_end else explore.start
+        explore = replace(explore, budget_fraction=budget_fraction, start=start)
     probe = explore.probe
     if not isinstance(probe, Episodes | Racing):
         raise UsageError(

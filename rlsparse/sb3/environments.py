@@ -76,9 +76,17 @@ def environments(model: OnPolicyAlgorithm, make_env: MakeEnv | None) -> Environm
     first = _guarded("make", make_env)
     _check_spaces(first, inner)
     pool = _Pool(make_env, first)
-    limit = first.spec.max_episode_steps if first.spec is not None else None
-    most = STEP_CAP if limit is None else min(limit, STEP_CAP)
-    return Environments(pool.environments, MOST_AT_ONCE, most, seen, spec.id if spec is not None else None)
+    return Environments(pool.environments, MOST_AT_ONCE, _horizon(first), seen, spec.id if spec is not None else None)
+
+
+def _horizon(env: gymnasium.Env) -> int:
+    """Steps of an episode, at most."""
+    limits = [STEP_CAP, (env.spec.max_episode_steps if env.spec else None) or STEP_CAP]
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.wrappers.TimeLimit):
+            limits.append(env._max_episode_steps)
+        env = env.env
+    return min(limits)
 
 
 def _unwrapped(env: VecEnv, stop_at_unknown: bool) -> tuple[VecEnv, list[VecEnvWrapper]]:
