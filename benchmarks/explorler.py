@@ -40,7 +40,9 @@ ARMS = (
 )
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00")
 RESAMPLES = 10_000
-EQUAL_UPDATES = ("--algorithm.no-learning-rate-decay", "--eval-every", "100000")
+UPDATES_STEPS, UPDATES_BEGIN = 2_600_000, 150_000
+"""Steps, nearly all of them probing, and the training step from which the published protocol probes every update."""
+CONSTANT = "--algorithm.no-learning-rate-decay"
 
 
 def train(arm: str, env_id: str, steps: int, num_seeds: int, folder: Path, *flags: str) -> None:
@@ -135,7 +137,7 @@ def draw(folder: Path, arms: list[str], envs: list[str]) -> None:
 
 def report_updates(folder: Path) -> None:
     """Print what the published protocol shows, and what it would show with honest scores and steps."""
-    print("\nequal updates, constant learning rate: the published protocol")
+    print(f"\nequal updates, constant learning rate: the published protocol from {UPDATES_BEGIN:,} training steps on")
     heads = f"{'selection maximum':>20}{'fresh seeds':>13}{'steps, ppo / arm':>24}"
     print(f"{'environment':<18}{'updates':>8}{'ppo':>9}{heads}")
     for env in ENVS:
@@ -174,9 +176,9 @@ def main() -> None:
                 train(arm, env, flags.steps, flags.num_seeds, RESULTS / str(flags.steps))
         else:
             folder = RESULTS / "updates"
-            paper = (*EQUAL_UPDATES, "--explore.start", "0")
-            train("explorler-ppo-paper", env, 2_000_000, 5, folder, *paper)
-            train("ppo", env, 100_000, 5, folder, "--algorithm.no-learning-rate-decay", "--eval-every", "10000")
+            begin = ("--explore.start", str(UPDATES_BEGIN / UPDATES_STEPS), "--eval-every", "200000")
+            train("explorler-ppo-paper", env, UPDATES_STEPS, 3, folder, CONSTANT, *begin)
+            train("ppo", env, 500_000, 3, folder, CONSTANT, "--eval-every", "10000")
     for folder in sorted(RESULTS.glob("[0-9]*")):
         if folder.is_dir():
             report_steps(folder)

@@ -139,6 +139,14 @@ def test_a_probe_that_accepts_nothing_changes_nothing(algorithm, variant, tmp_pa
     assert ends[0][1] - ends[1][1] == callback.report().probe_steps > 0
 
 
+def test_without_a_budget_only_records_are_kept(tmp_path):
+    models = [new_model().learn(400, callback=own) for own in (ExploRLerCallback(PROBING, 0, out=tmp_path), None)]
+    np.testing.assert_equal(*map(everything, models))
+    assert models[0].num_timesteps == models[1].num_timesteps
+    assert not (tmp_path / "probe.csv").exists()
+    assert len(read_path(tmp_path, "auto").curves[0].returns) >= 10
+
+
 class Ratios(BaseCallback):
     """What the update will see before its first step: ratios, and how far values are from those of the rollout."""
 
@@ -666,7 +674,7 @@ class Sideways(PPO.policy_aliases["MlpPolicy"]):
         ("surrogate needs our own", new_model, lambda: ExploRLerCallback("explorler-ppo-surrogate")),
         ("card ppo says nothing", new_model, lambda: ExploRLerCallback("ppo")),
         ("unknown agent", new_model, lambda: ExploRLerCallback("explorer-ppo")),
-        ("budget-fraction is 0", new_model, lambda: ExploRLerCallback(budget_fraction=0)),
+        ("budget-fraction is -0.1", new_model, lambda: ExploRLerCallback(budget_fraction=-0.1)),
         (
             "gSDE does not",
             lambda: new_model(use_sde=True),

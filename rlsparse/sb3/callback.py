@@ -53,7 +53,7 @@ class ExploRLerCallback(BaseCallback):
     """Looks around the policy between updates, and replaces it by a candidate that proves better.
 
     `explore` is a configuration or the name of an agent card whose [recipe.explore] is taken; `budget_fraction`
-    replaces its own: the share of all steps that probing may take. `make_env` makes one environment to probe in, where
+    replaces its own: the share of all steps that probing may take, 0 for none. `make_env` makes one environment to probe in, where
     that cannot be known from the model's. In the folder `out` progress.csv and probe.csv are written. `seed` is
     of the probes' random streams: the model's, or any, if not given. With `verbose` 1, each probe is printed.
 

@@ -15,7 +15,10 @@ DEFAULT_CARD = "explorler-ppo"
 def configuration(
     explore: ExploRLer | str | None, budget_fraction: float | None, env_id: str | None, num_envs: int, use_sde: bool
 ) -> ExploRLer:
-    """Return the configuration; raises UsageError for settings that are wrong, or that need our own rollout."""
+    """Return the configuration; raises UsageError for settings that are wrong, or that need our own rollout.
+
+    A budget fraction of 0 is allowed here: it gives the control that only keeps records.
+    """
     if not isinstance(explore, ExploRLer):
         explore = _of_card(explore or DEFAULT_CARD, env_id)
     if budget_fraction is not None:
@@ -29,7 +32,7 @@ def configuration(
         )
     if probe.stochastic and use_sde:
         raise UsageError("stochastic probes draw independent noise, which gSDE does not: use stochastic=False")
-    explore_limits.check(explore, num_envs)
+    explore_limits.check(explore if budget_fraction != 0 else replace(explore, budget_fraction=1.0), num_envs)
     return explore
 
 
