@@ -261,9 +261,9 @@ def test_training_and_probing_share_the_budget(budget_fraction):
     assert report.probes >= 1
 
 
-def test_probing_may_finish_the_run():
+def test_probing_may_finish_the_run(tmp_path):
     config = replace(PROBING, finish=True, start=0.9, budget_fraction=1.0)
-    callback = ExploRLerCallback(config, budget_fraction=0.3, seed=0)
+    callback = ExploRLerCallback(config, budget_fraction=0.3, out=tmp_path, seed=0)
     model = new_model()
     before, after = Watch(), Watch()
     model.learn(1000, callback=[before, callback, after])
@@ -271,6 +271,11 @@ def test_probing_may_finish_the_run():
     assert 700 <= report.train_steps < 700 + ROLLOUT + 2
     assert report.probes > 5
     assert 1000 - 8 * 5 - 2 < model.num_timesteps <= 1000  # no further probe can be paid
+    evaluated_at = read_path(tmp_path, "auto").curves[0].axes["steps"]
+    assert (
+        evaluated_at == report.train_steps - 2
+    ).any()  # before the rollout that ends at once
+    assert evaluated_at[-1] == model.num_timesteps
     np.testing.assert_array_equal(actor_vector(model), after.actors[-1])
     assert (before.actors[-1] != after.actors[-1]).any()
 
@@ -609,7 +614,7 @@ def test_the_report_says_how_sure_the_gain_is():
     np.testing.assert_allclose(report.gain_interval, (2 - half, 2 + half), rtol=1e-6)
     assert str(report) == (
         "1,000 steps: 900 training, 100 probing (10.0%); 4 probes, 2 accepted; gain of those accepted on fresh "
-        "episodes +2.0 (95 % interval +1.3 to +2.7, n = 2 x 5 pairs of episodes)"
+        "episodes +2 (95 % interval +1.27 to +2.73, n = 2 x 5 pairs of episodes)"
     )
 
 

@@ -77,10 +77,11 @@ class Actor:
             raise UsageError("the policy has no parameters that only its actor uses, so there is nothing to search")
         if shared:
             count = sum(parameter.numel() for parameter in parameters if id(parameter) in shared)
+            way_out = ": policy_kwargs=dict(share_features_extractor=False) would have them searched"
             log.warning(
-                "actor and critic share %s parameters, which are left out of the search: with policy_kwargs="
-                "dict(share_features_extractor=False) they would be searched",
+                "actor and critic share %s parameters, which are left out of the search%s",
                 f"{count:,}",
+                way_out if policy.share_features_extractor else "",
             )
         return acting - valuing
 

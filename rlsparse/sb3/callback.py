@@ -53,9 +53,9 @@ class ExploRLerCallback(BaseCallback):
     """Looks around the policy between updates, and replaces it by a candidate that proves better.
 
     `explore` is a configuration or the name of an agent card whose [recipe.explore] is taken; `budget_fraction`
-    replaces its own: the share of all steps that probing may take, 0 for none. `make_env` makes one environment to probe in, where
-    that cannot be known from the model's. In the folder `out` progress.csv and probe.csv are written. `seed` is
-    of the probes' random streams: the model's, or any, if not given. With `verbose` 1, each probe is printed.
+    replaces its own: the share of all steps that probing may take, 0 for none. `make_env` makes one environment to
+    probe in, where that cannot be known from the model's. In the folder `out` progress.csv and probe.csv are written.
+    `seed` is of the probes' random streams: the model's, or any, if not given. With `verbose` 1, each probe is printed.
 
     Raises UsageError, as learning begins, for what it does not support.
     """
@@ -151,26 +151,26 @@ class ExploRLerCallback(BaseCallback):
         self._gradient_steps = 0
 
     def _on_training_end(self) -> None:
-        self._between_updates(ended=True)
+        self._between_updates()
+        self._evaluate(last=True)
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
         if self._report.probes:
             self.logger.dump(self.model.num_timesteps)
 
-    def _between_updates(self, ended: bool = False) -> None:
+    def _between_updates(self) -> None:
         """What happens where the policy may be replaced: no rollout and no update knows the one before."""
         self._count()
         if self._updated:
             self._after_update()
-        if self._updated and self._due():
+        self._evaluate()
+        again = self._updated
+        while again and self._due():
+            self._evaluate()
             self._probe()
-            while self._config.finish and self._due():
-                self._probe()
-            self._spent |= self._config.finish
+            again = self._config.finish
         self._updated = False
-        if self._out is not None:
-            self._evaluate(ended or self._spent)
 
     def _after_update(self) -> None:
         self._iterations += 1
@@ -245,7 +245,7 @@ class ExploRLerCallback(BaseCallback):
         model.num_probe_timesteps = report.probe_steps  # type: ignore[attr-defined]
         self._cycle += 1
         self._last_probe = self._iterations
-        self._spent = self._total_steps - model.num_timesteps <= model.n_envs
+        self._spent = self._config.finish or not self._left()
         if choice.accepted[0]:
             report.accepted += 1
             _forget(model.policy.optimizer, self._config.moments, self._actor)
@@ -325,11 +325,11 @@ class ExploRLerCallback(BaseCallback):
         except RlsparseError as error:
             log.warning("%s; training goes on", error)
 
-    def _evaluate(self, last: bool) -> None:
+    def _evaluate(self, last: bool = False) -> None:
         """Write a row of progress.csv, if one is due: the return of deterministic episodes, always the same ones."""
         total, before = self.model.num_timesteps, self._evaluated_at
         interval = max(1, self._total_steps // EVALUATIONS)
-        if total == before or not (last or before < 0 or total // interval > before // interval):
+        if self._out is None or total == before or not (last or before < 0 or total // interval > before // interval):
             return
         self._evaluated_at = total
         seeds = self._env_seeds("eval_env", EVAL_EPISODES, 0)

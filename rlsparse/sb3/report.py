@@ -64,7 +64,12 @@ class Report:
         if self.gains:
             low, high = self.gain_interval
             text += (
-                f"; gain of those accepted on fresh episodes {self.gain:+,.1f} (95 % interval {low:+,.1f} to "
-                f"{high:+,.1f}, n = {len(self.gains)} x {self.gains[-1][2]} pairs of episodes)"
+                f"; gain of those accepted on fresh episodes {_signed(self.gain)} (95 % interval {_signed(low)} to "
+                f"{_signed(high)}, n = {len(self.gains)} x {self.gains[-1][2]} pairs of episodes)"
             )
         return text
+
+
+def _signed(x: float) -> str:
+    """Three digits and the sign; all digits of whole numbers."""
+    return f"{x:+,.0f}" if abs(x) >= 100 else f"{x:+.3g}"
