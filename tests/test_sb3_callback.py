@@ -139,8 +139,9 @@ def test_a_probe_that_accepts_nothing_changes_nothing(algorithm, variant, tmp_pa
     assert ends[0][1] - ends[1][1] == callback.report().probe_steps > 0
 
 
-def test_without_a_budget_only_records_are_kept(tmp_path):
-    models = [new_model().learn(400, callback=own) for own in (ExploRLerCallback(PROBING, 0, out=tmp_path), None)]
+@pytest.mark.parametrize("total", [400, 10 * ROLLOUT + 1])
+def test_without_a_budget_only_records_are_kept(tmp_path, total):
+    models = [new_model().learn(total, callback=own) for own in (ExploRLerCallback(PROBING, 0, out=tmp_path), None)]
     np.testing.assert_equal(*map(everything, models))
     assert models[0].num_timesteps == models[1].num_timesteps
     assert not (tmp_path / "probe.csv").exists()
@@ -272,9 +273,7 @@ def test_probing_may_finish_the_run(tmp_path):
     assert report.probes > 5
     assert 1000 - 8 * 5 - 2 < model.num_timesteps <= 1000  # no further probe can be paid
     evaluated_at = read_path(tmp_path, "auto").curves[0].axes["steps"]
-    assert (
-        evaluated_at == report.train_steps - 2
-    ).any()  # before the rollout that ends at once
+    assert (evaluated_at == report.train_steps - 2).any()  # before the rollout that ends at once
     assert evaluated_at[-1] == model.num_timesteps
     np.testing.assert_array_equal(actor_vector(model), after.actors[-1])
     assert (before.actors[-1] != after.actors[-1]).any()
@@ -372,6 +371,15 @@ def test_a_probe_that_fails_leaves_the_policy_and_training_alone(caplog):
     assert len(warned) == report.failed
     assert all("RuntimeError: the motor burned out; the policy stays" in text for text in warned)
     assert f"{report.failed} failed" in str(report)
+
+
+def test_failures_at_the_end_do_not_keep_training_from_going_on():
+    config = replace(PROBING, finish=True, start=0.5, budget_fraction=1.0)
+    callback = ExploRLerCallback(config, seed=0, make_env=lambda: gymnasium.wrappers.TimeLimit(Breaks(), 5))
+    model = new_model().learn(500, callback=callback)
+    report = callback.report()
+    assert report.failed == report.probes > 5
+    assert 500 <= model.num_timesteps < 500 + ROLLOUT
 
 
 def test_a_failure_after_the_swap_is_undone(monkeypatch):

@@ -97,11 +97,11 @@ class ExploRLerCallback(BaseCallback):
     def _on_training_start(self) -> None:
         model = self._algorithm
         self._total_steps = int(self.locals["total_timesteps"])
-        self._environments = environments(model, self._make_env)
-        self._config = configuration(
-            self._explore, self._budget_fraction, self._environments.env_id, model.n_envs, model.use_sde
-        )
         with undisturbed(model.policy):
+            self._environments = environments(model, self._make_env)
+            self._config = configuration(
+                self._explore, self._budget_fraction, self._environments.env_id, model.n_envs, model.use_sde
+            )
             self._actor = Actor(model, self._config.search_log_std)
         if model is not self._known or model.num_timesteps == 0:
             self._begin(model)
@@ -168,8 +168,8 @@ class ExploRLerCallback(BaseCallback):
         again = self._updated
         while again and self._due():
             self._evaluate()
-            self._probe()
-            again = self._config.finish
+            again = self._probe() and self._config.finish
+            self._spent = again or not self._left()
         self._updated = False
 
     def _after_update(self) -> None:
@@ -213,8 +213,11 @@ class ExploRLerCallback(BaseCallback):
             return True
         return False
 
-    def _probe(self) -> None:
-        """Probe, and replace the policy if something better is found; whatever fails leaves the policy as it is."""
+    def _probe(self) -> bool:
+        """Probe, and replace the policy if something better is found; whatever fails leaves the policy as it is.
+
+        Returns whether it was a probe: one that failed, or that took no step, would only do so again.
+        """
         config, report, model = self._config, self._report, self._algorithm
         assert isinstance(config.probe, Episodes | Racing)
         incumbent = self._actor.read()
@@ -235,6 +238,7 @@ class ExploRLerCallback(BaseCallback):
         else:
             self._longest = 2 * evaluate.longest if evaluate.exhausted[0] else evaluate.longest or self._longest
         self._settle(choice, returns)
+        return not choice.reason[0].startswith("failed") and bool(choice.steps[0])
 
     def _settle(self, choice: Choice, returns: np.ndarray | None) -> None:
         """Count a probe, note it, and tidy up after a policy that was replaced."""
@@ -245,7 +249,6 @@ class ExploRLerCallback(BaseCallback):
         model.num_probe_timesteps = report.probe_steps  # type: ignore[attr-defined]
         self._cycle += 1
         self._last_probe = self._iterations
-        self._spent = self._config.finish or not self._left()
         if choice.accepted[0]:
             report.accepted += 1
             _forget(model.policy.optimizer, self._config.moments, self._actor)
