@@ -1,20 +1,25 @@
-"""Adam over the flat parameter vector, with its own step count for each member."""
+"""Adam over the flat parameter vector, with its own step count for each member or each parameter."""
 
+import math
 from typing import Literal
 
 from rlsparse.arrays import Array, namespace
 
 
 class Adam:
-    """Adam's moments for params [S, D]. Source: Kingma and Ba, arXiv 1412.6980, algorithm 1."""
+    """Adam's moments for params [S, D]. Source: Kingma and Ba, arXiv 1412.6980, algorithm 1.
+
+    With `own_steps` each parameter counts its own steps, and can begin anew beside others.
+    """
 
     BETA1, BETA2 = 0.9, 0.999
 
-    def __init__(self, params: Array) -> None:
+    def __init__(self, params: Array, own_steps: bool = False) -> None:
         xp = namespace(params)
         self.first = xp.zeros_like(params)
         self.second = xp.zeros_like(params)
-        self.steps = xp.zeros_like(params[:, :1])
+        self.steps = xp.zeros_like(params if own_steps else params[:, :1])
+        self._own_steps = own_steps
         self._scratch = xp.empty_like(params)
 
     def step(self, params: Array, gradient: Array, learning_rate: float | Array, epsilon: float) -> None:
@@ -33,11 +38,24 @@ class Adam:
         self.first *= self.BETA1
         self.first += gradient
         xp.sqrt(self.second, out=scratch)
-        scratch *= 1 / xp.sqrt(1 - self.BETA2**self.steps)
+        scratch *= 1 / xp.sqrt(self._debias(self.BETA2))
         scratch += epsilon
         xp.divide(self.first, scratch, out=scratch)
-        scratch *= learning_rate / (1 - self.BETA1**self.steps)
+        scratch *= learning_rate / self._debias(self.BETA1)
         params -= scratch
+
+    def _debias(self, beta: float) -> Array:
+        """Return 1 - beta ** steps."""
+        if self._own_steps:  # where the exponential is a fifth of the work of the power
+            return 1 - namespace(self.steps).exp(self.steps * math.log(beta))
+        return 1 - beta**self.steps
+
+    def restart(self, where: Array) -> None:
+        """Forget everything about the parameters marked in `where`, [S, D] bool."""
+        self.first[where] = 0.0
+        self.second[where] = 0.0
+        if self._own_steps:
+            self.steps[where] = 0.0
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
         """Treat a member's moments after its parameters `part` were moved by another hand.

@@ -16,6 +16,7 @@ Purpose = Literal[
     "probe_noise",
     "landscape",
     "landscape_env",
+    "topology",
 ]
 
 _KEYS: dict[Purpose, int] = {
@@ -30,6 +31,7 @@ _KEYS: dict[Purpose, int] = {
     "probe_noise": 8,
     "landscape": 9,
     "landscape_env": 10,
+    "topology": 11,
 }
 
 

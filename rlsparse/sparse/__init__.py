@@ -1,0 +1,1 @@
+"""Sparse networks: which weights exist, and how that changes while they learn."""

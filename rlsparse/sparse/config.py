@@ -1,0 +1,56 @@
+"""The configuration of sparse networks."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rlsparse.params import Group, Layout, Slot
+from rlsparse.sparse.budgets import Budget, densities, kept
+from rlsparse.sparse.rules import RigL, Rule
+
+NETWORKS: tuple[Group, Group] = ("actor", "critic")
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Leave out most weights of actor and critic: they are zero and get no gradient. Biases and action noise stay."""
+
+    sparsity: float = 0.9
+    """Share of each network's weights that is absent."""
+    actor_sparsity: float | None = None
+    """That of the actor, if not the same."""
+    critic_sparsity: float | None = None
+    """That of the critic, if not the same."""
+    budget: Budget = "erk"
+    """How a network's weights are shared among its layers: Erdos-Renyi-Kernel, or in proportion to their sizes."""
+    actor_densities: tuple[float, ...] = ()
+    """Density of each of the actor's layers in order, instead of sparsity and budget."""
+    critic_densities: tuple[float, ...] = ()
+    """Density of each of the critic's layers."""
+    init: Literal["rescaled", "masked"] = "rescaled"
+    """Scale what is left of each unit's initial weights to the norm that all of them had, or leave it as it is."""
+    rule: Rule = field(default_factory=RigL)
+    """Which weights are there, and how that changes between iterations."""
+    max_kl: float | None = None
+    """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
+
+    def network(self, group: Group) -> tuple[float, tuple[float, ...]]:
+        """Sparsity of actor or critic, and its layers' densities if they are given."""
+        own = self.actor_sparsity if group == "actor" else self.critic_sparsity
+        given = self.actor_densities if group == "actor" else self.critic_densities
+        return self.sparsity if own is None else own, given
+
+    def budgets(self, layout: Layout) -> list[tuple[Slot, int]]:
+        """Return every layer's weights and how many of them are there in the end."""
+        found = []
+        for group in NETWORKS:
+            slots = weight_slots(layout, group)
+            shapes = [(slot.shape[0], slot.shape[1]) for slot in slots]
+            sparsity, given = self.network(group)
+            shares = given or densities(shapes, sparsity, self.budget)
+            found += [(slot, kept(shape, share)) for slot, shape, share in zip(slots, shapes, shares, strict=True)]
+        return found
+
+
+def weight_slots(layout: Layout, group: Group) -> list[Slot]:
+    """Return where the weights of a network's layers lie, in order."""
+    return [slot for slot in layout.slots if slot.group == group and len(slot.shape) == 2]

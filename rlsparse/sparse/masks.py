@@ -1,0 +1,159 @@
+"""The masks of S members that learn sparse networks: the only owner of which weights exist."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rlsparse.arrays import Array, to_device, to_numpy
+from rlsparse.params import Layout
+from rlsparse.sparse import account
+from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
+from rlsparse.sparse.exchange import exchange, keep_norms, random_mask
+from rlsparse.streams import generator
+
+MOST_TRIES = 6
+"""An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""
+
+
+class Masks:
+    """Which numbers of the flat vector are there; a member's depend on its own seed, weights and gradients alone.
+
+    `begin` an iteration, `hide` gradients while it learns, then `evolve`. A number that is not there is zero, and so
+    are its gradient and its moments.
+    """
+
+    def __init__(self, config: Sparse, layout: Layout, seeds: Sequence[int], device: str = "cpu") -> None:
+        self.config, self.layout, self.seeds, self.device = config, layout, tuple(seeds), device
+        self._budgets = config.budgets(layout)
+        self._weights = np.zeros(layout.size, bool)
+        for slot, _ in self._budgets:
+            self._weights[slot.start : slot.stop] = True
+        self.active = np.ones((len(seeds), layout.size), bool)
+        """[S, D] bool; biases and log-stds always are."""
+        if not config.rule.starts_dense:
+            self._draw()
+        self.explored = self.active.copy()
+        self.regrown = np.zeros(len(seeds), np.int64)
+        self.iterations = 0
+        self.growth: Array | None = None
+        """Sum of this iteration's whole gradients [S, D], if growth depends on it."""
+        self._flops = np.zeros(len(seeds))
+        self._progress = np.zeros(len(seeds))
+        self.due = np.zeros(len(seeds), bool)
+        """Whose masks may change at the end of this iteration, [S] bool."""
+        self._refresh()
+
+    def _draw(self) -> None:
+        streams = [generator(seed, "topology") for seed in self.seeds]
+        for slot, final in self._budgets:
+            self.active[:, slot.start : slot.stop] = random_mask(slot.stop - slot.start, final, streams)
+
+    def _refresh(self) -> None:
+        self._factor = None if self.active.all() else to_device(self.active.astype(np.float32), self.device)
+
+    @property
+    def regrows(self) -> bool:
+        """Whether weights come and go, so that some are younger than others."""
+        return self.config.rule.grows and not self.active.all()
+
+    def initial(self, params: np.ndarray) -> np.ndarray:
+        """Return dense initial parameters [S, D] as the sparse networks begin with them."""
+        sparse = np.where(self.active, params, np.float32(0.0))
+        if self.config.init == "rescaled":
+            for slot, _ in self._budgets:
+                dense, active = self.layout.view(params, slot), self.layout.view(self.active, slot)
+                self.layout.view(sparse, slot)[...] = keep_norms(dense, active)
+        return sparse
+
+    def begin(self, progress: np.ndarray) -> None:
+        """Begin an iteration, with this share of each member's budget spent, [S]; from 1 on a mask stays."""
+        rule = self.config.rule
+        self.iterations += 1
+        self._progress = progress
+        self.due = rule.due(self.iterations, progress) & (progress < 1) & (self.regrows or not rule.grows)
+        wants_gradient = self.due & rule.by_gradient
+        self.growth = to_device(np.zeros(self.active.shape, np.float32), self.device) if wants_gradient.any() else None
+        self._flops += self._flops_now(wants_gradient)
+
+    def _flops_now(self, wants_gradient: np.ndarray) -> np.ndarray:
+        forward = account.forward_flops(self.active[:, self._weights].sum(1))
+        return account.training_flops(forward, account.forward_flops(self._weights.sum()), wants_gradient)
+
+    def hide(self, gradient: Array) -> None:
+        """Take away the gradient [S, D] of what is not there, in place; growth scores see it whole before."""
+        if self.growth is not None:
+            self.growth += gradient
+        if self._factor is not None:
+            gradient *= self._factor
+
+    def project(self, points: np.ndarray, members: np.ndarray | slice, part: slice) -> np.ndarray:
+        """Return points [S, K, P] of these members, P the `part` of the flat vector, with zeros for what is absent."""
+        return np.where(self.active[members, part][:, None], points, 0.0).astype(points.dtype, copy=False)
+
+    def evolve(self, params: np.ndarray, kl: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Exchange weights of the members whose turn it is; return what came or went, [S, D] bool.
+
+        `params` are as they are, [S, D]; `kl` tells how far others [S, D] move each policy, [S].
+        """
+        share, limit = self.due.astype(float), self.config.max_kl
+        active = self._exchanged(params, share)
+        for tries_left in reversed(range(MOST_TRIES)) if limit is not None else ():
+            far = kl(np.where(active, params, np.float32(0.0))) > limit
+            if not far.any():
+                break
+            share[far] *= 0.5 if tries_left else 0.0
+            active = self._exchanged(params, share)
+        changed = active ^ self.active
+        self.regrown += (active & changed).sum(1)
+        self.active = active
+        self.explored |= active
+        self._refresh()
+        return changed
+
+    def _exchanged(self, params: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Return the masks after this share [S] of what the rule asks for."""
+        rule, active = self.config.rule, self.active.copy()
+        growth = None if self.growth is None else to_numpy(self.growth)
+        streams = [generator(seed, "topology", self.iterations) for seed in self.seeds]
+        for slot, final in self._budgets:
+            part, size = slice(slot.start, slot.stop), slot.stop - slot.start
+            old = self.active[:, part]
+            counts = (rule.drops(old.sum(1), final, size, self._progress) * share).astype(np.int64)
+            scores = rule.growth(None if growth is None else growth[:, part], size, streams)
+            active[:, part] = exchange(params[:, part], old, scores, counts)
+        return active
+
+    def metrics(self, first_moment: np.ndarray) -> dict[str, np.ndarray]:
+        """Describe each member's networks in numbers, [S] each; `first_moment` [S, D] is the optimiser's."""
+        slots = {group: weight_slots(self.layout, group) for group in NETWORKS}
+        layers = {group: [self.layout.view(self.active, slot) for slot in slots[group]] for group in NETWORKS}
+        count = {group: sum(x.sum((1, 2)) for x in layers[group]) for group in NETWORKS}
+        moments = [self.layout.view(first_moment, slot) for group in NETWORKS for slot in slots[group]]
+        return {
+            "density": account.share_of_weights(self.active, self._weights),
+            "actor_weights": count["actor"],
+            "critic_weights": count["critic"],
+            "regrown": self.regrown,
+            "explored": account.share_of_weights(self.explored, self._weights),
+            "dead_units": sum(account.dead_units(x) for x in layers.values()),
+            "inference_flops": account.forward_flops(count["actor"]),
+            "train_flops": self._flops / self.iterations if self.iterations else self._flops_now(self.due),
+            "gradient_flow": account.effective_gradient_flow(moments, [*layers["actor"], *layers["critic"]], 2),
+        }
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return all that the masks go on from."""
+        return {
+            "active": self.active,
+            "explored": self.explored,
+            "regrown": self.regrown,
+            "flops": self._flops,
+            "iterations": np.array([self.iterations]),
+        }
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
+        self.active, self.explored = state["active"].copy(), state["explored"].copy()
+        self.regrown, self._flops = state["regrown"].copy(), state["flops"].copy()
+        self.iterations = int(state["iterations"][0])
+        self._refresh()

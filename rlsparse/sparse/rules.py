@@ -1,0 +1,109 @@
+"""Rules: when weights are exchanged, how many, and which grow. Pure functions of what they are given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from rlsparse.sparse.schedule import Schedule, drop_fraction, gradual_sparsity
+
+
+class Exchange:
+    """What all rules share; by itself it never changes anything."""
+
+    starts_dense: ClassVar[bool] = False
+    """Whether all weights are there at first."""
+    grows: ClassVar[bool] = False
+    """Whether weights that were absent may come back."""
+    by_gradient: ClassVar[bool] = False
+    """Whether growth needs the gradient of absent weights."""
+
+    def due(self, iteration: int, progress: np.ndarray) -> np.ndarray:
+        """Whether masks may change at the end of this iteration, counted from 1; by the budget spent [S], [S] bool."""
+        return np.zeros(len(progress), bool)
+
+    def drops(self, active: np.ndarray, final: int, size: int, progress: np.ndarray) -> np.ndarray:
+        """How many of a layer's `active` weights [S] to drop; it has `size`, and is to end with `final`. [S] float."""
+        return np.zeros(len(active))
+
+    def growth(
+        self, gradient: np.ndarray | None, size: int, generators: Sequence[np.random.Generator]
+    ) -> np.ndarray | None:
+        """Score where weights grow, [S, size], by the layer's gradient [S, size]; None if none do."""
+        return None
+
+
+@dataclass(frozen=True)
+class Static(Exchange):
+    """Draw a random mask at the start and keep it."""
+
+
+@dataclass(frozen=True)
+class SET(Exchange):
+    """Drop the smallest weights and grow as many at random. Source: Mocanu et al., Nature Communications 9 (2018)."""
+
+    drop: float = 0.3
+    """Share of each layer's weights that is exchanged at first."""
+    every: int = 4
+    """Iterations between two exchanges: new weights start at zero and need time to prove themselves."""
+    schedule: Schedule = "cosine"
+    """Whether that share falls along half a cosine, or stays."""
+    end: float = 0.75
+    """Share of the budget after which masks stay as they are."""
+
+    grows: ClassVar[bool] = True
+
+    def due(self, iteration: int, progress: np.ndarray) -> np.ndarray:
+        """Every `every` iterations until `end`."""
+        return (progress < self.end) & (iteration % self.every == 0)
+
+    def drops(self, active: np.ndarray, final: int, size: int, progress: np.ndarray) -> np.ndarray:
+        """Return the scheduled share of the active weights."""
+        return active * drop_fraction(self.drop, self.schedule, progress, self.end)
+
+    def growth(
+        self, gradient: np.ndarray | None, size: int, generators: Sequence[np.random.Generator]
+    ) -> np.ndarray | None:
+        """Score at random."""
+        return np.stack([generator.random(size) for generator in generators])
+
+
+@dataclass(frozen=True)
+class RigL(SET):
+    """Drop the smallest weights and grow where the loss is steepest. Source: Evci et al., arXiv 1911.11134."""
+
+    by_gradient: ClassVar[bool] = True
+
+    def growth(
+        self, gradient: np.ndarray | None, size: int, generators: Sequence[np.random.Generator]
+    ) -> np.ndarray | None:
+        """Score by the size of the gradient."""
+        assert gradient is not None
+        return np.abs(gradient)
+
+
+@dataclass(frozen=True)
+class Magnitude(Exchange):
+    """Begin dense and drop the smallest weights little by little. Source: Zhu and Gupta, arXiv 1710.01878."""
+
+    start: float = 0.2
+    """Share of the budget before which all weights stay."""
+    end: float = 0.8
+    """Share of the budget at which only the final ones are left."""
+    every: int = 1
+    """Iterations between two cuts."""
+
+    starts_dense: ClassVar[bool] = True
+
+    def due(self, iteration: int, progress: np.ndarray) -> np.ndarray:
+        """Every `every` iterations after `start`, and whenever there is something left to drop after `end`."""
+        return (progress > self.start) & (iteration % self.every == 0)
+
+    def drops(self, active: np.ndarray, final: int, size: int, progress: np.ndarray) -> np.ndarray:
+        """Return what is more than the schedule leaves."""
+        pruned = gradual_sparsity(1 - final / size, progress, self.start, self.end)
+        return np.maximum(active - np.maximum(np.rint(size * (1 - pruned)), final), 0)
+
+
+Rule = RigL | SET | Static | Magnitude
