@@ -63,8 +63,11 @@ class Explorer:
     def after_iteration(self, skipped_epochs: int = 0) -> None:
         """Take an anchor, if iterations are anchors and one is due; else one for each epoch that was skipped.
 
-        Members that end their update early stay as they are during others' epochs, and so they do alone.
+        Members that end their update early stay as they are during others' epochs, and so they do alone. Anchors
+        follow the weights that sparse networks have just exchanged.
         """
+        if self._learner.masks is not None:
+            self.anchors = self._learner.masks.project(self.anchors, slice(None), self._searched)
         for _ in range(skipped_epochs):
             self.after_epoch()
         self.iterations += 1
@@ -155,7 +158,13 @@ class Explorer:
         newer = (anchors[:, -1:] != incumbent).any(2, keepdims=True)
         anchors = np.where(newer, np.concatenate([anchors[:, 1:], incumbent], 1), anchors)
         streams = [generator(self._learner.seeds[m], "propose", int(self.cycles[m])) for m in members]
-        return lambda probed: self.config.proposal(anchors, probed, streams)
+        masks = self._learner.masks
+
+        def propose(probed: Probed) -> np.ndarray:
+            points = self.config.proposal(anchors, probed, streams)
+            return points if masks is None else masks.project(points, members, self._searched)
+
+        return propose
 
     def _apply(self, members: np.ndarray, choice: Choice) -> None:
         """Go on from the chosen points, and note that these members have probed."""

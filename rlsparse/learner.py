@@ -11,7 +11,9 @@ from rlsparse.data import Counters
 from rlsparse.normalise import ObsScale, RunningMoments
 from rlsparse.optimiser import Adam
 from rlsparse.params import Layout
-from rlsparse.policy import ActorCritic, Actors
+from rlsparse.policy import ActorCritic, Actors, action_mean
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.masks import Masks
 from rlsparse.streams import generator
 
 
@@ -22,15 +24,22 @@ class Learner:
     """
 
     def __init__(
-        self, policy: ActorCritic, obs_size: int, action_size: int, seeds: Sequence[int], device: str = "cpu"
+        self,
+        policy: ActorCritic,
+        obs_size: int,
+        action_size: int,
+        seeds: Sequence[int],
+        device: str = "cpu",
+        sparse: Sparse | None = None,
     ) -> None:
         self.seeds = tuple(seeds)
         self.device = device
         self.policy = policy
         self.layout: Layout = policy.layout(obs_size, action_size)
-        initial = [policy.init(self.layout, generator(seed, "init")) for seed in seeds]
-        self.params: Array = to_device(np.stack(initial), device)
-        self.optimiser = Adam(self.params)
+        initial = np.stack([policy.init(self.layout, generator(seed, "init")) for seed in seeds])
+        self.masks = None if sparse is None else Masks(sparse, self.layout, seeds, device)
+        self.params: Array = to_device(initial if self.masks is None else self.masks.initial(initial), device)
+        self.optimiser = Adam(self.params, own_steps=self.masks is not None and self.masks.regrows)
         self.obs_moments = RunningMoments(len(seeds), (obs_size,))
         self.return_moments = RunningMoments(len(seeds), ())
         self.noise_generators = [generator(seed, "noise") for seed in seeds]
@@ -65,6 +74,34 @@ class Learner:
         """Draw each member's order of `count` samples, [S, count]."""
         return np.stack([g.permutation(count) for g in self.minibatch_generators])
 
+    def begin_iteration(self, total_steps: int) -> None:
+        """Note how much of the budget is spent."""
+        self.progress = np.minimum(1.0, self.counters.total / total_steps)
+        if self.masks is not None:
+            self.masks.begin(self.progress)
+
+    def evolve(self, obs: Array) -> None:
+        """Exchange weights where it is time to; `obs` [S, B, O], normalised, are where policies may not move far.
+
+        A weight that comes is zero, and Adam knows nothing of it, nor of one that goes.
+        """
+        if self.masks is None or not self.masks.due.any():
+            return
+        changed = self.masks.evolve(to_numpy(self.params), lambda params: self._kl(params, obs))
+        self.params[to_device(changed, self.device)] = 0.0
+        self.optimiser.restart(to_device(changed, self.device))
+
+    def _kl(self, params: np.ndarray, obs: Array) -> np.ndarray:
+        """Mean KL divergence between the policies and those of other `params` [S, D] with the same noise, [S]."""
+        before = action_mean(self.layout, self.params, obs)
+        after = action_mean(self.layout, to_device(params, self.device), obs)
+        std = np.exp(to_numpy(self.layout.log_std(self.params)))[:, None, :]
+        return 0.5 * np.square((to_numpy(after) - to_numpy(before)) / std).sum(-1).mean(-1)
+
+    def sparsity_metrics(self) -> dict[str, np.ndarray]:
+        """Describe the sparse networks in numbers, [S] each; nothing for dense ones."""
+        return {} if self.masks is None else self.masks.metrics(to_numpy(self.optimiser.first))
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return all arrays that training goes on from, by name."""
         groups = {
@@ -72,6 +109,7 @@ class Learner:
             "obs_moments": self.obs_moments.state_dict(),
             "return_moments": self.return_moments.state_dict(),
             "counters": vars(self.counters),
+            "masks": {} if self.masks is None else self.masks.state_dict(),
         }
         flat = {f"{group}.{name}": to_numpy(x) for group, state in groups.items() for name, x in state.items()}
         return {"params": to_numpy(self.params), **flat}
@@ -87,6 +125,8 @@ class Learner:
         self.obs_moments.load_state_dict(part("obs_moments"))
         self.return_moments.load_state_dict(part("return_moments"))
         self.counters = Counters(**{name: x.copy() for name, x in part("counters").items()})
+        if self.masks is not None:
+            self.masks.load_state_dict(part("masks"))
 
     def random_state(self) -> dict[str, list[Mapping[str, Any]]]:
         """Return the state of every random stream as plain integers."""

@@ -101,7 +101,7 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector]:
     seeds, num_envs = recipe.seeds, recipe.num_envs
     env = sim.make(recipe.env, len(seeds) * num_envs)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
-    learner = Learner(recipe.policy, obs_size, action_size, seeds, device)
+    learner = Learner(recipe.policy, obs_size, action_size, seeds, device, recipe.sparse)
     train_seeds = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs)]
     return learner, Collector(env, len(seeds), train_seeds)
 
@@ -169,11 +169,13 @@ def _policy_kept(session: Session) -> Iterator[None]:
 def iterate(
     recipe: Recipe, learner: Learner, collector: Collector, explorer: Explorer | None = None
 ) -> tuple[EpochStats, Choice | None]:
-    """One iteration: collect a rollout, estimate advantages, update; the explorer watches and may judge the rollout.
+    """One iteration: collect a rollout, estimate advantages, update, exchange weights of sparse networks.
+
+    The explorer watches and may judge the rollout.
 
     Returns the last epoch's statistics, and the account of a probe that took no steps of its own.
     """
-    learner.progress = np.minimum(1.0, learner.counters.total / recipe.total_steps)
+    learner.begin_iteration(recipe.total_steps)
     acting = explorer.acting() if explorer else None
     rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma, acting)
     advantages = recipe.advantage(rollout)
@@ -192,6 +194,7 @@ def iterate(
         epochs_left -= 1
         if explorer:
             explorer.after_epoch()
+    learner.evolve(batch.obs)
     learner.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(learner.members, -1, learner.layout.obs_size))
     if explorer:
         explorer.after_iteration(skipped_epochs=epochs_left)
@@ -236,6 +239,7 @@ def progress_rows(session: Session, scores: Scores) -> list[dict[str, Any]]:
     """Return one row of progress.csv per member."""
     learner, counters, collector = session.learner, session.learner.counters, session.collector
     log_std = to_numpy(learner.layout.log_std(learner.params))
+    sparsity = learner.sparsity_metrics()
     rows = []
     for member, seed in enumerate(learner.seeds):
         stats = {name: x[member] for name, x in vars(session.stats).items()} if session.stats else {}
@@ -254,7 +258,8 @@ def progress_rows(session: Session, scores: Scores) -> list[dict[str, Any]]:
             "train_return_mean": np.nanmean(recent) if np.isfinite(recent).any() else np.nan,
             "action_std": np.exp(log_std[member]).mean(),
         }
-        rows.append(row | {name: stats.get(name, np.nan) for name in EpochStats.__dataclass_fields__})
+        row |= {name: stats.get(name, np.nan) for name in EpochStats.__dataclass_fields__}
+        rows.append(row | {name: x[member] for name, x in sparsity.items()})
     return rows
 
 

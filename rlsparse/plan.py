@@ -7,7 +7,9 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.explorer import episodes_per_probe
+from rlsparse.params import Layout
 from rlsparse.recipe import Recipe
+from rlsparse.sparse.config import NETWORKS, Sparse
 
 
 @dataclass
@@ -160,3 +162,28 @@ def warning(recipe: Recipe, horizon: int) -> str | None:
         f"{horizon:,}), which --explore.budget-fraction {explore.budget_fraction:g} of {budget} cannot pay: raise one "
         "of them, or probe fewer candidates"
     )
+
+
+def describe_weights(sparse: Sparse, layout: Layout) -> str:
+    """Return how many weights of each layer sparse networks have in the end, as lines for the terminal."""
+    budgets, lines = sparse.budgets(layout), []
+    for group in NETWORKS:
+        own = [(slot.stop - slot.start, kept) for slot, kept in budgets if slot.group == group]
+        layers = ", ".join(f"{kept:,} of {size:,}" for size, kept in own)
+        size, kept = (sum(numbers) for numbers in zip(*own, strict=True))
+        lines.append(f"{group + ' weights':<16} {kept:,} of {size:,} kept; by layer {layers}")
+    absent = sum(slot.stop - slot.start - kept for slot, kept in budgets)
+    lines.append(f"parameters kept  {layout.size - absent:,} of {layout.size:,}, biases and action noise included")
+    return "\n".join(lines)
+
+
+def sparse_warning(recipe: Recipe, layout: Layout) -> str | None:
+    """Return which layer keeps so few weights that units are left without any; None if there is no such layer."""
+    for slot, kept in recipe.sparse.budgets(layout) if recipe.sparse else ():
+        units = slot.shape[1]
+        if kept < units:
+            return (
+                f"the sparse networks have dead units: {slot.name} keeps {kept:,} weights for {units:,} units; use a "
+                "smaller --sparsity or wider layers"
+            )
+    return None

@@ -12,6 +12,7 @@ from rlsparse.learner import Learner
 from rlsparse.losses import clipped_surrogate, gaussian_entropy, gaussian_log_prob, squared_error, standardise
 from rlsparse.params import Views
 from rlsparse.policy import backward, forward
+from rlsparse.sparse.masks import Masks
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class PPO:
         for _ in range(self.epochs):
             history: list[tuple[np.ndarray, dict[str, Array]]] = []
             for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
-                stats = self.loss_gradient(params, minibatch, gradient)
+                stats = self.loss_gradient(params, minibatch, gradient, learner.masks)
                 history.append((~stopped.members, stats))
                 if self.target_kl is not None and stopped.add(to_numpy(stats["approx_kl"]) > 1.5 * self.target_kl):
                     break
@@ -67,13 +68,18 @@ class PPO:
         decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)
         return self.learning_rate * decay
 
-    def loss_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
+    def loss_gradient(
+        self, params: Views, batch: Batch, gradient: Views, masks: Masks | None = None
+    ) -> dict[str, Array]:
         """Write the gradient of every member's loss into `gradient`; return the loss terms, [S].
 
-        loss = clipped surrogate + value_coef * squared error - entropy_coef * entropy, means over [S, B].
+        loss = clipped surrogate + value_coef * squared error - entropy_coef * entropy, means over [S, B]. With masks,
+        the gradient of absent weights is zero, in its norm too.
         """
         policy_terms = self.policy_gradient(params, batch, gradient)
         value_loss = self.value_gradient(params, batch, gradient)
+        if masks is not None:
+            masks.hide(gradient.flat)
         return policy_terms | {"value_loss": value_loss, "grad_norm": (gradient.flat * gradient.flat).sum(-1) ** 0.5}
 
     def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
@@ -145,6 +151,8 @@ class Stopped:
 
     def __init__(self, learner: Learner) -> None:
         self._arrays = [learner.params, *learner.optimiser.state_dict().values()]
+        if learner.masks is not None and learner.masks.growth is not None:
+            self._arrays.append(learner.masks.growth)
         self._generators = learner.minibatch_generators
         self._kept: dict[int, tuple[list[Array], Any]] = {}
         self.members = np.zeros(learner.members, bool)

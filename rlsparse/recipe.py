@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
-from rlsparse import explore_limits
+from rlsparse import explore_limits, sparse_limits
 from rlsparse.advantage.gae import GAE
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
+from rlsparse.sparse.config import Sparse
 
 MOST_ENVIRONMENTS = 2**20
 """Most environments at once, of all seeds together."""
@@ -56,6 +57,8 @@ class Recipe:
     """Policy optimiser."""
     explore: ExploRLer | None = None
     """Probing around the policy; none if not given."""
+    sparse: Sparse | None = None
+    """Sparse networks; dense ones if not given."""
 
     @property
     def seeds(self) -> range:
@@ -114,10 +117,17 @@ def check(recipe: Recipe) -> None:
         expected = f"widths from 1 to {WIDEST}"
         require(all(0 < width <= WIDEST for width in widths), f"policy.{name}", " ".join(map(str, widths)), expected)
     require(math.isfinite(policy.log_std_init), "policy.log-std-init", policy.log_std_init, "a finite number")
-    if recipe.explore is not None:
-        explore_limits.check(recipe.explore, recipe.num_envs)
+    _check_options(recipe)
     _check_size(recipe)
     _check_minibatches(recipe)
+
+
+def _check_options(recipe: Recipe) -> None:
+    """Check the components that a recipe may do without."""
+    if recipe.explore is not None:
+        explore_limits.check(recipe.explore, recipe.num_envs)
+    if recipe.sparse is not None:
+        sparse_limits.check(recipe.sparse, recipe.policy.actor_hidden, recipe.policy.critic_hidden)
 
 
 def _check_size(recipe: Recipe) -> None:
@@ -174,8 +184,8 @@ def to_dict(component: Any) -> dict[str, Any]:
 
 
 def kind_of(cls: type) -> str:
-    """Return the name by which one of several components is chosen: EmptySpace is empty-space."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+    """Return the name by which one of several components is chosen: EmptySpace is empty-space, RigL is rigl."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
 
 
 def kinds(hint: Any) -> dict[str, type]:

@@ -17,15 +17,20 @@ import tyro
 from rlsparse import cards, components
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
-from rlsparse.recipe import Recipe, check, from_dict, to_toml
+from rlsparse.recipe import Recipe, check, from_dict, kinds, to_toml
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.rules import Rule
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.loop import Session
 
 Device = Literal["auto", "cpu", "cuda"]
 
-FROM_CARDS = {"explore": {"explorler": "explorler-ppo"}}
-"""Components that a recipe may take from an agent card by a flag of their own, and short names of cards for it."""
+FROM_CARDS: dict[str, dict[str, Any]] = {"explore": {"explorler": "explorler-ppo"}, "sparse": kinds(Rule)}
+"""Components that a recipe may take from an agent card by a flag of their own, and short names for it.
+
+A name stands for a card, or for a kind of rule with which the recipe's own component, or a new one, is to be.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +44,10 @@ class TrainFlags:
     """Agent card whose recipe is the default; the environment card's own if not given."""
     explore: str | None = None
     """How to probe around the policy: none, explorler, or as another agent card does; else as the agent's own does."""
+    sparse: str | None = None
+    """Which weights are absent: none, by a rule (rigl, set, static, magnitude), or as another agent card has it."""
+    sparsity: float | None = None
+    """Share of weights that is absent, short for --sparse.sparsity."""
     out: Path = Path("runs")
     """Folder in which run directories are made."""
     run_dir: Path | None = None
@@ -70,7 +79,7 @@ def run_command(arguments: Sequence[str]) -> None:
         resume(_resume_flags(arguments))
         return
     agent, default = _default_recipe(chosen.get("env"), chosen.get("agent"))
-    for name in FROM_CARDS.keys() & chosen.keys():
+    for name in (name for name in FROM_CARDS if name in chosen):
         agent, default = _take_from_card(name, chosen[name], agent, default)
     components.refuse_flags_of_nothing(default, {name: [*short][0] for name, short in FROM_CARDS.items()}, arguments)
     default = components.choose(default, arguments)
@@ -80,7 +89,7 @@ def run_command(arguments: Sequence[str]) -> None:
     flags = parse(flags_class, arguments, prog="rlsparse train", default=flags_class(default))
     if "env" not in chosen:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
-    recipe = replace(flags.recipe, env=default.env)
+    recipe = _with_sparsity(replace(flags.recipe, env=default.env), flags.sparsity, arguments)
     check(recipe)
     _check_shipped_curve(flags.compare_with, recipe.env)
     device = resolve_device(flags.device)
@@ -103,25 +112,44 @@ def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
 
 def _take_from_card(field: str, name: str, agent: str, recipe: Recipe) -> tuple[str, Recipe]:
     """Return agent and recipe with the component that a card has, or without one; the agent is then named after it."""
-    card, component = (f"no-{field}", None) if name == "none" else _component(field, name, recipe.env or None)
+    card, component = (f"no-{field}", None) if name == "none" else _component(field, name, recipe)
     if component == getattr(recipe, field):
         return agent, recipe
     changes: dict[str, Any] = {field: component}
     return f"{agent}+{name if name in FROM_CARDS[field] else card}", replace(recipe, **changes)
 
 
-def _component(field: str, name: str, env: str | None) -> tuple[str, Any]:
+def _component(field: str, name: str, recipe: Recipe) -> tuple[str, Any]:
     """Return the name of a card and the component that its recipe has; raises UsageError, with what there is."""
+    short = FROM_CARDS[field].get(name, name)
+    if isinstance(short, type):
+        return name, _with_rule(recipe.sparse or Sparse(rule=short()), short)
     tables = {card.name: (card.recipe, *card.environments.values()) for card in cards.agents().values()}
     have = [card for card, recipes in tables.items() if any(field in recipe for recipe in recipes)]
     takes = f"--{field} takes {', '.join(('none', *FROM_CARDS[field], *have))} or the path of a card"
     try:
-        card, recipe = _default_recipe(env, FROM_CARDS[field].get(name, name))
+        card, other = _default_recipe(recipe.env or None, short)
     except UsageError as error:
         raise UsageError(f"--{field} {name}: {error}; {takes}") from error
-    if getattr(recipe, field) is None:
+    if getattr(other, field) is None:
         raise UsageError(f"--{field} {name}: the agent {card} has no [recipe.{field}]; {takes}")
-    return card, getattr(recipe, field)
+    return card, getattr(other, field)
+
+
+def _with_rule(sparse: Sparse, rule: type) -> Sparse:
+    """Return the sparse networks with this kind of rule: their own, or one with its defaults."""
+    return sparse if type(sparse.rule) is rule else replace(sparse, rule=rule())
+
+
+def _with_sparsity(recipe: Recipe, sparsity: float | None, arguments: Sequence[str]) -> Recipe:
+    """Return the recipe with the --sparsity that is given, if any."""
+    if sparsity is None:
+        return recipe
+    if recipe.sparse is None:
+        raise UsageError(f"--sparsity {sparsity:g} needs --sparse, for example --sparse {[*FROM_CARDS['sparse']][0]}")
+    if components.values(["sparse.sparsity"], arguments):
+        raise UsageError("--sparsity and --sparse.sparsity are the same: give one of them")
+    return replace(recipe, sparse=replace(recipe.sparse, sparsity=sparsity))
 
 
 def _check_shipped_curve(agent: str | None, env_id: str) -> None:
@@ -137,12 +165,15 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
 
     env = sim.make(recipe.env, 1)
     longest = horizon(env)
+    layout = recipe.policy.layout(env.single_observation_space.shape[0], env.single_action_space.shape[0])  # type: ignore[index]
     env.close()
-    if reason := plan.warning(recipe, longest):
+    for reason in filter(None, (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout))):
         log.warning(reason)
     if show:
         print(to_toml(recipe))
         print(plan.describe(recipe, longest))
+        if recipe.sparse is not None:
+            print(plan.describe_weights(recipe.sparse, layout))
 
 
 @dataclass(frozen=True)

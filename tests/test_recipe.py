@@ -66,7 +66,7 @@ def test_a_recipe_equals_the_one_read_from_its_document(recipe):
 
 
 def test_a_document_names_every_field_that_is_set():
-    assert set(to_dict(RECIPE)) == {f.name for f in fields(Recipe)} - {"eval_every", "explore"}
+    assert set(to_dict(RECIPE)) == {f.name for f in fields(Recipe)} - {"eval_every", "explore", "sparse"}
     assert set(to_dict(RECIPE)["algorithm"]) == {f.name for f in fields(PPO)} - {"target_kl"}
 
 
