@@ -23,6 +23,8 @@ from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
 from rlsparse.rollout import Collector
 from rlsparse.runs import read_progress
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.rules import SET, Magnitude, RigL
 from rlsparse.streams import env_seeds
 
 
@@ -38,7 +40,7 @@ def run_of(recipe):
     env = sim.make(recipe.env, recipe.num_seeds * recipe.num_envs)
     eval_env = sim.make(recipe.env, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
     sizes = env.single_observation_space.shape[0], env.single_action_space.shape[0]
-    learner = Learner(recipe.policy, *sizes, recipe.seeds)
+    learner = Learner(recipe.policy, *sizes, recipe.seeds, sparse=recipe.sparse)
     collector = Collector(
         env, learner.members, [s for m in recipe.seeds for s in env_seeds(m, "train_env", recipe.num_envs)]
     )
@@ -60,10 +62,13 @@ def run_of(recipe):
 
 
 SHIPPED = ActorCritic()
+EARLY = PPO(1e-3, minibatches=4, epochs=4, target_kl=0.004)
 CASES = {
     # many short episodes, ended in different steps by each member
     "Hopper-v5": {"eval_episodes": 3},
-    "Hopper-v5, early stops": {"eval_episodes": 1, "algorithm": PPO(1e-3, minibatches=4, epochs=4, target_kl=0.004)},
+    "Hopper-v5, early stops": {"eval_episodes": 1, "algorithm": EARLY},
+    "Hopper-v5, sparse, early stops": {"eval_episodes": 1, "algorithm": EARLY, "sparse": Sparse(rule=RigL(every=1))},
+    "Hopper-v5, sparse, guarded": {"eval_episodes": 1, "sparse": Sparse(rule=SET(0.9, every=1), max_kl=2e-6)},
     "HalfCheetah-v5": {"eval_episodes": 1},
     # one action, one environment: arrays of one column, where sums might be taken in another order
     "InvertedPendulum-v5": {"eval_episodes": 1, "num_envs": 1, "rollout_length": 128},
@@ -82,7 +87,10 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(case):
     assert streams == {name: [random[name][0] for _, random in alone] for name in streams}
     assert len(np.unique(together["evaluation returns"][:, 0])) == 3
     if "early stops" in case:
-        assert len(np.unique(together["optimiser steps"])) > 1
+        assert len(np.unique(together["optimiser steps"][:, -1])) > 1
+    if "sparse" in case:
+        assert (together["masks.regrown"] > 0).all()
+        assert len(np.unique(together["masks.active"], axis=0)) == 3
 
 
 class Counting(gymnasium.Env):
@@ -134,16 +142,27 @@ PROBES = {
     "a surrogate": replace(PROBING, probe=Surrogate(4, "always")),
     "in the rollout": replace(PROBING, probe=InRollout(move="best", level=0.5)),
 }
+SPARSE = {
+    "with noise": Sparse(0.5, rule=RigL(every=1, end=1.0)),
+    "a race": Sparse(0.5, rule=Magnitude(0.1, 0.9), max_kl=1e-5),
+    "rounds": Sparse(0.5, rule=SET(every=2)),
+}
 
 
 POINT, HOPPER = "fake_envs:Point-v0", "Hopper-v5"
 
 
 @pytest.mark.parametrize(
-    "env, case",
-    [*((POINT, case) for case in PROBES), (HOPPER, "with noise"), (HOPPER, "a race")],
+    "env, case, sparse",
+    [
+        *((POINT, case, False) for case in PROBES),
+        *((POINT, case, True) for case in SPARSE),
+        (HOPPER, "with noise", False),
+        (HOPPER, "a race", False),
+        (HOPPER, "with noise", True),
+    ],
 )
-def test_a_probing_member_is_bitwise_the_run_of_its_seed_alone(env, case, tmp_path, monkeypatch):
+def test_a_probing_member_is_bitwise_the_run_of_its_seed_alone(env, case, sparse, tmp_path, monkeypatch):
     """The rows of its evaluations and of its probes, and the policy and the counters it ends with."""
     monkeypatch.setattr("os.fsync", lambda _: None)
     monkeypatch.setattr("rlsparse.explorer.horizon", lambda _: 5 if env == POINT else 30)  # which falls short of some
@@ -151,6 +170,7 @@ def test_a_probing_member_is_bitwise_the_run_of_its_seed_alone(env, case, tmp_pa
     # some updates end early, of one member or of all: anchors must be the same either way
     algorithm = replace(tiny.RECIPE.algorithm, learning_rate=3e-3, epochs=3, target_kl=3e-4)
     recipe = tiny.recipe(env=env, **size, eval_every=10**6, explore=PROBES[case], algorithm=algorithm)
+    recipe = replace(recipe, sparse=SPARSE[case]) if sparse else recipe
     together = ending(tiny.train(tmp_path / "together", replace(recipe, num_seeds=3)), (0, 1, 2))
     alone = [ending(tiny.train(tmp_path / str(seed), replace(recipe, seed=seed)), (seed,))[0] for seed in range(3)]
     for ours, theirs in zip(together, alone, strict=True):
@@ -166,6 +186,7 @@ def ending(run_dir, seeds):
     """What each member ends with."""
     learner = checkpoint.load_latest(run_dir / "checkpoint").arrays["learner"]
     arrays = ("params", "counters.train", "counters.probe", "counters.eval", "obs_moments.mean", "obs_moments.var")
+    arrays += tuple(name for name in ("masks.active", "masks.explored", "masks.regrown") if name in learner)
     members = [{name: learner[name][i] for name in arrays} for i in range(len(seeds))]
     for record in ("progress.csv", "probe.csv"):
         rows = list(csv.DictReader((run_dir / record).read_text().splitlines()))

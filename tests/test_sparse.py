@@ -111,10 +111,11 @@ def test_magnitude_pruning_leaves_what_the_schedule_says_and_ends_with_the_budge
 
 def test_rules_are_due_in_their_iterations_and_time():
     progress = np.array([0.1, 0.5, 0.9])
-    assert not Static().due(1, progress).any()
-    assert RigL(every=3).due(6, progress).tolist() == [True, True, False]
-    assert not RigL(every=3).due(7, progress).any()
-    assert Magnitude(start=0.2).due(1, progress).tolist() == [False, True, True]
+    for i in range(1, 7):
+        assert not Static().due(np.full(3, i), progress).any()
+        assert RigL(every=3).due(np.full(3, i), progress).tolist() == [i % 3 == 0, i % 3 == 0, False]
+    assert RigL(every=3).due(np.array([3, 4, 6]), progress).tolist() == [True, False, False]
+    assert Magnitude(start=0.2).due(np.ones(3), progress).tolist() == [False, True, True]
 
 
 # Exchanges

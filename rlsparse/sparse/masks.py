@@ -34,7 +34,7 @@ class Masks:
             self._draw()
         self.explored = self.active.copy()
         self.regrown = np.zeros(len(seeds), np.int64)
-        self.iterations = 0
+        self.iterations = np.zeros(len(seeds), np.int64)
         self.growth: Array | None = None
         """Sum of this iteration's whole gradients [S, D], if growth depends on it."""
         self._flops = np.zeros(len(seeds))
@@ -67,13 +67,13 @@ class Masks:
 
     def begin(self, progress: np.ndarray) -> None:
         """Begin an iteration, with this share of each member's budget spent, [S]; from 1 on a mask stays."""
-        rule = self.config.rule
-        self.iterations += 1
+        rule, learns = self.config.rule, progress < 1
+        self.iterations += learns
         self._progress = progress
-        self.due = rule.due(self.iterations, progress) & (progress < 1) & (self.regrows or not rule.grows)
+        self.due = rule.due(self.iterations, progress) & learns & (self.regrows or not rule.grows)
         wants_gradient = self.due & rule.by_gradient
         self.growth = to_device(np.zeros(self.active.shape, np.float32), self.device) if wants_gradient.any() else None
-        self._flops += self._flops_now(wants_gradient)
+        self._flops += learns * self._flops_now(wants_gradient)
 
     def _flops_now(self, wants_gradient: np.ndarray) -> np.ndarray:
         forward = account.forward_flops(self.active[:, self._weights].sum(1))
@@ -114,7 +114,7 @@ class Masks:
         """Return the masks after this share [S] of what the rule asks for."""
         rule, active = self.config.rule, self.active.copy()
         growth = None if self.growth is None else to_numpy(self.growth)
-        streams = [generator(seed, "topology", self.iterations) for seed in self.seeds]
+        streams = [generator(seed, "topology", int(i)) for seed, i in zip(self.seeds, self.iterations, strict=True)]
         for slot, final in self._budgets:
             part, size = slice(slot.start, slot.stop), slot.stop - slot.start
             old = self.active[:, part]
@@ -125,6 +125,7 @@ class Masks:
 
     def metrics(self, first_moment: np.ndarray) -> dict[str, np.ndarray]:
         """Describe each member's networks in numbers, [S] each; `first_moment` [S, D] is the optimiser's."""
+        begun = self.iterations
         slots = {group: weight_slots(self.layout, group) for group in NETWORKS}
         layers = {group: [self.layout.view(self.active, slot) for slot in slots[group]] for group in NETWORKS}
         count = {group: sum(x.sum((1, 2)) for x in layers[group]) for group in NETWORKS}
@@ -137,7 +138,7 @@ class Masks:
             "explored": account.share_of_weights(self.explored, self._weights),
             "dead_units": sum(account.dead_units(x) for x in layers.values()),
             "inference_flops": account.forward_flops(count["actor"]),
-            "train_flops": self._flops / self.iterations if self.iterations else self._flops_now(self.due),
+            "train_flops": np.where(begun, self._flops / np.maximum(begun, 1), self._flops_now(begun < 0)),
             "gradient_flow": account.effective_gradient_flow(moments, [*layers["actor"], *layers["critic"]], 2),
         }
 
@@ -148,12 +149,12 @@ class Masks:
             "explored": self.explored,
             "regrown": self.regrown,
             "flops": self._flops,
-            "iterations": np.array([self.iterations]),
+            "iterations": self.iterations,
         }
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state_dict` gave."""
         self.active, self.explored = state["active"].copy(), state["explored"].copy()
         self.regrown, self._flops = state["regrown"].copy(), state["flops"].copy()
-        self.iterations = int(state["iterations"][0])
+        self.iterations = state["iterations"].copy()
         self._refresh()

@@ -19,8 +19,8 @@ class Exchange:
     by_gradient: ClassVar[bool] = False
     """Whether growth needs the gradient of absent weights."""
 
-    def due(self, iteration: int, progress: np.ndarray) -> np.ndarray:
-        """Whether masks may change at the end of this iteration, counted from 1; by the budget spent [S], [S] bool."""
+    def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
+        """Whether masks may change at the end of this iteration [S], counted from 1, by the budget spent [S]."""
         return np.zeros(len(progress), bool)
 
     def drops(self, active: np.ndarray, final: int, size: int, progress: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ class SET(Exchange):
 
     grows: ClassVar[bool] = True
 
-    def due(self, iteration: int, progress: np.ndarray) -> np.ndarray:
+    def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
         """Every `every` iterations until `end`."""
         return (progress < self.end) & (iteration % self.every == 0)
 
@@ -96,7 +96,7 @@ class Magnitude(Exchange):
 
     starts_dense: ClassVar[bool] = True
 
-    def due(self, iteration: int, progress: np.ndarray) -> np.ndarray:
+    def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
         """Every `every` iterations after `start`, and whenever there is something left to drop after `end`."""
         return (progress > self.start) & (iteration % self.every == 0)
 
