@@ -12,6 +12,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from rlsparse.arrays import to_numpy
 from rlsparse.data import EpochStats
 from rlsparse.loop import Session
+from rlsparse.sparse.masks import METRICS
 
 
 class TensorBoard:
@@ -59,6 +60,7 @@ class TensorBoard:
         for row in rows:
             writer = self._writers[session.learner.seeds.index(row["seed"])]
             scalars = {"eval/mean_reward": row["return_mean"], "eval/mean_ep_length": row["length_mean"]}
+            scalars |= {f"sparse/{name}": row[name] for name in METRICS if name in row}
             self._write(writer, int(row["total_steps"]), scalars)
             writer.flush()
 

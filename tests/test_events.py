@@ -14,6 +14,8 @@ from rlsparse.events import TensorBoard
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.masks import METRICS
 
 RECIPE = tiny.recipe(num_seeds=2)
 
@@ -114,6 +116,14 @@ def test_probes_are_written_when_they_are(tmp_path):
         for name in ("accepted", "probability", "best_score", "incumbent_score", "steps", "probe_steps"):
             written = [(int(row["total_steps"]), float(row[name])) for row in own if np.isfinite(float(row[name]))]
             assert tags[f"probe/{name}"] == [(step, np.float32(x)) for step, x in written]
+
+
+def test_what_sparse_networks_are_like_is_written_with_every_evaluation(tmp_path):
+    session = tiny.begin(tmp_path / "run", tiny.recipe(sparse=Sparse(0.5)))
+    train(session)
+    rows, tags = runs.read_progress(tmp_path / "run" / "progress.csv"), scalars(tmp_path / "run", 0)
+    for name in METRICS:
+        assert tags[f"sparse/{name}"] == [(row["total_steps"], np.float32(row[name])) for row in rows]
 
 
 def test_what_has_no_value_yet_is_left_out(tmp_path):

@@ -18,6 +18,7 @@ from rlsparse.policy import ActorCritic, action_mean
 from rlsparse.ppo import PPO, clip_by_norm
 from rlsparse.probe_episodes import ProbeEpisodes
 from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
+from rlsparse.sparse.masks import METRICS
 from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 TORCH = "cpu:0"
@@ -245,6 +246,7 @@ def test_an_exchange_may_not_move_a_policy_further_than_its_limit(rule, new_batc
 def test_the_metrics_count_what_is_there():
     learner = learner_of(SET(every=1), sparsity=0.8)
     metrics = learner.sparsity_metrics()
+    assert tuple(metrics) == METRICS
     budgets = learner.masks.config.budgets(learner.layout)
     sizes = {group: sum(slot.stop - slot.start for slot, _ in budgets if slot.group == group) for group in NETWORKS}
     kept = {group: sum(count for slot, count in budgets if slot.group == group) for group in NETWORKS}

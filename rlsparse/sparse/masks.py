@@ -14,6 +14,12 @@ from rlsparse.streams import generator
 MOST_TRIES = 6
 """An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""
 
+METRICS = (
+    *("density", "actor_weights", "critic_weights", "regrown", "explored"),
+    *("dead_units", "inference_flops", "train_flops", "gradient_flow"),
+)
+"""What is told of sparse networks at every evaluation; docs/sparse.md says what each is."""
+
 
 class Masks:
     """Which numbers of the flat vector are there; a member's depend on its own seed, weights and gradients alone.
@@ -124,7 +130,7 @@ class Masks:
         return active
 
     def metrics(self, first_moment: np.ndarray) -> dict[str, np.ndarray]:
-        """Describe each member's networks in numbers, [S] each; `first_moment` [S, D] is the optimiser's."""
+        """Return the METRICS of each member's networks, [S] each; `first_moment` [S, D] is the optimiser's."""
         begun = self.iterations
         slots = {group: weight_slots(self.layout, group) for group in NETWORKS}
         layers = {group: [self.layout.view(self.active, slot) for slot in slots[group]] for group in NETWORKS}
