@@ -1,6 +1,5 @@
-"""Adam over the flat parameter vector, with its own step count for each member or each parameter."""
+"""Adam over the flat parameter vector, with its own step count for each member, and if need be each parameter."""
 
-import math
 from typing import Literal
 
 from rlsparse.arrays import Array, namespace
@@ -9,7 +8,7 @@ from rlsparse.arrays import Array, namespace
 class Adam:
     """Adam's moments for params [S, D]. Source: Kingma and Ba, arXiv 1412.6980, algorithm 1.
 
-    With `own_steps` each parameter counts its own steps, and can begin anew beside others.
+    With `own_steps` each parameter can begin anew beside others, and its bias is corrected by its own age.
     """
 
     BETA1, BETA2 = 0.9, 0.999
@@ -18,8 +17,8 @@ class Adam:
         xp = namespace(params)
         self.first = xp.zeros_like(params)
         self.second = xp.zeros_like(params)
-        self.steps = xp.zeros_like(params if own_steps else params[:, :1])
-        self._own_steps = own_steps
+        self.steps = xp.zeros_like(params[:, :1])
+        self._ages = {name: xp.zeros_like(params) for name in ("age1", "age2")} if own_steps else {}
         self._scratch = xp.empty_like(params)
 
     def step(self, params: Array, gradient: Array, learning_rate: float | Array, epsilon: float) -> None:
@@ -37,25 +36,33 @@ class Adam:
         gradient *= 1 - self.BETA1
         self.first *= self.BETA1
         self.first += gradient
-        xp.sqrt(self.second, out=scratch)
-        scratch *= 1 / xp.sqrt(self._debias(self.BETA2))
-        scratch += epsilon
-        xp.divide(self.first, scratch, out=scratch)
-        scratch *= learning_rate / self._debias(self.BETA1)
+        if self._ages:
+            self._own_direction(epsilon)
+            scratch *= learning_rate
+        else:
+            xp.sqrt(self.second, out=scratch)
+            scratch *= 1 / xp.sqrt(1 - self.BETA2**self.steps)
+            scratch += epsilon
+            xp.divide(self.first, scratch, out=scratch)
+            scratch *= learning_rate / (1 - self.BETA1**self.steps)
         params -= scratch
 
-    def _debias(self, beta: float) -> Array:
-        """Return 1 - beta ** steps."""
-        if self._own_steps:  # where the exponential is a fifth of the work of the power
-            return 1 - namespace(self.steps).exp(self.steps * math.log(beta))
-        return 1 - beta**self.steps
+    def _own_direction(self, epsilon: float) -> None:
+        """Leave the direction of the step in the scratch memory, each parameter's bias corrected by its own age."""
+        xp, scratch = namespace(self.first), self._scratch
+        for age, beta in zip(self._ages.values(), (self.BETA1, self.BETA2), strict=True):
+            age *= beta  # 1 - beta ** steps, without the price of a power
+            age += 1 - beta
+        xp.divide(self.second, self._ages["age2"], out=scratch)
+        xp.sqrt(scratch, out=scratch)
+        scratch += epsilon
+        xp.divide(self.first, scratch, out=scratch)
+        scratch /= self._ages["age1"]
 
     def restart(self, where: Array) -> None:
         """Forget everything about the parameters marked in `where`, [S, D] bool."""
-        self.first[where] = 0.0
-        self.second[where] = 0.0
-        if self._own_steps:
-            self.steps[where] = 0.0
+        for array in (self.first, self.second, *self._ages.values()):
+            array[where] = 0.0
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
         """Treat a member's moments after its parameters `part` were moved by another hand.
@@ -69,8 +76,8 @@ class Adam:
             self.first[member, part] = 0.0
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the moments and step counts, live."""
-        return {"first": self.first, "second": self.second, "steps": self.steps}
+        """Return the moments, step counts and, of parameters with their own, ages, live."""
+        return {"first": self.first, "second": self.second, "steps": self.steps, **self._ages}
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
         """Copy in what `state_dict` gave."""

@@ -176,7 +176,7 @@ def test_an_exchange_moves_only_what_it_should(device, new_batch):
     old, new = before["masks.active"], after["masks.active"]
     changed = old != new
     assert changed.any(1).all()
-    for name in ("params", "optimiser.first", "optimiser.second", "optimiser.steps"):
+    for name in ("params", "optimiser.first", "optimiser.second", "optimiser.age1", "optimiser.age2"):
         assert not after[name][changed].any()
         np.testing.assert_array_equal(after[name][~changed], before[name][~changed])
     for slot, _ in learner.masks.config.budgets(learner.layout):  # what grew has the steepest loss of what could

@@ -87,7 +87,7 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(case):
     assert streams == {name: [random[name][0] for _, random in alone] for name in streams}
     assert len(np.unique(together["evaluation returns"][:, 0])) == 3
     if "early stops" in case:
-        assert len(np.unique(together["optimiser steps"][:, -1])) > 1
+        assert len(np.unique(together["optimiser steps"])) > 1
     if "sparse" in case:
         assert (together["masks.regrown"] > 0).all()
         assert len(np.unique(together["masks.active"], axis=0)) == 3
