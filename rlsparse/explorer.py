@@ -51,6 +51,7 @@ class Explorer:
         self.cycles = np.zeros(learner.members, np.int64)
         self.last_probe = np.zeros(learner.members, np.int64)
         self.longest = np.full(learner.members, STEP_CAP, np.int64)
+        self.idle = np.zeros(learner.members, bool)
 
     def _incumbent(self) -> np.ndarray:
         return to_numpy(self._learner.params[:, self._searched]).astype(np.float64)
@@ -106,7 +107,8 @@ class Explorer:
         if not isinstance(self.config.probe, Episodes | Racing):
             return np.zeros(0, np.int64)
         cost = episodes_per_probe(self.config) * np.minimum(self.longest, horizon(self._env(1)))
-        return np.flatnonzero(self._ready() & (self.allowance() >= cost))
+        repeats = self.config.finish & self.idle  # a probe that took no step would be due again for ever
+        return np.flatnonzero(self._ready() & (self.allowance() >= cost) & ~repeats)
 
     def ended(self) -> np.ndarray:
         """Which members have done their last probe and learn no more, [S] bool."""
@@ -136,6 +138,7 @@ class Explorer:
             lived = np.where(evaluate.exhausted, 2 * evaluate.longest, evaluate.longest)
             self.longest[members] = np.where(lived > 0, lived, self.longest[members])
         learner.counters.probe[members] += choice.steps
+        self.idle[members] = choice.steps == 0
         self._apply(members, choice)
         return choice
 
@@ -207,12 +210,14 @@ class Explorer:
             "cycles": self.cycles,
             "last_probe": self.last_probe,
             "longest": self.longest,
+            "idle": self.idle,
         }
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state_dict` gave."""
         self.anchors, self.cycles = state["anchors"].copy(), state["cycles"].copy()
         self.last_probe, self.longest = state["last_probe"].copy(), state["longest"].copy()
+        self.idle = state["idle"].copy()
         self.anchored_at, self.iterations = state["count"].tolist()
 
 

@@ -10,6 +10,7 @@ import tiny
 from aim import Aim
 
 from rlsparse import loop
+from rlsparse.errors import EnvironmentFailure
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
@@ -124,6 +125,17 @@ def test_training_goes_on_past_a_probe_that_failed(aim, tmp_path, monkeypatch, c
     assert others and {row["reason"] for row in others} == {"accepted"}
     assert session.finished.all()
     assert len(caplog.messages) == 1
+
+
+def test_a_run_that_ends_by_probing_ends_where_probes_cannot_take_a_step(tmp_path, monkeypatch):
+    def fail(*_):
+        raise EnvironmentFailure("it cannot be built")
+
+    monkeypatch.setattr("rlsparse.probe_episodes.ProbeEpisodes.__call__", fail)
+    explore = replace(PROBING, start=0.5, finish=True, budget_fraction=1.0)
+    session = tiny.begin(tmp_path / "run", tiny.recipe(total_steps=240, num_seeds=2, explore=explore))
+    tiny.go_on(session)
+    assert [row["steps"] for row in rows(tmp_path / "run" / "probe.csv")] == ["0", "0"]
 
 
 def test_the_update_has_the_ratios_of_the_policies_that_acted(tmp_path, monkeypatch):
