@@ -71,9 +71,16 @@ def keep(run: Path, curve: Path) -> None:
             writer.writerows(rows)
 
 
+def curve_file(folder: Path, arm: str, env_id: str) -> Path:
+    """Return where the arm's curve is: here, or with its card, whose curve has a budget of 1,000,000 steps."""
+    here = folder / arm / f"{env_id}.csv"
+    shipped = cards.agent(arm).curve_path(env_id)
+    return shipped if shipped and folder.name == "1000000" and not here.exists() else here
+
+
 def finals(folder: Path, arm: str, env_id: str) -> dict[int, float]:
     """Return the last evaluation of every seed."""
-    rows = read_progress(folder / arm / f"{env_id}.csv")
+    rows = read_progress(curve_file(folder, arm, env_id))
     return {int(row["seed"]): row["return_mean"] for row in rows}
 
 
@@ -98,8 +105,8 @@ def ratio_interval(arm: list[np.ndarray], baseline: list[np.ndarray]) -> tuple[f
 
 def report_steps(folder: Path) -> None:
     """Print the table of one budget and draw its curves."""
-    arms = [arm for arm in ARMS if (folder / arm).is_dir()]
-    envs = [env for env in ENVS if all((folder / arm / f"{env}.csv").exists() for arm in arms)]
+    arms = [arm for arm in ARMS if arm == "ppo" or (folder / arm).is_dir()]
+    envs = [env for env in ENVS if all(curve_file(folder, arm, env).exists() for arm in arms)]
     scores = {arm: [finals(folder, arm, env) for env in envs] for arm in arms}
     print(f"\n{int(folder.name):,} steps per seed, train + probe; mean final return with 95 % interval (seeds)")
     print(f"{'arm':<26}" + "".join(f"{env:<32}" for env in envs) + "IQM / ppo, 95 % interval, paired by seed")
@@ -119,19 +126,22 @@ def report_steps(folder: Path) -> None:
 
 
 def draw(folder: Path, arms: list[str], envs: list[str]) -> None:
-    """Draw the mean curve of every arm with its interval."""
+    """Draw the mean curve of every arm, with intervals of the baseline and of the shipped form, lest they hide all."""
     figure = Figure(figsize=(4.6 * len(envs), 4.0), layout="constrained", dpi=130)
     for axes, env in zip(figure.subplots(1, len(envs), squeeze=False)[0], envs, strict=True):
         for arm in arms:
-            steps, returns, seeds = curves(read_progress(folder / arm / f"{env}.csv"))
+            steps, returns, seeds = curves(read_progress(curve_file(folder, arm, env)))
             mean, half = mean_interval(returns)
-            style = {"color": COLOURS[ARMS.index(arm)], "label": f"{arm}, n = {len(seeds)}"}
+            main = ARMS.index(arm) < 2
+            half = half if main else np.full_like(half, np.nan)
+            label = f"{arm}, n = {len(seeds)}"
+            style = {"color": COLOURS[ARMS.index(arm)], "label": label, "linewidth": 2.2 if main else 1.2}
             draw_arm(axes, steps, mean, (mean - half, mean + half), returns[:0], **style)
         axes.set(title=env, xlim=(0, None))
         style_axes(axes)
     figure.axes[0].legend(loc="upper left", frameon=False, fontsize=7)
     figure.supxlabel("environment steps per seed (train + probe)", fontsize=9)
-    figure.supylabel("evaluation return, mean and 95 % interval", fontsize=9)
+    figure.supylabel("evaluation return, mean (95 % interval of two)", fontsize=9)
     figure.savefig(RESULTS / f"{folder.name}.png")
 
 
@@ -179,9 +189,8 @@ def main() -> None:
             begin = ("--explore.start", str(UPDATES_BEGIN / UPDATES_STEPS), "--eval-every", "200000")
             train("explorler-ppo-paper", env, UPDATES_STEPS, 3, folder, CONSTANT, *begin)
             train("ppo", env, 500_000, 3, folder, CONSTANT, "--eval-every", "10000")
-    for folder in sorted(RESULTS.glob("[0-9]*")):
-        if folder.is_dir():
-            report_steps(folder)
+    for folder in sorted((x for x in RESULTS.glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name)):
+        report_steps(folder)
     if (RESULTS / "updates").is_dir():
         report_updates(RESULTS / "updates")
 
