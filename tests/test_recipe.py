@@ -134,7 +134,8 @@ def test_a_recipe_that_probes_equals_the_one_read_from_its_document(proposal, pr
     parts = {
         "proposal": some(PROPOSALS[proposal], **({"rounds": st.just(1)} if one_round else {})),
         "probe": some(PROBES[probe]),
-        **({} if probe in ("episodes", "racing") else {"finish": st.just(False)}),
+        "anchor_span": st.just(0.0),
+        **({} if probe in ("episodes", "racing") else dict.fromkeys(("finish", "search_log_std"), st.just(False))),
     }
 
     @settings(max_examples=10)
