@@ -111,10 +111,9 @@ class Explorer:
         return np.flatnonzero(self._ready() & (self.allowance() >= cost) & ~repeats)
 
     def ended(self) -> np.ndarray:
-        """Which members have done their last probe and learn no more, [S] bool."""
-        begun = self._learner.counters.total >= self.config.start * self._total_steps
+        """Which members have done their last probe and learn no more, [S] bool; without any they go on learning."""
         can_pay = np.isin(np.arange(self._learner.members), self.due())
-        return self.config.finish & begun & ~can_pay
+        return self.config.finish & (self.cycles > 0) & ~can_pay
 
     def probe(self, members: np.ndarray, stop: Callable[[], bool]) -> Choice:
         """Probe around the members (indices) by episodes, and replace the policies of those that found better.

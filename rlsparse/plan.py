@@ -74,10 +74,8 @@ def predict(recipe: Recipe, horizon: int) -> Plan:
         plan.roll_out(due - plan.rollouts, batch)
         plan.probe()
         due = _next_probe(recipe, plan, due)
-    end = recipe.total_steps
-    if explore and explore.finish:
-        end = math.ceil(explore.start * recipe.total_steps)
-    plan.roll_out(math.ceil(max(0, end - plan.total_steps) / batch), batch)
+    if not (explore and explore.finish and plan.probes):
+        plan.roll_out(math.ceil(max(0, recipe.total_steps - plan.total_steps) / batch), batch)
     plan.end()
     return plan
 

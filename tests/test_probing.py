@@ -17,6 +17,7 @@ from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.propose import Consensus, Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.losses import gaussian_log_prob
+from rlsparse.plan import predict
 from rlsparse.policy import forward
 from rlsparse.ppo import PPO
 
@@ -125,6 +126,15 @@ def test_training_goes_on_past_a_probe_that_failed(aim, tmp_path, monkeypatch, c
     assert others and {row["reason"] for row in others} == {"accepted"}
     assert session.finished.all()
     assert len(caplog.messages) == 1
+
+
+def test_with_finish_training_goes_on_where_no_probe_can_be_paid(tmp_path):
+    explore = replace(PROBING, start=0.9, finish=True, budget_fraction=1.0)
+    recipe = tiny.recipe(total_steps=240, explore=explore)  # 24 steps are left, and a probe may take 30
+    session = tiny.begin(tmp_path / "run", recipe)
+    tiny.go_on(session)
+    assert session.learner.counters.train.tolist() == [240] == [predict(recipe, 5).train_steps]
+    assert not (tmp_path / "run" / "probe.csv").exists()
 
 
 def test_a_run_that_ends_by_probing_ends_where_probes_cannot_take_a_step(tmp_path, monkeypatch):

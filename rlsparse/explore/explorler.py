@@ -40,7 +40,7 @@ class ExploRLer:
     start: float = 0.0
     """Share of the budget before which nothing is probed."""
     finish: bool = False
-    """From `start` on probe without updates in between, and end the run when no further probe can be paid."""
+    """From the first probe on there are no updates, and the run ends when no further probe can be paid."""
     budget_fraction: float = 0.1
     """Most of all steps so far that may have gone to probing; 1 sets no limit."""
     moments: Literal["keep", "reset", "transport"] = "keep"
