@@ -136,13 +136,13 @@ def _probe_lines(recipe: Recipe, plan: Plan, horizon: int) -> list[str]:
         candidates = explore.probe.candidates(recipe.num_envs)
     if not plan.probe_cost:
         return [f"probes           {plan.probes:,} per seed of {candidates} candidates, without steps of their own"]
-    cap = math.floor(min(1.0, explore.budget_fraction) * recipe.total_steps)
+    share = min(explore.budget_fraction, 1.0 - explore.start)
+    cap = round(share * recipe.total_steps)
     episodes = episodes_per_probe(explore)
     return [
         f"probes           {plan.probes:,} per seed of {candidates} candidates: at most {episodes} episodes, "
         f"{plan.probe_cost:,} steps if all last {horizon:,}",
-        f"probe steps      at most {cap:,} per seed, {explore.budget_fraction:g} of the budget; cheaper probes leave "
-        "room for more",
+        f"probe steps      at most {cap:,} per seed, {share:g} of the budget; cheaper probes leave room for more",
     ]
 
 
