@@ -63,6 +63,16 @@ class Learner:
         """Return the deterministic policies as they stand; their parameters are live."""
         return Actors(self.layout, self.params, self.obs_scale(), self.seeds, self.device)
 
+    def actors_at(self, points: np.ndarray, part: slice, members: np.ndarray) -> Actors:
+        """Return the policies of members [n] with points [n, C, P] in place of their numbers `part`; n * C of them."""
+        owners = np.repeat(members, points.shape[1])
+        params = to_numpy(self.params)[owners]
+        params[:, part] = points.reshape(len(owners), -1)
+        scale = self.obs_scale()
+        scale = ObsScale(scale.mean[owners], scale.inv_std[owners], scale.clip)
+        seeds = tuple(self.seeds[m] for m in owners)
+        return Actors(self.layout, to_device(params, self.device), scale, seeds, self.device)
+
     def reward_scale(self) -> np.ndarray:
         """Return what rewards are multiplied with, [S]: 1 / deviation of the discounted return, or 1 if that is 0."""
         variance = self.return_moments.var

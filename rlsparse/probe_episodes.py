@@ -5,12 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlsparse.arrays import to_device, to_numpy
+from rlsparse.arrays import to_numpy
 from rlsparse.errors import Interrupted
 from rlsparse.evaluate import STEP_CAP
 from rlsparse.learner import Learner
-from rlsparse.normalise import ObsScale
-from rlsparse.policy import Actors
 from rlsparse.rollout import LARGEST, ActionBox
 
 
@@ -90,21 +88,15 @@ class ProbeEpisodes:
     def _actors(self, points: np.ndarray, first: int, count: int) -> Callable[[np.ndarray], np.ndarray]:
         """Return the points' policies [S, C, P] as a function of obs [S * C * count, O], called once a step."""
         learner, candidates = self._learner, points.shape[1]
-        owners = np.repeat(self._members, candidates)
-        params = to_numpy(learner.params)[owners]
-        params[:, self._searched] = points.reshape(len(owners), -1)
-        scale = learner.obs_scale()
-        scale = ObsScale(scale.mean[owners], scale.inv_std[owners], scale.clip)
-        seeds = tuple(learner.seeds[m] for m in owners)
-        actors = Actors(learner.layout, to_device(params, learner.device), scale, seeds, learner.device)
-        size = learner.layout.action_size
+        actors = learner.actors_at(points, self._searched, self._members)
+        policies, size = len(actors.seeds), learner.layout.action_size
 
         def mean(obs: np.ndarray) -> np.ndarray:
-            return actors(obs.reshape(len(owners), count, -1)).reshape(-1, size)
+            return actors(obs.reshape(policies, count, -1)).reshape(-1, size)
 
         if self._noise_seeds is None:
             return mean
-        std = np.repeat(np.exp(learner.layout.log_std(params)), count, 0)
+        std = np.repeat(np.exp(to_numpy(learner.layout.log_std(actors.params))), count, 0)
         streams = [[np.random.default_rng(s) for s in own[first : first + count]] for own in self._noise_seeds]
 
         def sample(obs: np.ndarray) -> np.ndarray:

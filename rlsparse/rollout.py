@@ -11,8 +11,7 @@ from rlsparse.data import Advantages, Batch, Rollout
 from rlsparse.errors import DivergenceError
 from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_log_prob
-from rlsparse.normalise import ObsScale
-from rlsparse.policy import Actors, value
+from rlsparse.policy import value
 from rlsparse.returns import running_returns
 
 RECENT_EPISODES = 100
@@ -189,16 +188,9 @@ class Collector:
 
 def own_actors(learner: Learner, acting: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Return the policies of actors [S, N, P], one for each environment, as a function of obs [S, N, O]."""
-    members, num_envs, size = acting.shape
-    owners = np.repeat(np.arange(members), num_envs)
-    params = to_numpy(learner.params)[owners]
-    actor = learner.layout.group("actor")
-    params[:, actor.start : actor.start + size] = acting.reshape(len(owners), size)
-    scale = learner.obs_scale()
-    scale = ObsScale(scale.mean[owners], scale.inv_std[owners], scale.clip)
-    seeds = tuple(learner.seeds[m] for m in owners)
-    actors = Actors(learner.layout, to_device(params, learner.device), scale, seeds, learner.device)
-    return lambda obs: actors(obs.reshape(len(owners), 1, -1)).reshape(members, num_envs, -1)
+    members, num_envs, _ = acting.shape
+    actors = learner.actors_at(acting, learner.layout.group("actor"), np.arange(members))
+    return lambda obs: actors(obs.reshape(members * num_envs, 1, -1)).reshape(members, num_envs, -1)
 
 
 def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) -> np.ndarray:

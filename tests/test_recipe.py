@@ -134,13 +134,15 @@ def test_a_recipe_that_probes_equals_the_one_read_from_its_document(proposal, pr
     parts = {
         "proposal": some(PROPOSALS[proposal], **({"rounds": st.just(1)} if one_round else {})),
         "probe": some(PROBES[probe]),
-        "anchor_span": st.just(0.0),
+        "anchor_span": st.sampled_from((0.0, 0.3)),
         **({} if probe in ("episodes", "racing") else dict.fromkeys(("finish", "search_log_std"), st.just(False))),
     }
 
     @settings(max_examples=10)
     @given(some(ExploRLer, **parts))
     def equal(explore):
+        if explore.anchor_span > 0:
+            explore = replace(explore, anchors="iterations")  # which alone can be spread
         recipe = replace(RECIPE, explore=explore)
         try:
             check(recipe)
