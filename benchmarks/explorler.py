@@ -12,20 +12,16 @@ training nor selection has seen. Arms were designed on seeds 100 to 109.
 
 import argparse
 import csv
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
+from arms import finals, paired, ratio_interval, train
 from matplotlib.figure import Figure
 
 from rlsparse import cards
 from rlsparse.interval import mean_interval
 from rlsparse.plot import curves, draw_arm, style_axes
 from rlsparse.runs import read_progress
-from rlsparse.statistics.aggregate import iqm
 
 RESULTS = Path(__file__).parent / "results" / "explorler"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
@@ -39,36 +35,14 @@ ARMS = (
     "explorler-ppo-paper",
 )
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00")
-RESAMPLES = 10_000
 UPDATES_STEPS, UPDATES_BEGIN = 2_600_000, 150_000
 """Steps, nearly all of them probing, and the training step from which the published protocol probes every update."""
 CONSTANT = "--algorithm.no-learning-rate-decay"
 
 
-def train(arm: str, env_id: str, steps: int, num_seeds: int, folder: Path, *flags: str) -> None:
-    """Train one arm on one environment, unless its curve is there with as many seeds."""
-    curve = folder / arm / f"{env_id}.csv"
-    if curve.exists() and len(curves(read_progress(curve))[2]) >= num_seeds:
-        return
-    curve.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Path(scratch) / "run"
-        command = ["-m", "rlsparse.train", "--env", env_id, "--agent", arm, "--num-seeds", str(num_seeds), "--quiet"]
-        command += ["--total-steps", str(steps), "--run-dir", str(run)]
-        subprocess.run([sys.executable, *command, *flags], check=True)
-        keep(run, curve)
-
-
-def keep(run: Path, curve: Path) -> None:
-    """Copy a run's curve, and beside it its account of probes without the single scores, which are many."""
-    shutil.copyfile(run / "progress.csv", curve)
-    if (run / "probe.csv").exists():
-        rows = list(csv.DictReader((run / "probe.csv").open()))
-        with open(curve.with_suffix(".probe.csv"), "w", newline="") as file:
-            kept = [name for name in rows[0] if name not in ("scores", "errors")]
-            writer = csv.DictWriter(file, kept, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+def train_arm(arm: str, env_id: str, steps: int, num_seeds: int, folder: Path, *flags: str) -> None:
+    """Train one arm on one environment."""
+    train(folder / arm / f"{env_id}.csv", env_id, steps, num_seeds, ("--agent", arm, *flags))
 
 
 def curve_file(folder: Path, arm: str, env_id: str) -> Path:
@@ -78,36 +52,11 @@ def curve_file(folder: Path, arm: str, env_id: str) -> Path:
     return shipped if shipped and folder.name == "1000000" and not here.exists() else here
 
 
-def finals(folder: Path, arm: str, env_id: str) -> dict[int, float]:
-    """Return the last evaluation of every seed."""
-    rows = read_progress(curve_file(folder, arm, env_id))
-    return {int(row["seed"]): row["return_mean"] for row in rows}
-
-
-def ratio_interval(arm: list[np.ndarray], baseline: list[np.ndarray]) -> tuple[float, float, float]:
-    """IQM of the arm over IQM of the baseline, with its 95 % interval.
-
-    One array [seeds] per environment; both are divided by the baseline's mean there. The bootstrap resamples seeds
-    within each environment, the same in both arms: runs of one seed share initial weights, environments and noise,
-    and all that comes before the first probe.
-    """
-    generator = np.random.default_rng(0)
-    scales = [b.mean() for b in baseline]
-    picks = [generator.integers(0, len(b), (len(b), RESAMPLES)) for b in baseline]
-
-    def pooled(scores: list[np.ndarray], drawn: bool) -> np.ndarray:
-        parts = [x[pick] if drawn else x[:, None] for x, pick in zip(scores, picks, strict=True)]
-        return iqm(np.concatenate([part / scale for part, scale in zip(parts, scales, strict=True)]))
-
-    low, high = np.quantile(pooled(arm, True) / pooled(baseline, True), [0.025, 0.975])
-    return float(pooled(arm, False)[0] / pooled(baseline, False)[0]), float(low), float(high)
-
-
 def report_steps(folder: Path) -> None:
     """Print the table of one budget and draw its curves."""
     arms = [arm for arm in ARMS if arm == "ppo" or (folder / arm).is_dir()]
     envs = [env for env in ENVS if all(curve_file(folder, arm, env).exists() for arm in arms)]
-    scores = {arm: [finals(folder, arm, env) for env in envs] for arm in arms}
+    scores = {arm: [finals(curve_file(folder, arm, env)) for env in envs] for arm in arms}
     print(f"\n{int(folder.name):,} steps per seed, train + probe; mean final return with 95 % interval (seeds)")
     print(f"{'arm':<26}" + "".join(f"{env:<32}" for env in envs) + "IQM / ppo, 95 % interval, paired by seed")
     for arm in arms:
@@ -115,12 +64,9 @@ def report_steps(folder: Path) -> None:
         for own in scores[arm]:
             mean, half_width = mean_interval(np.array([*own.values()]))
             cells.append(f"{mean:,.0f} ({mean - half_width:,.0f} to {mean + half_width:,.0f}, {len(own)})")
-        pairs = [(own, base) for own, base in zip(scores[arm], scores["ppo"], strict=True)]
-        common = [sorted(own.keys() & base.keys()) for own, base in pairs]
-        mine = [np.array([own[s] for s in seeds]) for (own, _), seeds in zip(pairs, common, strict=True)]
-        theirs = [np.array([base[s] for s in seeds]) for (_, base), seeds in zip(pairs, common, strict=True)]
-        ratio, low, high = ratio_interval(mine, theirs)
-        verdict = "" if arm == "ppo" else f"{ratio:.3f} ({low:.3f} to {high:.3f}), n = {len(common[0])} x {len(envs)}"
+        pairs = [paired(own, base) for own, base in zip(scores[arm], scores["ppo"], strict=True)]
+        ratio, low, high = ratio_interval(*zip(*pairs, strict=True))
+        verdict = "" if arm == "ppo" else f"{ratio:.3f} ({low:.3f} to {high:.3f}), n = {len(pairs[0][0])} x {len(envs)}"
         print(f"{arm:<26}" + "".join(f"{cell:<32}" for cell in cells) + verdict)
     draw(folder, arms, envs)
 
@@ -183,12 +129,12 @@ def main() -> None:
     for env in map(cards.resolve_environment, flags.envs) if flags.what != "report" else ():
         if flags.what == "run":
             for arm in flags.arms:
-                train(arm, env, flags.steps, flags.num_seeds, RESULTS / str(flags.steps))
+                train_arm(arm, env, flags.steps, flags.num_seeds, RESULTS / str(flags.steps))
         else:
             folder = RESULTS / "updates"
             begin = ("--explore.start", str(UPDATES_BEGIN / UPDATES_STEPS), "--eval-every", "200000")
-            train("explorler-ppo-paper", env, UPDATES_STEPS, 3, folder, CONSTANT, *begin)
-            train("ppo", env, 500_000, 3, folder, CONSTANT, "--eval-every", "10000")
+            train_arm("explorler-ppo-paper", env, UPDATES_STEPS, 3, folder, CONSTANT, *begin)
+            train_arm("ppo", env, 500_000, 3, folder, CONSTANT, "--eval-every", "10000")
     for folder in sorted((x for x in RESULTS.glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name)):
         report_steps(folder)
     if (RESULTS / "updates").is_dir():
