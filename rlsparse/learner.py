@@ -14,6 +14,7 @@ from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic, Actors, action_mean
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.masks import Masks
+from rlsparse.sparse.saliency import saliency
 from rlsparse.streams import generator
 
 
@@ -91,13 +92,15 @@ class Learner:
             self.masks.begin(self.progress)
 
     def evolve(self, obs: Array) -> None:
-        """Exchange weights where it is time to; `obs` [S, B, O], normalised, are where policies may not move far.
+        """Exchange weights where it is time to; on `obs` [S, B, O], normalised, is measured how far policies move.
 
         A weight that comes is zero, and Adam knows nothing of it, nor of one that goes.
         """
         if self.masks is None or not self.masks.due.any():
             return
-        changed = self.masks.evolve(to_numpy(self.params), lambda params: self._kl(params, obs))
+        by_kl = self.masks.config.drop_by == "kl"
+        worth = saliency(self.layout, self.params, obs) if by_kl else self.params
+        changed = self.masks.evolve(to_numpy(self.params), to_numpy(worth), lambda params: self._kl(params, obs))
         self.params[to_device(changed, self.device)] = 0.0
         self.optimiser.restart(to_device(changed, self.device))
 

@@ -69,6 +69,7 @@ CASES = {
     "Hopper-v5, early stops": {"eval_episodes": 1, "algorithm": EARLY},
     "Hopper-v5, sparse, early stops": {"eval_episodes": 1, "algorithm": EARLY, "sparse": Sparse(rule=RigL(every=1))},
     "Hopper-v5, sparse, guarded": {"eval_episodes": 1, "sparse": Sparse(rule=SET(0.9, every=1), max_kl=2e-6)},
+    "Hopper-v5, sparse, by saliency": {"eval_episodes": 1, "sparse": Sparse(rule=RigL(every=1), drop_by="kl")},
     "HalfCheetah-v5": {"eval_episodes": 1},
     # one action, one environment: arrays of one column, where sums might be taken in another order
     "InvertedPendulum-v5": {"eval_episodes": 1, "num_envs": 1, "rollout_length": 128},

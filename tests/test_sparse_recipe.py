@@ -43,9 +43,12 @@ def some(cls, **fixed):
 @pytest.mark.parametrize("rule", kinds(Rule))
 def test_a_recipe_equals_the_one_read_from_its_document(rule):
     start = {"start": st.just(0.0)} if rule == "magnitude" else {}
+    drop_by = {"drop_by": st.just("magnitude")} if rule == "static" else {}
     densities = {"actor_densities": st.just((0.5, 1.0, 0.25)), "critic_densities": st.just(())}
 
-    @given(some(Sparse, rule=some(kinds(Rule)[rule], **start), **densities, actor_sparsity=st.none(), max_kl=st.none()))
+    settings = {**densities, **drop_by, "actor_sparsity": st.none(), "max_kl": st.none()}
+
+    @given(some(Sparse, rule=some(kinds(Rule)[rule], **start), **settings))
     def equal(sparse):
         recipe = replace(RECIPE, sparse=sparse)
         check(recipe)
@@ -86,6 +89,10 @@ BAD = [
     (
         Sparse(actor_densities=(0.5, 0.5, 0.5), actor_sparsity=0.5),
         "--sparse.actor-densities and --sparse.actor-sparsity both say how much of the actor is there: use one of them",
+    ),
+    (
+        Sparse(rule=Static(), drop_by="kl"),
+        "--sparse.drop-by kl has no effect with static: use rigl, set or magnitude",
     ),
     (Sparse(max_kl=0.0), "--sparse.max-kl is 0.0: expected a positive number"),
     (
@@ -153,6 +160,7 @@ every = 7
             "--sparse magnitude --sparse.sparsity 0.5 --sparse.budget uniform",
             Sparse(0.5, budget="uniform", rule=Magnitude()),
         ),
+        ("--sparse set --sparse.drop-by kl", Sparse(rule=SET(), drop_by="kl")),
         ("--sparse set --sparse.actor-densities 0.5 1", Sparse(actor_densities=(0.5, 1.0), rule=SET())),
         ("--agent mine", Sparse(0.3, rule=SET(every=7))),
         ("--agent mine --sparse none", None),
@@ -180,6 +188,7 @@ def test_a_rule_is_chosen_by_name_or_with_a_card(flags, sparse, run):
             "--sparse set --sparsity 0.5 --sparse.sparsity 0.5",
             "--sparsity and --sparse.sparsity are the same: give one",
         ),
+        ("--sparse set --sparse.drop-by size", "--sparse.drop-by size: expected one of magnitude, kl"),
         ("--sparse rgl", "--sparse rgl: unknown agent 'rgl' (rlsparse agents lists them); --sparse takes none, rigl, "),
         ("--sparse ppo", "--sparse ppo: the agent ppo has no [recipe.sparse]; --sparse takes none, rigl, set, static"),
         ("--sparse static --sparse.rule.drop 0.5", "unknown flag --sparse.rule.drop: did you mean --sparse.rule"),

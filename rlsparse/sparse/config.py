@@ -30,6 +30,8 @@ class Sparse:
     """Scale what is left of each unit's initial weights to the norm that all of them had, or leave it as it is."""
     rule: Rule = field(default_factory=RigL)
     """Which weights are there, and how that changes between iterations."""
+    drop_by: Literal["magnitude", "kl"] = "magnitude"
+    """What goes first: the smallest weights, or those whose loss moves the policy (the critic's values) least."""
     max_kl: float | None = None
     """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
 

@@ -13,13 +13,14 @@ def top(scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return marked
 
 
-def exchange(weight: np.ndarray, active: np.ndarray, growth: np.ndarray | None, counts: np.ndarray) -> np.ndarray:
-    """Drop the `counts` [S] smallest active weights, then grow as many where `growth` scores are highest.
+def exchange(worth: np.ndarray, active: np.ndarray, growth: np.ndarray | None, counts: np.ndarray) -> np.ndarray:
+    """Drop the `counts` [S] active weights of the smallest worth, then grow as many where `growth` scores are highest.
 
-    What was just dropped may grow again, and is then as if it had never been dropped. Without `growth` none grow.
-    Returns who is active then. Source: Evci et al., arXiv 1911.11134, algorithm 1.
+    `worth` is the weights themselves or their saliency; its size counts. What was just dropped may grow again, and is
+    then as if it had never been dropped. Without `growth` none grow. Returns who is active then. Source: Evci et al.,
+    arXiv 1911.11134, algorithm 1.
     """
-    stay = top(np.where(active, np.abs(weight), -1.0), active.sum(1) - counts)
+    stay = top(np.where(active, np.abs(worth), -1.0), active.sum(1) - counts)
     return stay if growth is None else stay | top(np.where(stay, -np.inf, growth), counts)
 
 

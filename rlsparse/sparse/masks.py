@@ -96,19 +96,20 @@ class Masks:
         """Return points [S, K, P] of these members, P the `part` of the flat vector, with zeros for what is absent."""
         return np.where(self.active[members, part][:, None], points, 0.0).astype(points.dtype, copy=False)
 
-    def evolve(self, params: np.ndarray, kl: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def evolve(self, params: np.ndarray, worth: np.ndarray, kl: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Exchange weights of the members whose turn it is; return what came or went, [S, D] bool.
 
-        `params` are as they are, [S, D]; `kl` tells how far others [S, D] move each policy, [S].
+        `params` are as they are, [S, D]; those of the smallest absolute `worth` [S, D] go first; `kl` tells how far
+        others [S, D] move each policy, [S].
         """
         share, limit = self.due.astype(float), self.config.max_kl
-        active = self._exchanged(params, share)
+        active = self._exchanged(worth, share)
         for tries_left in reversed(range(MOST_TRIES)) if limit is not None else ():
             far = kl(np.where(active, params, np.float32(0.0))) > limit
             if not far.any():
                 break
             share[far] *= 0.5 if tries_left else 0.0
-            active = self._exchanged(params, share)
+            active = self._exchanged(worth, share)
         changed = active ^ self.active
         self.regrown += (active & changed).sum(1)
         self.active = active
@@ -116,7 +117,7 @@ class Masks:
         self._refresh()
         return changed
 
-    def _exchanged(self, params: np.ndarray, share: np.ndarray) -> np.ndarray:
+    def _exchanged(self, worth: np.ndarray, share: np.ndarray) -> np.ndarray:
         """Return the masks after this share [S] of what the rule asks for."""
         rule, active = self.config.rule, self.active.copy()
         growth = None if self.growth is None else to_numpy(self.growth)
@@ -126,7 +127,7 @@ class Masks:
             old = self.active[:, part]
             counts = (rule.drops(old.sum(1), final, size, self._progress) * share).astype(np.int64)
             scores = rule.growth(None if growth is None else growth[:, part], size, streams)
-            active[:, part] = exchange(params[:, part], old, scores, counts)
+            active[:, part] = exchange(worth[:, part], old, scores, counts)
         return active
 
     def metrics(self, first_moment: np.ndarray) -> dict[str, np.ndarray]:
