@@ -45,6 +45,8 @@ class PPO:
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
         rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
+        if learner.masks is not None:
+            rate = learner.masks.learning_rate(rate)
         params = learner.layout.views(learner.params)
         gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
         stopped, epoch_stats = Stopped(learner), None

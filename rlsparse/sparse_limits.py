@@ -21,6 +21,7 @@ def check(sparse: Sparse, actor_hidden: Sequence[int], critic_hidden: Sequence[i
         _check_densities(sparse, group, len(hidden) + 1)
     if sparse.drop_by != "magnitude" and isinstance(sparse.rule, Static):
         raise UsageError(f"--sparse.drop-by {sparse.drop_by} has no effect with static: use rigl, set or magnitude")
+    require(0 <= sparse.rate_power <= 1, "sparse.rate_power", sparse.rate_power, "a number from 0 to 1")
     if sparse.max_kl is not None:
         require(POSITIVE[0](sparse.max_kl), "sparse.max_kl", sparse.max_kl, POSITIVE[1])
     for name in (f.name for f in fields(sparse.rule)):

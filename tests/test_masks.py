@@ -162,6 +162,44 @@ def test_growth_sees_the_whole_gradients_of_one_update(new_batch):
     assert begun(learner_of(SET(every=1))).masks.growth is None
 
 
+def first_steps(sparsity, power, gradient):
+    """What Adam's first step does to every weight, layer by layer; 2 members."""
+    learner = learner_of(Static(), sparsity=sparsity, rate_power=power)
+    before = learner.params.copy()
+    rate = learner.masks.learning_rate(np.full((2, 1), 1e-3, np.float32))
+    gradient = gradient * learner.masks.active
+    learner.optimiser.step(learner.params, gradient.astype(np.float32), rate, 1e-12)
+    step = learner.params - before
+    return [learner.layout.view(step, slot) for group in NETWORKS for slot in weight_slots(learner.layout, group)]
+
+
+def test_inputs_that_agree_move_a_layer_as_in_dense_networks_with_power_one():
+    gradient = np.ones((2, learner_of(Static()).layout.size))
+    for sparse, dense in zip(first_steps(0.8, 1.0, gradient), first_steps(0.0, 1.0, gradient), strict=True):
+        np.testing.assert_allclose(sparse.sum((1, 2)), dense.sum((1, 2)), rtol=1e-3)
+
+
+def test_inputs_that_disagree_move_a_layer_as_in_dense_networks_with_power_one_half():
+    gradient = np.random.default_rng(0).choice([-1.0, 1.0], (2, learner_of(Static()).layout.size))
+    for sparse, dense in zip(first_steps(0.8, 0.5, gradient), first_steps(0.0, 0.5, gradient), strict=True):
+        # the variance of a sum of independent terms is the sum of their squares
+        np.testing.assert_allclose(np.square(sparse).sum((1, 2)), np.square(dense).sum((1, 2)), rtol=1e-3)
+
+
+def test_with_power_zero_every_step_is_that_of_dense_networks():
+    masks = learner_of(Static(), rate_power=0.0).masks
+    np.testing.assert_array_equal(masks.learning_rate(np.full((2, 1), 3e-4, np.float32)), np.float32(3e-4))
+
+
+def test_biases_and_action_noise_step_as_in_dense_networks():
+    masks = learner_of(Static()).masks
+    rate = masks.learning_rate(np.full((2, 1), 1.0, np.float32))
+    weights = np.array([name.endswith("weight") for name in names(masks.layout)])
+    assert (rate[:, ~weights] == 1).all()
+    assert (rate[:, weights] >= 1).all()
+    assert (rate[:, weights] > 1).any()
+
+
 @pytest.mark.parametrize("device", ["cpu", TORCH])
 def test_an_exchange_moves_only_what_it_should(device, new_batch):
     learner = learner_of(RigL(every=1), device=device)

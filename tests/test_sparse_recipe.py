@@ -94,6 +94,7 @@ BAD = [
         Sparse(rule=Static(), drop_by="kl"),
         "--sparse.drop-by kl has no effect with static: use rigl, set or magnitude",
     ),
+    (Sparse(rate_power=1.5), "--sparse.rate-power is 1.5: expected a number from 0 to 1"),
     (Sparse(max_kl=0.0), "--sparse.max-kl is 0.0: expected a positive number"),
     (
         Sparse(rule=Magnitude(0.8, 0.8)),

@@ -28,6 +28,8 @@ class Sparse:
     """Density of each of the critic's layers."""
     init: Literal["rescaled", "masked"] = "rescaled"
     """Scale what is left of each unit's initial weights to the norm that all of them had, or leave it as it is."""
+    rate_power: float = 0.5
+    """Adam's steps in a layer are divided by its density to this power: 0 leaves them, 1 is the rule of SuPar."""
     rule: Rule = field(default_factory=RigL)
     """Which weights are there, and how that changes between iterations."""
     drop_by: Literal["magnitude", "kl"] = "magnitude"

@@ -55,7 +55,27 @@ class Masks:
             self.active[:, slot.start : slot.stop] = random_mask(slot.stop - slot.start, final, streams)
 
     def _refresh(self) -> None:
-        self._factor = None if self.active.all() else to_device(self.active.astype(np.float32), self.device)
+        self._factor = self._rate_scale = None
+        if not self.active.all():
+            self._factor = to_device(self.active.astype(np.float32), self.device)
+            self._rate_scale = to_device(self._step_sizes(), self.device)
+
+    def _step_sizes(self) -> np.ndarray:
+        """How much longer than in a dense layer Adam's steps are, [S, D] float32."""
+        scale = np.ones(self.active.shape, np.float32)
+        for slot, _ in self._budgets:
+            part = slice(slot.start, slot.stop)
+            scale[:, part] = self.active[:, part].mean(1, keepdims=True) ** -self.config.rate_power
+        return scale
+
+    def learning_rate(self, rate: Array) -> Array:
+        """Return Adam's step size of every number, [S, D], given the one for dense networks, [S, 1].
+
+        A unit that has lost inputs moves less with each step. Where n inputs move by as much each, its input moves by
+        n of these steps if they agree and by sqrt(n) if they do not; powers 1 and 0.5 keep that what it is in dense
+        networks. Source of the first: Dey, Bergsma and Hestness, arXiv 2405.15743.
+        """
+        return rate if self._rate_scale is None else rate * self._rate_scale
 
     @property
     def regrows(self) -> bool:
