@@ -13,6 +13,7 @@ from rlsparse.optimiser import Adam
 from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic, Actors, action_mean
 from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
 from rlsparse.sparse.saliency import saliency
 from rlsparse.streams import generator
@@ -40,6 +41,10 @@ class Learner:
         initial = np.stack([policy.init(self.layout, generator(seed, "init")) for seed in seeds])
         self.masks = None if sparse is None else Masks(sparse, self.layout, seeds, device)
         self.params: Array = to_device(initial if self.masks is None else self.masks.initial(initial), device)
+        self.dense_path: DensePath | None = None
+        if self.masks is not None and self.masks.config.rule.dual_path:
+            absent = np.where(self.masks.active, np.float32(0.0), initial)
+            self.dense_path = DensePath(self.layout, to_device(absent, device))
         self.optimiser = Adam(self.params, own_steps=self.masks is not None and self.masks.regrows)
         self.obs_moments = RunningMoments(len(seeds), (obs_size,))
         self.return_moments = RunningMoments(len(seeds), ())
@@ -90,17 +95,22 @@ class Learner:
         self.progress = np.minimum(1.0, self.counters.total / total_steps)
         if self.masks is not None:
             self.masks.begin(self.progress)
+            if self.dense_path is not None:
+                self.dense_path.begin(self.masks.absent_learners(), self.device)
 
     def evolve(self, obs: Array) -> None:
         """Exchange weights where it is time to; on `obs` [S, B, O], normalised, is measured how far policies move.
 
-        A weight that comes is zero, and Adam knows nothing of it, nor of one that goes.
+        A weight that comes is zero, and Adam knows nothing of it, nor of one that goes, if no dense path does.
         """
         if self.masks is None or not self.masks.due.any():
             return
-        by_kl = self.masks.config.drop_by == "kl"
-        worth = saliency(self.layout, self.params, obs) if by_kl else self.params
-        changed = self.masks.evolve(to_numpy(self.params), to_numpy(worth), lambda params: self._kl(params, obs))
+        whole = self.params if self.dense_path is None else self.dense_path.whole(self.params).flat
+        worth = saliency(self.layout, self.params, obs) if self.masks.config.drop_by == "kl" else whole
+        changed = self.masks.evolve(to_numpy(whole), to_numpy(worth), lambda params: self._kl(params, obs))
+        if self.dense_path is not None:
+            self.dense_path.exchange(self.params, self.optimiser, to_device(self.masks.active, self.device))
+            return
         self.params[to_device(changed, self.device)] = 0.0
         self.optimiser.restart(to_device(changed, self.device))
 
@@ -123,6 +133,7 @@ class Learner:
             "return_moments": self.return_moments.state_dict(),
             "counters": vars(self.counters),
             "masks": {} if self.masks is None else self.masks.state_dict(),
+            "dense_path": {} if self.dense_path is None else self.dense_path.state_dict(),
         }
         flat = {f"{group}.{name}": to_numpy(x) for group, state in groups.items() for name, x in state.items()}
         return {"params": to_numpy(self.params), **flat}
@@ -140,6 +151,8 @@ class Learner:
         self.counters = Counters(**{name: x.copy() for name, x in part("counters").items()})
         if self.masks is not None:
             self.masks.load_state_dict(part("masks"))
+        if self.dense_path is not None:
+            self.dense_path.load_state_dict({k: to_device(x, self.device) for k, x in part("dense_path").items()})
 
     def random_state(self) -> dict[str, list[Mapping[str, Any]]]:
         """Return the state of every random stream as plain integers."""

@@ -12,6 +12,7 @@ from rlsparse.learner import Learner
 from rlsparse.losses import clipped_surrogate, gaussian_entropy, gaussian_log_prob, squared_error, standardise
 from rlsparse.params import Views
 from rlsparse.policy import backward, forward
+from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
 
 
@@ -44,9 +45,8 @@ class PPO:
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
-        rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
-        if learner.masks is not None:
-            rate = learner.masks.learning_rate(rate)
+        dense_rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
+        rate = dense_rate if learner.masks is None else learner.masks.learning_rate(dense_rate)
         params = learner.layout.views(learner.params)
         gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
         stopped, epoch_stats = Stopped(learner), None
@@ -58,6 +58,8 @@ class PPO:
                 if self.target_kl is not None and stopped.add(to_numpy(stats["approx_kl"]) > 1.5 * self.target_kl):
                     break
                 clip_by_norm(gradient.flat, stats["grad_norm"], self.max_grad_norm)
+                if learner.dense_path is not None and learner.dense_path.is_open:
+                    self._train_absent(learner.dense_path, learner, minibatch, dense_rate)
                 learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
             stopped.restore()
             epoch_stats = mean_stats(history, epoch_stats)
@@ -83,6 +85,11 @@ class PPO:
         if masks is not None:
             masks.hide(gradient.flat)
         return policy_terms | {"value_loss": value_loss, "grad_norm": (gradient.flat * gradient.flat).sum(-1) ** 0.5}
+
+    def _train_absent(self, path: DensePath, learner: Learner, minibatch: Batch, rate: Array) -> None:
+        """Step the absent weights by their gradient in the dense network, whose loss is of the same form."""
+        self.loss_gradient(path.whole(learner.params), minibatch, path.gradient)
+        path.step(learner.optimiser, rate, self.adam_epsilon, self.max_grad_norm)
 
     def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
         """Write the gradient of clipped surrogate and entropy bonus with respect to actor and log-std."""
@@ -155,6 +162,8 @@ class Stopped:
         self._arrays = [learner.params, *learner.optimiser.state_dict().values()]
         if learner.masks is not None and learner.masks.growth is not None:
             self._arrays.append(learner.masks.growth)
+        if learner.dense_path is not None:
+            self._arrays += learner.dense_path.state_dict().values()
         self._generators = learner.minibatch_generators
         self._kept: dict[int, tuple[list[Array], Any]] = {}
         self.members = np.zeros(learner.members, bool)

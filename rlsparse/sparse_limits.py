@@ -6,7 +6,7 @@ from dataclasses import fields
 from rlsparse.errors import UsageError, require
 from rlsparse.explore_limits import COUNT, NOT_ALL, NOT_NONE, POSITIVE, Range
 from rlsparse.sparse.config import NETWORKS, Sparse
-from rlsparse.sparse.rules import Magnitude, Static
+from rlsparse.sparse.rules import DCIL, Magnitude, Static
 
 RULE: dict[str, Range] = {"drop": NOT_NONE, "every": COUNT, "start": NOT_ALL, "end": NOT_NONE}
 """Ranges by field; fields that are one of a few words need none."""
@@ -19,8 +19,9 @@ def check(sparse: Sparse, actor_hidden: Sequence[int], critic_hidden: Sequence[i
         require(given is None or holds(given), name if name == "sparsity" else f"sparse.{name}", given, expected)
     for group, hidden in zip(NETWORKS, (actor_hidden, critic_hidden), strict=True):
         _check_densities(sparse, group, len(hidden) + 1)
-    if sparse.drop_by != "magnitude" and isinstance(sparse.rule, Static):
-        raise UsageError(f"--sparse.drop-by {sparse.drop_by} has no effect with static: use rigl, set or magnitude")
+    if sparse.drop_by != "magnitude" and isinstance(sparse.rule, Static | DCIL):
+        name = type(sparse.rule).__name__.lower()
+        raise UsageError(f"--sparse.drop-by {sparse.drop_by} does not go with {name}: use rigl, set or magnitude")
     require(0 <= sparse.rate_power <= 1, "sparse.rate_power", sparse.rate_power, "a number from 0 to 1")
     if sparse.max_kl is not None:
         require(POSITIVE[0](sparse.max_kl), "sparse.max_kl", sparse.max_kl, POSITIVE[1])

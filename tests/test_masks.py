@@ -19,7 +19,7 @@ from rlsparse.ppo import PPO, clip_by_norm
 from rlsparse.probe_episodes import ProbeEpisodes
 from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
 from rlsparse.sparse.masks import METRICS
-from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
+from rlsparse.sparse.rules import DCIL, SET, Magnitude, RigL, Static
 
 TORCH = "cpu:0"
 POLICY = ActorCritic((16, 12), (16, 12))
@@ -28,6 +28,8 @@ RULES = {
     "set": SET(every=2, schedule="constant"),
     "static": Static(),
     "magnitude": Magnitude(start=0.1, end=0.7),
+    "dcil": DCIL(start=0.1, end=0.8),
+    "dcil of constant size": DCIL(every=2, schedule="constant"),
 }
 
 
@@ -46,6 +48,9 @@ def assert_sound(learner):
     absent = ~masks.active
     for x in (learner.params, learner.optimiser.first, learner.optimiser.second):
         assert not to_numpy(x)[absent].any()
+    if learner.dense_path is not None:
+        for x in learner.dense_path.state_dict().values():
+            assert not to_numpy(x)[masks.active].any()
     assert masks.active[:, [not name.endswith("weight") for name in names(learner.layout)]].all()
     for slot, final in masks.config.budgets(learner.layout):
         count = learner.layout.view(masks.active, slot).sum((1, 2))
@@ -97,7 +102,7 @@ def test_what_is_absent_is_zero_after_every_operation(rule, tmp_path, monkeypatc
     tiny.go_on(session)
     assert len(steps) > 200 and len(probes) > 3
     saved = checkpoint.load_latest(tmp_path / "run" / "checkpoint").arrays["learner"]
-    assert (learner.masks.regrown > 0).all() == learner.masks.config.rule.grows
+    assert (learner.masks.regrown > 0).all() == (rule not in ("static", "magnitude"))
     policy = policy_file.load(tmp_path / "run" / "policy.safetensors").actors
     assert (policy.params[saved["masks.active"]] != 0).mean() > 0.8  # all but new ones and those of dead units
     assert not policy.params[~saved["masks.active"]].any()

@@ -24,7 +24,7 @@ from rlsparse.recipe import Recipe
 from rlsparse.rollout import Collector
 from rlsparse.runs import read_progress
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import SET, Magnitude, RigL
+from rlsparse.sparse.rules import DCIL, SET, Magnitude, RigL
 from rlsparse.streams import env_seeds
 
 
@@ -63,6 +63,7 @@ def run_of(recipe):
 
 SHIPPED = ActorCritic()
 EARLY = PPO(1e-3, minibatches=4, epochs=4, target_kl=0.004)
+DUAL = Sparse(rule=DCIL(schedule="constant"))
 CASES = {
     # many short episodes, ended in different steps by each member
     "Hopper-v5": {"eval_episodes": 3},
@@ -70,6 +71,7 @@ CASES = {
     "Hopper-v5, sparse, early stops": {"eval_episodes": 1, "algorithm": EARLY, "sparse": Sparse(rule=RigL(every=1))},
     "Hopper-v5, sparse, guarded": {"eval_episodes": 1, "sparse": Sparse(rule=SET(0.9, every=1), max_kl=2e-6)},
     "Hopper-v5, sparse, by saliency": {"eval_episodes": 1, "sparse": Sparse(rule=RigL(every=1), drop_by="kl")},
+    "Hopper-v5, sparse, dual path, early stops": {"eval_episodes": 1, "algorithm": EARLY, "sparse": DUAL},
     "HalfCheetah-v5": {"eval_episodes": 1},
     # one action, one environment: arrays of one column, where sums might be taken in another order
     "InvertedPendulum-v5": {"eval_episodes": 1, "num_envs": 1, "rollout_length": 128},
@@ -147,6 +149,7 @@ SPARSE = {
     "with noise": Sparse(0.5, rule=RigL(every=1, end=1.0)),
     "a race": Sparse(0.5, rule=Magnitude(0.1, 0.9), max_kl=1e-5),
     "rounds": Sparse(0.5, rule=SET(every=2)),
+    "at the end": Sparse(0.5, rule=DCIL(0.1, 0.9)),
 }
 
 

@@ -16,7 +16,7 @@ from rlsparse.plan import describe_weights, sparse_warning
 from rlsparse.policy import ActorCritic
 from rlsparse.recipe import Recipe, check, from_toml, kind_of, kinds, to_toml
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import SET, Magnitude, RigL, Rule, Static
+from rlsparse.sparse.rules import DCIL, SET, Magnitude, RigL, Rule, Static
 
 RECIPE = Recipe("Pendulum-v1")
 share = st.floats(0, 1, exclude_max=True)
@@ -42,8 +42,8 @@ def some(cls, **fixed):
 
 @pytest.mark.parametrize("rule", kinds(Rule))
 def test_a_recipe_equals_the_one_read_from_its_document(rule):
-    start = {"start": st.just(0.0)} if rule == "magnitude" else {}
-    drop_by = {"drop_by": st.just("magnitude")} if rule == "static" else {}
+    start = {"start": st.just(0.0)} if rule in ("magnitude", "dcil") else {}
+    drop_by = {"drop_by": st.just("magnitude")} if rule in ("static", "dcil") else {}
     densities = {"actor_densities": st.just((0.5, 1.0, 0.25)), "critic_densities": st.just(())}
 
     settings = {**densities, **drop_by, "actor_sparsity": st.none(), "max_kl": st.none()}
@@ -60,7 +60,7 @@ def test_a_recipe_equals_the_one_read_from_its_document(rule):
 
 
 def test_rules_are_named_as_they_are_known():
-    assert kinds(Rule) == {"rigl": RigL, "set": SET, "static": Static, "magnitude": Magnitude}
+    assert kinds(Rule) == {"rigl": RigL, "set": SET, "static": Static, "magnitude": Magnitude, "dcil": DCIL}
     assert kind_of(RigL) == "rigl"
 
 
@@ -92,9 +92,11 @@ BAD = [
     ),
     (
         Sparse(rule=Static(), drop_by="kl"),
-        "--sparse.drop-by kl has no effect with static: use rigl, set or magnitude",
+        "--sparse.drop-by kl does not go with static: use rigl, set or magnitude",
     ),
     (Sparse(rate_power=1.5), "--sparse.rate-power is 1.5: expected a number from 0 to 1"),
+    (Sparse(rule=DCIL(), drop_by="kl"), "--sparse.drop-by kl does not go with dcil: use rigl, set or magnitude"),
+    (Sparse(rule=DCIL(0.8, 0.8)), "--sparse.rule.start 0.8 is not before --sparse.rule.end 0.8: pruning"),
     (Sparse(max_kl=0.0), "--sparse.max-kl is 0.0: expected a positive number"),
     (
         Sparse(rule=Magnitude(0.8, 0.8)),
@@ -161,6 +163,7 @@ every = 7
             "--sparse magnitude --sparse.sparsity 0.5 --sparse.budget uniform",
             Sparse(0.5, budget="uniform", rule=Magnitude()),
         ),
+        ("--sparse dcil --sparse.rule.schedule constant", Sparse(rule=DCIL(schedule="constant"))),
         ("--sparse set --sparse.drop-by kl", Sparse(rule=SET(), drop_by="kl")),
         ("--sparse set --sparse.actor-densities 0.5 1", Sparse(actor_densities=(0.5, 1.0), rule=SET())),
         ("--agent mine", Sparse(0.3, rule=SET(every=7))),

@@ -34,6 +34,11 @@ def training_flops(forward: np.ndarray, dense_forward: np.ndarray, dense_gradien
     return 2 * forward + np.where(dense_gradient, dense_forward, forward)
 
 
+def dense_path_flops(forward: np.ndarray, dense_forward: np.ndarray) -> np.ndarray:
+    """Operations of a second, dense forward and backward pass that wants the gradient of absent weights only, [S]."""
+    return 3 * dense_forward - forward
+
+
 def effective_gradient_flow(gradients: Sequence[np.ndarray], masks: Sequence[np.ndarray], order: int) -> np.ndarray:
     """Mean over layers of the norm of order 1 or 2 of the active weights' gradient; of arrays [S, ...], [S].
 

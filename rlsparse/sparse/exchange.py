@@ -24,6 +24,15 @@ def exchange(worth: np.ndarray, active: np.ndarray, growth: np.ndarray | None, c
     return stay if growth is None else stay | top(np.where(stay, -np.inf, growth), counts)
 
 
+def rechoose(weight: np.ndarray, active: np.ndarray, counts: np.ndarray, swaps: np.ndarray) -> np.ndarray:
+    """Drop the `counts` [S] smallest active weights, then let up to `swaps` [S] of them give way to larger absent ones.
+
+    With as many swaps as are left, the active ones are the largest of all. Returns who is active then.
+    """
+    left = exchange(weight, active, None, counts)
+    return exchange(weight, left, np.abs(weight), swaps)
+
+
 def random_mask(size: int, count: int, generators: Sequence[np.random.Generator]) -> np.ndarray:
     """Draw exactly `count` active weights of `size` for each generator; [S, size] bool."""
     return np.stack([generator.permutation(size) < count for generator in generators])

@@ -8,7 +8,7 @@ from rlsparse.arrays import Array, to_device, to_numpy
 from rlsparse.params import Layout
 from rlsparse.sparse import account
 from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
-from rlsparse.sparse.exchange import exchange, keep_norms, random_mask
+from rlsparse.sparse.exchange import exchange, keep_norms, random_mask, rechoose
 from rlsparse.streams import generator
 
 MOST_TRIES = 6
@@ -47,6 +47,7 @@ class Masks:
         self._progress = np.zeros(len(seeds))
         self.due = np.zeros(len(seeds), bool)
         """Whose masks may change at the end of this iteration, [S] bool."""
+        self._chooses = np.zeros(len(seeds), bool)
         self._refresh()
 
     def _draw(self) -> None:
@@ -79,7 +80,7 @@ class Masks:
 
     @property
     def regrows(self) -> bool:
-        """Whether weights come and go, so that some are younger than others."""
+        """Whether weights come anew, so that some are younger than others."""
         return self.config.rule.grows and not self.active.all()
 
     def initial(self, params: np.ndarray) -> np.ndarray:
@@ -97,13 +98,20 @@ class Masks:
         self.iterations += learns
         self._progress = progress
         self.due = rule.due(self.iterations, progress) & learns & (self.regrows or not rule.grows)
+        self._chooses = rule.chooses(progress) & learns
         wants_gradient = self.due & rule.by_gradient
         self.growth = to_device(np.zeros(self.active.shape, np.float32), self.device) if wants_gradient.any() else None
         self._flops += learns * self._flops_now(wants_gradient)
 
+    def absent_learners(self) -> np.ndarray:
+        """Mark the absent weights that learn in this iteration, for they may come back; [S, D] bool."""
+        return ~self.active & self._chooses[:, None]
+
     def _flops_now(self, wants_gradient: np.ndarray) -> np.ndarray:
         forward = account.forward_flops(self.active[:, self._weights].sum(1))
-        return account.training_flops(forward, account.forward_flops(self._weights.sum()), wants_gradient)
+        dense = account.forward_flops(self._weights.sum())
+        beside = np.where(self.absent_learners().any(1), account.dense_path_flops(forward, dense), 0.0)
+        return account.training_flops(forward, dense, wants_gradient) + beside
 
     def hide(self, gradient: Array) -> None:
         """Take away the gradient [S, D] of what is not there, in place; growth scores see it whole before."""
@@ -119,8 +127,8 @@ class Masks:
     def evolve(self, params: np.ndarray, worth: np.ndarray, kl: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Exchange weights of the members whose turn it is; return what came or went, [S, D] bool.
 
-        `params` are as they are, [S, D]; those of the smallest absolute `worth` [S, D] go first; `kl` tells how far
-        others [S, D] move each policy, [S].
+        `params` [S, D] are as they are, absent ones that learn among them; those of the smallest absolute `worth`
+        [S, D] go first; `kl` tells how far others [S, D] move each policy, [S].
         """
         share, limit = self.due.astype(float), self.config.max_kl
         active = self._exchanged(worth, share)
@@ -146,6 +154,10 @@ class Masks:
             part, size = slice(slot.start, slot.stop), slot.stop - slot.start
             old = self.active[:, part]
             counts = (rule.drops(old.sum(1), final, size, self._progress) * share).astype(np.int64)
+            if rule.dual_path:
+                swaps = (self._chooses * share * (old.sum(1) - counts)).astype(np.int64)
+                active[:, part] = rechoose(worth[:, part], old, counts, swaps)
+                continue
             scores = rule.growth(None if growth is None else growth[:, part], size, streams)
             active[:, part] = exchange(worth[:, part], old, scores, counts)
         return active

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -12,12 +12,17 @@ from rlsparse.sparse.schedule import Schedule, drop_fraction, gradual_sparsity
 class Exchange:
     """What all rules share; by itself it never changes anything."""
 
-    starts_dense: ClassVar[bool] = False
-    """Whether all weights are there at first."""
     grows: ClassVar[bool] = False
-    """Whether weights that were absent may come back."""
+    """Whether weights come anew, from zero."""
     by_gradient: ClassVar[bool] = False
     """Whether growth needs the gradient of absent weights."""
+    dual_path: ClassVar[bool] = False
+    """Whether absent weights go on learning in a dense network, and may come back from there."""
+
+    @property
+    def starts_dense(self) -> bool:
+        """Whether all weights are there at first."""
+        return False
 
     def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
         """Whether masks may change at the end of this iteration [S], counted from 1, by the budget spent [S]."""
@@ -32,6 +37,10 @@ class Exchange:
     ) -> np.ndarray | None:
         """Score where weights grow, [S, size], by the layer's gradient [S, size]; None if none do."""
         return None
+
+    def chooses(self, progress: np.ndarray) -> np.ndarray:
+        """Whether absent weights that go on learning may still come back, by the budget spent [S]; [S] bool."""
+        return np.zeros(len(progress), bool)
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,10 @@ class Magnitude(Exchange):
     every: int = 1
     """Iterations between two cuts."""
 
-    starts_dense: ClassVar[bool] = True
+    @property
+    def starts_dense(self) -> bool:
+        """All of them."""
+        return True
 
     def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
         """Every `every` iterations after `start`, and whenever there is something left to drop after `end`."""
@@ -106,4 +118,29 @@ class Magnitude(Exchange):
         return np.maximum(active - np.maximum(np.rint(size * (1 - pruned)), final), 0)
 
 
-Rule = RigL | SET | Static | Magnitude
+@dataclass(frozen=True)
+class DCIL(Magnitude):
+    """Keep the largest weights, while absent ones go on learning in the dense network. After Kim et al., 2109.04660."""
+
+    schedule: Literal["cubic", "constant"] = "cubic"
+    """Whether networks begin dense and are pruned little by little, or have their final size from the first step on."""
+
+    dual_path: ClassVar[bool] = True
+
+    @property
+    def starts_dense(self) -> bool:
+        """If there is something to prune."""
+        return self.schedule == "cubic"
+
+    def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
+        """Return when magnitude pruning is, or any time before `end` where nothing is pruned."""
+        if self.schedule == "cubic":
+            return super().due(iteration, progress)
+        return (progress < self.end) & (iteration % self.every == 0)
+
+    def chooses(self, progress: np.ndarray) -> np.ndarray:
+        """Return whether `end` is yet to come."""
+        return progress < self.end
+
+
+Rule = RigL | SET | Static | Magnitude | DCIL
