@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train an agent, or resume a run",
     "compare": "draw and test reward curves of several runs",
     "play": "run a trained policy, print its returns, write a video",
+    "export": "write a trained policy as small files that run without rlsparse",
     "landscape": "draw the true returns around an update of a run",
     "envs": "list the environment cards",
     "agents": "list the agent cards",

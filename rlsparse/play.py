@@ -19,8 +19,8 @@ from rlsparse.listing import trained_environments
 
 if TYPE_CHECKING:  # imported once the command line is known to be good
     import gymnasium
+    import numpy as np
 
-    from rlsparse.policy import Actors
     from rlsparse.policy_file import TrainedPolicy
 
 DEFAULT_FPS = 30.0
@@ -93,7 +93,7 @@ def run_command(arguments: Sequence[str]) -> None:
 
     policy = policy_file.load(path)
     env_id = env_id or policy.recipe.env
-    member = _member(policy, flags.seed, path)
+    member = member_of(policy, flags.seed, path)
     seed, actors = policy.actors.seeds[member], policy.actors.only(member)
     with contextlib.ExitStack() as stack:
         env = make(env_id, policy, draw=flags.video is not None)
@@ -149,15 +149,17 @@ def _shipped_policy(card: cards.AgentCard, env_id: str | None) -> tuple[Path, st
     return path, chosen
 
 
-def _member(policy: "TrainedPolicy", seed: int | None, path: Path) -> int:
+def member_of(policy: "TrainedPolicy", seed: int | None, path: Path) -> int:
+    """Return which member has this seed, the first one for None; raises UsageError if none has."""
     if seed is None:
         return 0
     if seed not in policy.actors.seeds:
-        raise UsageError(f"--seed {seed}: {path} holds {_seeds_text(policy)}")
+        raise UsageError(f"--seed {seed}: {path} holds {seeds_text(policy)}")
     return policy.actors.seeds.index(seed)
 
 
-def _seeds_text(policy: "TrainedPolicy") -> str:
+def seeds_text(policy: "TrainedPolicy") -> str:
+    """Say which seeds there are."""
     first, last = policy.actors.seeds[0], policy.actors.seeds[-1]
     return f"seeds {first} to {last}" if len(policy.actors.seeds) > 1 else f"seed {first} only"
 
@@ -175,7 +177,8 @@ def make(env_id: str, policy: "TrainedPolicy", *, draw: bool) -> "gymnasium.Env"
         from rlsparse.sim.mujoco_log import route_warnings
 
         route_warnings()
-        env: gymnasium.Env = gymnasium.make(env_id, render_mode="rgb_array" if draw else None)
+        # an environment that cannot be drawn may know no render mode
+        env: gymnasium.Env = gymnasium.make(env_id, render_mode="rgb_array") if draw else gymnasium.make(env_id)
     spaces = supported_spaces(env_id, env.observation_space, env.action_space)
     sizes = [int(np.prod(space.shape)) for space in spaces]
     expected = [policy.actors.layout.obs_size, policy.actors.layout.action_size]
@@ -191,12 +194,13 @@ def make(env_id: str, policy: "TrainedPolicy", *, draw: bool) -> "gymnasium.Env"
 
 def run_episode(
     env: "gymnasium.Env",
-    actors: "Actors",
+    actors: Callable[["np.ndarray"], "np.ndarray"],
     seed: int,
     watch: Callable[[int], None] | None = None,
 ) -> Episode:
     """Run one deterministic episode from `reset(seed=seed)`, of at most `evaluate.STEP_CAP` steps.
 
+    `actors` act as `Actors` of one member do: raw obs [1, 1, O] to actions [1, 1, A] in units of half the range.
     `watch` is told how many steps were made, after the reset and after every step. Raises DivergenceError for an
     action that is not finite, EnvironmentFailure if the environment raises.
     """
@@ -251,7 +255,7 @@ def _camera(env: "gymnasium.Env", path: Path) -> Iterator[Callable[[int], None]]
 
 def _announce(name: str, env_id: str, policy: "TrainedPolicy", seed: int, episodes: int) -> None:
     count = f"{episodes} episodes" if episodes > 1 else "1 episode"
-    others = f" (of {_seeds_text(policy)}; --seed chooses)" if len(policy.actors.seeds) > 1 else ""
+    others = f" (of {seeds_text(policy)}; --seed chooses)" if len(policy.actors.seeds) > 1 else ""
     print(f"{name} on {env_id}, policy of seed {seed}{others}, {count}", file=sys.stderr)
 
 

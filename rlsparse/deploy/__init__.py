@@ -1,0 +1,1 @@
+"""Files of a trained policy that run without this library."""

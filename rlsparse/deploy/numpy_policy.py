@@ -1,0 +1,57 @@
+"""Run an exported policy with numpy alone: policy = load("policy.rlsp"); action = policy(observation)."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+
+class Policy:
+    """A deterministic policy; `about` says which one."""
+
+    def __init__(self, obs_size: int, about: dict, layers: list, *vectors: np.ndarray) -> None:
+        self.obs_size, self.about, self.hidden, (self.weight, self.bias) = obs_size, about, layers[:-1], layers[-1]
+        self.inputs, self.shift, self.limit, self.low, self.high = vectors
+        self.floor = -self.limit
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        """Environment action [A], or [N, A], float32, for a raw observation [O], or [N, O]."""
+        x = np.asarray(observation, np.float32)
+        if x.shape[-1:] != (self.obs_size,):
+            raise ValueError(f"an observation of shape {x.shape}: expected {self.obs_size} numbers, or rows of them")
+        x = x.take(self.inputs, -1) - self.shift
+        np.minimum(np.maximum(x, self.floor, out=x), self.limit, out=x)
+        for weight, bias in self.hidden:
+            x = np.tanh(x.dot(weight) + bias)
+        x = x.dot(self.weight) + self.bias
+        return np.minimum(np.maximum(x, self.low, out=x), self.high, out=x)
+
+
+def load(path: str | Path) -> Policy:
+    """Read an .rlsp file, of which no code is run; raises ValueError if it is none or is damaged."""
+    data, position = Path(path).read_bytes(), 24
+
+    def read(kind: str, count: int) -> np.ndarray:
+        nonlocal position
+        values = np.frombuffer(data, kind, count, position)
+        position += values.nbytes
+        return values
+
+    def mask(count: int) -> np.ndarray:
+        return np.unpackbits(read("u1", (count + 7) // 8), count=count, bitorder="little").view(bool)
+
+    if len(data) < position or data[:6] != b"RLSP\1\0":
+        raise ValueError(f"{path} is not an .rlsp policy of version 1")
+    weight_bytes, checksum, obs_size, about_size, depth = struct.unpack_from("<HIIII", data, 6)
+    if zlib.crc32(data[12:]) != checksum:
+        raise ValueError(f"{path} is damaged or cut short")
+    widths, about = read("<u4", depth + 1).tolist(), json.loads(read("u1", about_size).tobytes())
+    inputs, shift, limit = np.flatnonzero(mask(obs_size)), read("<f4", widths[0]), read("<f4", widths[0])
+    layers = []
+    for rows, columns in zip(widths, widths[1:], strict=False):
+        weight, present = np.zeros((rows, columns), np.float32), mask(rows * columns)
+        weight.ravel()[present] = read(f"<f{weight_bytes}", int(present.sum()))
+        layers.append((weight, read("<f4", columns).astype(np.float32)))
+    return Policy(obs_size, about, layers, inputs, shift, limit, read("<f4", widths[-1]), read("<f4", widths[-1]))
