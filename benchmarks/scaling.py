@@ -65,7 +65,7 @@ def measure(recipe: Recipe, rounds: int) -> tuple[list[float], int, int]:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma)
-    rollout_bytes = sum(x.nbytes for x in vars(rollout).values())
+    rollout_bytes = sum(x.nbytes for x in vars(rollout).values() if x is not None)
     assert rollout_bytes == steps * (4 * (OBS + ACTIONS) + 18), (rollout_bytes, steps)
     collector.env.close()
     return speeds[1:], peak, rollout_bytes

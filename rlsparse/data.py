@@ -3,7 +3,8 @@
 Axes: T steps, S members (seeds trained together), N environments of each member, B = T * N samples.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class Rollout:
     """The successor is terminal: nothing to bootstrap from, [T, S, N] bool."""
     truncated: Array
     """The episode was cut at the successor: bootstrap from `next_value`, [T, S, N] bool."""
+    own_log_prob: Array | None = None
+    """Log-density of `action` under the member's own policy, [T, S, N]; None where that drew all of them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Advantages:
     """[T, S, N]."""
     value_target: Array
     """What the critic regresses on, [T, S, N]."""
+    weight: Array | None = None
+    """How much each step counts in the losses, [T, S, N]; None: all alike."""
+    log_prob: Array | None = None
+    """What the policy's probability ratio is taken to, [T, S, N]; None: the rollout's own."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,12 @@ class Batch:
     """[S, B]."""
     value_target: Array
     """[S, B]."""
+    weight: Array | None = None
+    """How much each sample counts in the means over samples, [S, B]; None: all alike."""
+
+    def map(self, change: Callable[[Array], Array]) -> "Batch":
+        """Return the batch with every array changed; what is None stays so."""
+        return replace(self, **{name: change(x) for name, x in vars(self).items() if x is not None})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from rlsparse import checkpoint, policy_file, sim
 from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
-from rlsparse.data import EpochStats
+from rlsparse.data import Advantages, EpochStats, Rollout
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
 from rlsparse.evaluate import Scores, evaluate
 from rlsparse.explore.choice import Choice
@@ -179,7 +179,7 @@ def iterate(
     acting = explorer.acting() if explorer else None
     rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma, acting)
     advantages = recipe.advantage(rollout)
-    choice = explorer.judge(rollout, advantages, acting) if explorer else None
+    choice = explorer.judge(rollout, _as_acted(recipe, rollout, advantages), acting) if explorer else None
     batch = flatten(rollout, advantages, learner)
     epochs_left = recipe.algorithm.epochs
     for stats in recipe.algorithm.update(learner, batch):
@@ -199,6 +199,13 @@ def iterate(
     if explorer:
         explorer.after_iteration(skipped_epochs=epochs_left)
     return stats, choice
+
+
+def _as_acted(recipe: Recipe, rollout: Rollout, advantages: Advantages) -> Advantages:
+    """Advantages by which candidates are judged: not corrected for what the incumbent would have done."""
+    if advantages.log_prob is None or rollout.own_log_prob is None:
+        return advantages
+    return recipe.advantage(replace(rollout, own_log_prob=None))
 
 
 def _probe_and_record(session: Session, explorer: Explorer, reporter: Reporter, stop: Callable[[], bool]) -> None:

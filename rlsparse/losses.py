@@ -21,35 +21,67 @@ def gaussian_entropy(log_std: Array) -> Array:
     return (log_std + 0.5 * (1.0 + LOG_2PI)).sum(-1)
 
 
-def clipped_surrogate(log_ratio: Array, advantage: Array, clip_range: float) -> tuple[Array, Array, Array, Array]:
+def weighted_mean(x: Array, weight: Array | None) -> Array:
+    """Mean over the samples of x [S, B] by their weights, [S]; 0 where these are all zero. None: all alike."""
+    if weight is None:
+        return x.sum(-1) / x.shape[-1]
+    return (x * weight).sum(-1) / _total(weight)
+
+
+def _total(weight: Array) -> Array:
+    return namespace(weight).clip(weight.sum(-1), 1e-12, None)
+
+
+def _share(x: Array, weight: Array | None) -> Array | float:
+    """What each sample of x [S, B] counts in its mean, [S, B] or one number for all."""
+    return 1.0 / x.shape[-1] if weight is None else weight / _total(weight)[..., None]
+
+
+def clipped_surrogate(
+    log_ratio: Array, advantage: Array, clip_range: float, weight: Array | None = None
+) -> tuple[Array, Array, Array, Array]:
     """PPO's clipped objective as a loss.
 
-    `log_ratio` = log pi - log pi_old and `advantage`, [S, B]. Returns (loss [S], d loss / d log pi
-    [S, B], share of clipped ratios [S], approximate KL [S]); the KL estimate is mean(ratio - 1 -
-    log ratio). Source: Schulman et al., arXiv 1707.06347, equation 7.
+    `log_ratio` = log pi - log pi_old and `advantage`, [S, B]; means are by `weight` [S, B]. Returns (loss [S],
+    d loss / d log pi [S, B], share of clipped ratios [S], approximate KL [S]); the KL estimate is
+    mean(ratio - 1 - log ratio). Source: Schulman et al., arXiv 1707.06347, equation 7.
     """
-    xp, count = namespace(log_ratio), log_ratio.shape[-1]
+    xp = namespace(log_ratio)
     ratio = xp.exp(log_ratio)
     unclipped = ratio * advantage
     clipped = xp.clip(ratio, 1.0 - clip_range, 1.0 + clip_range) * advantage
-    loss = xp.minimum(unclipped, clipped).sum(-1) / -count
+    loss = -weighted_mean(xp.minimum(unclipped, clipped), weight)
     # where the clipped term is the smaller one it is constant: no gradient
-    gradient = xp.where(unclipped <= clipped, unclipped, 0.0) * (-1.0 / count)
-    clip_fraction = (xp.abs(ratio - 1.0) > clip_range).sum(-1) / count
-    approx_kl = (ratio - 1.0 - log_ratio).sum(-1) / count
+    gradient = xp.where(unclipped <= clipped, unclipped, 0.0) * -_share(ratio, weight)
+    clip_fraction = weighted_mean(xp.abs(ratio - 1.0) > clip_range, weight)
+    approx_kl = weighted_mean(ratio - 1.0 - log_ratio, weight)
     return loss, gradient, clip_fraction, approx_kl
 
 
-def squared_error(value: Array, target: Array) -> tuple[Array, Array]:
-    """Mean squared error of the critic: (loss [S], d loss / d value [S, B])."""
+def squared_error(value: Array, target: Array, weight: Array | None = None) -> tuple[Array, Array]:
+    """Mean squared error of the critic, by weight [S, B]: (loss [S], d loss / d value [S, B])."""
     error = value - target
-    return (error * error).mean(-1), error * (2.0 / value.shape[-1])
+    return weighted_mean(error * error, weight), error * (2.0 * _share(error, weight))
 
 
-def standardise(x: Array) -> Array:
-    """Zero mean and unit (unbiased) deviation along the last axis; a constant row gives zeros."""
+def standardise(x: Array, weight: Array | None = None) -> Array:
+    """Zero mean and unit (unbiased) deviation along the last axis; a constant row gives zeros.
+
+    Samples whose weight is zero are no part of mean and deviation, and become zero.
+    """
+    if weight is not None:
+        return _standardise_some(x, weight > 0)
     # from the first number on: the mean of equal numbers is rounded, and their tiny spread would be scaled up to 1
     shifted = x - x[..., :1]
     centred = shifted - shifted.mean(-1)[..., None]
     variance = (centred * centred).sum(-1) / max(x.shape[-1] - 1, 1)
     return centred / (variance**0.5 + 1e-8)[..., None]
+
+
+def _standardise_some(x: Array, counts: Array) -> Array:
+    xp = namespace(x)
+    number = counts.sum(-1)[..., None]
+    shifted = xp.where(counts, x - xp.amax(xp.where(counts, x, -math.inf), -1)[..., None], 0.0)
+    centred = xp.where(counts, shifted - shifted.sum(-1)[..., None] / xp.clip(number, 1, None), 0.0)
+    variance = (centred * centred).sum(-1)[..., None] / xp.clip(number - 1, 1, None)
+    return centred / (variance**0.5 + 1e-8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,8 @@ class PPO:
     ) -> dict[str, Array]:
         """Write the gradient of every member's loss into `gradient`; return the loss terms, [S].
 
-        loss = clipped surrogate + value_coef * squared error - entropy_coef * entropy, means over [S, B]. With masks,
-        the gradient of absent weights is zero, in its norm too.
+        loss = clipped surrogate + value_coef * squared error - entropy_coef * entropy, means by weight over [S, B].
+        With masks, the gradient of absent weights is zero, in its norm too.
         """
         policy_terms = self.policy_gradient(params, batch, gradient)
         value_loss = self.value_gradient(params, batch, gradient)
@@ -94,12 +95,14 @@ class PPO:
     def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
         """Write the gradient of clipped surrogate and entropy bonus with respect to actor and log-std."""
         xp = namespace(batch.obs)
-        advantage = standardise(batch.advantage) if self.normalise_advantages else batch.advantage
+        advantage = standardise(batch.advantage, batch.weight) if self.normalise_advantages else batch.advantage
         activations = forward(params.actor, batch.obs)
         inv_std = xp.exp(-params.log_std)[:, None, :]
         noise = (batch.action - activations[-1]) * inv_std
         log_ratio = gaussian_log_prob(noise, params.log_std[:, None, :]) - batch.log_prob
-        policy_loss, d_log_prob, clip_fraction, approx_kl = clipped_surrogate(log_ratio, advantage, self.clip_range)
+        policy_loss, d_log_prob, clip_fraction, approx_kl = clipped_surrogate(
+            log_ratio, advantage, self.clip_range, batch.weight
+        )
         d_noise = d_log_prob[..., None] * noise
         backward(params.actor, activations, d_noise * inv_std, gradient.actor)
         gradient.log_std[...] = (d_noise * noise).sum(1) - d_log_prob.sum(1)[:, None] - self.entropy_coef
@@ -113,7 +116,7 @@ class PPO:
     def value_gradient(self, params: Views, batch: Batch, gradient: Views) -> Array:
         """Write the gradient of value_coef * squared error with respect to the critic; return the error, [S]."""
         activations = forward(params.critic, batch.obs)
-        value_loss, d_value = squared_error(activations[-1][..., 0], batch.value_target)
+        value_loss, d_value = squared_error(activations[-1][..., 0], batch.value_target, batch.weight)
         backward(params.critic, activations, (self.value_coef * d_value)[..., None], gradient.critic)
         return value_loss
 
@@ -122,9 +125,9 @@ def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> It
     """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
     size = batch.advantage.shape[1] // minibatches
     order = to_device(learner.permutations(size * minibatches), learner.device)
-    shuffled = [reorder(x, order) for x in vars(batch).values()]
+    shuffled = batch.map(lambda x: reorder(x, order))
     for start in range(0, size * minibatches, size):
-        yield Batch(*(x[:, start : start + size] for x in shuffled))
+        yield shuffled.map(itemgetter((slice(None), slice(start, start + size))))
 
 
 def reorder(x: Array, order: Array) -> Array:

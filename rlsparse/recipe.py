@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
-from rlsparse import explore_limits, sparse_limits
+from rlsparse import advantage_limits, explore_limits, sparse_limits
 from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.kinds import Estimator
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.policy import ActorCritic
@@ -51,7 +52,7 @@ class Recipe:
     """Episodes of each evaluation, on seeds of their own."""
     policy: ActorCritic = field(default_factory=ActorCritic)
     """Networks and normalisers."""
-    advantage: GAE = field(default_factory=GAE)
+    advantage: Estimator = field(default_factory=GAE)
     """Advantage estimator."""
     algorithm: PPO = field(default_factory=PPO)
     """Policy optimiser."""
@@ -83,7 +84,7 @@ class Recipe:
 
 def check(recipe: Recipe) -> None:
     """Raise UsageError with the first rule that a recipe breaks."""
-    algorithm, advantage, policy = recipe.algorithm, recipe.advantage, recipe.policy
+    algorithm, policy = recipe.algorithm, recipe.policy
     for name in ("num_seeds", "total_steps", "num_envs", "rollout_length", "eval_episodes"):
         require(getattr(recipe, name) > 0, name, getattr(recipe, name), "a positive whole number")
     require(recipe.seed >= 0, "seed", recipe.seed, "zero or a positive whole number")
@@ -109,9 +110,7 @@ def check(recipe: Recipe) -> None:
             algorithm.target_kl,
             "a positive number",
         )
-    for name in ("gamma", "gae_lambda"):
-        number = getattr(advantage, name)
-        require(0 <= number <= 1, f"advantage.{name}", number, "a number from 0 to 1")
+    advantage_limits.check(recipe.advantage)
     for name in ("actor_hidden", "critic_hidden"):
         widths = getattr(policy, name)
         expected = f"widths from 1 to {WIDEST}"
@@ -184,8 +183,8 @@ def to_dict(component: Any) -> dict[str, Any]:
 
 
 def kind_of(cls: type) -> str:
-    """Return the name by which one of several components is chosen: EmptySpace is empty-space, RigL is rigl."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+    """Return a component's name among several: EmptySpace is empty-space, TDLambda is td-lambda, RigL is rigl."""
+    return re.sub(r"(?:(?<=[a-z])|(?<=[A-Z]{2}))(?=[A-Z][a-z])", "-", cls.__name__).lower()
 
 
 def kinds(hint: Any) -> dict[str, type]:
@@ -230,27 +229,29 @@ def _build(cls: type, data: dict[str, Any], source: str, where: str) -> Any:
     ]
     if missing:
         raise UsageError(f"{source}: missing key {where}{missing[0]}")
-    return cls(**{key: _convert(hints[key], x, source, where + key) for key, x in data.items()})
+    usual = {f.name: f.default_factory for f in fields(cls)}
+    return cls(**{key: _convert(hints[key], x, source, where + key, usual[key]) for key, x in data.items()})
 
 
-def _build_kind(components: dict[str, type], data: Any, source: str, where: str) -> Any:
+def _build_kind(components: dict[str, type], data: Any, source: str, where: str, usual: Any) -> Any:
+    """Build a component of the kind that is named, or else of the usual one, which is the field's default."""
     known = ", ".join(components)
     if not isinstance(data, dict):
         raise UsageError(f"{source}: {where} = {data!r} should be a table whose kind is one of {known}")
     if "kind" not in data:
-        raise UsageError(f"{source}: missing key {where}.kind, which should be one of {known}")
+        return _build(usual, data, source, where + ".")
     if data["kind"] not in list(components):
         raise UsageError(f"{source}: {where}.kind = {data['kind']!r} should be one of {known}")
     values = {key: x for key, x in data.items() if key != "kind"}
     return _build(components[data["kind"]], values, source, where + ".")
 
 
-def _convert(hint: Any, x: Any, source: str, where: str) -> Any:
+def _convert(hint: Any, x: Any, source: str, where: str, usual: Any = None) -> Any:
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     components = kinds(hint)
     if len(components) > 1:
-        return _build_kind(components, x, source, where)
+        return _build_kind(components, x, source, where, usual)
     if get_origin(hint) is types.UnionType:
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
     if get_origin(hint) is Literal:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlsparse.arrays import to_device, to_numpy
+from rlsparse.arrays import Array, to_device, to_numpy
 from rlsparse.data import Advantages, Batch, Rollout
 from rlsparse.errors import DivergenceError
 from rlsparse.learner import Learner
@@ -107,7 +107,7 @@ class Collector:
 
     def _step_all(
         self, learner: Learner, length: int, acting: np.ndarray | None
-    ) -> tuple[dict[str, np.ndarray], list[tuple[int, int, int, np.ndarray]]]:
+    ) -> tuple[dict[str, Any], list[tuple[int, int, int, np.ndarray]]]:
         """Act and step; returns the stored arrays, and (t, s, n, final observation) of every end."""
         members, num_envs, total = self.members, self.num_envs, self.env.num_envs
         layout = learner.layout
@@ -144,7 +144,9 @@ class Collector:
                 final_obs.append((t, i // num_envs, i % num_envs, info["final_obs"][i]))
                 self._end_episode(i)
         log_prob = gaussian_log_prob(noise, log_std[:, None, :])
+        own = None if acting is None else own_log_prob(learner, obs, action)
         arrays = {
+            "own_log_prob": own,
             "obs": obs,
             "action": action,
             "log_prob": log_prob,
@@ -193,6 +195,15 @@ def own_actors(learner: Learner, acting: np.ndarray) -> Callable[[np.ndarray], n
     return lambda obs: actors(obs.reshape(members * num_envs, 1, -1)).reshape(members, num_envs, -1)
 
 
+def own_log_prob(learner: Learner, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """Return the log-density of actions [T, S, N, A] at raw obs [T, S, N, O] under the members' policies, [T, S, N]."""
+    length, members, num_envs, _ = obs.shape
+    mean = learner.actors()(obs.swapaxes(0, 1).reshape(members, length * num_envs, -1))
+    log_std = to_numpy(learner.layout.log_std(learner.params))[:, None, :]
+    noise = (action - mean.reshape(members, length, num_envs, -1).swapaxes(0, 1)) / np.exp(log_std)
+    return gaussian_log_prob(noise, log_std)
+
+
 def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) -> np.ndarray:
     """Return V of raw observations [T, S, N, O] as [T, S, N]; or of one member's [T, 1, O] as [T, 1]."""
     members = slice(None) if member is None else slice(member, member + 1)
@@ -208,15 +219,17 @@ def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) 
 def flatten(rollout: Rollout, advantages: Advantages, learner: Learner) -> Batch:
     """Lay a rollout out as one row of B = T * N samples per member, observations normalised."""
 
-    def rows(x: np.ndarray) -> np.ndarray:
+    def rows(x: np.ndarray) -> Array:
         x = x.swapaxes(0, 1)
-        return x.reshape(x.shape[0], -1, *x.shape[3:])
+        return to_device(x.reshape(x.shape[0], -1, *x.shape[3:]), learner.device)
 
-    arrays = (
-        learner.obs_scale()(rows(rollout.obs)),
+    members, size = learner.members, learner.layout.obs_size
+    obs = learner.obs_scale()(rollout.obs.swapaxes(0, 1).reshape(members, -1, size))
+    return Batch(
+        to_device(obs, learner.device),
         rows(rollout.action),
-        rows(rollout.log_prob),
+        rows(rollout.log_prob if advantages.log_prob is None else advantages.log_prob),
         rows(advantages.advantage),
         rows(advantages.value_target),
+        None if advantages.weight is None else rows(advantages.weight),
     )
-    return Batch(*(to_device(x, learner.device) for x in arrays))

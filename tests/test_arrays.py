@@ -6,7 +6,6 @@ import torch
 
 from rlsparse import loop, sim
 from rlsparse.arrays import namespace, to_device, to_numpy
-from rlsparse.data import Batch
 from rlsparse.evaluate import evaluate
 from rlsparse.policy import action_mean, value
 from rlsparse.ppo import PPO
@@ -48,7 +47,7 @@ def pair(new_learner):
 
 
 def on_torch(batch):
-    return Batch(*(torch.tensor(x) for x in vars(batch).values()))
+    return batch.map(torch.tensor)
 
 
 def assert_close(ours, theirs, names=None):

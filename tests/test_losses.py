@@ -1,6 +1,8 @@
 """Losses and their gradients in closed form, against torch's distributions and automatic differentiation."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,3 +90,59 @@ def test_standardise_forgets_shift_and_scale(shift, scale):
 
 def test_log_prob_of_the_mean_action_of_a_unit_gaussian():
     assert gaussian_log_prob(np.zeros((1, 2)), np.zeros((1, 2))) == pytest.approx([-math.log(2 * math.pi)])
+
+
+# Weights
+
+
+WEIGHT = np.array([[1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0]])
+KEPT = WEIGHT[0] > 0
+
+
+def test_a_sample_of_weight_zero_is_as_if_it_were_not_there():
+    loss, gradient, *others = clipped_surrogate(LOG_RATIO, ADVANTAGE, CLIP, 3 * WEIGHT)
+    few_loss, few_gradient, *few_others = clipped_surrogate(LOG_RATIO[:, KEPT], ADVANTAGE[:, KEPT], CLIP)
+    np.testing.assert_allclose([loss, *others], [few_loss, *few_others], rtol=1e-12)
+    np.testing.assert_allclose(gradient[:, KEPT], few_gradient, rtol=1e-12)
+    assert not gradient[:, ~KEPT].any()
+
+    loss, gradient = squared_error(LOG_RATIO, ADVANTAGE, WEIGHT)
+    few_loss, few_gradient = squared_error(LOG_RATIO[:, KEPT], ADVANTAGE[:, KEPT])
+    np.testing.assert_allclose(loss, few_loss, rtol=1e-12)
+    np.testing.assert_allclose(gradient[:, KEPT], few_gradient, rtol=1e-12)
+    assert not gradient[:, ~KEPT].any()
+
+    x = RNG.normal(size=(1, 10))
+    np.testing.assert_allclose(standardise(x, WEIGHT)[:, KEPT], standardise(x[:, KEPT]), rtol=1e-9)
+
+
+def test_a_weight_of_two_counts_a_sample_twice():
+    twice = np.repeat(np.arange(10), [2, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    weight = np.ones((1, 10))
+    weight[:, 0] = 2
+    loss, *_, kl = clipped_surrogate(LOG_RATIO, ADVANTAGE, CLIP, weight)
+    expected, *_, expected_kl = clipped_surrogate(LOG_RATIO[:, twice], ADVANTAGE[:, twice], CLIP)
+    np.testing.assert_allclose([loss, kl], [expected, expected_kl], rtol=1e-12)
+
+
+def test_without_any_weight_nothing_is_lost_or_learned():
+    for terms in (
+        clipped_surrogate(LOG_RATIO, ADVANTAGE, CLIP, 0 * WEIGHT),
+        squared_error(LOG_RATIO, ADVANTAGE, 0 * WEIGHT),
+        (standardise(ADVANTAGE, 0 * WEIGHT),),
+    ):
+        assert all((x == 0).all() for x in terms)
+
+
+def test_standardising_what_counts_worked_example():
+    case = json.loads((Path(__file__).parent / "data" / "advantage.json").read_text())["masked_normalise"]
+    advantage, valid = (np.ravel(case[name])[None] for name in ("advantages", "valid"))
+    got = standardise(advantage.astype(float), valid.astype(float))
+    np.testing.assert_allclose(got, np.ravel(case["expect"])[None], rtol=1e-12)
+    torch_got = standardise(torch.tensor(advantage).double(), torch.tensor(valid).double())
+    np.testing.assert_allclose(torch_got, got, rtol=1e-12)
+
+
+def test_equal_numbers_that_count_standardise_to_zero():
+    x = np.where(KEPT, np.float32(0.1), np.float32(7.0))[None]
+    assert (standardise(x, WEIGHT.astype(np.float32)) == 0).all()

@@ -208,8 +208,7 @@ def test_biases_and_action_noise_step_as_in_dense_networks():
 @pytest.mark.parametrize("device", ["cpu", TORCH])
 def test_an_exchange_moves_only_what_it_should(device, new_batch):
     learner = learner_of(RigL(every=1), device=device)
-    numpy_batch = new_batch(learner_of(Static()))
-    batch = type(numpy_batch)(*(to_device(x, device) for x in vars(numpy_batch).values()))
+    batch = new_batch(learner_of(Static())).map(lambda x: to_device(x, device))
     begun(learner)
     list(PPO(epochs=2, minibatches=4, learning_rate=1e-2).update(learner, batch))
     before = {name: x.copy() for name, x in learner.state_dict().items()}

@@ -26,21 +26,25 @@ def torch_network(params, layout, group, x):
 
 def torch_loss(ppo, layout, params, batch):
     """The loss of every member as the paper writes it, with torch's distributions, in float64."""
-    obs, action, log_prob, advantage, target = (torch.tensor(x) for x in vars(batch).values())
+    obs, action, log_prob, advantage, target, weight = vars(batch.map(torch.tensor)).values()
+    share = torch.ones_like(advantage) if weight is None else weight
+    share = share / share.sum(1, keepdim=True)
     policy = torch.distributions.Normal(
         torch_network(params, layout, "actor", obs), layout.log_std(params).exp()[:, None]
     )
     if ppo.normalise_advantages:
-        advantage = (advantage - advantage.mean(1, keepdim=True)) / (advantage.std(1, keepdim=True) + 1e-8)
+        rows = [row[part > 0] for row, part in zip(advantage, share, strict=True)]
+        mean, deviation = (torch.stack([f(row) for row in rows])[:, None] for f in (torch.mean, torch.std))
+        advantage = (advantage - mean) / (deviation + 1e-8)
     ratio = (policy.log_prob(action).sum(-1) - log_prob).exp()
     clipped = ratio.clamp(1 - ppo.clip_range, 1 + ppo.clip_range)
     value = torch_network(params, layout, "critic", obs)[..., 0]
     terms = {
-        "policy_loss": -torch.min(ratio * advantage, clipped * advantage).mean(1),
-        "value_loss": ((value - target) ** 2).mean(1),
+        "policy_loss": -(share * torch.min(ratio * advantage, clipped * advantage)).sum(1),
+        "value_loss": (share * (value - target) ** 2).sum(1),
         "entropy": policy.entropy().sum(-1).mean(1),
-        "approx_kl": (ratio - 1 - ratio.log()).mean(1),
-        "clip_fraction": ((ratio - 1).abs() > ppo.clip_range).double().mean(1),
+        "approx_kl": (share * (ratio - 1 - ratio.log())).sum(1),
+        "clip_fraction": (share * ((ratio - 1).abs() > ppo.clip_range)).sum(1),
     }
     loss = terms["policy_loss"] + ppo.value_coef * terms["value_loss"] - ppo.entropy_coef * terms["entropy"]
     return loss, terms
@@ -48,11 +52,16 @@ def torch_loss(ppo, layout, params, batch):
 
 @pytest.mark.parametrize("normalise_advantages", [False, True])
 @pytest.mark.parametrize("entropy_coef", [0.0, 0.03])
-@pytest.mark.parametrize("distance", [0.0, 0.3])
-def test_loss_and_gradient_against_autograd(new_learner, new_batch, distance, entropy_coef, normalise_advantages):
+@pytest.mark.parametrize(("distance", "weighted"), [(0.0, False), (0.3, False), (0.3, True)])
+def test_loss_and_gradient_against_autograd(
+    new_learner, new_batch, distance, weighted, entropy_coef, normalise_advantages
+):
     ppo = PPO(value_coef=0.7, entropy_coef=entropy_coef, normalise_advantages=normalise_advantages)
     learner = new_learner(log_std_init=-0.3)
     batch = new_batch(learner, distance=distance, dtype=np.float64)
+    if weighted:
+        drawn = np.random.default_rng(1).uniform(0, 2, batch.advantage.shape)
+        batch = replace(batch, weight=np.where(drawn < 1, 0.0, drawn))
     params = learner.params.astype(float)
     gradient = np.full_like(params, np.nan)
     stats = ppo.loss_gradient(learner.layout.views(params), batch, learner.layout.views(gradient))
@@ -272,7 +281,7 @@ def test_a_member_that_stops_early_ends_as_if_it_were_alone(new_learner, new_bat
     stats = list(ppo.update(together, batch))[-1]
     single_stats = []
     for member, learner in enumerate(alone):
-        rows = (x[member : member + 1] for x in vars(batch).values())
+        rows = vars(batch.map(lambda x, s=member: x[s : s + 1])).values()
         single_stats.append(list(ppo.update(learner, type(batch)(*rows)))[-1])
     assert len({int(learner.optimiser.steps[0, 0]) for learner in alone}) > 1  # they stop at different moments
     for name, x in together.state_dict().items():

@@ -13,6 +13,11 @@ from hypothesis import strategies as st
 
 from rlsparse import cards, explore_limits
 from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.kinds import Estimator
+from rlsparse.advantage.monte_carlo import MonteCarlo
+from rlsparse.advantage.nstep import NStep
+from rlsparse.advantage.td_lambda import TDLambda
+from rlsparse.advantage.vtrace import VTrace
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer, Probe
 from rlsparse.explore.explorler import Proposal as AnyProposal
@@ -41,7 +46,11 @@ recipes = st.builds(
     policy=st.builds(
         ActorCritic, hidden, hidden, st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.booleans()
     ),
-    advantage=st.builds(GAE, share, share),
+    advantage=st.builds(GAE, share, share)
+    | st.builds(NStep, share, counts)
+    | st.builds(MonteCarlo, share, share)
+    | st.builds(TDLambda, share, share, share)
+    | st.builds(VTrace, share, share, positive, positive | st.just(0.0)),
     algorithm=st.builds(
         PPO,
         learning_rate=positive,
@@ -163,7 +172,8 @@ def test_a_recipe_that_probes_equals_the_one_read_from_its_document(proposal, pr
 def test_kinds_are_named_after_their_classes():
     assert list(PROPOSALS)[:3] == ["empty-space", "random-walk", "averages"]
     assert list(PROBES) == ["episodes", "racing", "in-rollout", "surrogate"]
-    assert [kind_of(cls) for cls in (PPO, GAE)] == ["ppo", "gae"]
+    assert list(kinds(Estimator)) == ["gae", "nstep", "monte-carlo", "td-lambda", "vtrace"]
+    assert kind_of(PPO) == "ppo"
     assert kinds(ExploRLer | None) == {kind_of(ExploRLer): ExploRLer}
     assert kinds(int | None) == kinds(float) == {}
 
@@ -172,6 +182,12 @@ def test_what_is_not_said_of_a_kind_is_its_default():
     document = 'env = "Pendulum-v1"\n[explore.probe]\nkind = "racing"\nduel = 7\n[explore.proposal]\nkind = "line"'
     assert from_toml(document, "card").explore == ExploRLer(Line(), Racing(duel=7))
     assert from_toml('env = "Pendulum-v1"\n[explore]\nevery = 3', "card").explore == ExploRLer(every=3)
+
+
+def test_a_kind_that_is_not_said_is_the_usual_one():
+    recipe = from_toml('env = "Pendulum-v1"\n[advantage]\ngamma = 0.9\n[explore.probe]\nlevel = 0.7', "card")
+    assert recipe.advantage == GAE(gamma=0.9)
+    assert recipe.explore.probe == Episodes(level=0.7)
 
 
 # What follows from a recipe
@@ -230,6 +246,15 @@ def test_a_value_out_of_range_is_told_with_its_flag_and_what_is_expected(name, v
     with pytest.raises(UsageError) as error:
         check(changed(name, value))
     assert str(error.value).startswith(f"--{name.replace('_', '-')} is {given_text}: expected {expected}")
+
+
+@pytest.mark.parametrize("cls", kinds(Estimator).values(), ids=kinds(Estimator))
+def test_every_number_of_an_estimator_has_a_range(cls):
+    hints = get_type_hints(cls)
+    for f in fields(cls):
+        bad = hints[f.name](-1)
+        with pytest.raises(UsageError, match=rf"^--advantage\.{f.name.replace('_', '-')} is {bad}: expected "):
+            check(replace(RECIPE, advantage=cls(**{f.name: bad})))
 
 
 @pytest.mark.parametrize(
@@ -420,6 +445,11 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
             "card.toml: unknown key algorithm.learning_rat: did you mean algorithm.learning_rate?",
         ),
         ('env = "E"\n[advantage]\nxyz = 1', "card.toml: unknown key advantage.xyz (known: gae_lambda, gamma)"),
+        (
+            'env = "E"\n[advantage]\nkind = "td"',
+            "card.toml: advantage.kind = 'td' should be one of gae, nstep, monte-carlo, td-lambda, vtrace",
+        ),
+        ('env = "E"\n[advantage]\nkind = "nstep"\nlambda = 1', "card.toml: unknown key advantage.lambda (known: gam"),
         ("env = 3", "card.toml: env = 3 should be a value of type str"),
         ('env = "E"\nnum_envs = 4.0', "card.toml: num_envs = 4.0 should be a value of type int"),
         ('env = "E"\nnum_envs = true', "card.toml: num_envs = True should be a value of type int"),
@@ -439,10 +469,6 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ),
         ('env = "E"\nexplore = "on"', "card.toml: explore = 'on' should be a value of type ExploRLer"),
         ('env = "E"\n[explore]\nevry = 1', "card.toml: unknown key explore.evry: did you mean explore.every?"),
-        (
-            'env = "E"\n[explore.probe]\nepisodes = 4',
-            "card.toml: missing key explore.probe.kind, which should be one of episodes, racing, in-rollout, surrogate",
-        ),
         (
             'env = "E"\n[explore.probe]\nkind = "race"',
             "card.toml: explore.probe.kind = 'race' should be one of episodes, racing, in-rollout, surrogate",

@@ -1,6 +1,7 @@
 """Generalised advantage estimation as a component."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rlsparse.data import Advantages, Rollout
 from rlsparse.returns import gae
@@ -9,6 +10,8 @@ from rlsparse.returns import gae
 @dataclass(frozen=True)
 class GAE:
     """Generalised advantage estimation. Source: Schulman et al., arXiv 1506.02438."""
+
+    needs_critic: ClassVar[bool] = True
 
     gamma: float = 0.99
     """Discount per environment step."""

@@ -1,0 +1,9 @@
+"""The advantage estimators that a recipe may name; anything with the same call does."""
+
+from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.monte_carlo import MonteCarlo
+from rlsparse.advantage.nstep import NStep
+from rlsparse.advantage.td_lambda import TDLambda
+from rlsparse.advantage.vtrace import VTrace
+
+Estimator = GAE | NStep | MonteCarlo | TDLambda | VTrace

@@ -1,0 +1,31 @@
+"""Lambda-returns with a lambda of its own for the critic, as a component."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rlsparse.data import Advantages, Rollout
+from rlsparse.returns import gae
+
+
+@dataclass(frozen=True)
+class TDLambda:
+    """TD(lambda) returns, the critic's lambda apart from the actor's; with equal ones this is GAE.
+
+    Source: Sutton and Barto (2018), section 12.1; apart as in VC-PPO, arXiv 2503.01491.
+    """
+
+    needs_critic: ClassVar[bool] = True
+
+    gamma: float = 0.99
+    """Discount per environment step."""
+    actor_lambda: float = 0.95
+    """Lambda of the returns that advantages are made of."""
+    critic_lambda: float = 1.0
+    """Lambda of the returns that the critic learns; 1 does not build on what it believes already."""
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and value targets, [T, S, N]."""
+        seen = (rollout.reward, rollout.value, rollout.next_value, rollout.terminated, rollout.truncated)
+        advantage, _ = gae(*seen, self.gamma, self.actor_lambda)
+        _, value_target = gae(*seen, self.gamma, self.critic_lambda)
+        return Advantages(advantage, value_target)

@@ -1,0 +1,94 @@
+"""Advantage estimators as parts of a recipe, on a rollout of worked numbers with a member axis."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.monte_carlo import MonteCarlo
+from rlsparse.advantage.nstep import NStep
+from rlsparse.advantage.td_lambda import TDLambda
+from rlsparse.advantage.vtrace import VTrace
+from rlsparse.data import Rollout
+
+DATA = Path(__file__).parent.parent / "data"
+CASE = json.loads((DATA / "gae_5x2.json").read_text())
+VTRACE = json.loads((DATA / "advantage.json").read_text())["vtrace_5x2"]
+EXPECT, GAMMA, LAM = CASE["expect"], CASE["gamma"], CASE["lam"]
+VALUES = np.array(CASE["values"])
+
+
+def by_member(name):
+    """Environments as members of one environment each: [T, S, 1]."""
+    return np.array(CASE[name])[:, :, None]
+
+
+ROLLOUT = Rollout(
+    obs=None,
+    action=None,
+    log_prob=np.zeros((5, 2, 1)),
+    reward=by_member("rewards"),
+    value=by_member("values"),
+    next_value=by_member("next_values"),
+    terminated=by_member("terminated"),
+    truncated=by_member("truncated"),
+)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "targets"),
+    [
+        (GAE(GAMMA, LAM), EXPECT["td_lambda_returns"]),
+        (NStep(GAMMA, 2), EXPECT["nstep_returns_n2"]),
+        (NStep(GAMMA, 3), EXPECT["nstep_returns_n3"]),
+        (MonteCarlo(GAMMA, 1.0), EXPECT["mc_returns_no_bootstrap"]),
+        (TDLambda(GAMMA, LAM, LAM), EXPECT["td_lambda_returns"]),
+    ],
+    ids=lambda x: repr(x) if not isinstance(x, list) else "",
+)
+def test_advantages_are_targets_less_values(estimator, targets):
+    estimate = estimator(ROLLOUT)
+    np.testing.assert_allclose(estimate.value_target[..., 0], targets, rtol=1e-12)
+    np.testing.assert_allclose(estimate.advantage[..., 0], np.array(targets) - VALUES, rtol=1e-12, atol=1e-12)
+    assert estimate.log_prob is None
+    assert estimator.needs_critic
+
+
+def test_the_lambdas_of_actor_and_critic_are_apart():
+    estimate = TDLambda(GAMMA, actor_lambda=0.0, critic_lambda=1.0)(ROLLOUT)
+    np.testing.assert_allclose(estimate.advantage[..., 0], EXPECT["deltas"], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(estimate.value_target[..., 0] - VALUES, EXPECT["advantages_lambda1"], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("unseen", "weight"),
+    [
+        (1.0, [[1, 1], [1, 1], [1, 1], [1, 1], [1, 1]]),
+        (0.85, [[1, 1], [1, 1], [1, 1], [1, 0], [0, 0]]),
+        (0.7, [[1, 1], [1, 0], [1, 0], [0, 0], [0, 0]]),
+        (0.0, [[1, 0], [1, 0], [1, 0], [0, 0], [0, 0]]),
+    ],
+)
+def test_steps_whose_future_is_hidden_have_no_weight(unseen, weight):
+    """Environment 0 terminates at 2, the rollout cuts it at 4; environment 1 is cut at 3 and at 4: 0.9^k is hidden."""
+    assert MonteCarlo(GAMMA, unseen)(ROLLOUT).weight[..., 0].tolist() == weight
+
+
+def test_vtrace_corrects_for_who_acted_and_the_ratio_then_begins_at_who_learns():
+    behaviour = np.random.default_rng(0).normal(size=(5, 2, 1))
+    own = behaviour + np.array(VTRACE["log_rhos"])[:, :, None]
+    rollout = replace(ROLLOUT, log_prob=behaviour, own_log_prob=own)
+    estimate = VTrace(GAMMA, trace_lambda=1.0)(rollout)
+    expected = VTRACE["expect_rho1_c1"]
+    np.testing.assert_allclose(estimate.advantage[..., 0], expected["pg_advantages"], rtol=1e-9)
+    np.testing.assert_allclose(estimate.value_target[..., 0], expected["vs"], rtol=1e-9)
+    assert estimate.log_prob is own
+
+
+def test_vtrace_of_ones_own_steps_is_gae():
+    estimate = VTrace(GAMMA, trace_lambda=1.0)(ROLLOUT)
+    np.testing.assert_allclose(estimate.advantage[..., 0], EXPECT["advantages_lambda1"], rtol=1e-12, atol=1e-12)
+    assert estimate.log_prob is ROLLOUT.log_prob
