@@ -88,7 +88,7 @@ def test_both_sides_are_one_dense_network_with_one_adam(device, new_batch):
             UPDATE.loss_gradient(views(weights.astype(np.float32)), minibatch, views(dense))
             weights += adam.step(np.where(active, sparse, dense), UPDATE.learning_rate, UPDATE.adam_epsilon)
         begun(learner)
-        on_device = Batch(*(to_device(x, device) for x in vars(batch).values()))
+        on_device = batch.map(lambda x: to_device(x, device))
         list(UPDATE.update(learner, on_device))
         np.testing.assert_allclose(whole(learner), weights, atol=2e-3)
         before = whole(learner)
