@@ -1,34 +1,41 @@
 """What the settings of sparse networks may be: their ranges, and which go together."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from numbers import Real
 
 from rlsparse.errors import UsageError, require
-from rlsparse.explore_limits import COUNT, NOT_ALL, NOT_NONE, POSITIVE, Range
+from rlsparse.explore_limits import COUNT, NOT_ALL, NOT_NONE, POSITIVE, SHARE, Range
 from rlsparse.sparse.config import NETWORKS, Sparse
 from rlsparse.sparse.rules import DCIL, Magnitude, Static
 
 RULE: dict[str, Range] = {"drop": NOT_NONE, "every": COUNT, "start": NOT_ALL, "end": NOT_NONE}
 """Ranges by field; fields that are one of a few words need none."""
 
+OPTIONAL = ("actor_sparsity", "critic_sparsity", "max_kl")
+"""Settings that may be left out."""
+
+
+def out_of_range(sparse: Sparse) -> Iterator[tuple[str, object, str]]:
+    """Yield the settings that are no number of their range: their names, what is given, what is expected."""
+    ranges = {**dict.fromkeys(("sparsity", *OPTIONAL), NOT_ALL), "max_kl": POSITIVE, "rate_power": SHARE}
+    given = {name: getattr(sparse, name) for name in ranges}
+    for name in (name for name in RULE if hasattr(sparse.rule, name)):
+        given[f"rule.{name}"], ranges[f"rule.{name}"] = getattr(sparse.rule, name), RULE[name]
+    for name, (holds, expected) in ranges.items():
+        absent = given[name] is None and name in OPTIONAL
+        if not (absent or (isinstance(given[name], Real) and holds(given[name]))):
+            yield name, given[name], expected
+
 
 def check(sparse: Sparse, actor_hidden: Sequence[int], critic_hidden: Sequence[int]) -> None:
     """Raise UsageError with the first rule that the settings break; the widths are of the networks' hidden layers."""
-    for name in ("sparsity", "actor_sparsity", "critic_sparsity"):
-        given, (holds, expected) = getattr(sparse, name), NOT_ALL
-        require(given is None or holds(given), name if name == "sparsity" else f"sparse.{name}", given, expected)
+    for name, given, expected in out_of_range(sparse):
+        require(False, name if name == "sparsity" else f"sparse.{name}", given, expected)
     for group, hidden in zip(NETWORKS, (actor_hidden, critic_hidden), strict=True):
         _check_densities(sparse, group, len(hidden) + 1)
     if sparse.drop_by != "magnitude" and isinstance(sparse.rule, Static | DCIL):
         name = type(sparse.rule).__name__.lower()
         raise UsageError(f"--sparse.drop-by {sparse.drop_by} does not go with {name}: use rigl, set or magnitude")
-    require(0 <= sparse.rate_power <= 1, "sparse.rate_power", sparse.rate_power, "a number from 0 to 1")
-    if sparse.max_kl is not None:
-        require(POSITIVE[0](sparse.max_kl), "sparse.max_kl", sparse.max_kl, POSITIVE[1])
-    for name in (f.name for f in fields(sparse.rule)):
-        if name in RULE:
-            holds, expected = RULE[name]
-            require(holds(getattr(sparse.rule, name)), f"sparse.rule.{name}", getattr(sparse.rule, name), expected)
     if isinstance(sparse.rule, Magnitude) and sparse.rule.start >= sparse.rule.end:
         raise UsageError(
             f"--sparse.rule.start {sparse.rule.start:g} is not before --sparse.rule.end {sparse.rule.end:g}: pruning "

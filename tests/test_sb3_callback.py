@@ -752,7 +752,7 @@ def test_an_untested_version_is_warned_of_once(caplog):
             warn_of_version("3.1.0")
         warn_of_version("2.9.2")
     assert [record.getMessage() for record in caplog.records] == [
-        "Stable-Baselines3 3.1.0 was not tested with ExploRLer, only 2.8 and 2.9"
+        "Stable-Baselines3 3.1.0 was not tested with rlsparse, only 2.8 and 2.9"
     ]
 
 

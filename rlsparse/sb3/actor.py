@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rlsparse.errors import UsageError
+from rlsparse.sb3.reached import reached
+from rlsparse.sb3.sparse.training import SparseTraining
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Actor:
         if search_log_std:
             self._names.append("log_std")
             self.parameters.append(policy.log_std)
+        self._sparsity = model.sparsity if isinstance(model, SparseTraining) else None
         self._check(model._last_obs)
 
     def _own_parameters(self, obs: Obs) -> set[int]:
@@ -70,8 +73,8 @@ class Actor:
         policy = self._policy
         parameters = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         with torch.enable_grad():
-            acting = _reached(self._mean(self._preprocessed(obs)), parameters)
-            valuing = _reached(policy.predict_values(obs_as_tensor(obs, policy.device)), parameters)
+            acting = reached(self._mean(self._preprocessed(obs)), parameters)
+            valuing = reached(policy.predict_values(obs_as_tensor(obs, policy.device)), parameters)
         shared = acting & valuing
         if not acting - valuing:
             raise UsageError("the policy has no parameters that only its actor uses, so there is nothing to search")
@@ -100,6 +103,12 @@ class Actor:
         with torch.no_grad():
             for parameter, part in zip(self.parameters, self._parts(point[None]), strict=True):
                 parameter.copy_(part[0])
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Return points [..., P] with zeros for the weights that a sparse network does without."""
+        if self._sparsity is None:
+            return points
+        return np.where(self._sparsity.present(self._policy, self.parameters), points, 0.0).astype(points.dtype)
 
     def _parts(self, points: np.ndarray) -> list[Tensor]:
         """Return points [C, P] as tensors [C, ...] of the parameters' shapes."""
@@ -215,14 +224,6 @@ class Actor:
                 f"{type(self._policy).__name__} does not act through its features extractor, mlp_extractor and "
                 "action_net as ActorCriticPolicy does, so its candidates cannot be run"
             )
-
-
-def _reached(output: Tensor, parameters: list[nn.Parameter]) -> set[int]:
-    """The ids of the parameters that the output depends on."""
-    if not output.requires_grad:
-        return set()
-    gradients = torch.autograd.grad(output.sum(), parameters, allow_unused=True)
-    return {id(p) for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
 
 
 def _plain_layers(policy: ActorCriticPolicy) -> list[nn.Module] | None:

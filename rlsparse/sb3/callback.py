@@ -174,6 +174,8 @@ class ExploRLerCallback(BaseCallback):
 
     def _after_update(self) -> None:
         self._iterations += 1
+        for i, anchor in enumerate(self._anchors):  # a sparse network may have exchanged weights
+            self._anchors[i] = self._actor.project(anchor)
         config, train_steps = self._config, self._report.train_steps
         if config.anchors == "epochs":
             whole_epochs = self._steps_per_epoch is not None and self._gradient_steps % self._steps_per_epoch == 0
@@ -296,7 +298,7 @@ class ExploRLerCallback(BaseCallback):
             anchors = np.concatenate([anchors[1:], incumbent[None]])
         assert self._seed is not None
         streams = [generator(self._seed, "propose", self._cycle)]
-        return lambda probed: self._config.proposal(anchors[None], probed, streams)
+        return lambda probed: self._actor.project(self._config.proposal(anchors[None], probed, streams))
 
     def _measure_gain(self, incumbent: np.ndarray, point: np.ndarray) -> np.ndarray:
         """Returns [1, 2, E] of both on episodes that nothing was selected on."""
