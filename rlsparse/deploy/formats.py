@@ -50,7 +50,7 @@ def tensors(network: Network, about: dict[str, Any]) -> bytes:
     arrays = {"inputs": network.inputs.astype(np.int64)}
     arrays |= {name: getattr(network, name) for name in ("shift", "limit", "low", "high")}
     for i, (weight, bias) in enumerate(network.layers):
-        arrays |= {f"layers.{i}.weight": weight.T, f"layers.{i}.bias": bias}
+        arrays |= {f"network.{2 * i}.weight": weight.T, f"network.{2 * i}.bias": bias}
     said = {name: str(value) for name, value in about.items()}
     return encode_arrays(arrays, {**said, "obs_size": str(network.obs_size)})
 

@@ -1,5 +1,7 @@
 """Run an exported policy with numpy alone: policy = load("policy.rlsp"); action = policy(observation)."""
 
+from __future__ import annotations
+
 import json
 import struct
 import zlib
@@ -24,7 +26,8 @@ class Policy:
         x = x.take(self.inputs, -1) - self.shift
         np.minimum(np.maximum(x, self.floor, out=x), self.limit, out=x)
         for weight, bias in self.hidden:
-            x = np.tanh(x.dot(weight) + bias)
+            x = x.dot(weight)
+            np.tanh(np.add(x, bias, out=x), out=x)
         x = x.dot(self.weight) + self.bias
         return np.minimum(np.maximum(x, self.low, out=x), self.high, out=x)
 
@@ -50,7 +53,7 @@ def load(path: str | Path) -> Policy:
     widths, about = read("<u4", depth + 1).tolist(), json.loads(read("u1", about_size).tobytes())
     inputs, shift, limit = np.flatnonzero(mask(obs_size)), read("<f4", widths[0]), read("<f4", widths[0])
     layers = []
-    for rows, columns in zip(widths, widths[1:], strict=False):
+    for rows, columns in ((widths[i], widths[i + 1]) for i in range(depth)):
         weight, present = np.zeros((rows, columns), np.float32), mask(rows * columns)
         weight.ravel()[present] = read(f"<f{weight_bytes}", int(present.sum()))
         layers.append((weight, read("<f4", columns).astype(np.float32)))
