@@ -73,7 +73,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochStats:
-    """Means over the minibatches of one pass over the batch, each [S]."""
+    """Means over the minibatches of one pass over the batch, each [S]; nan where an algorithm has no such number."""
 
     policy_loss: np.ndarray
     value_loss: np.ndarray
@@ -81,6 +81,8 @@ class EpochStats:
     approx_kl: np.ndarray
     clip_fraction: np.ndarray
     grad_norm: np.ndarray
+    step_fraction: np.ndarray
+    """Of the longest step that a trust region allows, the share that the line search took; 0 where none improved."""
 
 
 @dataclass

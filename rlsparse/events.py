@@ -12,7 +12,9 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from rlsparse.arrays import to_numpy
 from rlsparse.data import EpochStats
 from rlsparse.loop import Session
+from rlsparse.ppo import PPO
 from rlsparse.sparse.masks import METRICS
+from rlsparse.trpo import TRPO
 
 
 class TensorBoard:
@@ -41,8 +43,6 @@ class TensorBoard:
             total = int(learner.counters.total[member])
             scalars = {
                 "train/approx_kl": stats.approx_kl[member],
-                "train/clip_fraction": stats.clip_fraction[member],
-                "train/clip_range": recipe.algorithm.clip_range,
                 "train/entropy_loss": -stats.entropy[member],
                 "train/learning_rate": rates[member],
                 "train/policy_gradient_loss": stats.policy_loss[member],
@@ -52,6 +52,7 @@ class TensorBoard:
                 "time/total_timesteps": total,
                 "rollout/ep_rew_mean": _mean(collector.recent_returns[member]),
                 "rollout/ep_len_mean": _mean(collector.recent_lengths[member]),
+                **own_scalars(recipe.algorithm, stats, member),
             }
             self._write(writer, total, scalars)
 
@@ -74,6 +75,19 @@ class TensorBoard:
     def _write(self, writer: EventFileWriter, step: int, scalars: dict[str, float]) -> None:
         values = [Summary.Value(tag=tag, simple_value=float(x)) for tag, x in scalars.items() if np.isfinite(x)]
         writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+
+def own_scalars(algorithm: PPO | TRPO, stats: EpochStats, member: int) -> dict[str, float]:
+    """Return what only this algorithm has; of TRPO under sb3-contrib's names too."""
+    if isinstance(algorithm, PPO):
+        return {"train/clip_fraction": stats.clip_fraction[member], "train/clip_range": algorithm.clip_range}
+    fraction = stats.step_fraction[member]
+    return {
+        "train/step_fraction": fraction,
+        "train/is_line_search_success": float(fraction > 0),
+        "train/kl_divergence_loss": stats.approx_kl[member],
+        "train/policy_objective": -stats.policy_loss[member],
+    }
 
 
 def _mean(recent: np.ndarray) -> float:

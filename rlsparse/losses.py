@@ -32,8 +32,8 @@ def _total(weight: Array) -> Array:
     return namespace(weight).clip(weight.sum(-1), 1e-12, None)
 
 
-def _share(x: Array, weight: Array | None) -> Array | float:
-    """What each sample of x [S, B] counts in its mean, [S, B] or one number for all."""
+def share(x: Array, weight: Array | None) -> Array | float:
+    """Return what each sample of x [S, B] counts in its mean, [S, B] or one number for all."""
     return 1.0 / x.shape[-1] if weight is None else weight / _total(weight)[..., None]
 
 
@@ -52,16 +52,27 @@ def clipped_surrogate(
     clipped = xp.clip(ratio, 1.0 - clip_range, 1.0 + clip_range) * advantage
     loss = -weighted_mean(xp.minimum(unclipped, clipped), weight)
     # where the clipped term is the smaller one it is constant: no gradient
-    gradient = xp.where(unclipped <= clipped, unclipped, 0.0) * -_share(ratio, weight)
+    gradient = xp.where(unclipped <= clipped, unclipped, 0.0) * -share(ratio, weight)
     clip_fraction = weighted_mean(xp.abs(ratio - 1.0) > clip_range, weight)
     approx_kl = weighted_mean(ratio - 1.0 - log_ratio, weight)
     return loss, gradient, clip_fraction, approx_kl
 
 
+def gaussian_kl(mean_shift: Array, log_std: Array, new_log_std: Array, weight: Array | None = None) -> Array:
+    """KL(old || new) in nats of each action dimension, averaged over samples by weight [S, B]; [S, A].
+
+    `mean_shift` = (new mean - old mean) / old deviation [S, B, A]; log-stds [S, A] that do not depend on the state.
+    """
+    growth = new_log_std - log_std
+    squared_shift = weighted_mean((mean_shift * mean_shift).mT, None if weight is None else weight[:, None])
+    precision_change = namespace(growth).expm1(-2.0 * growth)  # old variance / new variance - 1
+    return growth + 0.5 * (precision_change + squared_shift * (1.0 + precision_change))
+
+
 def squared_error(value: Array, target: Array, weight: Array | None = None) -> tuple[Array, Array]:
     """Mean squared error of the critic, by weight [S, B]: (loss [S], d loss / d value [S, B])."""
     error = value - target
-    return weighted_mean(error * error, weight), error * (2.0 * _share(error, weight))
+    return weighted_mean(error * error, weight), error * (2.0 * share(error, weight))
 
 
 def standardise(x: Array, weight: Array | None = None) -> Array:

@@ -51,6 +51,11 @@ class Layout:
         slots = [slot for slot in self.slots if slot.group == group]
         return slice(slots[0].start, slots[-1].stop)
 
+    @property
+    def policy(self) -> slice:
+        """The slice of the flat vector that determines the policy: actor and log-stds, which come first."""
+        return slice(0, self.group("log_std").stop)
+
     def view(self, params: Array, slot: Slot) -> Array:
         """Return one slot of params [..., D] as a live view [..., *shape]."""
         return params[..., slot.start : slot.stop].reshape(*params.shape[:-1], *slot.shape)

@@ -8,8 +8,10 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.explorer import episodes_per_probe
 from rlsparse.params import Layout
+from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
 from rlsparse.sparse.config import NETWORKS, Sparse
+from rlsparse.trpo import TRPO
 
 
 @dataclass
@@ -113,18 +115,25 @@ def _rollouts_for_anchors(recipe: Recipe, explore: ExploRLer) -> int:
 
 def describe(recipe: Recipe, horizon: int) -> str:
     """Return the plan as lines for the terminal."""
-    plan, algorithm = predict(recipe, horizon), recipe.algorithm
-    updates = plan.rollouts * algorithm.epochs * algorithm.minibatches
+    plan = predict(recipe, horizon)
     lines = [
         f"rollouts         {plan.rollouts:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each",
-        f"updates          {updates:,} gradient steps per seed"
-        + (", fewer where --algorithm.target-kl ends one early" if algorithm.target_kl is not None else ""),
+        f"updates          {_updates(recipe.algorithm, plan.rollouts)}",
         f"training steps   {plan.train_steps:,} per seed, {plan.train_steps * recipe.num_seeds:,} in all "
         f"(probe steps: {plan.probe_steps:,}{' per seed' * bool(plan.probe_steps)})",
         *_probe_lines(recipe, plan, horizon),
         f"evaluations      {plan.evaluations:,} of {recipe.eval_episodes} episodes per seed, not part of the budget",
     ]
     return "\n".join(lines)
+
+
+def _updates(algorithm: PPO | TRPO, rollouts: int) -> str:
+    """Return what is done with so many rollouts, in words."""
+    if isinstance(algorithm, TRPO):
+        critic = rollouts * algorithm.critic_epochs * algorithm.critic_minibatches
+        return f"{rollouts:,} natural gradient steps of the policy, {critic:,} gradient steps of the critic per seed"
+    steps = f"{rollouts * algorithm.epochs * algorithm.minibatches:,} gradient steps per seed"
+    return steps + (", fewer where --algorithm.target-kl ends one early" if algorithm.target_kl is not None else "")
 
 
 def _probe_lines(recipe: Recipe, plan: Plan, horizon: int) -> list[str]:

@@ -71,10 +71,16 @@ def forward(layers: Layers, x: Array) -> list[Array]:
     return activations
 
 
-def backward(layers: Layers, activations: Sequence[Array], d_output: Array, gradients: Layers) -> None:
+def backward(
+    layers: Layers,
+    activations: Sequence[Array],
+    d_output: Array,
+    gradients: Layers,
+    slopes: Sequence[Array] | None = None,
+) -> None:
     """Write d loss / d (weight, bias) into `gradients`, given d loss / d output [S, B, out].
 
-    Overwrites the hidden activations.
+    Overwrites the hidden activations, unless their `tanh_slopes` are given.
     """
     xp = namespace(d_output)
     delta = d_output
@@ -87,10 +93,34 @@ def backward(layers: Layers, activations: Sequence[Array], d_output: Array, grad
         if i > 0:
             # BLAS is slow at outer products
             delta = delta * weight.mT if weight.shape[-1] == 1 else xp.matmul(delta, weight.mT)
-            slope = layer_input  # 1 - tanh^2, in the memory of tanh
-            slope *= slope
-            xp.subtract(1.0, slope, out=slope)
-            delta *= slope
+            delta *= slopes[i - 1] if slopes is not None else tanh_slope(layer_input, layer_input)
+
+
+def tanh_slope(activation: Array, out: Array) -> Array:
+    """Write 1 - tanh^2, the derivative of tanh, into `out`, which may be the activation's own memory."""
+    xp = namespace(activation)
+    xp.multiply(activation, activation, out=out)
+    return xp.subtract(1.0, out, out=out)
+
+
+def tanh_slopes(activations: Sequence[Array]) -> list[Array]:
+    """Return the derivative of tanh at every hidden unit, [S, B, width] of each hidden layer."""
+    return [tanh_slope(x, namespace(x).empty_like(x)) for x in activations[1:-1]]
+
+
+def tangent(layers: Layers, activations: Sequence[Array], slopes: Sequence[Array], direction: Layers) -> Array:
+    """Derivative of the output [S, B, out] as the parameters move along `direction`: a forward-mode pass."""
+    xp = namespace(activations[0])
+    moved = None
+    for i, ((weight, _), (d_weight, d_bias)) in enumerate(zip(layers, direction, strict=True)):
+        change = xp.matmul(activations[i], d_weight)
+        change += d_bias[:, None, :]
+        if moved is not None:
+            change += xp.matmul(moved, weight)
+        if i < len(slopes):
+            change *= slopes[i]
+        moved = change
+    return moved
 
 
 def action_mean(layout: Layout, params: Array, obs: Array) -> Array:

@@ -1,8 +1,7 @@
 """Proximal policy optimisation with the clipped surrogate. Source: Schulman et al., arXiv 1707.06347."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from operator import itemgetter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from rlsparse.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.data import Batch, EpochStats
 from rlsparse.learner import Learner
 from rlsparse.losses import clipped_surrogate, gaussian_entropy, gaussian_log_prob, squared_error, standardise
+from rlsparse.minibatch import shuffled_minibatches
 from rlsparse.params import Views
 from rlsparse.policy import backward, forward
 from rlsparse.sparse.dense_path import DensePath
@@ -121,21 +121,6 @@ class PPO:
         return value_loss
 
 
-def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> Iterator[Batch]:
-    """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
-    size = batch.advantage.shape[1] // minibatches
-    order = to_device(learner.permutations(size * minibatches), learner.device)
-    shuffled = batch.map(lambda x: reorder(x, order))
-    for start in range(0, size * minibatches, size):
-        yield shuffled.map(itemgetter((slice(None), slice(start, start + size))))
-
-
-def reorder(x: Array, order: Array) -> Array:
-    """Return each member's rows of x [S, B, ...] in its own order [S, B]."""
-    rows = [x[s : s + 1, order[s]] for s in range(len(order))]
-    return rows[0] if len(rows) == 1 else namespace(x).concatenate(rows)
-
-
 def clip_by_norm(gradient: Array, norm: Array, max_norm: float) -> None:
     """Scale each member's gradient [S, D] of the given norm [S] down to at most `max_norm`, in place."""
     xp = namespace(gradient)
@@ -155,7 +140,8 @@ def mean_stats(history: list[tuple[np.ndarray, dict[str, Array]]], before: Epoch
         average = (total / np.maximum(counts, 1)).astype(np.float32)
         return average if before is None else np.where(counts > 0, average, getattr(before, name))
 
-    return EpochStats(**{f.name: mean(f.name) for f in fields(EpochStats)})
+    no_line_search = np.full(len(counts), np.nan, np.float32)
+    return EpochStats(**{name: mean(name) for name in history[0][1]}, step_fraction=no_line_search)
 
 
 class Stopped:

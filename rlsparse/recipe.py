@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
-from rlsparse import advantage_limits, explore_limits, sparse_limits
+from rlsparse import advantage_limits, algorithm_limits, explore_limits, sparse_limits
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.errors import UsageError, require
@@ -19,6 +19,7 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
+from rlsparse.trpo import TRPO
 
 MOST_ENVIRONMENTS = 2**20
 """Most environments at once, of all seeds together."""
@@ -54,7 +55,7 @@ class Recipe:
     """Networks and normalisers."""
     advantage: Estimator = field(default_factory=GAE)
     """Advantage estimator."""
-    algorithm: PPO = field(default_factory=PPO)
+    algorithm: PPO | TRPO = field(default_factory=PPO)
     """Policy optimiser."""
     explore: ExploRLer | None = None
     """Probing around the policy; none if not given."""
@@ -84,32 +85,13 @@ class Recipe:
 
 def check(recipe: Recipe) -> None:
     """Raise UsageError with the first rule that a recipe breaks."""
-    algorithm, policy = recipe.algorithm, recipe.policy
+    policy = recipe.policy
     for name in ("num_seeds", "total_steps", "num_envs", "rollout_length", "eval_episodes"):
         require(getattr(recipe, name) > 0, name, getattr(recipe, name), "a positive whole number")
     require(recipe.seed >= 0, "seed", recipe.seed, "zero or a positive whole number")
     if recipe.eval_every is not None:
         require(recipe.eval_every > 0, "eval-every", recipe.eval_every, "a positive number of steps")
-    for name in ("epochs", "minibatches"):
-        require(
-            getattr(algorithm, name) > 0,
-            f"algorithm.{name}",
-            getattr(algorithm, name),
-            "a positive whole number",
-        )
-    for name in ("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon"):
-        number = getattr(algorithm, name)
-        require(0 < number < math.inf, f"algorithm.{name}", number, "a positive number")
-    for name in ("entropy_coef", "value_coef"):
-        number = getattr(algorithm, name)
-        require(0 <= number < math.inf, f"algorithm.{name}", number, "zero or a positive number")
-    if algorithm.target_kl is not None:
-        require(
-            0 < algorithm.target_kl < math.inf,
-            "algorithm.target-kl",
-            algorithm.target_kl,
-            "a positive number",
-        )
+    algorithm_limits.check(recipe.algorithm)
     advantage_limits.check(recipe.advantage)
     for name in ("actor_hidden", "critic_hidden"):
         widths = getattr(policy, name)
@@ -118,7 +100,7 @@ def check(recipe: Recipe) -> None:
     require(math.isfinite(policy.log_std_init), "policy.log-std-init", policy.log_std_init, "a finite number")
     _check_options(recipe)
     _check_size(recipe)
-    _check_minibatches(recipe)
+    algorithm_limits.check_fit(recipe.algorithm, recipe.num_envs, recipe.rollout_length)
 
 
 def _check_options(recipe: Recipe) -> None:
@@ -127,6 +109,7 @@ def _check_options(recipe: Recipe) -> None:
         explore_limits.check(recipe.explore, recipe.num_envs)
     if recipe.sparse is not None:
         sparse_limits.check(recipe.sparse, recipe.policy.actor_hidden, recipe.policy.critic_hidden)
+        algorithm_limits.check_sparse(recipe.algorithm, recipe.sparse)
 
 
 def _check_size(recipe: Recipe) -> None:
@@ -148,23 +131,6 @@ def _check_size(recipe: Recipe) -> None:
         raise UsageError(
             f"--num-seeds {recipe.num_seeds} with what --explore.proposal and --explore.probe ask for makes "
             f"{probing:,} candidates or episodes at once: expected at most {MOST_ENVIRONMENTS:,}"
-        )
-
-
-def _check_minibatches(recipe: Recipe) -> None:
-    batch, parts = recipe.batch_size, recipe.algorithm.minibatches
-    if batch % parts:
-        most = batch // 2 if recipe.algorithm.normalise_advantages and batch > 1 else batch
-        near = min(parts, most)
-        nearest = next(d for k in range(near) for d in (near - k, near + k) if batch % d == 0 and d <= most)
-        raise UsageError(
-            f"--algorithm.minibatches {parts} does not divide the rollout of {recipe.num_envs} environments x "
-            f"{recipe.rollout_length} steps = {batch} samples: the nearest number that does is {nearest}"
-        )
-    if recipe.algorithm.normalise_advantages and batch == parts:
-        raise UsageError(
-            f"--algorithm.minibatches {parts} leaves one sample in each minibatch, too few to normalise "
-            "advantages: use fewer, or --algorithm.no-normalise-advantages"
         )
 
 

@@ -25,6 +25,9 @@ Watch = Callable[[int, int], None]
 Row = dict[str, float]
 """Of progress.csv."""
 
+STEPS_SHOWN = 10
+"""Where an update is one step, the policies after so many updates are the anchors of a run that has none of its own."""
+
 
 @dataclass(frozen=True)
 class Update:
@@ -45,7 +48,8 @@ class Update:
     after: np.ndarray
     """The policy that it ended with, [P] float64."""
     anchors: np.ndarray
-    """[K, P] in order of time, equal neighbours once: the run's own if it explores, else one after each epoch."""
+    """[K, P] in order of time, equal neighbours once: the run's own if it explores, else one after each epoch, or
+    after each update where an update is one step."""
     proposal: Proposal
     """The run's own if it explores, else empty-space search."""
     propose: Propose
@@ -77,13 +81,20 @@ class _Watched(Explorer):
         return self.before[member], self._incumbent()[member], anchors[moved], self._propose(np.array([member]))
 
 
+def _watching(recipe: Recipe) -> ExploRLer:
+    """Return how anchors are taken of a run that does not explore."""
+    if recipe.algorithm.epochs > 1:
+        return ExploRLer(num_anchors=recipe.algorithm.epochs)
+    return ExploRLer(anchors="iterations", num_anchors=STEPS_SHOWN)
+
+
 class Replay:
     """A run without a directory: it trains and probes, but evaluates, records and saves nothing."""
 
     def __init__(self, recipe: Recipe, device: str, saved: Checkpoint | None) -> None:
         self.recipe = recipe
         self.learner, self.collector = begin(recipe, device)
-        config = recipe.explore or ExploRLer(num_anchors=recipe.algorithm.epochs)
+        config = recipe.explore or _watching(recipe)
         self.explorer = _Watched(config, self.learner, recipe.env, recipe.num_envs, recipe.total_steps)
         self.stats: EpochStats | None = None
         if saved is not None:
@@ -112,7 +123,10 @@ class Replay:
         row = rows.get(int(self.learner.counters.total[member]))
         if row is None or self.stats is None:
             return True
-        return all(np.float32(row[name]) == stat[member] for name, stat in vars(self.stats).items())
+        numbers = {name: stat[member] for name, stat in vars(self.stats).items()}
+        return np.array_equal(
+            np.array([row[name] for name in numbers], np.float32), list(numbers.values()), equal_nan=True
+        )
 
 
 def replay(path: Path, seed: int | None, iteration: int | None, watch: Watch = lambda done, of: None) -> Update:
@@ -136,7 +150,8 @@ def replay(path: Path, seed: int | None, iteration: int | None, watch: Watch = l
         iteration = iterations
     if not 1 <= iteration <= iterations:
         raise UsageError(f"--iteration {iteration}: seed {seed} of {path} has made {iterations:,} updates, from 1 on")
-    earlier = next((one for one in saved if _updates(one, recipe) < iteration), None)
+    watched = STEPS_SHOWN if recipe.explore is None and recipe.algorithm.epochs == 1 else 1
+    earlier = next((one for one in saved if _updates(one, recipe) <= iteration - watched), None)
     if earlier is None or recipe.num_seeds * (iteration - _updates(earlier, recipe)) > iteration:
         recipe, earlier = replace(recipe, seed=seed, num_seeds=1), None
     return _up_to(iteration, iterations, Replay(recipe, _device(path), earlier), seed, rows, watch)

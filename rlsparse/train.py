@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
 import tyro
 
 from rlsparse import cards, components
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
-from rlsparse.recipe import Recipe, check, from_dict, kinds, to_toml
+from rlsparse.recipe import Recipe, check, from_dict, kind_of, kinds, to_toml
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Rule
 
@@ -26,11 +26,14 @@ if TYPE_CHECKING:  # simulation and plotting are imported once the command line 
 
 Device = Literal["auto", "cpu", "cuda"]
 
-FROM_CARDS: dict[str, dict[str, Any]] = {"explore": {"explorler": "explorler-ppo"}, "sparse": kinds(Rule)}
+FROM_CARDS: dict[str, dict[str, Any]] = {"explore": {"explorler": "explorler-{algorithm}"}, "sparse": kinds(Rule)}
 """Components that a recipe may take from an agent card by a flag of their own, and short names for it.
 
 A name stands for a card, or for a kind of rule with which the recipe's own component, or a new one, is to be.
 """
+
+ALGORITHMS = kinds(get_type_hints(Recipe)["algorithm"])
+"""By name; each has an agent card of that name."""
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse train` is told."""
-    chosen = components.values(("env", "agent", "resume", *FROM_CARDS), arguments)
+    chosen = components.values(("env", "agent", "algorithm", "resume", *FROM_CARDS), arguments)
     if "resume" in chosen:
         resume(_resume_flags(arguments))
         return
-    agent, default = _default_recipe(chosen.get("env"), chosen.get("agent"))
+    agent, default = _with_algorithm(chosen)
     for name in (name for name in FROM_CARDS if name in chosen):
         agent, default = _take_from_card(name, chosen[name], agent, default)
     components.refuse_flags_of_nothing(default, {name: [*short][0] for name, short in FROM_CARDS.items()}, arguments)
@@ -96,6 +99,17 @@ def run_command(arguments: Sequence[str]) -> None:
     _make_plan(recipe, flags.dry_run)
     if not flags.dry_run:
         start(recipe, agent, device, flags)
+
+
+def _with_algorithm(chosen: dict[str, str]) -> tuple[str, Recipe]:
+    """Return agent and recipe with the chosen algorithm; without a chosen agent, the one named after the algorithm."""
+    env, algorithm = chosen.get("env"), chosen.get("algorithm", "")
+    agent, recipe = _default_recipe(env, chosen.get("agent"))
+    if type(recipe.algorithm) is ALGORITHMS.get(algorithm, type(recipe.algorithm)):
+        return agent, recipe
+    if "agent" not in chosen:
+        return _default_recipe(env, algorithm)
+    return f"{agent}+{algorithm}", replace(recipe, algorithm=ALGORITHMS[algorithm]())
 
 
 def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
@@ -124,6 +138,7 @@ def _component(field: str, name: str, recipe: Recipe) -> tuple[str, Any]:
     short = FROM_CARDS[field].get(name, name)
     if isinstance(short, type):
         return name, _with_rule(recipe.sparse or Sparse(rule=short()), short)
+    short = short.replace("{algorithm}", kind_of(type(recipe.algorithm)))
     tables = {card.name: (card.recipe, *card.environments.values()) for card in cards.agents().values()}
     have = [card for card, recipes in tables.items() if any(field in recipe for recipe in recipes)]
     takes = f"--{field} takes {', '.join(('none', *FROM_CARDS[field], *have))} or the path of a card"

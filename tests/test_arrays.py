@@ -1,5 +1,7 @@
 """The same formulas on numpy arrays and on torch tensors, as they run on a GPU; here the tensors lie on the CPU."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from rlsparse.policy import action_mean, value
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
 from rlsparse.rollout import Collector
+from rlsparse.trpo import TRPO
 
 # "cpu" means numpy; torch takes this for its CPU
 TORCH = "cpu:0"
@@ -88,6 +91,16 @@ def test_a_whole_update(pair, new_batch, target_kl):
     assert isinstance(tensors.params, torch.Tensor)
     assert_close(numpy.state_dict(), tensors.state_dict())
     assert (numpy.optimiser.steps[:, 0] == 0).tolist() == [False, target_kl is not None, False]
+    assert numpy.random_state() == tensors.random_state()
+
+
+def test_a_whole_update_of_trpo(pair, new_batch):
+    numpy, tensors = pair
+    batch, trpo = new_batch(numpy, distance=0.0), TRPO(critic_minibatches=4, fisher_subsample=2)
+    (stats,), (torch_stats,) = trpo.update(numpy, batch), trpo.update(tensors, on_torch(batch))
+    np.testing.assert_allclose(astuple(stats), astuple(torch_stats), rtol=1e-3, atol=1e-5)
+    assert isinstance(tensors.params, torch.Tensor)
+    np.testing.assert_allclose(numpy.params, tensors.params, atol=1e-4)
     assert numpy.random_state() == tensors.random_state()
 
 

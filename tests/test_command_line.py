@@ -56,6 +56,12 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "Hopper"): "unknown argument Hopper",
     (*CHEETAH, "--agent", "pp"): "unknown agent 'pp': did you mean ppo?",
     (*CHEETAH, "--agent", "none/card.toml"): "no agent card at 'none/card.toml'",
+    (*CHEETAH, "--algorithm"): "--algorithm needs a value",
+    (*CHEETAH, "--algorithm", "trp"): "--algorithm trp: expected one of ppo, trpo",
+    (*CHEETAH, "--algorithm", "trpo", "--algorithm.clip-range", "1"): "unknown flag --algorithm.clip-range",
+    (*CHEETAH, "--algorithm", "trpo", "--algorithm.kl-reduction", "max"): (
+        "--algorithm.kl-reduction max: expected one of sum, mean_dims"
+    ),
     (*CHEETAH, "--device", "gpu"): "--device gpu: expected one of auto, cpu, cuda",
     (*CHEETAH, "--explore"): "--explore needs a value",
     (*CHEETAH, "--explore", "explorlr"): (
@@ -129,6 +135,18 @@ BAD_VALUES = {
         "--algorithm.minibatches 7 does not divide the rollout of 8 environments x 256 steps = 2048 samples: "
         "the nearest number that does is 8"
     ),
+    ("--algorithm", "trpo", "--algorithm.target-kl", "0"): "--algorithm.target-kl is 0.0: expected a positive number",
+    ("--algorithm", "trpo", "--algorithm.backtrack-factor", "1"): (
+        "--algorithm.backtrack-factor is 1.0: expected a number between 0 and 1"
+    ),
+    ("--algorithm", "trpo", "--algorithm.solver.iterations", "0"): (
+        "--algorithm.solver.iterations is 0: expected a positive whole number"
+    ),
+    ("--algorithm", "trpo", "--num-envs", "8", "--rollout-length", "100", "--algorithm.critic-minibatches", "7"): (
+        "--algorithm.critic-minibatches 7 does not divide the rollout of 8 environments x 100 steps = 800 samples: "
+        "the nearest number that does is 8"
+    ),
+    ("--algorithm", "trpo", "--sparse", "dcil"): "--sparse dcil trains absent weights by Adam, which TRPO's policy has",
     ("--algorithm.minibatches", "9" * 30): "the nearest number that does is 2048",
     ("--num-envs", "9" * 30): "environments: expected at most 1,048,576",
     ("--num-seeds", "9" * 12): "environments: expected at most 1,048,576",

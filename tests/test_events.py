@@ -16,6 +16,7 @@ from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.masks import METRICS
+from rlsparse.trpo import TRPO
 
 RECIPE = tiny.recipe(num_seeds=2)
 
@@ -79,6 +80,18 @@ def test_training_is_written_every_rollout_and_evaluations_when_they_are(run_dir
     tags = scalars(run_dir, 1)
     assert [step for step, _ in tags["train/approx_kl"]] == [16, 32, 48, 64, 80, 96]
     assert [step for step, _ in tags["eval/mean_reward"]] == [0, 32, 64, 96]
+
+
+def test_of_trpo_its_line_search_is_written_and_nothing_that_it_does_not_have(tmp_path):
+    session = tiny.begin(tmp_path / "run", tiny.recipe(algorithm=TRPO(critic_minibatches=4)))
+    train(session)
+    tags, last = scalars(tmp_path / "run", 0), runs.read_progress(tmp_path / "run" / "progress.csv")[-1]
+    assert not {"train/clip_range", "train/clip_fraction"} & set(tags)
+    step, found = tags["train/step_fraction"][-1], tags["train/is_line_search_success"][-1]
+    assert step == (96, np.float32(last["step_fraction"]))
+    assert found == (96, float(step[1] > 0))
+    assert tags["train/kl_divergence_loss"] == tags["train/approx_kl"]
+    assert tags["train/policy_objective"] == [(at, -x) for at, x in tags["train/policy_gradient_loss"]]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -28,11 +28,12 @@ LAYERS = (
     }
     | {"statistics", "storage", "streams"},
     # 1: the exchangeable parts
-    {"advantage", "explore", "policy", "sim", "sparse"},
+    {"advantage", "explore", "fisher", "policy", "sim", "sparse", "trust_region"},
     # 2: what acts on a population
-    {"evaluate", "explorer", "learner", "ppo", "probe_episodes", "rollout", "trpo"},
+    {"evaluate", "explorer", "learner", "minibatch", "ppo", "probe_episodes", "rollout", "trpo"},
     # 3: a run and its description
     {"comparison", "curves"}
+    | {"algorithm_limits"}
     | {"cards", "checkpoint", "events", "explore_limits", "loop", "plan", "policy_file", "progress", "recipe", "runs"}
     | {"advantage_limits", "deploy", "replay", "sparse_limits", "summary", "survey"},
     # 4: commands and the outside world

@@ -13,6 +13,7 @@ from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
 from rlsparse.rollout import Collector
 from rlsparse.streams import env_seeds
+from rlsparse.trpo import TRPO
 
 
 class Aim(gymnasium.Env):
@@ -131,4 +132,17 @@ def test_one_step_the_best_action_depends_on_the_observation(register):
 def test_many_steps_the_reward_comes_late(register):
     ppo = PPO(learning_rate=3e-3, epochs=8, minibatches=4)
     _, returns = trained(register(Walk), total_steps=10_240, rollout_length=40, algorithm=ppo)
+    assert (returns > 0.97 * 5).all()
+
+
+TRUST = TRPO(target_kl=0.03, learning_rate=3e-3, critic_minibatches=4)
+
+
+def test_one_step_by_trust_regions(register):
+    learner, returns = trained(register(Aim), total_steps=12_000, rollout_length=32, algorithm=TRUST)
+    assert (returns > 0.97 * 10).all()
+
+
+def test_many_steps_by_trust_regions(register):
+    _, returns = trained(register(Walk), total_steps=10_240, rollout_length=40, algorithm=TRUST)
     assert (returns > 0.97 * 5).all()

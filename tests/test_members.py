@@ -26,6 +26,7 @@ from rlsparse.runs import read_progress
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import DCIL, SET, Magnitude, RigL
 from rlsparse.streams import env_seeds
+from rlsparse.trpo import TRPO
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -72,6 +73,12 @@ CASES = {
     "Hopper-v5, sparse, guarded": {"eval_episodes": 1, "sparse": Sparse(rule=SET(0.9, every=1), max_kl=2e-6)},
     "Hopper-v5, sparse, by saliency": {"eval_episodes": 1, "sparse": Sparse(rule=RigL(every=1), drop_by="kl")},
     "Hopper-v5, sparse, dual path, early stops": {"eval_episodes": 1, "algorithm": EARLY, "sparse": DUAL},
+    "Hopper-v5, trpo": {"eval_episodes": 1, "algorithm": TRPO(critic_minibatches=4, fisher_subsample=2)},
+    "Hopper-v5, sparse, trpo": {
+        "eval_episodes": 1,
+        "algorithm": TRPO(critic_minibatches=4, critic_epochs=2),
+        "sparse": Sparse(rule=RigL(every=1)),
+    },
     "HalfCheetah-v5": {"eval_episodes": 1},
     # one action, one environment: arrays of one column, where sums might be taken in another order
     "InvertedPendulum-v5": {"eval_episodes": 1, "num_envs": 1, "rollout_length": 128},

@@ -28,11 +28,42 @@ from rlsparse.explore.surrogate import Surrogate
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe, check, from_dict, from_toml, kind_of, kinds, to_dict, to_toml
+from rlsparse.trpo import CG, TRPO
 
 counts = st.integers(1, 500)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 share = st.floats(0, 1)
 hidden = st.lists(counts, max_size=3).map(tuple)
+ppos = st.builds(
+    PPO,
+    learning_rate=positive,
+    learning_rate_decay=st.booleans(),
+    epochs=counts,
+    minibatches=st.just(1),
+    clip_range=positive,
+    entropy_coef=positive | st.just(0.0),
+    value_coef=positive | st.just(0.0),
+    max_grad_norm=positive,
+    target_kl=st.none() | positive,
+    normalise_advantages=st.booleans(),
+    adam_epsilon=positive,
+)
+trpos = st.builds(
+    TRPO,
+    target_kl=positive,
+    kl_reduction=st.sampled_from(["sum", "mean_dims"]),
+    damping=positive | st.just(0.0),
+    solver=st.builds(CG, counts, st.floats(0, 1, exclude_max=True)),
+    fisher_subsample=st.just(1),
+    backtrack_factor=st.floats(0, 1, exclude_min=True, exclude_max=True),
+    backtracks=counts,
+    learning_rate=positive,
+    learning_rate_decay=st.booleans(),
+    critic_epochs=counts,
+    critic_minibatches=st.just(1),
+    normalise_advantages=st.booleans(),
+    adam_epsilon=positive,
+)
 recipes = st.builds(
     Recipe,
     env=st.text(st.characters(codec="utf-8"), min_size=1),
@@ -51,20 +82,7 @@ recipes = st.builds(
     | st.builds(MonteCarlo, share, share)
     | st.builds(TDLambda, share, share, share)
     | st.builds(VTrace, share, share, positive, positive | st.just(0.0)),
-    algorithm=st.builds(
-        PPO,
-        learning_rate=positive,
-        learning_rate_decay=st.booleans(),
-        epochs=counts,
-        minibatches=st.just(1),
-        clip_range=positive,
-        entropy_coef=positive | st.just(0.0),
-        value_coef=positive | st.just(0.0),
-        max_grad_norm=positive,
-        target_kl=st.none() | positive,
-        normalise_advantages=st.booleans(),
-        adam_epsilon=positive,
-    ),
+    algorithm=ppos | trpos,
 )
 RECIPE = Recipe("Pendulum-v1")
 
@@ -76,11 +94,17 @@ def test_a_recipe_equals_the_one_read_from_its_document(recipe):
 
 def test_a_document_names_every_field_that_is_set():
     assert set(to_dict(RECIPE)) == {f.name for f in fields(Recipe)} - {"eval_every", "explore", "sparse"}
-    assert set(to_dict(RECIPE)["algorithm"]) == {f.name for f in fields(PPO)} - {"target_kl"}
+    assert set(to_dict(RECIPE)["algorithm"]) == {f.name for f in fields(PPO)} - {"target_kl"} | {"kind"}
 
 
 def test_what_a_document_leaves_out_is_the_default():
     assert from_toml('env = "Pendulum-v1"', "recipe.toml") == RECIPE
+
+
+def test_a_component_whose_kind_a_document_leaves_out_is_of_the_default_kind():
+    recipe = from_toml('env = "E"\n[algorithm]\nepochs = 3\n[explore.probe]\nepisodes = 4', "recipe.toml")
+    assert recipe.algorithm == PPO(epochs=3)
+    assert recipe.explore.probe == Episodes(episodes=4)
 
 
 def test_a_whole_number_is_a_number():
@@ -108,13 +132,14 @@ def assert_contains(whole, part):
 
 
 @pytest.mark.parametrize("env_id", cards.environments())
-@pytest.mark.parametrize("agent", [name for name in cards.agents() if name.startswith("explorler-ppo")])
-def test_the_cards_that_probe_differ_from_ppo_in_probing_alone(agent, env_id):
-    recipe, ppo = (
-        from_dict({"env": env_id, **cards.agents()[name].recipe_for(env_id)}, name) for name in (agent, "ppo")
+@pytest.mark.parametrize("agent", [name for name in cards.agents() if name.startswith("explorler-")])
+def test_the_cards_that_probe_differ_from_those_that_do_not_in_probing_alone(agent, env_id):
+    recipe, plain = (
+        from_dict({"env": env_id, **cards.agents()[name].recipe_for(env_id)}, name)
+        for name in (agent, agent.split("-")[1])
     )
     assert isinstance(recipe.explore, ExploRLer)
-    assert replace(recipe, explore=None) == ppo
+    assert replace(recipe, explore=None) == plain
 
 
 # Components of several kinds
@@ -255,6 +280,35 @@ def test_every_number_of_an_estimator_has_a_range(cls):
         bad = hints[f.name](-1)
         with pytest.raises(UsageError, match=rf"^--advantage\.{f.name.replace('_', '-')} is {bad}: expected "):
             check(replace(RECIPE, advantage=cls(**{f.name: bad})))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        *((name, 0, WHOLE) for name in ("fisher_subsample", "backtracks", "critic_epochs", "critic_minibatches")),
+        *((name, 0.0, ABOVE_ZERO) for name in ("target_kl", "learning_rate", "adam_epsilon")),
+        *(("target_kl", value, ABOVE_ZERO) for value in (math.inf, math.nan)),
+        *(("damping", value, NOT_NEGATIVE) for value in (-1.0, math.inf, math.nan)),
+        *(("backtrack_factor", value, "a number between 0 and 1") for value in (0.0, 1.0, math.nan)),
+        ("fisher_subsample", 4097, "at most the 2048 samples of a rollout"),
+        ("solver", CG(iterations=0), WHOLE),
+        ("solver", CG(tolerance=1.0), "a number from 0 on, below 1"),
+    ],
+)
+def test_a_setting_of_trpo_out_of_range_is_told_with_its_flag_and_what_is_expected(name, value, expected):
+    with pytest.raises(UsageError, match=f"^--algorithm.{name.replace('_', '-')}.* is .*: expected {expected}"):
+        check(replace(RECIPE, algorithm=TRPO(**{name: value})))
+
+
+def test_minibatches_of_the_critic_divide_the_rollout_and_may_be_single_samples():
+    check(replace(RECIPE, algorithm=TRPO(critic_minibatches=2048)))
+    message = "--algorithm.critic-minibatches 7 does not divide .* nearest number that does is 8"
+    with pytest.raises(UsageError, match=message):
+        check(replace(RECIPE, algorithm=TRPO(critic_minibatches=7)))
+    single = replace(RECIPE, num_envs=1, rollout_length=1)
+    with pytest.raises(UsageError, match="rollouts of one sample are too few to normalise advantages"):
+        check(replace(single, algorithm=TRPO(critic_minibatches=1)))
+    check(replace(single, algorithm=TRPO(critic_minibatches=1, normalise_advantages=False)))
 
 
 @pytest.mark.parametrize(
@@ -454,7 +508,10 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ('env = "E"\nnum_envs = 4.0', "card.toml: num_envs = 4.0 should be a value of type int"),
         ('env = "E"\nnum_envs = true', "card.toml: num_envs = True should be a value of type int"),
         ('env = "E"\neval_every = "often"', "card.toml: eval_every = 'often' should be a value of type int"),
-        ('env = "E"\nalgorithm = "PPO"', "card.toml: algorithm = 'PPO' should be a value of type PPO"),
+        (
+            'env = "E"\nalgorithm = "PPO"',
+            "card.toml: algorithm = 'PPO' should be a table whose kind is one of ppo, trpo",
+        ),
         (
             'env = "E"\n[algorithm]\nclip_range = true',
             "card.toml: algorithm.clip_range = True should be a value of type float",
@@ -469,6 +526,8 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ),
         ('env = "E"\nexplore = "on"', "card.toml: explore = 'on' should be a value of type ExploRLer"),
         ('env = "E"\n[explore]\nevry = 1', "card.toml: unknown key explore.evry: did you mean explore.every?"),
+        ('env = "E"\n[explore.probe]\nkeep = 0.5', "card.toml: unknown key explore.probe.keep"),
+        ('env = "E"\n[algorithm]\nkind = "sac"', "card.toml: algorithm.kind = 'sac' should be one of ppo, trpo"),
         (
             'env = "E"\n[explore.probe]\nkind = "race"',
             "card.toml: explore.probe.kind = 'race' should be one of episodes, racing, in-rollout, surrogate",

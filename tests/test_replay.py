@@ -16,6 +16,7 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.trpo import TRPO
 
 SEEDS = (3, 4)
 PLAIN = tiny.recipe(seed=SEEDS[0], num_seeds=len(SEEDS))
@@ -66,6 +67,16 @@ def test_every_update_of_every_seed_is_lived_through_again(explore, tmp_path):
             assert (update.seed, update.iteration, update.iterations) == (seed, iteration, len(after))
             assert update.differs_at is None
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("iteration", [1, 4, 16])
+def test_where_an_update_is_one_step_the_anchors_are_the_last_ten_updates(iteration, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
+    after = train(tmp_path, replace(PLAIN, total_steps=256, algorithm=TRPO(critic_minibatches=4)))
+    update = replay.replay(tmp_path, SEEDS[1], iteration)
+    expected = np.stack([actors[1] for actors in after[max(0, iteration - 10) : iteration]])
+    np.testing.assert_array_equal(update.anchors, expected)
+    assert update.differs_at is None
 
 
 def test_the_last_update_of_the_first_seed_is_what_is_asked_for_by_default(tmp_path):

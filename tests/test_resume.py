@@ -17,12 +17,15 @@ from rlsparse.explore.propose import Consensus, Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import DCIL, RigL
+from rlsparse.trpo import TRPO
 
 HOPPER = tiny.recipe(env="Hopper-v5", num_seeds=2, total_steps=320, num_envs=2, rollout_length=32, eval_every=128)
 """The batched simulator, with episodes that end in every rollout."""
 
 SPARSE = replace(HOPPER, sparse=Sparse(0.5, rule=RigL(every=1, end=1.0), max_kl=1e-3))
 DUAL_PATH = replace(HOPPER, sparse=Sparse(0.5, rule=DCIL(start=0.0, end=1.0)))
+
+TRUST = replace(SPARSE, algorithm=TRPO(critic_epochs=2, critic_minibatches=4, fisher_subsample=2))
 
 PENDULUM = tiny.recipe(env="Pendulum-v1", num_seeds=2, total_steps=640, num_envs=2, rollout_length=64, eval_every=256)
 """One Gymnasium environment after the other, with episodes of 200 steps."""
@@ -52,7 +55,9 @@ def keep_every_checkpoint(monkeypatch, folder):
 
 
 @pytest.mark.parametrize(
-    "recipe", [HOPPER, PENDULUM, SPARSE, DUAL_PATH], ids=["Hopper", "Pendulum", "sparse", "dual path"]
+    "recipe",
+    [HOPPER, PENDULUM, SPARSE, DUAL_PATH, TRUST],
+    ids=["Hopper", "Pendulum", "sparse", "dual path", "trpo"],
 )
 def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(recipe, tmp_path, monkeypatch):
     copies = tmp_path / "copies"

@@ -22,6 +22,7 @@ from rlsparse.explore.probe import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.probe_episodes import ProbeEpisodes
 from rlsparse.recipe import from_dict, from_toml, kind_of, kinds
+from rlsparse.trpo import TRPO
 
 
 @pytest.fixture(autouse=True)
@@ -237,6 +238,51 @@ def count_calls(monkeypatch):
         monkeypatch.setattr(owner, name, lambda *a, calls=calls, real=real: (calls.append(1), real(*a))[1])
         counts.append(calls)
     return counts
+
+
+# Algorithms
+
+
+def planned(run, *flags):
+    """The recipe of a dry run on Pendulum, and what is said of its updates."""
+    code, plan, _ = run("--env", "Pendulum-v1", *flags, "--dry-run")
+    assert code == 0
+    return from_toml(plan.partition("rollouts  ")[0], "plan"), plan.partition("updates ")[2].splitlines()[0].strip()
+
+
+def test_the_algorithm_brings_the_card_of_its_name_unless_an_agent_is_chosen(run):
+    trpo, updates = planned(run, "--algorithm", "trpo", "--total-steps", "10240")
+    assert trpo == planned(run, "--agent", "trpo", "--total-steps", "10240")[0]
+    assert trpo == planned(run, "--agent", "trpo", "--algorithm", "trpo", "--total-steps", "10240")[0]
+    rollouts, critic = trpo.iterations, trpo.algorithm.critic_epochs * trpo.algorithm.critic_minibatches
+    assert updates == (
+        f"{rollouts} natural gradient steps of the policy, {rollouts * critic:,} gradient steps of the critic per seed"
+    )
+    mixed, _ = planned(run, "--agent", "sb3-defaults", "--algorithm", "trpo")
+    assert mixed == replace(planned(run, "--agent", "sb3-defaults")[0], algorithm=TRPO())
+    assert planned(run, "--algorithm", "ppo") == planned(run)
+    assert set(train.ALGORITHMS) <= set(cards.agents())
+
+
+def test_probing_is_that_of_the_card_made_for_the_algorithm(run):
+    for flags in (("--algorithm", "trpo"), ("--agent", "trpo"), ("--agent", "ppo", "--algorithm", "trpo")):
+        recipe, _ = planned(run, *flags, "--explore", "explorler")
+        assert recipe.explore == planned(run, "--agent", "explorler-trpo")[0].explore
+        assert kind_of(type(recipe.algorithm)) == "trpo"
+
+
+def test_trpo_trains_sparse_probing_populations(run):
+    flags = tiny.FLAGS[: tiny.FLAGS.index("--algorithm.epochs")]
+    probing = f"--explore {tiny.PROBING} --explore.anchors iterations --explore.num-anchors 2"
+    more = f"--agent ppo --algorithm trpo {probing} --sparse rigl --num-seeds 2 --total-steps 400"
+    code, _, err = run(*flags, *more.split())
+    assert code == 0
+    assert err.startswith("ppo+trpo+probing+rigl on fake_envs:Point-v0, seeds 0 to 1, 400 steps each: run\n")
+    assert len(rows("probe")) > 1
+    last = rows()[-1]
+    assert last["clip_fraction"] == "nan"
+    assert 0 <= float(last["step_fraction"]) <= 1
+    assert float(last["approx_kl"]) <= 0.01
 
 
 # Probing

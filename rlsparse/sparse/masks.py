@@ -117,8 +117,12 @@ class Masks:
         """Take away the gradient [S, D] of what is not there, in place; growth scores see it whole before."""
         if self.growth is not None:
             self.growth += gradient
+        self.clear(gradient, slice(None))
+
+    def clear(self, vector: Array, part: slice) -> None:
+        """Set to zero, in place, what is not there of vectors [S, P], P the `part` of the flat vector."""
         if self._factor is not None:
-            gradient *= self._factor
+            vector *= self._factor[:, part]
 
     def project(self, points: np.ndarray, members: np.ndarray | slice, part: slice) -> np.ndarray:
         """Return points [S, K, P] of these members, P the `part` of the flat vector, with zeros for what is absent."""

@@ -1,0 +1,76 @@
+"""What the settings of the algorithms may be: their ranges, and which go together."""
+
+from dataclasses import fields
+from typing import Any
+
+from rlsparse.errors import UsageError, require
+from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SURENESS, Range
+from rlsparse.ppo import PPO
+from rlsparse.sparse.config import Sparse
+from rlsparse.trpo import TRPO
+
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(("epochs", "minibatches", "critic_epochs", "critic_minibatches"), COUNT),
+    **dict.fromkeys(("fisher_subsample", "backtracks", "iterations"), COUNT),
+    **dict.fromkeys(("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon", "target_kl"), POSITIVE),
+    **dict.fromkeys(("entropy_coef", "value_coef", "damping"), NOT_NEGATIVE),
+    "tolerance": (lambda x: 0 <= x < 1, "a number from 0 on, below 1"),
+    "backtrack_factor": SURENESS,
+}
+"""Ranges by field; None is in all of them, and fields that are yes or no, or one of a few words, need none."""
+
+
+def check(algorithm: PPO | TRPO) -> None:
+    """Raise UsageError with the first setting that is out of its range."""
+    _check_ranges("algorithm", algorithm)
+    if isinstance(algorithm, TRPO):
+        _check_ranges("algorithm.solver", algorithm.solver)
+
+
+def _check_ranges(where: str, component: Any) -> None:
+    for name in (f.name for f in fields(component) if f.name in RANGES):
+        given, (holds, expected) = getattr(component, name), RANGES[name]
+        require(given is None or holds(given), f"{where}.{name}", given, expected)
+
+
+def check_sparse(algorithm: PPO | TRPO, sparse: Sparse) -> None:
+    """Raise UsageError if absent weights are to learn, and cannot by this algorithm."""
+    if sparse.rule.dual_path and isinstance(algorithm, TRPO):
+        raise UsageError(
+            "--sparse dcil trains absent weights by Adam, which TRPO's policy has none of: use rigl, set, static or "
+            "magnitude, or --algorithm ppo"
+        )
+
+
+def check_fit(algorithm: PPO | TRPO, num_envs: int, rollout_length: int) -> None:
+    """Raise UsageError if the algorithm cannot take rollouts of this shape."""
+    batch, normalises = num_envs * rollout_length, algorithm.normalise_advantages
+    if isinstance(algorithm, PPO):
+        _check_minibatches("minibatches", algorithm.minibatches, num_envs, rollout_length, normalises)
+        return
+    if normalises and batch == 1:
+        raise UsageError(
+            "rollouts of one sample are too few to normalise advantages: use a longer --rollout-length, or "
+            "--algorithm.no-normalise-advantages"
+        )
+    subsample = algorithm.fisher_subsample
+    require(subsample <= batch, "algorithm.fisher_subsample", subsample, f"at most the {batch} samples of a rollout")
+    _check_minibatches("critic-minibatches", algorithm.critic_minibatches, num_envs, rollout_length, False)
+
+
+def _check_minibatches(flag: str, parts: int, num_envs: int, rollout_length: int, normalises: bool) -> None:
+    """Parts must be equal, and larger than one sample where advantages are normalised in each."""
+    batch = num_envs * rollout_length
+    if batch % parts:
+        most = batch // 2 if normalises and batch > 1 else batch
+        near = min(parts, most)
+        nearest = next(d for k in range(near) for d in (near - k, near + k) if batch % d == 0 and d <= most)
+        raise UsageError(
+            f"--algorithm.{flag} {parts} does not divide the rollout of {num_envs} environments x "
+            f"{rollout_length} steps = {batch} samples: the nearest number that does is {nearest}"
+        )
+    if normalises and batch == parts:
+        raise UsageError(
+            f"--algorithm.{flag} {parts} leaves one sample in each minibatch, too few to normalise "
+            "advantages: use fewer, or --algorithm.no-normalise-advantages"
+        )

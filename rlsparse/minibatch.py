@@ -1,0 +1,27 @@
+"""Cut the samples of every member into minibatches, each member in an order of its own."""
+
+from collections.abc import Iterator
+from operator import itemgetter
+
+from rlsparse.arrays import Array, namespace, to_device
+from rlsparse.data import Batch
+from rlsparse.learner import Learner
+
+
+def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> Iterator[Batch]:
+    """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
+    size = batch.advantage.shape[1] // minibatches
+    order = to_device(learner.permutations(size * minibatches), learner.device)
+    shuffled = reorder(batch, order)
+    for start in range(0, size * minibatches, size):
+        yield shuffled.map(itemgetter((slice(None), slice(start, start + size))))
+
+
+def reorder(batch: Batch, order: Array) -> Batch:
+    """Return each member's samples in its own order [S, n], all or some of them."""
+
+    def rows(x: Array) -> Array:
+        rows = [x[s : s + 1, order[s]] for s in range(len(order))]
+        return rows[0] if len(rows) == 1 else namespace(x).concatenate(rows)
+
+    return batch.map(rows)

@@ -1,0 +1,165 @@
+"""Trust region policy optimisation. Source: Schulman et al., arXiv 1502.05477."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from rlsparse.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.data import Batch, EpochStats
+from rlsparse.learner import Learner
+from rlsparse.losses import gaussian_entropy, squared_error, standardise
+from rlsparse.minibatch import reorder, shuffled_minibatches
+from rlsparse.params import Layout, Views
+from rlsparse.policy import backward, forward
+from rlsparse.solve import conjugate_gradient, dot, line_search
+from rlsparse.trust_region import TrustRegion
+
+
+@dataclass(frozen=True)
+class CG:
+    """Conjugate gradient: products with the Fisher information, never the matrix."""
+
+    iterations: int = 10
+    """Most products for one step."""
+    tolerance: float = 1e-5
+    """A member's system is solved once its residual is at most so many times as long as the gradient."""
+
+    def __call__(self, product: Callable[[Array], Array], gradient: Array) -> Array:
+        """Return F^-1 g approximately; `product` is F times a vector, g and the result [S, P]."""
+        return conjugate_gradient(product, gradient, self.iterations, self.tolerance)
+
+
+@dataclass(frozen=True)
+class TRPO:
+    """One natural-gradient step inside a KL trust region, by line search; the critic by minibatch Adam."""
+
+    target_kl: float = 0.01
+    """Largest mean KL divergence from the policy that an update begins with."""
+    kl_reduction: Literal["sum", "mean_dims"] = "sum"
+    """KL divergence of all action dimensions together, or their average, as sb3-contrib has it."""
+    damping: float = 0.1
+    """Multiple of the identity added to the Fisher information."""
+    solver: CG = field(default_factory=CG)
+    """How the natural gradient is found."""
+    fisher_subsample: int = 1
+    """The Fisher information is estimated on one of so many samples, drawn at random; the line search uses all."""
+    backtrack_factor: float = 0.8
+    """The line search multiplies a refused step by this."""
+    backtracks: int = 10
+    """Steps that the line search tries; where none will do the policy stays exactly as it was."""
+    learning_rate: float = 1e-3
+    """Step size of the critic's Adam."""
+    learning_rate_decay: bool = False
+    """Decay the critic's learning rate linearly to zero over the budget."""
+    critic_epochs: int = 10
+    """Passes of the critic over each rollout."""
+    critic_minibatches: int = 16
+    """Parts of equal size that each pass is cut into."""
+    normalise_advantages: bool = True
+    """Standardise the advantages of a rollout."""
+    adam_epsilon: float = 1e-5
+    """Epsilon of the critic's Adam."""
+
+    epochs: ClassVar[int] = 1
+    """Times that an update moves the policy."""
+
+    def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
+        """Improve the learner on the batch; yields once."""
+        gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
+        terms = self.improve_policy(learner, batch, gradient)
+        terms["value_loss"] = self.fit_critic(learner, batch, gradient)
+        yield EpochStats(**{name: to_numpy(x) for name, x in terms.items()})
+
+    def learning_rates(self, learner: Learner) -> np.ndarray:
+        """Return the step size of each member's critic as its budget stands, [S]."""
+        decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)
+        return self.learning_rate * decay
+
+    def improve_policy(self, learner: Learner, batch: Batch, gradient: Views) -> dict[str, Array]:
+        """Take the policies' step; `gradient`, all zeros, is working memory and zero again after. Returns its account.
+
+        step = s F^-1 g with s = sqrt(2 target_kl / x^T F x), x = F^-1 g, then shortened until the surrogate gains and
+        the KL divergence is at most `target_kl`.
+        """
+        layout, part = learner.layout, learner.layout.policy
+        start = learner.params[:, part] * 1  # a copy; the sum with 0 would turn the sign of -0
+        region = TrustRegion(layout, start, batch, self._advantage(batch), self._kl_weight(layout))
+        region.surrogate_gradient(gradient)
+        if learner.masks is not None:
+            learner.masks.hide(gradient.flat)
+        ascent = gradient.flat[:, part] * 1
+        gradient.flat[:, part] = 0.0
+
+        product = self._fisher_product(learner, region, batch)
+        full_step, valid = self._full_step(product, self.solver(product, ascent))
+
+        def moved(fraction: Array) -> Array:
+            return start + fraction[:, None] * full_step
+
+        fraction, gain, kl = line_search(
+            lambda fraction: region(moved(fraction)), valid, self.target_kl, self.backtrack_factor, self.backtracks
+        )
+        learner.params[:, part] = namespace(start).where(fraction[:, None] > 0, moved(fraction), start)
+        return {
+            "policy_loss": -(region.surrogate + gain),
+            "entropy": gaussian_entropy(layout.log_std(learner.params)),
+            "approx_kl": kl,
+            "clip_fraction": kl * np.nan,
+            "grad_norm": dot(ascent, ascent) ** 0.5,
+            "step_fraction": fraction,
+        }
+
+    def _advantage(self, batch: Batch) -> Array:
+        return standardise(batch.advantage, batch.weight) if self.normalise_advantages else batch.advantage
+
+    def _kl_weight(self, layout: Layout) -> float:
+        """Return what the KL divergence summed over action dimensions is multiplied with."""
+        return 1.0 / layout.action_size if self.kl_reduction == "mean_dims" else 1.0
+
+    def _fisher_product(self, learner: Learner, region: TrustRegion, batch: Batch) -> Callable[[Array], Array]:
+        """Return v -> (F + damping I) v on the weights that are there, v [S, P]."""
+        some = None
+        if self.fisher_subsample > 1:
+            size = batch.obs.shape[1]
+            chosen = learner.permutations(size)[:, : size // self.fisher_subsample]
+            some = reorder(batch, to_device(chosen, learner.device))
+        fisher = region.fisher(some)
+
+        def product(vector: Array) -> Array:
+            image = fisher(vector)
+            if learner.masks is not None:
+                learner.masks.clear(image, learner.layout.policy)
+            image += self.damping * vector
+            return image
+
+        return product
+
+    def _full_step(self, product: Callable[[Array], Array], direction: Array) -> tuple[Array, Array]:
+        """Return the step [S, P] whose quadratic KL divergence is `target_kl`, and 1 for members that have one, [S].
+
+        There is none, and 0 is returned, where the curvature along the direction is not positive and finite.
+        """
+        xp = namespace(direction)
+        curvature = dot(direction, product(direction))
+        valid = (curvature > 0) & xp.isfinite(curvature)
+        length = xp.where(valid, (2.0 * self.target_kl / xp.where(valid, curvature, 1.0)) ** 0.5, 0.0)
+        return length[:, None] * direction, xp.where(valid, length * 0 + 1, 0.0)
+
+    def fit_critic(self, learner: Learner, batch: Batch, gradient: Views) -> Array:
+        """Regress the critics on the value targets; `gradient` is zero for the policy. Returns the mean loss, [S]."""
+        rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
+        rate = rate if learner.masks is None else learner.masks.learning_rate(rate)
+        critic = learner.layout.layers(learner.params, "critic")
+        total = 0.0
+        for _ in range(self.critic_epochs):
+            for part in shuffled_minibatches(learner, batch, self.critic_minibatches):
+                activations = forward(critic, part.obs)
+                loss, d_value = squared_error(activations[-1][..., 0], part.value_target, part.weight)
+                backward(critic, activations, d_value[..., None], gradient.critic)
+                if learner.masks is not None:
+                    learner.masks.hide(gradient.flat)
+                learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
+                total = total + loss
+        return total / (self.critic_epochs * self.critic_minibatches)
