@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # imported once the command line is known to be good
 
 TOLERANCE = {"fp16": 1e-2, "fp32": 1e-4}
 """Largest difference of an action, as a share of half its range, that weights of a precision may make."""
+ROUNDING = 10.0
+"""Differences of so many times what float32 rounding does to the trained policy itself are right in any case."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def try_out(env: "gymnasium.Env", actors: "Actors") -> "tuple[Trial, np.ndarray,
     """
     import numpy as np
 
-    from rlsparse.deploy.parity import Trial, random_observations
+    from rlsparse.deploy.parity import Trial, exact, random_observations
     from rlsparse.play import run_episode
     from rlsparse.rollout import ActionBox
     from rlsparse.streams import env_seeds
@@ -141,10 +143,11 @@ def try_out(env: "gymnasium.Env", actors: "Actors") -> "tuple[Trial, np.ndarray,
     run_episode(env, act, env_seeds(actors.seeds[0], "play", 1)[0])
     obs = np.concatenate([np.stack(seen), random_observations(actors.scale, np.random.default_rng(0))])
     low, high = (bound.ravel() for bound in (env.action_space.low, env.action_space.high))  # type: ignore[attr-defined]
-    actions = ActionBox(low, high)(actors(obs[None])[0])
+    to_native = ActionBox(low, high)
+    actions, exact_actions = (to_native(policy(obs[None])[0]) for policy in (actors, exact(actors)))
     if not np.isfinite(actions).all():
         raise DivergenceError("the policy's action is not finite for some observation: nothing was written")
-    return Trial(obs, actions, (high - low) / 2, len(seen)), low, high
+    return Trial(obs, actions, exact_actions, (high - low) / 2, len(seen)), low, high
 
 
 def encode(
@@ -166,7 +169,7 @@ def encode(
             continue
         files = form.write(small, precision, about)
         errors = errors_of(files[form.policy], form, trial)
-        if max(errors) <= TOLERANCE[precision] or flags.precision == "fp16":
+        if max(errors) <= max(TOLERANCE[precision], ROUNDING * trial.rounding) or flags.precision == "fp16":
             break
         remark = f"with {precision} weights an action would differ by {max(errors):.1e} of half its range"
     else:

@@ -19,7 +19,7 @@ from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Static
 
 SIZES = (4, 16, 12, 2)
-LOW, HIGH = np.array([-1.0, 0.0], np.float32), np.array([3.0, 0.5], np.float32)
+LOW, HIGH = np.array([-1.0, 0.0], np.float32), np.array([2.0, 0.6], np.float32)
 
 
 class Drift(gymnasium.Env):
@@ -157,6 +157,19 @@ def test_what_half_precision_is_too_little_for_is_written_in_single(run, trained
     assert re.search(r"policy\.rlsp.* fp32 ", text)
     policy = numpy_policy.load(tmp_path / "a" / "policy.rlsp")
     np.testing.assert_allclose(policy(OBS), own_actions(folder, 0, OBS.astype(np.float32)), atol=2e-4)
+
+
+def test_a_policy_that_float32_itself_rounds_badly_is_exported(run, trained, tmp_path):
+    def cancel(learner):
+        """Two units that are always 1 are added and subtracted in a great multiple."""
+        _, (_, bias), (last, _) = learner.layout.layers(learner.params, "actor")
+        bias[:, [0, 11]] = 30.0
+        last[:, 0], last[:, 11] = 12345.0, -12345.0
+
+    folder = trained(0.0, change=cancel)
+    (written,) = json.loads(run(folder, "--out", tmp_path, "--json", "--precision", "fp32"))["written"]
+    assert written["weights"] == "fp32"
+    assert export.TOLERANCE["fp32"] < max(written["error"], written["random_error"])
 
 
 def test_half_precision_is_written_where_it_is_asked_for(run, trained, tmp_path):
