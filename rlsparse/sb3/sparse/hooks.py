@@ -20,7 +20,7 @@ class Hooks:
     def __init__(self, weights: list[nn.Parameter], optimiser: Optimizer) -> None:
         self.weights, self._optimiser = weights, optimiser
         self.masks: list[Tensor] = []
-        self.young: list[Young] = []
+        self.young: Young | None = None
         self.reach: list[float] = []
         """How much longer than the optimiser's each weight's steps are."""
         self.growth: list[Tensor] | None = None
@@ -55,10 +55,10 @@ class Hooks:
         ]
 
     def _after_step(self, optimiser: Optimizer, *_: Any) -> None:
-        for young in self.young:
-            young.after_step(optimiser)
+        if self.young is not None:
+            self.young.after_step(optimiser)
         with torch.no_grad():
             for weight, before, reach in zip(self.weights, self._before, self.reach, strict=True):
                 if before is not None:
-                    weight.copy_(torch.lerp(before, weight, reach))
+                    weight.lerp_(before, 1.0 - reach)
         self.project()

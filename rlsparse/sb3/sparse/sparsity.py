@@ -73,30 +73,21 @@ class Sparsity:
         hooks.masks = [mask.to(weight.dtype) for mask, weight in zip(active, hooks.weights, strict=True)]
         steps = np.broadcast_to(self.masks.learning_rate(np.ones((1, 1), np.float32)), self.masks.active.shape)
         hooks.reach = [float(steps[0, slot.start]) for slot in self._layout.slots]
-        hooks.young = []
-        if not moments.corrects_bias(optimiser):
-            return
-        for weight, ages in zip(hooks.weights, weights.split(self._ages, self._layout, hooks.weights), strict=True):
-            index = torch.nonzero(ages.reshape(-1) != moments.GROWN_UP)[:, 0]
-            if len(index):
-                hooks.young.append(moments.Young(weight, index, ages.reshape(-1)[index].to(weight.dtype)))
+        if moments.corrects_bias(optimiser):
+            ages = weights.split(self._ages, self._layout, hooks.weights)
+            hooks.young = moments.young(optimiser, hooks.weights, ages)
 
     def _note_ages(self, optimiser: Optimizer) -> None:
         """Remember how old young weights have become."""
         hooks = self._attached_hooks()
-        if not hooks.young:
-            return
-        ages = weights.split(self._ages, self._layout, hooks.weights)
-        at = {id(weight): i for i, weight in enumerate(hooks.weights)}
-        for young in hooks.young:
-            age = torch.where(young.grown_up(optimiser), moments.GROWN_UP, young.age).to(torch.int64)
-            ages[at[id(young.weight)]].view(-1)[young.index] = age
-        self._ages = weights.read(ages)
+        self._ages = weights.read(moments.aged(optimiser, hooks.weights, hooks.young))
 
-    def begin(self, progress: float) -> None:
+    def begin(self, progress: float, optimiser: Optimizer) -> None:
         """Begin an update, with this share of the budget spent before its rollout."""
-        self.masks.begin(np.array([progress]))
         hooks = self._attached_hooks()
+        if hooks.young is not None:  # some may have grown up, or the optimiser may have been told to forget everything
+            self._refresh(optimiser)
+        self.masks.begin(np.array([progress]))
         hooks.growth = None if self.masks.growth is None else [torch.zeros_like(weight) for weight in hooks.weights]
 
     def end(self, optimiser: Optimizer, movement: Callable[[], Callable[[], Tensor]]) -> None:
@@ -105,7 +96,8 @@ class Sparsity:
         `movement` notes the policy as it is, and returns what tells how far it has moved from there: a KL divergence.
         """
         hooks, masks = self._attached_hooks(), self.masks
-        self._note_ages(optimiser)
+        if moments.corrects_bias(optimiser):
+            self._note_ages(optimiser)
         if masks.due.any():
             params = weights.read(hooks.weights)
             if hooks.growth is not None:
@@ -120,8 +112,6 @@ class Sparsity:
                 return np.array([distance])
 
             self._settle(masks.evolve(params[None], params[None], moved)[0], optimiser)
-        elif hooks.young:
-            self._refresh(optimiser)  # without those that have grown up
         hooks.growth = None
 
     def _settle(self, changed: np.ndarray, optimiser: Optimizer) -> None:

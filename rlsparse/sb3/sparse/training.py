@@ -29,7 +29,7 @@ class SparseTraining(OnPolicyAlgorithm):
         optimiser = self.policy.optimizer
         with self.sparsity.attached(self.policy, optimiser):
             before = self.num_timesteps - self.n_steps * self.n_envs
-            self.sparsity.begin(min(max(before / max(self._total_timesteps, 1), 0.0), 1.0))
+            self.sparsity.begin(min(max(before / max(self._total_timesteps, 1), 0.0), 1.0), optimiser)
             super().train()
             self.sparsity.end(optimiser, self._movement)
         for name, value in self.sparsity.metrics().items():
