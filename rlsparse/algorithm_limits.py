@@ -13,6 +13,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(("epochs", "minibatches", "critic_epochs", "critic_minibatches"), COUNT),
     **dict.fromkeys(("fisher_subsample", "backtracks", "iterations"), COUNT),
     **dict.fromkeys(("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon", "target_kl"), POSITIVE),
+    **dict.fromkeys(("clip_range_high", "output_step"), POSITIVE),
     **dict.fromkeys(("entropy_coef", "value_coef", "damping"), NOT_NEGATIVE),
     "tolerance": (lambda x: 0 <= x < 1, "a number from 0 on, below 1"),
     "backtrack_factor": SURENESS,
@@ -25,6 +26,8 @@ def check(algorithm: PPO | TRPO) -> None:
     _check_ranges("algorithm", algorithm)
     if isinstance(algorithm, TRPO):
         _check_ranges("algorithm.solver", algorithm.solver)
+    else:
+        _check_ranges("algorithm.objective", algorithm.objective)
 
 
 def _check_ranges(where: str, component: Any) -> None:
@@ -46,6 +49,11 @@ def check_fit(algorithm: PPO | TRPO, num_envs: int, rollout_length: int) -> None
     """Raise UsageError if the algorithm cannot take rollouts of this shape."""
     batch, normalises = num_envs * rollout_length, algorithm.normalise_advantages
     if isinstance(algorithm, PPO):
+        if algorithm.objective.whole_episodes and algorithm.minibatches > 1:
+            raise UsageError(
+                f"--algorithm.objective {type(algorithm.objective).__name__.lower()} weighs whole episodes, which "
+                f"--algorithm.minibatches {algorithm.minibatches} would tear apart: use 1"
+            )
         _check_minibatches("minibatches", algorithm.minibatches, num_envs, rollout_length, normalises)
         return
     if normalises and batch == 1:

@@ -65,6 +65,10 @@ class Batch:
     """[S, B]."""
     weight: Array | None = None
     """How much each sample counts in the means over samples, [S, B]; None: all alike."""
+    episode: Array | None = None
+    """A number of the episode within the rollout, of each member's own counting, [S, B] int64; None: not asked for."""
+    outputs: Array | None = None
+    """Mean and log-std of the policy as an update found it, [S, B, 2 A]; None: not asked for."""
 
     def map(self, change: Callable[[Array], Array]) -> "Batch":
         """Return the batch with every array changed; what is None stays so."""

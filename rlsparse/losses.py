@@ -37,27 +37,6 @@ def share(x: Array, weight: Array | None) -> Array | float:
     return 1.0 / x.shape[-1] if weight is None else weight / _total(weight)[..., None]
 
 
-def clipped_surrogate(
-    log_ratio: Array, advantage: Array, clip_range: float, weight: Array | None = None
-) -> tuple[Array, Array, Array, Array]:
-    """PPO's clipped objective as a loss.
-
-    `log_ratio` = log pi - log pi_old and `advantage`, [S, B]; means are by `weight` [S, B]. Returns (loss [S],
-    d loss / d log pi [S, B], share of clipped ratios [S], approximate KL [S]); the KL estimate is
-    mean(ratio - 1 - log ratio). Source: Schulman et al., arXiv 1707.06347, equation 7.
-    """
-    xp = namespace(log_ratio)
-    ratio = xp.exp(log_ratio)
-    unclipped = ratio * advantage
-    clipped = xp.clip(ratio, 1.0 - clip_range, 1.0 + clip_range) * advantage
-    loss = -weighted_mean(xp.minimum(unclipped, clipped), weight)
-    # where the clipped term is the smaller one it is constant: no gradient
-    gradient = xp.where(unclipped <= clipped, unclipped, 0.0) * -share(ratio, weight)
-    clip_fraction = weighted_mean(xp.abs(ratio - 1.0) > clip_range, weight)
-    approx_kl = weighted_mean(ratio - 1.0 - log_ratio, weight)
-    return loss, gradient, clip_fraction, approx_kl
-
-
 def gaussian_kl(mean_shift: Array, log_std: Array, new_log_std: Array, weight: Array | None = None) -> Array:
     """KL(old || new) in nats of each action dimension, averaged over samples by weight [S, B]; [S, A].
 

@@ -1,7 +1,7 @@
 """Proximal policy optimisation with the clipped surrogate. Source: Schulman et al., arXiv 1707.06347."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,9 @@ import numpy as np
 from rlsparse.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.data import Batch, EpochStats
 from rlsparse.learner import Learner
-from rlsparse.losses import clipped_surrogate, gaussian_entropy, gaussian_log_prob, squared_error, standardise
+from rlsparse.losses import gaussian_entropy, squared_error, standardise
 from rlsparse.minibatch import shuffled_minibatches
+from rlsparse.objective import Clip, Objective
 from rlsparse.params import Views
 from rlsparse.policy import backward, forward
 from rlsparse.sparse.dense_path import DensePath
@@ -43,6 +44,8 @@ class PPO:
     """Standardise advantages in every minibatch."""
     adam_epsilon: float = 1e-5
     """Adam's epsilon."""
+    objective: Objective = field(default_factory=Clip)
+    """What the policy follows: the clipped surrogate, or what takes its place."""
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
@@ -50,6 +53,7 @@ class PPO:
         rate = dense_rate if learner.masks is None else learner.masks.learning_rate(dense_rate)
         params = learner.layout.views(learner.params)
         gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
+        batch = self.objective.begin(batch, params)
         stopped, epoch_stats = Stopped(learner), None
         for _ in range(self.epochs):
             history: list[tuple[np.ndarray, dict[str, Array]]] = []
@@ -78,8 +82,8 @@ class PPO:
     ) -> dict[str, Array]:
         """Write the gradient of every member's loss into `gradient`; return the loss terms, [S].
 
-        loss = clipped surrogate + value_coef * squared error - entropy_coef * entropy, means by weight over [S, B].
-        With masks, the gradient of absent weights is zero, in its norm too.
+        loss = objective + value_coef * squared error - entropy_coef * entropy, means by weight over [S, B]. With masks,
+        the gradient of absent weights is zero, in its norm too.
         """
         policy_terms = self.policy_gradient(params, batch, gradient)
         value_loss = self.value_gradient(params, batch, gradient)
@@ -93,25 +97,15 @@ class PPO:
         path.step(learner.optimiser, rate, self.adam_epsilon, self.max_grad_norm)
 
     def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
-        """Write the gradient of clipped surrogate and entropy bonus with respect to actor and log-std."""
-        xp = namespace(batch.obs)
+        """Write the gradient of objective and entropy bonus with respect to actor and log-std."""
         advantage = standardise(batch.advantage, batch.weight) if self.normalise_advantages else batch.advantage
         activations = forward(params.actor, batch.obs)
-        inv_std = xp.exp(-params.log_std)[:, None, :]
-        noise = (batch.action - activations[-1]) * inv_std
-        log_ratio = gaussian_log_prob(noise, params.log_std[:, None, :]) - batch.log_prob
-        policy_loss, d_log_prob, clip_fraction, approx_kl = clipped_surrogate(
-            log_ratio, advantage, self.clip_range, batch.weight
+        terms, d_mean, d_log_std = self.objective.gradient(
+            activations[-1], params.log_std, batch, advantage, self.clip_range
         )
-        d_noise = d_log_prob[..., None] * noise
-        backward(params.actor, activations, d_noise * inv_std, gradient.actor)
-        gradient.log_std[...] = (d_noise * noise).sum(1) - d_log_prob.sum(1)[:, None] - self.entropy_coef
-        return {
-            "policy_loss": policy_loss,
-            "entropy": gaussian_entropy(params.log_std),
-            "approx_kl": approx_kl,
-            "clip_fraction": clip_fraction,
-        }
+        backward(params.actor, activations, d_mean, gradient.actor)
+        gradient.log_std[...] = d_log_std - self.entropy_coef
+        return terms | {"entropy": gaussian_entropy(params.log_std)}
 
     def value_gradient(self, params: Views, batch: Batch, gradient: Views) -> Array:
         """Write the gradient of value_coef * squared error with respect to the critic; return the error, [S]."""

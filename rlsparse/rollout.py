@@ -216,6 +216,12 @@ def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) 
     return values if member is None else values[:, 0]
 
 
+def episodes(ended: np.ndarray) -> np.ndarray:
+    """Number the episodes of each member, given where they end, [T, S, N] bool; whole numbers of the same shape."""
+    length, _, num_envs = ended.shape
+    return np.cumsum(ended, 0) - ended + (length + 1) * np.arange(num_envs)
+
+
 def flatten(rollout: Rollout, advantages: Advantages, learner: Learner) -> Batch:
     """Lay a rollout out as one row of B = T * N samples per member, observations normalised."""
 
@@ -232,4 +238,5 @@ def flatten(rollout: Rollout, advantages: Advantages, learner: Learner) -> Batch
         rows(advantages.advantage),
         rows(advantages.value_target),
         None if advantages.weight is None else rows(advantages.weight),
+        rows(episodes(rollout.terminated | rollout.truncated)),
     )

@@ -28,7 +28,7 @@ LAYERS = (
     }
     | {"statistics", "storage", "streams"},
     # 1: the exchangeable parts
-    {"advantage", "explore", "fisher", "policy", "sim", "sparse", "trust_region"},
+    {"advantage", "explore", "fisher", "objective", "policy", "sim", "sparse", "trust_region"},
     # 2: what acts on a population
     {"evaluate", "explorer", "learner", "minibatch", "ppo", "probe_episodes", "rollout", "trpo"},
     # 3: a run and its description

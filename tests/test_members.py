@@ -18,6 +18,7 @@ from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.propose import Consensus, Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner import Learner
+from rlsparse.objective import GSPO, SSO
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
@@ -79,6 +80,8 @@ CASES = {
         "algorithm": TRPO(critic_minibatches=4, critic_epochs=2),
         "sparse": Sparse(rule=RigL(every=1)),
     },
+    "Hopper-v5, whole episodes": {"eval_episodes": 1, "algorithm": PPO(minibatches=1, objective=GSPO(1e-4))},
+    "Hopper-v5, by outputs": {"eval_episodes": 1, "algorithm": PPO(minibatches=5, epochs=2, objective=SSO())},
     "HalfCheetah-v5": {"eval_episodes": 1},
     # one action, one environment: arrays of one column, where sums might be taken in another order
     "InvertedPendulum-v5": {"eval_episodes": 1, "num_envs": 1, "rollout_length": 128},

@@ -26,8 +26,9 @@ def torch_network(params, layout, group, x):
 
 def torch_loss(ppo, layout, params, batch):
     """The loss of every member as the paper writes it, with torch's distributions, in float64."""
-    obs, action, log_prob, advantage, target, weight = vars(batch.map(torch.tensor)).values()
-    share = torch.ones_like(advantage) if weight is None else weight
+    samples = (batch.obs, batch.action, batch.log_prob, batch.advantage, batch.value_target)
+    obs, action, log_prob, advantage, target = map(torch.tensor, samples)
+    share = torch.ones_like(advantage) if batch.weight is None else torch.tensor(batch.weight)
     share = share / share.sum(1, keepdim=True)
     policy = torch.distributions.Normal(
         torch_network(params, layout, "actor", obs), layout.log_std(params).exp()[:, None]
@@ -267,8 +268,8 @@ def test_a_member_that_stops_early_ends_as_if_it_were_alone(new_learner, new_bat
     stats = list(ppo.update(together, batch))[-1]
     single_stats = []
     for member, learner in enumerate(alone):
-        rows = vars(batch.map(lambda x, s=member: x[s : s + 1])).values()
-        single_stats.append(list(ppo.update(learner, type(batch)(*rows)))[-1])
+        own = batch.map(lambda x, member=member: x[member : member + 1])
+        single_stats.append(list(ppo.update(learner, own))[-1])
     assert len({int(learner.optimiser.steps[0, 0]) for learner in alone}) > 1  # they stop at different moments
     for name, x in together.state_dict().items():
         np.testing.assert_array_equal(x, np.concatenate([learner.state_dict()[name] for learner in alone]), name)

@@ -25,6 +25,7 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.propose import Averages, Consensus, Gaussian, GuidedEvolution, Line
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.objective import A2C, CISPO, GSPO, SSO, Clip, Cloning, Objective
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe, check, from_dict, from_toml, kind_of, kinds, to_dict, to_toml
@@ -47,6 +48,10 @@ ppos = st.builds(
     target_kl=st.none() | positive,
     normalise_advantages=st.booleans(),
     adam_epsilon=positive,
+    objective=st.builds(Clip, st.none() | positive)
+    | st.builds(GSPO, positive)
+    | st.builds(SSO, positive)
+    | st.sampled_from([A2C(), CISPO(), Cloning()]),
 )
 trpos = st.builds(
     TRPO,
@@ -198,6 +203,7 @@ def test_kinds_are_named_after_their_classes():
     assert list(PROPOSALS)[:3] == ["empty-space", "random-walk", "averages"]
     assert list(PROBES) == ["episodes", "racing", "in-rollout", "surrogate"]
     assert list(kinds(Estimator)) == ["gae", "nstep", "monte-carlo", "td-lambda", "vtrace"]
+    assert list(kinds(Objective)) == ["clip", "a2c", "gspo", "cispo", "cloning", "sso"]
     assert kind_of(PPO) == "ppo"
     assert kinds(ExploRLer | None) == {kind_of(ExploRLer): ExploRLer}
     assert kinds(int | None) == kinds(float) == {}
@@ -323,6 +329,19 @@ def test_minibatches_of_the_critic_divide_the_rollout_and_may_be_single_samples(
 )
 def test_the_ends_of_ranges_are_allowed(name, value):
     check(changed(name, value))
+
+
+@pytest.mark.parametrize("objective", [Clip(0.0), Clip(math.nan), GSPO(0.0), GSPO(math.inf), SSO(-1.0)])
+def test_a_setting_of_an_objective_out_of_range_is_told_with_its_flag(objective):
+    name = fields(objective)[0].name.replace("_", "-")
+    with pytest.raises(UsageError, match=rf"^--algorithm\.objective\.{name} is .*: expected a positive number"):
+        check(replace(RECIPE, algorithm=PPO(minibatches=1, objective=objective)))
+
+
+def test_an_objective_of_whole_episodes_takes_the_rollout_whole():
+    check(replace(RECIPE, algorithm=PPO(minibatches=1, objective=GSPO())))
+    with pytest.raises(UsageError, match="--algorithm.objective gspo weighs whole episodes, .* tear apart: use 1"):
+        check(replace(RECIPE, algorithm=PPO(minibatches=32, objective=GSPO())))
 
 
 @given(st.integers(1, 12), st.integers(2, 60), st.integers(1, 2000), st.booleans())

@@ -15,7 +15,7 @@ from rlsparse.advantage.gae import GAE
 from rlsparse.errors import DivergenceError
 from rlsparse.losses import gaussian_log_prob
 from rlsparse.policy import forward
-from rlsparse.rollout import ActionBox, Collector, flatten
+from rlsparse.rollout import ActionBox, Collector, episodes, flatten
 
 LENGTH = 3
 REWARDS = np.array([1.0, 2.0, 4.0])
@@ -146,6 +146,20 @@ def test_flattening_keeps_samples_together_and_normalises_observations_per_membe
         np.testing.assert_allclose(batch.obs[s], expected, atol=1e-4)
         np.testing.assert_array_equal(batch.action[s], rollout.action[:, s].reshape(-1, 2))
         np.testing.assert_array_equal(batch.log_prob[s], rollout.log_prob[:, s].ravel())
+
+
+def test_samples_know_their_episode():
+    ended = np.zeros((5, 2, 2), bool)
+    ended[[1, 3, 4], 0, 0] = ended[2, 0, 1] = ended[0, 1, 1] = True
+    numbers = episodes(ended)
+    assert [np.unique(numbers[:, s, n], return_inverse=True)[1].tolist() for s, n in np.ndindex(2, 2)] == [
+        [0, 0, 1, 1, 2],
+        [0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 1],
+    ]
+    assert not set(numbers[:, 0, 0]) & set(numbers[:, 0, 1])
+    np.testing.assert_array_equal(episodes(ended[:, 1:]), numbers[:, 1:])
 
 
 def test_without_normalisation_observations_stay_what_they_are(collector_of):
