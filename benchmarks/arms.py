@@ -45,12 +45,9 @@ def keep(run: Path, curve: Path) -> None:
             writer.writerows(rows)
 
 
-def finals(curve: Path, evaluations: int = 1) -> dict[int, float]:
-    """Return the mean of every seed's last evaluations."""
-    scores: dict[int, list[float]] = {}
-    for row in read_progress(curve):
-        scores.setdefault(int(row["seed"]), []).append(row["return_mean"])
-    return {seed: float(np.mean(own[-evaluations:])) for seed, own in scores.items()}
+def finals(curve: Path) -> dict[int, float]:
+    """Return the last evaluation of every seed."""
+    return {int(row["seed"]): row["return_mean"] for row in read_progress(curve)}
 
 
 def paired(own: dict[int, float], other: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
