@@ -7,6 +7,7 @@ from rlsparse.errors import UsageError, require
 from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SURENESS, Range
 from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.rules import AST
 from rlsparse.trpo import TRPO
 
 RANGES: dict[str, Range] = {
@@ -37,11 +38,17 @@ def _check_ranges(where: str, component: Any) -> None:
 
 
 def check_sparse(algorithm: PPO | TRPO, sparse: Sparse) -> None:
-    """Raise UsageError if absent weights are to learn, and cannot by this algorithm."""
-    if sparse.rule.dual_path and isinstance(algorithm, TRPO):
+    """Raise UsageError if the rule needs an update that this algorithm does not have."""
+    rule = sparse.rule
+    if rule.own_loop and isinstance(algorithm, TRPO):
         raise UsageError(
-            "--sparse dcil trains absent weights by Adam, which TRPO's policy has none of: use rigl, set, static or "
-            "magnitude, or --algorithm ppo"
+            f"--sparse {type(rule).__name__.lower()} works minibatch by minibatch, and TRPO's policy has none: use "
+            "rigl, set, static or magnitude, or --algorithm ppo"
+        )
+    if isinstance(rule, AST) and isinstance(algorithm, PPO) and len(rule.sparser) >= algorithm.minibatches:
+        raise UsageError(
+            f"--sparse.rule.sparser makes {1 + len(rule.sparser)} networks that take turns, but "
+            f"--algorithm.minibatches is {algorithm.minibatches}: expected at least one minibatch for each"
         )
 
 

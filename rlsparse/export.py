@@ -52,6 +52,8 @@ class ExportFlags:
     """Of weights in the packed file; auto is fp16 if no action moves by more than 1 % of half its range."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Which member of the population, by its seed; the first one if not given."""
+    density: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Which of the networks that --sparse ast trained at once; the densest if not given."""
     json: bool = False
     """Print one JSON object instead of the tables."""
 
@@ -99,6 +101,8 @@ def make_export(flags: ExportFlags, forms: "dict[Format, Form]") -> "Export":
 
     path, env_id = play.find_policy(flags.policy, flags.env)
     policy = policy_file.load(path)
+    if flags.density is not None:
+        policy = policy.at(flags.density)
     env_id = env_id or policy.recipe.env
     actors = policy.actors.only(play.member_of(policy, flags.seed, path))
     env = play.make(env_id, policy, draw=False)

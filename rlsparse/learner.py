@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from rlsparse.policy import ActorCritic, Actors, action_mean
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
+from rlsparse.sparse.rules import AST
 from rlsparse.sparse.saliency import saliency
+from rlsparse.sparse.sub_networks import SubNetworks
 from rlsparse.streams import generator
 
 
@@ -45,6 +48,9 @@ class Learner:
         if self.masks is not None and self.masks.config.rule.dual_path:
             absent = np.where(self.masks.active, np.float32(0.0), initial)
             self.dense_path = DensePath(self.layout, to_device(absent, device))
+        self.sub_networks: SubNetworks | None = None
+        if self.masks is not None and isinstance(self.masks.config.rule, AST):
+            self.sub_networks = SubNetworks(self.masks.config, self.layout, len(seeds), device)
         self.optimiser = Adam(self.params, own_steps=self.masks is not None and self.masks.regrows)
         self.obs_moments = RunningMoments(len(seeds), (obs_size,))
         self.return_moments = RunningMoments(len(seeds), ())
@@ -68,6 +74,13 @@ class Learner:
     def actors(self) -> Actors:
         """Return the deterministic policies as they stand; their parameters are live."""
         return Actors(self.layout, self.params, self.obs_scale(), self.seeds, self.device)
+
+    def sub_actors(self) -> list[Actors]:
+        """Return the policies of the sparser networks inside these, the densest first; of ordinary ones, none."""
+        if self.sub_networks is None:
+            return []
+        networks = range(1, len(self.sub_networks.densities))
+        return [replace(self.actors(), params=self.sub_networks.params(self.params, k)) for k in networks]
 
     def actors_at(self, points: np.ndarray, part: slice, members: np.ndarray) -> Actors:
         """Return the policies of members [n] with points [n, C, P] in place of their numbers `part`; n * C of them."""
@@ -94,7 +107,11 @@ class Learner:
         """Note how much of the budget is spent."""
         self.progress = np.minimum(1.0, self.counters.total / total_steps)
         if self.masks is not None:
-            self.masks.begin(self.progress)
+            in_use = None
+            if self.sub_networks is not None:
+                self.sub_networks.begin()
+                in_use = self.sub_networks.mean_weights(self.masks.weights)
+            self.masks.begin(self.progress, in_use)
             if self.dense_path is not None:
                 self.dense_path.begin(self.masks.absent_learners(), self.device)
 
@@ -103,16 +120,29 @@ class Learner:
 
         A weight that comes is zero, and Adam knows nothing of it, nor of one that goes, if no dense path does.
         """
-        if self.masks is None or not self.masks.due.any():
+        if self.masks is None:
             return
+        if self.masks.due.any():
+            self._exchange(self.masks, obs)
+        if self.sub_networks is not None:
+            self._watch(self.sub_networks, obs)
+
+    def _exchange(self, masks: Masks, obs: Array) -> None:
         whole = self.params if self.dense_path is None else self.dense_path.whole(self.params).flat
-        worth = saliency(self.layout, self.params, obs) if self.masks.config.drop_by == "kl" else whole
-        changed = self.masks.evolve(to_numpy(whole), to_numpy(worth), lambda params: self._kl(params, obs))
+        worth = saliency(self.layout, self.params, obs) if masks.config.drop_by == "kl" else whole
+        changed = masks.evolve(to_numpy(whole), to_numpy(worth), lambda params: self._kl(params, obs))
         if self.dense_path is not None:
-            self.dense_path.exchange(self.params, self.optimiser, to_device(self.masks.active, self.device))
+            self.dense_path.exchange(self.params, self.optimiser, to_device(masks.active, self.device))
             return
         self.params[to_device(changed, self.device)] = 0.0
         self.optimiser.restart(to_device(changed, self.device))
+        if self.sub_networks is not None:
+            self.sub_networks.choose(to_numpy(self.params), masks.active, masks.due, self.progress)
+
+    def _watch(self, networks: SubNetworks, obs: Array) -> None:
+        """Measure how far each network's policy is from the one that acts, for members that learn."""
+        far = [self._kl(to_numpy(networks.params(self.params, k)), obs) for k in range(len(networks.densities))]
+        networks.divergence = np.where((self.progress < 1)[:, None], np.stack(far, 1), networks.divergence)
 
     def _kl(self, params: np.ndarray, obs: Array) -> np.ndarray:
         """Mean KL divergence between the policies and those of other `params` [S, D] with the same noise, [S]."""
@@ -133,6 +163,7 @@ class Learner:
             "return_moments": self.return_moments.state_dict(),
             "counters": vars(self.counters),
             "masks": {} if self.masks is None else self.masks.state_dict(),
+            "sub_networks": {} if self.sub_networks is None else self.sub_networks.state_dict(),
             "dense_path": {} if self.dense_path is None else self.dense_path.state_dict(),
         }
         flat = {f"{group}.{name}": to_numpy(x) for group, state in groups.items() for name, x in state.items()}
@@ -151,6 +182,8 @@ class Learner:
         self.counters = Counters(**{name: x.copy() for name, x in part("counters").items()})
         if self.masks is not None:
             self.masks.load_state_dict(part("masks"))
+        if self.sub_networks is not None:
+            self.sub_networks.load_state_dict(part("sub_networks"))
         if self.dense_path is not None:
             self.dense_path.load_state_dict({k: to_device(x, self.device) for k, x in part("dense_path").items()})
 

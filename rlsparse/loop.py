@@ -22,6 +22,8 @@ from rlsparse.learner import Learner
 from rlsparse.recipe import Recipe, to_dict
 from rlsparse.rollout import Collector, flatten
 from rlsparse.runs import Run
+from rlsparse.sparse.config import weight_slots
+from rlsparse.sparse.sub_networks import SubNetworks
 from rlsparse.streams import env_seeds
 
 SAVE_INTERVAL = 60.0
@@ -230,14 +232,17 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
     learner, recipe = session.learner, session.recipe
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
     try:
-        scores = evaluate(session.eval_env, learner.actors(), seeds, stop)
+        each = [evaluate(session.eval_env, x, seeds, stop) for x in (learner.actors(), *learner.sub_actors())]
     except Interrupted:
         save(session, last=True)
         raise
     due = session.evaluation_due
-    learner.counters.eval[due] += scores.lengths[due].sum(1)
+    for scores in each:
+        learner.counters.eval[due] += scores.lengths[due].sum(1)
     session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
-    rows = [row for row, wanted in zip(progress_rows(session, scores), due, strict=True) if wanted]
+    rows = [row for row, wanted in zip(progress_rows(session, each[0]), due, strict=True) if wanted]
+    if learner.sub_networks is not None:
+        session.run.append("density.csv", density_rows(learner, learner.sub_networks, each, np.flatnonzero(due)))
     session.run.append("progress.csv", rows)
     reporter.evaluation(session, rows)
 
@@ -268,6 +273,28 @@ def progress_rows(session: Session, scores: Scores) -> list[dict[str, Any]]:
         row |= {name: stats.get(name, np.nan) for name in EpochStats.__dataclass_fields__}
         rows.append(row | {name: x[member] for name, x in sparsity.items()})
     return rows
+
+
+def density_rows(
+    learner: Learner, networks: SubNetworks, each: list[Scores], members: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return one row of density.csv for each of these members and each density, the densest first."""
+    weights = np.concatenate([np.arange(slot.start, slot.stop) for slot in weight_slots(learner.layout, "actor")])
+    return [
+        {
+            "seed": learner.seeds[member],
+            "total_steps": learner.counters.total[member],
+            "density": round(density, 6),
+            "actor_weights": networks.mask(k)[member, weights].sum(),
+            "kl": networks.divergence[member, k],
+            "return_mean": each[k].returns[member].mean(),
+            "return_std": each[k].returns[member].std(),
+            "episodes": each[k].returns.shape[1],
+            "length_mean": each[k].lengths[member].mean(),
+        }
+        for member in members
+        for k, density in enumerate(networks.densities)
+    ]
 
 
 def save(session: Session, *, last: bool = False) -> None:

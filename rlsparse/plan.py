@@ -179,6 +179,10 @@ def describe_weights(sparse: Sparse, layout: Layout) -> str:
         layers = ", ".join(f"{kept:,} of {size:,}" for size, kept in own)
         size, kept = (sum(numbers) for numbers in zip(*own, strict=True))
         lines.append(f"{group + ' weights':<16} {kept:,} of {size:,} kept; by layer {layers}")
+    for i, density in enumerate(sparse.densities_at_once()[1:]):
+        kept = [counts[i] for _, counts in sparse.nested_budgets(layout)]
+        layers = ", ".join(f"{count:,}" for count in kept)
+        lines.append(f"actor inside     {sum(kept):,} weights, density {density:g}; by layer {layers}")
     absent = sum(slot.stop - slot.start - kept for slot, kept in budgets)
     lines.append(f"parameters kept  {layout.size - absent:,} of {layout.size:,}, biases and action noise included")
     return "\n".join(lines)
@@ -186,7 +190,10 @@ def describe_weights(sparse: Sparse, layout: Layout) -> str:
 
 def sparse_warning(recipe: Recipe, layout: Layout) -> str | None:
     """Return which layer keeps so few weights that units are left without any; None if there is no such layer."""
-    for slot, kept in recipe.sparse.budgets(layout) if recipe.sparse else ():
+    if recipe.sparse is None:
+        return None
+    inside = [(slot, counts[-1]) for slot, counts in recipe.sparse.nested_budgets(layout) if counts]
+    for slot, kept in [*recipe.sparse.budgets(layout), *inside]:
         units = slot.shape[1]
         if kept < units:
             return (

@@ -41,6 +41,8 @@ class PlayFlags:
     """Episodes, on seeds that neither training nor evaluation uses."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Which member of the population, by its seed; the first one if not given."""
+    density: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Which of the networks that --sparse ast trained at once; the densest if not given."""
     json: bool = False
     """Print one JSON object instead of the table."""
 
@@ -92,6 +94,8 @@ def run_command(arguments: Sequence[str]) -> None:
     from rlsparse.streams import env_seeds
 
     policy = policy_file.load(path)
+    if flags.density is not None:
+        policy = policy.at(flags.density)
     env_id = env_id or policy.recipe.env
     member = member_of(policy, flags.seed, path)
     seed, actors = policy.actors.seeds[member], policy.actors.only(member)

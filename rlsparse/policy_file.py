@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,32 @@ class TrainedPolicy:
 
     recipe: Recipe
     actors: Actors
+    levels: np.ndarray | None = None
+    """In how many of several networks, one inside the other, each number is, [S, D] uint8; if there are several."""
+
+    @property
+    def densities(self) -> tuple[float, ...]:
+        """Densities of the networks to choose from, the densest first; none where there is only one."""
+        sparse = self.recipe.sparse
+        return () if sparse is None or self.levels is None else sparse.densities_at_once()
+
+    def at(self, density: float) -> "TrainedPolicy":
+        """Return the policies of one density. Raises UsageError if there is no such network."""
+        near = [k for k, known in enumerate(self.densities) if math.isclose(known, density, abs_tol=1e-6)]
+        if not near or self.levels is None:
+            known = ", ".join(f"{x:g}" for x in self.densities)
+            held = f"networks of density {known}" if known else "one network only (--sparse ast trains several)"
+            raise UsageError(f"--density {density:g}: the policy holds {held}")
+        params = np.where(self.levels > near[0], self.actors.params, np.float32(0.0))
+        return TrainedPolicy(self.recipe, replace(self.actors, params=params))
 
 
 def save(path: Path, recipe: Recipe, learner: Learner) -> None:
     """Write the learner's policies, atomically."""
     scale = learner.obs_scale()
     arrays = {"params": to_numpy(learner.params), "obs_mean": scale.mean, "obs_inv_std": scale.inv_std}
+    if learner.sub_networks is not None:
+        arrays["levels"] = learner.sub_networks.levels
     sizes = {
         "obs_size": learner.layout.obs_size,
         "action_size": learner.layout.action_size,
@@ -69,8 +89,11 @@ def _decode(content: bytes, source: str) -> TrainedPolicy:
     for name, size in (("params", layout.size), ("obs_mean", layout.obs_size), ("obs_inv_std", layout.obs_size)):
         if (shape := arrays[name].shape) != (len(seeds), size):
             raise ValueError(f"{name} has the shape {shape}, expected {(len(seeds), size)}")
+    levels = arrays.get("levels")
+    if levels is not None and (levels.dtype != np.uint8 or levels.shape != arrays["params"].shape):
+        raise ValueError(f"levels are {levels.dtype} of shape {levels.shape}, expected uint8 as many as params")
     scale = ObsScale(arrays["obs_mean"], arrays["obs_inv_std"], math.inf if clip is None else clip)
-    return TrainedPolicy(recipe, Actors(layout, arrays["params"], scale, seeds))
+    return TrainedPolicy(recipe, Actors(layout, arrays["params"], scale, seeds), levels)
 
 
 def _digest(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:

@@ -16,6 +16,7 @@ from rlsparse.params import Views
 from rlsparse.policy import backward, forward
 from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
+from rlsparse.sparse.sub_networks import SubNetworks
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ class PPO:
         for _ in range(self.epochs):
             history: list[tuple[np.ndarray, dict[str, Array]]] = []
             for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
-                stats = self.loss_gradient(params, minibatch, gradient, learner.masks)
-                history.append((~stopped.members, stats))
-                if self.target_kl is not None and stopped.add(to_numpy(stats["approx_kl"]) > 1.5 * self.target_kl):
-                    break
+                stats = self._next_gradient(learner, params, minibatch, gradient)
+                if learner.sub_networks is None or learner.sub_networks.acting:
+                    history.append((~stopped.members, stats))
+                    if self.target_kl is not None and stopped.add(to_numpy(stats["approx_kl"]) > 1.5 * self.target_kl):
+                        break
                 clip_by_norm(gradient.flat, stats["grad_norm"], self.max_grad_norm)
                 if learner.dense_path is not None and learner.dense_path.is_open:
                     self._train_absent(learner.dense_path, learner, minibatch, dense_rate)
@@ -78,7 +80,7 @@ class PPO:
         return self.learning_rate * decay
 
     def loss_gradient(
-        self, params: Views, batch: Batch, gradient: Views, masks: Masks | None = None
+        self, params: Views, batch: Batch, gradient: Views, masks: Masks | SubNetworks | None = None
     ) -> dict[str, Array]:
         """Write the gradient of every member's loss into `gradient`; return the loss terms, [S].
 
@@ -90,6 +92,13 @@ class PPO:
         if masks is not None:
             masks.hide(gradient.flat)
         return policy_terms | {"value_loss": value_loss, "grad_norm": (gradient.flat * gradient.flat).sum(-1) ** 0.5}
+
+    def _next_gradient(self, learner: Learner, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
+        """Write the gradient of the network whose turn it is: the only one there is, if there are no sub-networks."""
+        networks = learner.sub_networks
+        if networks is None:
+            return self.loss_gradient(params, batch, gradient, learner.masks)
+        return self.loss_gradient(networks.next(params.flat), batch, gradient, networks)
 
     def _train_absent(self, path: DensePath, learner: Learner, minibatch: Batch, rate: Array) -> None:
         """Step the absent weights by their gradient in the dense network, whose loss is of the same form."""

@@ -23,8 +23,8 @@ from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.recipe import Recipe, from_toml, to_toml
 from rlsparse.storage import storage_errors, write_atomic
 
-RECORDS = ("progress.csv", "probe.csv")
-"""Tables that grow as the run goes: evaluations, and probes where there are any."""
+RECORDS = ("progress.csv", "probe.csv", "density.csv")
+"""Tables that grow as the run goes: evaluations, and where there are any, probes and networks of several densities."""
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from numbers import Real
 from rlsparse.errors import UsageError, require
 from rlsparse.explore_limits import COUNT, NOT_ALL, NOT_NONE, POSITIVE, SHARE, Range
 from rlsparse.sparse.config import NETWORKS, Sparse
-from rlsparse.sparse.rules import DCIL, Magnitude, Static
+from rlsparse.sparse.rules import AST, DCIL, Magnitude, Static
 
 RULE: dict[str, Range] = {"drop": NOT_NONE, "every": COUNT, "start": NOT_ALL, "end": NOT_NONE}
 """Ranges by field; fields that are one of a few words need none."""
@@ -33,14 +33,28 @@ def check(sparse: Sparse, actor_hidden: Sequence[int], critic_hidden: Sequence[i
         require(False, name if name == "sparsity" else f"sparse.{name}", given, expected)
     for group, hidden in zip(NETWORKS, (actor_hidden, critic_hidden), strict=True):
         _check_densities(sparse, group, len(hidden) + 1)
-    if sparse.drop_by != "magnitude" and isinstance(sparse.rule, Static | DCIL):
+    if sparse.drop_by != "magnitude" and isinstance(sparse.rule, Static | DCIL | AST):
         name = type(sparse.rule).__name__.lower()
         raise UsageError(f"--sparse.drop-by {sparse.drop_by} does not go with {name}: use rigl, set or magnitude")
+    if isinstance(sparse.rule, AST):
+        _check_sparser(sparse, sparse.rule)
     if isinstance(sparse.rule, Magnitude) and sparse.rule.start >= sparse.rule.end:
         raise UsageError(
             f"--sparse.rule.start {sparse.rule.start:g} is not before --sparse.rule.end {sparse.rule.end:g}: pruning "
             "needs a part of the budget in between"
         )
+
+
+def _check_sparser(sparse: Sparse, rule: AST) -> None:
+    """The sparser actors lie one inside the other, all of them inside the one that acts."""
+    if sparse.actor_densities:
+        raise UsageError("--sparse.actor-densities does not go with ast: use --sparse.budget and sparsities")
+    own = sparse.network("actor")[0]
+    all_of_them = (own, *rule.sparser)
+    rising = all(a < b for a, b in zip(all_of_them, all_of_them[1:], strict=False))
+    given = " ".join(map(str, rule.sparser)) or "nothing"
+    expected = f"one or more sparsities, rising, above the actor's {own:g} and below 1"
+    require(bool(rule.sparser) and rising and rule.sparser[-1] < 1, "sparse.rule.sparser", given, expected)
 
 
 def _check_densities(sparse: Sparse, group: str, layers: int) -> None:

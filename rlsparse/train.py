@@ -48,7 +48,7 @@ class TrainFlags:
     explore: str | None = None
     """How to probe around the policy: none, explorler, or as another agent card does; else as the agent's own does."""
     sparse: str | None = None
-    """Which weights are absent: none, by a rule (rigl, set, static, magnitude, dcil), or as an agent card has it."""
+    """Which weights are absent: none, by a rule (rigl, set, static, magnitude, dcil, ast), or as an agent card has."""
     sparsity: float | None = None
     """Share of weights that is absent, short for --sparse.sparsity."""
     out: Path = Path("runs")

@@ -146,7 +146,13 @@ BAD_VALUES = {
         "--algorithm.critic-minibatches 7 does not divide the rollout of 8 environments x 100 steps = 800 samples: "
         "the nearest number that does is 8"
     ),
-    ("--algorithm", "trpo", "--sparse", "dcil"): "--sparse dcil trains absent weights by Adam, which TRPO's policy has",
+    (
+        "--algorithm",
+        "trpo",
+        "--sparse",
+        "dcil",
+    ): "--sparse dcil works minibatch by minibatch, and TRPO's policy has none",
+    ("--algorithm", "trpo", "--sparse", "ast"): "--sparse ast works minibatch by minibatch, and TRPO's policy has none",
     ("--algorithm.minibatches", "9" * 30): "the nearest number that does is 2048",
     ("--num-envs", "9" * 30): "environments: expected at most 1,048,576",
     ("--num-seeds", "9" * 12): "environments: expected at most 1,048,576",

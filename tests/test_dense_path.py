@@ -166,8 +166,8 @@ def test_present_weights_learn_as_if_there_were_no_dense_path(new_batch):
 
 def test_the_second_pass_is_counted():
     learner = begun(learner_of())
-    present = learner.masks.active[:, learner.masks._weights].sum(1)
-    everything = learner.masks._weights.sum()
+    present = learner.masks.active[:, learner.masks.weights].sum(1)
+    everything = learner.masks.weights.sum()
     expected = 6 * present + 4 * everything + 2 * (everything - present)
     assert learner.sparsity_metrics()["train_flops"].tolist() == expected.tolist()
     begun(learner, 0.9)

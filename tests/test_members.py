@@ -25,7 +25,7 @@ from rlsparse.recipe import Recipe
 from rlsparse.rollout import Collector
 from rlsparse.runs import read_progress
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import DCIL, SET, Magnitude, RigL
+from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL
 from rlsparse.streams import env_seeds
 from rlsparse.trpo import TRPO
 
@@ -66,6 +66,7 @@ def run_of(recipe):
 SHIPPED = ActorCritic()
 EARLY = PPO(1e-3, minibatches=4, epochs=4, target_kl=0.004)
 DUAL = Sparse(rule=DCIL(schedule="constant"))
+NESTED = Sparse(rule=AST(0.0, 1e-4))
 CASES = {
     # many short episodes, ended in different steps by each member
     "Hopper-v5": {"eval_episodes": 3},
@@ -82,6 +83,7 @@ CASES = {
     },
     "Hopper-v5, whole episodes": {"eval_episodes": 1, "algorithm": PPO(minibatches=1, objective=GSPO(1e-4))},
     "Hopper-v5, by outputs": {"eval_episodes": 1, "algorithm": PPO(minibatches=5, epochs=2, objective=SSO())},
+    "Hopper-v5, sparse, in turns, early stops": {"eval_episodes": 1, "algorithm": EARLY, "sparse": NESTED},
     "HalfCheetah-v5": {"eval_episodes": 1},
     # one action, one environment: arrays of one column, where sums might be taken in another order
     "InvertedPendulum-v5": {"eval_episodes": 1, "num_envs": 1, "rollout_length": 128},
@@ -101,8 +103,11 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(case):
     assert len(np.unique(together["evaluation returns"][:, 0])) == 3
     if "early stops" in case:
         assert len(np.unique(together["optimiser steps"])) > 1
-    if "sparse" in case:
+    if "in turns" in case:
+        assert (np.array([np.bincount(levels) for levels in together["sub_networks.levels"]]) > 0).all()
+    elif "sparse" in case:
         assert (together["masks.regrown"] > 0).all()
+    if "sparse" in case:
         assert len(np.unique(together["masks.active"], axis=0)) == 3
 
 
@@ -160,6 +165,7 @@ SPARSE = {
     "a race": Sparse(0.5, rule=Magnitude(0.1, 0.9), max_kl=1e-5),
     "rounds": Sparse(0.5, rule=SET(every=2)),
     "at the end": Sparse(0.5, rule=DCIL(0.1, 0.9)),
+    "a surrogate": Sparse(0.5, rule=AST(0.1, 0.5, sparser=(0.7, 0.8))),
 }
 
 
@@ -200,9 +206,11 @@ def ending(run_dir, seeds):
     """What each member ends with."""
     learner = checkpoint.load_latest(run_dir / "checkpoint").arrays["learner"]
     arrays = ("params", "counters.train", "counters.probe", "counters.eval", "obs_moments.mean", "obs_moments.var")
-    arrays += tuple(name for name in ("masks.active", "masks.explored", "masks.regrown") if name in learner)
+    arrays += tuple(
+        name for name in ("masks.active", "masks.explored", "masks.regrown", "sub_networks.levels") if name in learner
+    )
     members = [{name: learner[name][i] for name in arrays} for i in range(len(seeds))]
-    for record in ("progress.csv", "probe.csv"):
+    for record in (name for name in ("progress.csv", "probe.csv", "density.csv") if (run_dir / name).exists()):
         rows = list(csv.DictReader((run_dir / record).read_text().splitlines()))
         for seed, member in zip(seeds, members, strict=True):
             own = [row for row in rows if row["seed"] == str(seed)]

@@ -16,13 +16,14 @@ from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.propose import Consensus, Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import DCIL, RigL
+from rlsparse.sparse.rules import AST, DCIL, RigL
 from rlsparse.trpo import TRPO
 
 HOPPER = tiny.recipe(env="Hopper-v5", num_seeds=2, total_steps=320, num_envs=2, rollout_length=32, eval_every=128)
 """The batched simulator, with episodes that end in every rollout."""
 
 SPARSE = replace(HOPPER, sparse=Sparse(0.5, rule=RigL(every=1, end=1.0), max_kl=1e-3))
+NESTED = replace(HOPPER, sparse=Sparse(0.5, rule=AST(start=0.0, end=1.0)))
 DUAL_PATH = replace(HOPPER, sparse=Sparse(0.5, rule=DCIL(start=0.0, end=1.0)))
 
 TRUST = replace(SPARSE, algorithm=TRPO(critic_epochs=2, critic_minibatches=4, fisher_subsample=2))

@@ -29,7 +29,7 @@ from rlsparse.explore.propose import Gaussian
 from rlsparse.sb3 import ExploRLerCallback, load_sparse, sparsify
 from rlsparse.sb3.sparse import moments, weights
 from rlsparse.sparse.budgets import densities, kept
-from rlsparse.sparse.rules import DCIL, SET, Magnitude, RigL, Static
+from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL, Static
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "sparse.json").read_text())
 
@@ -748,8 +748,10 @@ def test_what_is_told():
         ({"rule": RigL}, "rule is <class 'rlsparse.sparse.rules.RigL'>: expected one of"),
         ({"rule": RigL(drop=2)}, "rule.drop is 2: expected a number above 0, at most 1"),
         ({"rule": Magnitude(start=0.9)}, "rule.start is 0.9: expected less than rule.end, 0.8"),
+        ({"rule": AST()}, "the rule AST needs our own training loop: use rigl, set or magnitude"),
         ({"rule": DCIL()}, "the rule DCIL needs our own training loop: use rigl, set or magnitude"),
         ({"rule": "dcil"}, "rule is 'dcil': expected one of rigl, set, static, magnitude"),
+        ({"rule": "ast"}, "rule is 'ast': expected one of rigl, set, static, magnitude"),
         ({"rate_power": 2}, "rate_power is 2: expected a number from 0 to 1"),
         ({"budget": "uniforn"}, "budget is 'uniforn': expected one of erk, uniform; did you mean uniform?"),
         ({"init": "scaled"}, "init is 'scaled': expected one of rescaled, masked; did you mean rescaled?"),

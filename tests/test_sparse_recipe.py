@@ -16,7 +16,7 @@ from rlsparse.plan import describe_weights, sparse_warning
 from rlsparse.policy import ActorCritic
 from rlsparse.recipe import Recipe, check, from_toml, kind_of, kinds, to_toml
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import DCIL, SET, Magnitude, RigL, Rule, Static
+from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL, Rule, Static
 
 RECIPE = Recipe("Pendulum-v1")
 share = st.floats(0, 1, exclude_max=True)
@@ -42,9 +42,12 @@ def some(cls, **fixed):
 
 @pytest.mark.parametrize("rule", kinds(Rule))
 def test_a_recipe_equals_the_one_read_from_its_document(rule):
-    start = {"start": st.just(0.0)} if rule in ("magnitude", "dcil") else {}
-    drop_by = {"drop_by": st.just("magnitude")} if rule in ("static", "dcil") else {}
     densities = {"actor_densities": st.just((0.5, 1.0, 0.25)), "critic_densities": st.just(())}
+    start = {"start": st.just(0.0)} if rule in ("magnitude", "dcil", "ast") else {}
+    drop_by = {"drop_by": st.just("magnitude")} if rule in ("static", "dcil", "ast") else {}
+    if rule == "ast":
+        start["sparser"], densities["actor_densities"] = st.just((0.995, 0.999)), st.just(())
+        densities["sparsity"] = st.floats(0, 0.99)
 
     settings = {**densities, **drop_by, "actor_sparsity": st.none(), "max_kl": st.none()}
 
@@ -60,7 +63,7 @@ def test_a_recipe_equals_the_one_read_from_its_document(rule):
 
 
 def test_rules_are_named_as_they_are_known():
-    assert kinds(Rule) == {"rigl": RigL, "set": SET, "static": Static, "magnitude": Magnitude, "dcil": DCIL}
+    assert kinds(Rule) == {"rigl": RigL, "set": SET, "static": Static, "magnitude": Magnitude, "dcil": DCIL, "ast": AST}
     assert kind_of(RigL) == "rigl"
 
 
@@ -96,6 +99,22 @@ BAD = [
     ),
     (Sparse(rate_power=1.5), "--sparse.rate-power is 1.5: expected a number from 0 to 1"),
     (Sparse(rule=DCIL(), drop_by="kl"), "--sparse.drop-by kl does not go with dcil: use rigl, set or magnitude"),
+    (Sparse(rule=AST(), drop_by="kl"), "--sparse.drop-by kl does not go with ast: use rigl, set or magnitude"),
+    (
+        Sparse(rule=AST(sparser=())),
+        "--sparse.rule.sparser is nothing: expected one or more sparsities, rising, above the actor's 0.9 and below 1",
+    ),
+    (Sparse(0.5, rule=AST(sparser=(0.9, 0.8))), "--sparse.rule.sparser is 0.9 0.8: expected one or more"),
+    (Sparse(0.5, rule=AST(sparser=(0.9, 1.0))), "--sparse.rule.sparser is 0.9 1.0: expected one or more"),
+    (Sparse(0.5, actor_sparsity=0.95, rule=AST()), "--sparse.rule.sparser is 0.95 0.98: expected one or more"),
+    (
+        Sparse(rule=AST(), actor_densities=(0.5, 0.5, 0.5)),
+        "--sparse.actor-densities does not go with ast: use --sparse.budget and sparsities",
+    ),
+    (
+        Sparse(0.5, rule=AST(sparser=tuple(0.6 + i / 100 for i in range(32)))),
+        "--sparse.rule.sparser makes 33 networks that take turns, but --algorithm.minibatches is 32: expected at least",
+    ),
     (Sparse(rule=DCIL(0.8, 0.8)), "--sparse.rule.start 0.8 is not before --sparse.rule.end 0.8: pruning"),
     (Sparse(max_kl=0.0), "--sparse.max-kl is 0.0: expected a positive number"),
     (
@@ -162,6 +181,10 @@ every = 7
         (
             "--sparse magnitude --sparse.sparsity 0.5 --sparse.budget uniform",
             Sparse(0.5, budget="uniform", rule=Magnitude()),
+        ),
+        (
+            "--sparse ast --sparsity 0.5 --sparse.rule.sparser 0.6 0.7 0.8 --sparse.rule.no-correct",
+            Sparse(0.5, rule=AST(sparser=(0.6, 0.7, 0.8), correct=False)),
         ),
         ("--sparse dcil --sparse.rule.schedule constant", Sparse(rule=DCIL(schedule="constant"))),
         ("--sparse set --sparse.drop-by kl", Sparse(rule=SET(), drop_by="kl")),

@@ -111,8 +111,8 @@ def outcome(run_dir):
     rows = list(csv.DictReader(io.StringIO((run_dir / "progress.csv").read_text())))
     for row in rows:
         del row["seconds"]
-    probe = run_dir / "probe.csv"
-    records = {"progress": rows, "probe": probe.read_text() if probe.exists() else ""}
+    others = [run_dir / "probe.csv", run_dir / "density.csv"]
+    records = {"progress": rows, **{path.stem: path.read_text() if path.exists() else "" for path in others}}
     return {"policy": (run_dir / "policy.safetensors").read_bytes(), **records, **values, **arrays}
 
 

@@ -1,11 +1,11 @@
 """The configuration of sparse networks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rlsparse.params import Group, Layout, Slot
 from rlsparse.sparse.budgets import Budget, densities, kept
-from rlsparse.sparse.rules import RigL, Rule
+from rlsparse.sparse.rules import AST, RigL, Rule
 
 NETWORKS: tuple[Group, Group] = ("actor", "critic")
 
@@ -42,6 +42,22 @@ class Sparse:
         own = self.actor_sparsity if group == "actor" else self.critic_sparsity
         given = self.actor_densities if group == "actor" else self.critic_densities
         return self.sparsity if own is None else own, given
+
+    def densities_at_once(self) -> tuple[float, ...]:
+        """Densities of the actors that are trained at once, the densest first; one, if the rule is not AST."""
+        return tuple(1.0 - sparsity for sparsity in (self.network("actor")[0], *self._sparser()))
+
+    def nested_budgets(self, layout: Layout) -> list[tuple[Slot, list[int]]]:
+        """Return the actor's layers, and how many weights of each the sparser actors inside it have in the end."""
+        actors = [replace(self, actor_sparsity=sparsity).budgets(layout) for sparsity in self._sparser()]
+        return [
+            (slot, [min(kept, actor[i][1]) for actor in actors])
+            for i, (slot, kept) in enumerate(self.budgets(layout))
+            if slot.group == "actor"
+        ]
+
+    def _sparser(self) -> tuple[float, ...]:
+        return self.rule.sparser if isinstance(self.rule, AST) else ()
 
     def budgets(self, layout: Layout) -> list[tuple[Slot, int]]:
         """Return every layer's weights and how many of them are there in the end."""

@@ -31,9 +31,10 @@ class Masks:
     def __init__(self, config: Sparse, layout: Layout, seeds: Sequence[int], device: str = "cpu") -> None:
         self.config, self.layout, self.seeds, self.device = config, layout, tuple(seeds), device
         self._budgets = config.budgets(layout)
-        self._weights = np.zeros(layout.size, bool)
+        self.weights = np.zeros(layout.size, bool)
+        """[D] bool; the other numbers are biases and log-stds."""
         for slot, _ in self._budgets:
-            self._weights[slot.start : slot.stop] = True
+            self.weights[slot.start : slot.stop] = True
         self.active = np.ones((len(seeds), layout.size), bool)
         """[S, D] bool; biases and log-stds always are."""
         if not config.rule.starts_dense:
@@ -92,8 +93,11 @@ class Masks:
                 self.layout.view(sparse, slot)[...] = keep_norms(dense, active)
         return sparse
 
-    def begin(self, progress: np.ndarray) -> None:
-        """Begin an iteration, with this share of each member's budget spent, [S]; from 1 on a mask stays."""
+    def begin(self, progress: np.ndarray, in_use: np.ndarray | None = None) -> None:
+        """Begin an iteration, with this share of each member's budget spent, [S]; from 1 on a mask stays.
+
+        `in_use` is how many weights a minibatch uses, [S], if not all that are there.
+        """
         rule, learns = self.config.rule, progress < 1
         self.iterations += learns
         self._progress = progress
@@ -101,15 +105,15 @@ class Masks:
         self._chooses = rule.chooses(progress) & learns
         wants_gradient = self.due & rule.by_gradient
         self.growth = to_device(np.zeros(self.active.shape, np.float32), self.device) if wants_gradient.any() else None
-        self._flops += learns * self._flops_now(wants_gradient)
+        self._flops += learns * self._flops_now(wants_gradient, in_use)
 
     def absent_learners(self) -> np.ndarray:
         """Mark the absent weights that learn in this iteration, for they may come back; [S, D] bool."""
         return ~self.active & self._chooses[:, None]
 
-    def _flops_now(self, wants_gradient: np.ndarray) -> np.ndarray:
-        forward = account.forward_flops(self.active[:, self._weights].sum(1))
-        dense = account.forward_flops(self._weights.sum())
+    def _flops_now(self, wants_gradient: np.ndarray, in_use: np.ndarray | None = None) -> np.ndarray:
+        forward = account.forward_flops(self.active[:, self.weights].sum(1) if in_use is None else in_use)
+        dense = account.forward_flops(self.weights.sum())
         beside = np.where(self.absent_learners().any(1), account.dense_path_flops(forward, dense), 0.0)
         return account.training_flops(forward, dense, wants_gradient) + beside
 
@@ -174,11 +178,11 @@ class Masks:
         count = {group: sum(x.sum((1, 2)) for x in layers[group]) for group in NETWORKS}
         moments = [self.layout.view(first_moment, slot) for group in NETWORKS for slot in slots[group]]
         return {
-            "density": account.share_of_weights(self.active, self._weights),
+            "density": account.share_of_weights(self.active, self.weights),
             "actor_weights": count["actor"],
             "critic_weights": count["critic"],
             "regrown": self.regrown,
-            "explored": account.share_of_weights(self.explored, self._weights),
+            "explored": account.share_of_weights(self.explored, self.weights),
             "dead_units": sum(account.dead_units(x) for x in layers.values()),
             "inference_flops": account.forward_flops(count["actor"]),
             "train_flops": np.where(begun, self._flops / np.maximum(begun, 1), self._flops_now(begun < 0)),

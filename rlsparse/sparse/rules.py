@@ -18,6 +18,8 @@ class Exchange:
     """Whether growth needs the gradient of absent weights."""
     dual_path: ClassVar[bool] = False
     """Whether absent weights go on learning in a dense network, and may come back from there."""
+    own_loop: ClassVar[bool] = False
+    """Whether it is more than masks: PPO's update has to know of it."""
 
     @property
     def starts_dense(self) -> bool:
@@ -114,8 +116,12 @@ class Magnitude(Exchange):
 
     def drops(self, active: np.ndarray, final: int, size: int, progress: np.ndarray) -> np.ndarray:
         """Return what is more than the schedule leaves."""
+        return np.maximum(active - self.left(final, size, progress), 0)
+
+    def left(self, final: int, size: int, progress: np.ndarray) -> np.ndarray:
+        """How many weights of a layer the schedule leaves, [S]."""
         pruned = gradual_sparsity(1 - final / size, progress, self.start, self.end)
-        return np.maximum(active - np.maximum(np.rint(size * (1 - pruned)), final), 0)
+        return np.maximum(np.rint(size * (1 - pruned)), final)
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class DCIL(Magnitude):
     """Whether networks begin dense and are pruned little by little, or have their final size from the first step on."""
 
     dual_path: ClassVar[bool] = True
+    own_loop: ClassVar[bool] = True
 
     @property
     def starts_dense(self) -> bool:
@@ -143,4 +150,16 @@ class DCIL(Magnitude):
         return progress < self.end
 
 
-Rule = RigL | SET | Static | Magnitude | DCIL
+@dataclass(frozen=True)
+class AST(Magnitude):
+    """Prune to several densities at once: nested networks learn in turns. After Yang et al., NeurIPS 2022."""
+
+    sparser: tuple[float, ...] = (0.95, 0.98)
+    """Sparsities of further actors inside the one of --sparsity, which alone acts; all of them can be deployed."""
+    correct: bool = True
+    """Take from each network's gradient what opposes that of the network before."""
+
+    own_loop: ClassVar[bool] = True
+
+
+Rule = RigL | SET | Static | Magnitude | DCIL | AST

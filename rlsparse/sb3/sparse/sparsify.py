@@ -101,10 +101,10 @@ def load_sparse(
 def _rule(given: Any, steps: int) -> Any:
     """Return the rule; one given by name waits long enough between exchanges where rollouts have few `steps`."""
     if isinstance(given, Exchange):
-        if given.dual_path:
+        if given.own_loop:
             raise UsageError(f"the rule {type(given).__name__} needs our own training loop: use rigl, set or magnitude")
         return given
-    options = {name: kind for name, kind in kinds(Rule).items() if not (issubclass(kind, Exchange) and kind.dual_path)}
+    options = {name: kind for name, kind in kinds(Rule).items() if not (issubclass(kind, Exchange) and kind.own_loop)}
     if not isinstance(given, str):
         raise UsageError(f"rule is {given!r}: expected one of {', '.join(options)}, or a rule such as RigL(drop=0.2)")
     rule: Any = options[_one_of("rule", given, options)]()
