@@ -5,6 +5,7 @@ from typing import Any
 
 from rlsparse.errors import UsageError, require
 from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SURENESS, Range
+from rlsparse.natural_gradient import MFAC
 from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import AST
@@ -12,7 +13,7 @@ from rlsparse.trpo import TRPO
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("epochs", "minibatches", "critic_epochs", "critic_minibatches"), COUNT),
-    **dict.fromkeys(("fisher_subsample", "backtracks", "iterations"), COUNT),
+    **dict.fromkeys(("fisher_subsample", "backtracks", "iterations", "samples"), COUNT),
     **dict.fromkeys(("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon", "target_kl"), POSITIVE),
     **dict.fromkeys(("clip_range_high", "output_step"), POSITIVE),
     **dict.fromkeys(("entropy_coef", "value_coef", "damping"), NOT_NEGATIVE),
@@ -70,6 +71,12 @@ def check_fit(algorithm: PPO | TRPO, num_envs: int, rollout_length: int) -> None
         )
     subsample = algorithm.fisher_subsample
     require(subsample <= batch, "algorithm.fisher_subsample", subsample, f"at most the {batch} samples of a rollout")
+    if isinstance(algorithm.solver, MFAC):
+        samples = algorithm.solver.samples
+        require(samples <= batch, "algorithm.solver.samples", samples, f"at most the {batch} samples of a rollout")
+        require(
+            algorithm.damping > 0, "algorithm.damping", algorithm.damping, "a positive number, which mfac divides by"
+        )
     _check_minibatches("critic-minibatches", algorithm.critic_minibatches, num_envs, rollout_length, False)
 
 

@@ -1,4 +1,4 @@
-"""The Fisher information of a Gaussian tanh-MLP policy, as products with vectors in closed form."""
+"""The Fisher information of a Gaussian tanh-MLP policy: its products with vectors, and the scores whose mean it is."""
 
 from collections.abc import Sequence
 
@@ -41,3 +41,23 @@ class GaussianFisher:
         backward(self._layers, self._activations, d_mean, self._layout.layers(image, "actor"), self._slopes)
         self._layout.log_std(image)[...] = 2.0 * self._scale * self._layout.log_std(vector)
         return image
+
+
+def score_vectors(
+    layout: Layout, params: Array, activations: Sequence[Array], slopes: Sequence[Array], noise: Array
+) -> Array:
+    """Return the gradient of each sample's log-density with respect to the policy's numbers, [S, B, P].
+
+    `noise` [S, B, A] is (action - mean) / deviation. Its mean outer product over a policy's own actions is F.
+    """
+    xp, layers = namespace(noise), layout.layers(params, "actor")
+    log_std = layout.log_std(params)
+    scores = xp.zeros_like(params[:, None, : layout.policy.stop]) + 0 * noise[..., :1]
+    delta = noise * xp.exp(-log_std)[:, None, :]
+    for i, (d_weight, d_bias) in reversed([*enumerate(layout.layers(scores, "actor"))]):
+        d_weight[...] = activations[i][..., :, None] * delta[..., None, :]
+        d_bias[...] = delta
+        if i:
+            delta = xp.matmul(delta, layers[i][0].mT) * slopes[i - 1]
+    layout.log_std(scores)[...] = noise * noise - 1.0
+    return scores

@@ -1,4 +1,4 @@
-"""Conjugate gradient and backtracking line search for S members at once, each as if it were alone."""
+"""Linear systems and backtracking line search for S members at once, each as if it were alone."""
 
 from collections.abc import Callable
 
@@ -36,6 +36,18 @@ def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: 
         turn = xp.where(going, squared, 0.0) / xp.where(going, before, 1.0)
         direction = residual + turn[:, None] * direction
     return x
+
+
+def woodbury(vectors: Array, damping: float, b: Array) -> Array:
+    """Solve (damping I + mean of g g^T) x = b for the m vectors g [S, m, P]; b and x [S, P].
+
+    With G of rows g, x = (b - G^T (m damping I + G G^T)^-1 G b) / damping: the system is of size m, whatever P is.
+    """
+    xp, count = namespace(b), vectors.shape[1]
+    small = xp.matmul(vectors, vectors.mT)
+    small.reshape(len(small), -1)[:, :: count + 1] += count * damping  # the diagonal
+    images = xp.matmul(vectors, b[..., None])
+    return (b - xp.matmul(vectors.mT, xp.linalg.solve(small, images))[..., 0]) / damping
 
 
 def line_search(

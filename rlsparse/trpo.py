@@ -1,6 +1,6 @@
 """Trust region policy optimisation. Source: Schulman et al., arXiv 1502.05477."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -10,25 +10,12 @@ from rlsparse.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.data import Batch, EpochStats
 from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_entropy, squared_error, standardise
-from rlsparse.minibatch import reorder, shuffled_minibatches
+from rlsparse.minibatch import shuffled_minibatches
+from rlsparse.natural_gradient import CG, Solver, System
 from rlsparse.params import Layout, Views
 from rlsparse.policy import backward, forward
-from rlsparse.solve import conjugate_gradient, dot, line_search
+from rlsparse.solve import dot, line_search
 from rlsparse.trust_region import TrustRegion
-
-
-@dataclass(frozen=True)
-class CG:
-    """Conjugate gradient: products with the Fisher information, never the matrix."""
-
-    iterations: int = 10
-    """Most products for one step."""
-    tolerance: float = 1e-5
-    """A member's system is solved once its residual is at most so many times as long as the gradient."""
-
-    def __call__(self, product: Callable[[Array], Array], gradient: Array) -> Array:
-        """Return F^-1 g approximately; `product` is F times a vector, g and the result [S, P]."""
-        return conjugate_gradient(product, gradient, self.iterations, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -41,7 +28,7 @@ class TRPO:
     """KL divergence of all action dimensions together, or their average, as sb3-contrib has it."""
     damping: float = 0.1
     """Multiple of the identity added to the Fisher information."""
-    solver: CG = field(default_factory=CG)
+    solver: Solver = field(default_factory=CG)
     """How the natural gradient is found."""
     fisher_subsample: int = 1
     """The Fisher information is estimated on one of so many samples, drawn at random; the line search uses all."""
@@ -92,8 +79,8 @@ class TRPO:
         ascent = gradient.flat[:, part] * 1
         gradient.flat[:, part] = 0.0
 
-        product = self._fisher_product(learner, region, batch)
-        full_step, valid = self._full_step(product, self.solver(product, ascent))
+        system = System(learner, batch, region, self.damping, self.fisher_subsample)
+        full_step, valid = self._full_step(system, self.solver(system, ascent))
 
         def moved(fraction: Array) -> Array:
             return start + fraction[:, None] * full_step
@@ -118,31 +105,13 @@ class TRPO:
         """Return what the KL divergence summed over action dimensions is multiplied with."""
         return 1.0 / layout.action_size if self.kl_reduction == "mean_dims" else 1.0
 
-    def _fisher_product(self, learner: Learner, region: TrustRegion, batch: Batch) -> Callable[[Array], Array]:
-        """Return v -> (F + damping I) v on the weights that are there, v [S, P]."""
-        some = None
-        if self.fisher_subsample > 1:
-            size = batch.obs.shape[1]
-            chosen = learner.permutations(size)[:, : size // self.fisher_subsample]
-            some = reorder(batch, to_device(chosen, learner.device))
-        fisher = region.fisher(some)
-
-        def product(vector: Array) -> Array:
-            image = fisher(vector)
-            if learner.masks is not None:
-                learner.masks.clear(image, learner.layout.policy)
-            image += self.damping * vector
-            return image
-
-        return product
-
-    def _full_step(self, product: Callable[[Array], Array], direction: Array) -> tuple[Array, Array]:
+    def _full_step(self, system: System, direction: Array) -> tuple[Array, Array]:
         """Return the step [S, P] whose quadratic KL divergence is `target_kl`, and 1 for members that have one, [S].
 
         There is none, and 0 is returned, where the curvature along the direction is not positive and finite.
         """
         xp = namespace(direction)
-        curvature = dot(direction, product(direction))
+        curvature = dot(direction, system.product(direction))
         valid = (curvature > 0) & xp.isfinite(curvature)
         length = xp.where(valid, (2.0 * self.target_kl / xp.where(valid, curvature, 1.0)) ** 0.5, 0.0)
         return length[:, None] * direction, xp.where(valid, length * 0 + 1, 0.0)

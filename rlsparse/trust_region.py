@@ -2,7 +2,7 @@
 
 from rlsparse.arrays import Array, namespace
 from rlsparse.data import Batch
-from rlsparse.fisher import GaussianFisher
+from rlsparse.fisher import GaussianFisher, score_vectors
 from rlsparse.losses import gaussian_kl, gaussian_log_prob, share, weighted_mean
 from rlsparse.params import Layout, Views
 from rlsparse.policy import backward, forward, tanh_slopes
@@ -44,6 +44,16 @@ class TrustRegion:
             activations = forward(self._layout.layers(self._start, "actor"), some.obs)
             slopes = tanh_slopes(activations)
         return GaussianFisher(self._layout, self._start, activations, slopes, batch.weight, self._kl_weight)
+
+    def scores(self, some: Batch) -> Array:
+        """Return a vector of each of some samples [S, n, P], their mean outer product an estimate of that."""
+        activations = forward(self._layout.layers(self._start, "actor"), some.obs)
+        noise = (some.action - activations[-1]) * self._inv_std
+        vectors = score_vectors(self._layout, self._start, activations, tanh_slopes(activations), noise)
+        vectors *= self._kl_weight**0.5
+        if some.weight is not None:
+            vectors *= ((noise.shape[1] * share(noise[..., 0], some.weight)) ** 0.5)[..., None]
+        return vectors
 
     def __call__(self, policy: Array) -> tuple[Array, Array]:
         """Return what policies [S, P] gain in surrogate, and their KL divergence from the start, [S] each."""

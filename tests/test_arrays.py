@@ -9,6 +9,7 @@ import torch
 from rlsparse import loop, sim
 from rlsparse.arrays import namespace, to_device, to_numpy
 from rlsparse.evaluate import evaluate
+from rlsparse.natural_gradient import CG, MFAC
 from rlsparse.policy import action_mean, value
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
@@ -94,9 +95,11 @@ def test_a_whole_update(pair, new_batch, target_kl):
     assert numpy.random_state() == tensors.random_state()
 
 
-def test_a_whole_update_of_trpo(pair, new_batch):
+@pytest.mark.parametrize("solver", [CG(), MFAC(8)])
+def test_a_whole_update_of_trpo(pair, new_batch, solver):
     numpy, tensors = pair
-    batch, trpo = new_batch(numpy, distance=0.0), TRPO(critic_minibatches=4, fisher_subsample=2)
+    batch = new_batch(numpy, distance=0.0)
+    trpo = TRPO(critic_minibatches=4, fisher_subsample=2, solver=solver)
     (stats,), (torch_stats,) = trpo.update(numpy, batch), trpo.update(tensors, on_torch(batch))
     np.testing.assert_allclose(astuple(stats), astuple(torch_stats), rtol=1e-3, atol=1e-5)
     assert isinstance(tensors.params, torch.Tensor)

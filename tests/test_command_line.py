@@ -59,6 +59,7 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "--algorithm"): "--algorithm needs a value",
     (*CHEETAH, "--algorithm", "trp"): "--algorithm trp: expected one of ppo, trpo",
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.clip-range", "1"): "unknown flag --algorithm.clip-range",
+    (*CHEETAH, "--algorithm", "trpo", "--algorithm.solver", "qr"): "--algorithm.solver qr: expected one of cg, mfac",
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.kl-reduction", "max"): (
         "--algorithm.kl-reduction max: expected one of sum, mean_dims"
     ),
@@ -145,6 +146,9 @@ BAD_VALUES = {
     ("--algorithm", "trpo", "--num-envs", "8", "--rollout-length", "100", "--algorithm.critic-minibatches", "7"): (
         "--algorithm.critic-minibatches 7 does not divide the rollout of 8 environments x 100 steps = 800 samples: "
         "the nearest number that does is 8"
+    ),
+    ("--algorithm", "trpo", "--algorithm.solver", "mfac", "--algorithm.damping", "0"): (
+        "--algorithm.damping is 0.0: expected a positive number, for mfac"
     ),
     (
         "--algorithm",

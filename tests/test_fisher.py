@@ -16,17 +16,19 @@ from rlsparse.trust_region import TrustRegion
 VECTORS = json.loads((Path(__file__).parent / "data" / "trpo.json").read_text())
 
 
+def torch_policy(layout, params, obs):
+    """The distribution of actions, by torch."""
+    x, layers = obs, layout.layers(params, "actor")
+    for i, (weight, bias) in enumerate(layers):
+        x = torch.einsum("sbi,sio->sbo", x, weight) + bias[:, None]
+        x = torch.tanh(x) if i < len(layers) - 1 else x
+    return torch.distributions.Normal(x, layout.log_std(params).exp()[:, None])
+
+
 def torch_kl(layout, old, new, obs):
     """Mean KL(old || new) of every member, [S], by torch's distributions."""
-
-    def policy(params):
-        x, layers = obs, layout.layers(params, "actor")
-        for i, (weight, bias) in enumerate(layers):
-            x = torch.einsum("sbi,sio->sbo", x, weight) + bias[:, None]
-            x = torch.tanh(x) if i < len(layers) - 1 else x
-        return torch.distributions.Normal(x, layout.log_std(params).exp()[:, None])
-
-    return torch.distributions.kl_divergence(policy(old), policy(new)).sum(-1).mean(-1)
+    policies = (torch_policy(layout, params, obs) for params in (old, new))
+    return torch.distributions.kl_divergence(*policies).sum(-1).mean(-1)
 
 
 @pytest.fixture
@@ -76,6 +78,30 @@ def test_the_divergence_is_that_of_torch(region):
     np.testing.assert_allclose(trust(other)[1], expected, rtol=1e-10)
 
 
+def test_scores_are_the_gradients_of_each_samples_log_density(region):
+    trust, layout, start, batch = region
+    leaf = torch.tensor(start, requires_grad=True)
+    obs, action = torch.tensor(batch.obs), torch.tensor(batch.action)
+    log_prob = torch_policy(layout, leaf, obs).log_prob(action).sum(-1)
+    scores = trust.scores(batch)
+    for sample in (0, 7, 29):
+        (expected,) = torch.autograd.grad(log_prob[:, sample].sum(), leaf, retain_graph=True)
+        np.testing.assert_allclose(scores[:, sample], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_mean_outer_product_of_scores_of_own_actions_is_the_fisher_information(region):
+    trust, layout, start, batch = region
+    rng, copies = np.random.default_rng(7), 4000
+    many = batch.map(lambda x: np.repeat(x[:, :5], copies, 1))
+    mean = torch_policy(layout, *map(torch.tensor, (start, many.obs))).mean.numpy()
+    action = mean + np.exp(layout.log_std(start))[:, None] * rng.normal(size=mean.shape)
+    scores = TrustRegion(layout, start, many, many.advantage, 0.5).scores(replace(many, action=action))
+    v = rng.normal(size=start.shape)
+    exact = TrustRegion(layout, start, many, many.advantage, 0.5).fisher()(v)
+    estimate = (scores.mT @ (scores @ v[..., None]))[..., 0] / scores.shape[1]
+    assert np.linalg.norm(estimate - exact) < 0.1 * np.linalg.norm(exact)
+
+
 def test_a_weight_counts_a_sample_so_many_times(region):
     trust, layout, start, batch = region
     times = np.arange(30) % 3
@@ -90,6 +116,10 @@ def test_a_weight_counts_a_sample_so_many_times(region):
     np.testing.assert_allclose(*(one(other) for one in regions), rtol=1e-9)
     np.testing.assert_allclose(*(one.fisher()(start) for one in regions), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(*(one.surrogate for one in regions), rtol=1e-9)
+    outer = [
+        one.scores(b).mT @ one.scores(b) / b.obs.shape[1] for one, b in zip(regions, (weighted, repeated), strict=True)
+    ]
+    np.testing.assert_allclose(*outer, rtol=1e-9, atol=1e-12)
 
 
 def test_the_divergence_of_a_policy_from_itself_is_zero():

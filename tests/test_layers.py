@@ -30,7 +30,7 @@ LAYERS = (
     # 1: the exchangeable parts
     {"advantage", "explore", "fisher", "objective", "policy", "sim", "sparse", "trust_region"},
     # 2: what acts on a population
-    {"evaluate", "explorer", "learner", "minibatch", "ppo", "probe_episodes", "rollout", "trpo"},
+    {"evaluate", "explorer", "learner", "minibatch", "natural_gradient", "ppo", "probe_episodes", "rollout", "trpo"},
     # 3: a run and its description
     {"comparison", "curves"}
     | {"algorithm_limits"}

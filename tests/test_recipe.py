@@ -25,11 +25,12 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.propose import Averages, Consensus, Gaussian, GuidedEvolution, Line
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.natural_gradient import CG, MFAC
 from rlsparse.objective import A2C, CISPO, GSPO, SSO, Clip, Cloning, Objective
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe, check, from_dict, from_toml, kind_of, kinds, to_dict, to_toml
-from rlsparse.trpo import CG, TRPO
+from rlsparse.trpo import TRPO
 
 counts = st.integers(1, 500)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
@@ -57,8 +58,8 @@ trpos = st.builds(
     TRPO,
     target_kl=positive,
     kl_reduction=st.sampled_from(["sum", "mean_dims"]),
-    damping=positive | st.just(0.0),
-    solver=st.builds(CG, counts, st.floats(0, 1, exclude_max=True)),
+    damping=positive,
+    solver=st.builds(CG, counts, st.floats(0, 1, exclude_max=True)) | st.just(MFAC(1)),
     fisher_subsample=st.just(1),
     backtrack_factor=st.floats(0, 1, exclude_min=True, exclude_max=True),
     backtracks=counts,
@@ -299,6 +300,8 @@ def test_every_number_of_an_estimator_has_a_range(cls):
         ("fisher_subsample", 4097, "at most the 2048 samples of a rollout"),
         ("solver", CG(iterations=0), WHOLE),
         ("solver", CG(tolerance=1.0), "a number from 0 on, below 1"),
+        ("solver", MFAC(0), WHOLE),
+        ("solver", MFAC(4097), "at most the 2048 samples of a rollout"),
     ],
 )
 def test_a_setting_of_trpo_out_of_range_is_told_with_its_flag_and_what_is_expected(name, value, expected):

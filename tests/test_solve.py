@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsparse.solve import conjugate_gradient, line_search
+from rlsparse.solve import conjugate_gradient, line_search, woodbury
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "trpo.json").read_text())
 
@@ -75,6 +75,21 @@ def test_a_right_side_that_is_not_finite_gives_no_step():
     b = np.array([[np.nan, 1.0], [np.inf, 1.0], [2.0, 2.0]])
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(conjugate_gradient(lambda v: 2 * v, b, 5), [[0, 0], [0, 0], [1, 1]])
+
+
+def test_the_inverse_of_a_damped_mean_of_outer_products():
+    vector = VECTORS["mfac_ihvp"]
+    x = woodbury(np.array([vector["gradients"]]), vector["damping"], np.array([vector["x"]]))
+    np.testing.assert_allclose(x, [vector["expect"]], atol=1e-11)
+
+
+@given(st.integers(0, 1000), st.integers(1, 3), st.integers(1, 6), st.integers(1, 9), st.floats(0.01, 10))
+def test_it_is_the_dense_solution_whether_there_are_more_vectors_or_more_unknowns(seed, members, count, size, damping):
+    rng = np.random.default_rng(seed)
+    vectors, b = rng.normal(size=(members, count, size)), rng.normal(size=(members, size))
+    matrix = damping * np.eye(size) + vectors.mT @ vectors / count
+    expected = np.linalg.solve(matrix, b[..., None])[..., 0]
+    np.testing.assert_allclose(woodbury(vectors, damping, b), expected, rtol=1e-7, atol=1e-9)
 
 
 def test_the_line_search_takes_each_members_longest_good_step():

@@ -15,11 +15,13 @@ from stable_baselines3.common.logger import Logger
 
 from rlsparse.data import Batch
 from rlsparse.learner import Learner
+from rlsparse.natural_gradient import CG, MFAC
 from rlsparse.params import actor_critic_layout
 from rlsparse.policy import ActorCritic, action_mean, value
+from rlsparse.solve import conjugate_gradient
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import RigL, Static
-from rlsparse.trpo import CG, TRPO
+from rlsparse.trpo import TRPO
 from rlsparse.trust_region import TrustRegion
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "trpo.json").read_text())
@@ -63,7 +65,8 @@ def test_the_natural_gradient_of_sparse_weights_is_solved_among_them():
 
     masked = product(np.array([vector["v"]]) * mask) - vector["damping"] * np.array([vector["v"]]) * mask
     np.testing.assert_allclose(masked[0], vector["expected"]["MFMv"], atol=1e-8)
-    np.testing.assert_allclose(CG(10, 0.0)(product, g)[0], vector["expected"]["natgrad_subspace"], atol=1e-7)
+    x = conjugate_gradient(product, g, 10)
+    np.testing.assert_allclose(x[0], vector["expected"]["natgrad_subspace"], atol=1e-7)
 
 
 class Still(gymnasium.Env):
@@ -210,7 +213,7 @@ def test_the_gain_counts_from_the_policy_that_the_update_begins_with_though_anot
     np.testing.assert_allclose(stats.approx_kl, kl, rtol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"fisher_subsample": 3}, {"solver": CG(10, 1e-2)}, {"target_kl": 0.3}])
+@pytest.mark.parametrize("changes", [{}, {"fisher_subsample": 3}, {"solver": CG(10, 1e-2)}, {"solver": MFAC(9)}])
 def test_a_member_is_bitwise_as_if_it_were_alone(new_learner, new_batch, changes):
     trpo = TRPO(**{"critic_minibatches": 4} | changes)
     together, alone = new_learner(), [new_learner(seeds=[seed]) for seed in range(3)]
@@ -282,6 +285,24 @@ def test_absent_weights_stay_exactly_zero_and_growth_sees_the_whole_gradient(new
     region.surrogate_gradient(whole)
     actor = layout.group("actor")
     np.testing.assert_allclose(learner.masks.growth[:, actor], whole.flat[:, actor], rtol=1e-5, atol=1e-8)
+
+
+def test_mfac_solves_with_the_scores_of_its_samples_among_the_weights_that_are_there(new_batch):
+    learner = sparse_learner(Static())
+    layout, part = learner.layout, learner.layout.policy
+    batch, start = new_batch(learner, 40, distance=0.0), learner.params[:, part].astype(float)
+    region = TrustRegion(layout, start, batch, TRPO()._advantage(batch))
+    gradient = layout.views(np.zeros((3, layout.size)))
+    region.surrogate_gradient(gradient)
+    scores = region.scores(batch) * learner.masks.active[:, None, part]
+    fisher = 0.1 * np.eye(part.stop) + scores.mT @ scores / 40
+    ascent = gradient.flat[:, part] * learner.masks.active[:, part]
+    expected = np.linalg.solve(fisher, ascent[..., None])[..., 0]
+    TRPO(solver=MFAC(40)).improve_policy(learner, batch, zero_gradient(learner))  # all 40, in any order
+    step = learner.params[:, part] - start
+    assert not step[~learner.masks.active[:, part]].any()
+    cosine = (step * expected).sum(1) / np.linalg.norm(step, axis=1) / np.linalg.norm(expected, axis=1)
+    np.testing.assert_allclose(cosine, 1, atol=1e-4)
 
 
 def test_the_step_of_sparse_weights_is_the_dense_solution_among_them(new_batch):

@@ -124,9 +124,10 @@ class Masks:
         self.clear(gradient, slice(None))
 
     def clear(self, vector: Array, part: slice) -> None:
-        """Set to zero, in place, what is not there of vectors [S, P], P the `part` of the flat vector."""
+        """Set to zero, in place, what is not there of vectors [S, ..., P], P the `part` of the flat vector."""
         if self._factor is not None:
-            vector *= self._factor[:, part]
+            factor = self._factor[:, part]
+            vector *= factor.reshape(len(factor), *[1] * (vector.ndim - 2), -1)
 
     def project(self, points: np.ndarray, members: np.ndarray | slice, part: slice) -> np.ndarray:
         """Return points [S, K, P] of these members, P the `part` of the flat vector, with zeros for what is absent."""
