@@ -13,7 +13,7 @@ from rlsparse.arrays import Array
 
 @dataclass(frozen=True)
 class Rollout:
-    """What T steps of S x N environments gave; every stored transition is real (same-step autoreset)."""
+    """What T steps of S x N environments gave; every stored transition that is `valid` is real."""
 
     obs: Array
     """Observations acted on, as the environment gave them, [T, S, N, O]."""
@@ -23,14 +23,17 @@ class Rollout:
     """Log-density of `action` under the policy that drew it, [T, S, N]."""
     reward: Array
     """Rewards times the member's reward scale, otherwise unedited, [T, S, N]."""
-    value: Array
-    """V(obs), [T, S, N]."""
-    next_value: Array
-    """V of the true successor, the final observation of a finished episode included, [T, S, N]."""
+    value: Array | None
+    """V(obs), [T, S, N]; None without a critic."""
+    next_value: Array | None
+    """V of the true successor, the final observation of a finished episode included, [T, S, N]; None likewise."""
     terminated: Array
     """The successor is terminal: nothing to bootstrap from, [T, S, N] bool."""
     truncated: Array
     """The episode was cut at the successor: bootstrap from `next_value`, [T, S, N] bool."""
+    valid: Array | None = None
+    """False where an environment stood still, its episode over, until its group's next one, [T, S, N] bool; such a step
+    is none, and is marked as the episode's end was. None: nowhere."""
     own_log_prob: Array | None = None
     """Log-density of `action` under the member's own policy, [T, S, N]; None where that drew all of them."""
 
@@ -41,8 +44,8 @@ class Advantages:
 
     advantage: Array
     """[T, S, N]."""
-    value_target: Array
-    """What the critic regresses on, [T, S, N]."""
+    value_target: Array | None
+    """What the critic regresses on, [T, S, N]; None without a critic."""
     weight: Array | None = None
     """How much each step counts in the losses, [T, S, N]; None: all alike."""
     log_prob: Array | None = None
@@ -61,8 +64,8 @@ class Batch:
     """[S, B]."""
     advantage: Array
     """[S, B]."""
-    value_target: Array
-    """[S, B]."""
+    value_target: Array | None
+    """[S, B]; None without a critic."""
     weight: Array | None = None
     """How much each sample counts in the means over samples, [S, B]; None: all alike."""
     episode: Array | None = None

@@ -36,11 +36,12 @@ class Learner:
         seeds: Sequence[int],
         device: str = "cpu",
         sparse: Sparse | None = None,
+        critic: bool = True,
     ) -> None:
         self.seeds = tuple(seeds)
         self.device = device
         self.policy = policy
-        self.layout: Layout = policy.layout(obs_size, action_size)
+        self.layout: Layout = policy.layout(obs_size, action_size, critic)
         initial = np.stack([policy.init(self.layout, generator(seed, "init")) for seed in seeds])
         self.masks = None if sparse is None else Masks(sparse, self.layout, seeds, device)
         self.params: Array = to_device(initial if self.masks is None else self.masks.initial(initial), device)
@@ -63,6 +64,11 @@ class Learner:
     def members(self) -> int:
         """S."""
         return len(self.seeds)
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether there is a value function, or the policy learns without."""
+        return any(slot.group == "critic" for slot in self.layout.slots)
 
     def obs_scale(self) -> ObsScale:
         """Return the observation normaliser as it stands, in float32."""

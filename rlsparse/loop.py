@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlsparse import checkpoint, policy_file, sim
+from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
 from rlsparse.data import Advantages, EpochStats, Rollout
@@ -20,7 +21,7 @@ from rlsparse.explore.choice import Choice
 from rlsparse.explorer import Explorer, account
 from rlsparse.learner import Learner
 from rlsparse.recipe import Recipe, to_dict
-from rlsparse.rollout import Collector, flatten
+from rlsparse.rollout import Collector, by_member, flatten
 from rlsparse.runs import Run
 from rlsparse.sparse.config import weight_slots
 from rlsparse.sparse.sub_networks import SubNetworks
@@ -101,11 +102,13 @@ def open_session(recipe: Recipe, run: Run, device: str) -> Session:
 def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector]:
     """Build the learner and its environments as they are before the first step."""
     seeds, num_envs = recipe.seeds, recipe.num_envs
-    env = sim.make(recipe.env, len(seeds) * num_envs)
+    group = recipe.group_size
+    env = sim.make(recipe.env, len(seeds) * num_envs, autoreset=group is None)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
-    learner = Learner(recipe.policy, obs_size, action_size, seeds, device, recipe.sparse)
-    train_seeds = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs)]
-    return learner, Collector(env, len(seeds), train_seeds)
+    learner = Learner(recipe.policy, obs_size, action_size, seeds, device, recipe.sparse, recipe.advantage.needs_critic)
+    size = group or 1
+    firsts = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs // size)]
+    return learner, Collector(env, len(seeds), [first for first in firsts for _ in range(size)], group)
 
 
 def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
@@ -179,6 +182,8 @@ def iterate(
     """
     learner.begin_iteration(recipe.total_steps)
     acting = explorer.acting() if explorer else None
+    if isinstance(recipe.advantage, GroupRelative) and recipe.advantage.restarts:
+        collector.restart()
     rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma, acting)
     advantages = recipe.advantage(rollout)
     choice = explorer.judge(rollout, _as_acted(recipe, rollout, advantages), acting) if explorer else None
@@ -197,7 +202,7 @@ def iterate(
         if explorer:
             explorer.after_epoch()
     learner.evolve(batch.obs)
-    learner.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(learner.members, -1, learner.layout.obs_size))
+    learner.obs_moments.update(by_member(rollout.obs), None if rollout.valid is None else by_member(rollout.valid))
     if explorer:
         explorer.after_iteration(skipped_epochs=epochs_left)
     return stats, choice

@@ -21,12 +21,16 @@ class RunningMoments:
         self.var = np.ones((members, *shape))
         self.count = np.zeros(members)
 
-    def update(self, x: np.ndarray) -> None:
-        """Take in x [S, B, ...], B new samples of each member."""
-        batch_count = x.shape[1]
+    def update(self, x: np.ndarray, valid: np.ndarray | None = None) -> None:
+        """Take in x [S, B, ...], B new samples of each member, or those that are `valid`, [S, B] bool, one at least."""
         # numpy adds up in an order that depends on the memory's: laid out alike, a member's sums are those it has alone
         x = np.ascontiguousarray(x, np.float64)
-        mean, var = x.mean(1), x.var(1)
+        if valid is None:
+            batch_count, mean, var = np.full(len(x), x.shape[1]), x.mean(1), x.var(1)
+        else:
+            rows = [row[some] for row, some in zip(x, valid, strict=True)]
+            batch_count = valid.sum(1)
+            mean, var = np.stack([row.mean(0) for row in rows]), np.stack([row.var(0) for row in rows])
         weight = (batch_count / (self.count + batch_count)).reshape(-1, *(1,) * (x.ndim - 2))
         delta = mean - self.mean
         self.mean = self.mean + weight * delta

@@ -47,9 +47,9 @@ class Layout:
         return self.slots[-1].stop
 
     def group(self, group: Group) -> slice:
-        """Return the slice of the flat vector that one group fills (groups are contiguous)."""
+        """Return the slice of the flat vector that one group fills (groups are contiguous); empty if there is none."""
         slots = [slot for slot in self.slots if slot.group == group]
-        return slice(slots[0].start, slots[-1].stop)
+        return slice(slots[0].start, slots[-1].stop) if slots else slice(self.size, self.size)
 
     @property
     def policy(self) -> slice:
@@ -75,9 +75,9 @@ class Layout:
 
 
 def actor_critic_layout(
-    obs_size: int, action_size: int, actor_hidden: Sequence[int], critic_hidden: Sequence[int]
+    obs_size: int, action_size: int, actor_hidden: Sequence[int], critic_hidden: Sequence[int] | None
 ) -> Layout:
-    """Lay out actor, log-std and critic, in this order."""
+    """Lay out actor, log-std and critic, in this order; None for no critic."""
     slots: list[Slot] = []
 
     def add(name: str, shape: tuple[int, ...], group: Group) -> None:
@@ -91,5 +91,6 @@ def actor_critic_layout(
 
     add_network("actor", (obs_size, *actor_hidden, action_size))
     add("log_std", (action_size,), "log_std")
-    add_network("critic", (obs_size, *critic_hidden, 1))
+    if critic_hidden is not None:
+        add_network("critic", (obs_size, *critic_hidden, 1))
     return Layout(obs_size, action_size, tuple(slots))

@@ -10,7 +10,7 @@ from rlsparse.explorer import episodes_per_probe
 from rlsparse.params import Layout
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
-from rlsparse.sparse.config import NETWORKS, Sparse
+from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
 from rlsparse.trpo import TRPO
 
 
@@ -174,7 +174,7 @@ def warning(recipe: Recipe, horizon: int) -> str | None:
 def describe_weights(sparse: Sparse, layout: Layout) -> str:
     """Return how many weights of each layer sparse networks have in the end, as lines for the terminal."""
     budgets, lines = sparse.budgets(layout), []
-    for group in NETWORKS:
+    for group in (group for group in NETWORKS if weight_slots(layout, group)):
         own = [(slot.stop - slot.start, kept) for slot, kept in budgets if slot.group == group]
         layers = ", ".join(f"{kept:,} of {size:,}" for size, kept in own)
         size, kept = (sum(numbers) for numbers in zip(*own, strict=True))

@@ -29,9 +29,9 @@ class ActorCritic:
     scale_rewards: bool = True
     """Divide rewards by the running deviation of the discounted return."""
 
-    def layout(self, obs_size: int, action_size: int) -> Layout:
-        """Return where the parameters for these sizes lie in the flat vector."""
-        return actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden)
+    def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
+        """Return where the parameters for these sizes lie in the flat vector, with a critic or without."""
+        return actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden if critic else None)
 
     def init(self, layout: Layout, generator: np.random.Generator) -> np.ndarray:
         """Draw one member's initial parameters, [D] float32.

@@ -84,7 +84,7 @@ def _decode(content: bytes, source: str) -> TrainedPolicy:
     if recorded.pop("sha256") != _digest(recorded, arrays):
         raise ValueError("its contents are not those that were written")
     recipe = from_dict(recorded["recipe"], source)
-    layout = recipe.policy.layout(recorded["obs_size"], recorded["action_size"])
+    layout = recipe.layout(recorded["obs_size"], recorded["action_size"])
     seeds, clip = tuple(recorded["seeds"]), recorded["obs_clip"]
     for name, size in (("params", layout.size), ("obs_mean", layout.obs_size), ("obs_inv_std", layout.obs_size)):
         if (shape := arrays[name].shape) != (len(seeds), size):

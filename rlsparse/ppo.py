@@ -1,5 +1,6 @@
 """Proximal policy optimisation with the clipped surrogate. Source: Schulman et al., arXiv 1707.06347."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,7 +118,12 @@ class PPO:
         return terms | {"entropy": gaussian_entropy(params.log_std)}
 
     def value_gradient(self, params: Views, batch: Batch, gradient: Views) -> Array:
-        """Write the gradient of value_coef * squared error with respect to the critic; return the error, [S]."""
+        """Write the gradient of value_coef * squared error with respect to the critic; return the error, [S].
+
+        NaN without a critic.
+        """
+        if batch.value_target is None:
+            return batch.advantage[:, 0] * math.nan
         activations = forward(params.critic, batch.obs)
         value_loss, d_value = squared_error(activations[-1][..., 0], batch.value_target, batch.weight)
         backward(params.critic, activations, (self.value_coef * d_value)[..., None], gradient.critic)

@@ -13,9 +13,11 @@ import tomli_w
 
 from rlsparse import advantage_limits, algorithm_limits, explore_limits, sparse_limits
 from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
+from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
@@ -67,6 +69,15 @@ class Recipe:
         """The seeds of the members."""
         return range(self.seed, self.seed + self.num_seeds)
 
+    def layout(self, obs_size: int, action_size: int) -> Layout:
+        """Return where the parameters for these sizes lie; there is no critic if advantages need none."""
+        return self.policy.layout(obs_size, action_size, self.advantage.needs_critic)
+
+    @property
+    def group_size(self) -> int | None:
+        """Environments of a group that begin their episodes in the same state; None if each is by itself."""
+        return self.advantage.group_size if isinstance(self.advantage, GroupRelative) else None
+
     @property
     def batch_size(self) -> int:
         """B, samples of one rollout of one member."""
@@ -92,7 +103,7 @@ def check(recipe: Recipe) -> None:
     if recipe.eval_every is not None:
         require(recipe.eval_every > 0, "eval-every", recipe.eval_every, "a positive number of steps")
     algorithm_limits.check(recipe.algorithm)
-    advantage_limits.check(recipe.advantage)
+    advantage_limits.check(recipe.advantage, recipe.num_envs, recipe.algorithm.normalise_advantages, recipe.explore)
     for name in ("actor_hidden", "critic_hidden"):
         widths = getattr(policy, name)
         expected = f"widths from 1 to {WIDEST}"
@@ -150,7 +161,7 @@ def to_dict(component: Any) -> dict[str, Any]:
 
 def kind_of(cls: type) -> str:
     """Return a component's name among several: EmptySpace is empty-space, TDLambda is td-lambda, RigL is rigl."""
-    return re.sub(r"(?:(?<=[a-z])|(?<=[A-Z]{2}))(?=[A-Z][a-z])", "-", cls.__name__).lower()
+    return re.sub(r"(?:(?<=[a-z])|(?<=[A-Z]{2}))(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z]{3})", "-", cls.__name__).lower()
 
 
 def kinds(hint: Any) -> dict[str, type]:

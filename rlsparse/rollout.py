@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlsparse.arrays import Array, to_device, to_numpy
+from rlsparse.arrays import to_device, to_numpy
 from rlsparse.data import Advantages, Batch, Rollout
 from rlsparse.errors import DivergenceError
 from rlsparse.learner import Learner
@@ -58,15 +58,21 @@ def check_finite(
 
 def last_observations(obs: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> np.ndarray:
     """Return obs [S * N, O] with the last observation, not the first of the next one, of every ended episode."""
+    if "final_obs" not in info:  # none has begun a next one by itself
+        return obs
     obs = obs.copy()
     obs[ended] = np.stack(info["final_obs"][ended])
     return obs
 
 
 class Collector:
-    """S x N environments (index s * N + n) and where each one is in its episode."""
+    """S x N environments (index s * N + n) and where each one is in its episode.
 
-    def __init__(self, env: VectorEnv, members: int, seeds: list[int]) -> None:
+    With a `group_size` G, every G environments of a member are a group: `seeds` are the same in it, so that its
+    episodes begin in the same state, `env` does not reset by itself, and who is done waits for the others.
+    """
+
+    def __init__(self, env: VectorEnv, members: int, seeds: list[int], group_size: int | None = None) -> None:
         self.env = env
         self.members = members
         self.num_envs = env.num_envs // members
@@ -78,9 +84,11 @@ class Collector:
         self.episode_length = np.zeros(env.num_envs, np.int64)
         self.recent_returns = np.full((members, RECENT_EPISODES), np.nan)
         self.recent_lengths = np.full((members, RECENT_EPISODES), np.nan)
+        self._group_size = group_size
+        self.idle = np.zeros(env.num_envs, bool)
 
     def collect(self, learner: Learner, length: int, gamma: float, acting: np.ndarray | None = None) -> Rollout:
-        """Take `length` steps in every environment; `acting` [S, N, P] gives each an actor of its own.
+        """Take `length` steps in every environment that is not idle; `acting` [S, N, P] gives each an actor of its own.
 
         The observation normaliser stays as it is, for the update must see the policy that acted; the
         return statistics take in the new rewards before these are scaled. Raises DivergenceError,
@@ -90,9 +98,12 @@ class Collector:
         steps, final_obs = self._step_all(learner, length, acting)
         ended = steps["terminated"] | steps["truncated"]
         sums, self.discounted_return = running_returns(steps["reward"], ended, self.discounted_return, gamma)
-        learner.return_moments.update(sums.swapaxes(0, 1).reshape(members, -1))
-        learner.counters.train += length * num_envs
+        valid = steps["valid"]
+        learner.return_moments.update(by_member(sums), None if valid is None else by_member(valid))
+        learner.counters.train += length * num_envs if valid is None else valid.sum((0, 2))
         steps["reward"] = (steps["reward"] * learner.reward_scale()[:, None]).astype(np.float32)
+        if not learner.has_critic:
+            return Rollout(value=None, next_value=None, **steps)
 
         last = np.asarray(self.obs, np.float32).reshape(1, members, num_envs, -1)
         values = critic_values(learner, np.concatenate([steps["obs"], last]))
@@ -123,7 +134,7 @@ class Collector:
         obs = np.empty((*shape, layout.obs_size), np.float32)
         action = np.empty((*shape, layout.action_size), np.float32)
         reward = np.empty(shape)
-        terminated, truncated = np.empty(shape, bool), np.empty(shape, bool)
+        terminated, truncated, valid = (np.empty(shape, bool) for _ in range(3))
         final_obs: list[tuple[int, int, int, np.ndarray]] = []
         phase = f"the rollout after {learner.counters.train[0]} training steps"
         for t in range(length):
@@ -131,7 +142,7 @@ class Collector:
             action[t] = actors(obs[t]) + std * noise[t]
             native = self._to_native(action[t].reshape(total, -1))
             self.obs, step_reward, term, trunc, info = self.env.step(native)
-            ended = np.flatnonzero(term | trunc)
+            ended = np.flatnonzero((term | trunc) & ~self.idle)
             check_finite(self.env, self.obs, step_reward, learner.seeds, t, phase)
             if ended.size:
                 check_finite(self.env, last_observations(self.obs, ended, info), step_reward, learner.seeds, t, phase)
@@ -139,14 +150,19 @@ class Collector:
             terminated[t] = term.reshape(members, num_envs)
             truncated[t] = trunc.reshape(members, num_envs)
             self.episode_return += step_reward
-            self.episode_length += 1
+            self.episode_length += ~self.idle
+            valid[t] = ~self.idle.reshape(members, num_envs)
+            last = last_observations(self.obs, ended, info) if ended.size else self.obs
             for i in ended.tolist():
-                final_obs.append((t, i // num_envs, i % num_envs, info["final_obs"][i]))
+                final_obs.append((t, i // num_envs, i % num_envs, last[i]))
                 self._end_episode(i)
+            if self._group_size is not None and ended.size:
+                self._wait(term | trunc)
         log_prob = gaussian_log_prob(noise, log_std[:, None, :])
         own = None if acting is None else own_log_prob(learner, obs, action)
         arrays = {
             "own_log_prob": own,
+            "valid": None if self._group_size is None else valid,
             "obs": obs,
             "action": action,
             "log_prob": log_prob,
@@ -155,6 +171,23 @@ class Collector:
             "truncated": truncated,
         }
         return arrays, final_obs
+
+    def _wait(self, over: np.ndarray) -> None:
+        """Let those who are `over`, [S * N] bool, stand still, and groups that are so as a whole begin again."""
+        self.idle = over
+        done = np.repeat(over.reshape(-1, self._group_size).all(1), self._group_size)  # type: ignore[arg-type]
+        if done.any():
+            self._begin(done)
+
+    def restart(self) -> None:
+        """Break all episodes off and begin new ones, of groups."""
+        self._begin(np.ones_like(self.idle))
+        for running in (self.discounted_return, self.episode_return, self.episode_length):
+            running[...] = 0
+
+    def _begin(self, where: np.ndarray) -> None:
+        self.obs, _ = self.env.reset(options={"reset_mask": where})
+        self.idle = self.idle & ~where
 
     def _end_episode(self, i: int) -> None:
         for recent, running in (
@@ -185,6 +218,7 @@ class Collector:
         "episode_length",
         "recent_returns",
         "recent_lengths",
+        "idle",
     )
 
 
@@ -222,21 +256,21 @@ def episodes(ended: np.ndarray) -> np.ndarray:
     return np.cumsum(ended, 0) - ended + (length + 1) * np.arange(num_envs)
 
 
+def by_member(x: np.ndarray) -> np.ndarray:
+    """Lay [T, S, N, ...] out as one row of T * N samples per member, [S, T * N, ...]."""
+    x = x.swapaxes(0, 1)
+    return x.reshape(x.shape[0], -1, *x.shape[3:])
+
+
 def flatten(rollout: Rollout, advantages: Advantages, learner: Learner) -> Batch:
     """Lay a rollout out as one row of B = T * N samples per member, observations normalised."""
-
-    def rows(x: np.ndarray) -> Array:
-        x = x.swapaxes(0, 1)
-        return to_device(x.reshape(x.shape[0], -1, *x.shape[3:]), learner.device)
-
-    members, size = learner.members, learner.layout.obs_size
-    obs = learner.obs_scale()(rollout.obs.swapaxes(0, 1).reshape(members, -1, size))
-    return Batch(
-        to_device(obs, learner.device),
-        rows(rollout.action),
-        rows(rollout.log_prob if advantages.log_prob is None else advantages.log_prob),
-        rows(advantages.advantage),
-        rows(advantages.value_target),
-        None if advantages.weight is None else rows(advantages.weight),
-        rows(episodes(rollout.terminated | rollout.truncated)),
+    batch = Batch(
+        learner.obs_scale()(by_member(rollout.obs)),
+        by_member(rollout.action),
+        by_member(rollout.log_prob if advantages.log_prob is None else advantages.log_prob),
+        by_member(advantages.advantage),
+        None if advantages.value_target is None else by_member(advantages.value_target),
+        None if advantages.weight is None else by_member(advantages.weight),
+        by_member(episodes(rollout.terminated | rollout.truncated)),
     )
+    return batch.map(lambda x: to_device(x, learner.device))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 import tyro
 
 from rlsparse import cards, components
+from rlsparse.advantage_limits import check_horizon
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
 from rlsparse.recipe import Recipe, check, from_dict, kind_of, kinds, to_toml
@@ -180,8 +181,9 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
 
     env = sim.make(recipe.env, 1)
     longest = horizon(env)
-    layout = recipe.policy.layout(env.single_observation_space.shape[0], env.single_action_space.shape[0])  # type: ignore[index]
+    layout = recipe.layout(env.single_observation_space.shape[0], env.single_action_space.shape[0])  # type: ignore[index]
     env.close()
+    check_horizon(recipe.advantage, recipe.rollout_length, longest)
     for reason in filter(None, (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout))):
         log.warning(reason)
     if show:

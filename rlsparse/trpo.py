@@ -1,5 +1,6 @@
 """Trust region policy optimisation. Source: Schulman et al., arXiv 1502.05477."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -117,7 +118,12 @@ class TRPO:
         return length[:, None] * direction, xp.where(valid, length * 0 + 1, 0.0)
 
     def fit_critic(self, learner: Learner, batch: Batch, gradient: Views) -> Array:
-        """Regress the critics on the value targets; `gradient` is zero for the policy. Returns the mean loss, [S]."""
+        """Regress the critics on the value targets; `gradient` is zero for the policy. Returns the mean loss, [S].
+
+        NaN without critics.
+        """
+        if batch.value_target is None:
+            return batch.advantage[:, 0] * math.nan
         rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
         rate = rate if learner.masks is None else learner.masks.learning_rate(rate)
         critic = learner.layout.layers(learner.params, "critic")

@@ -89,3 +89,20 @@ def test_a_members_moments_are_bitwise_those_it_has_alone(shape, dtype):
         alone.update(rows)
         for name, x in alone.state_dict().items():
             np.testing.assert_array_equal(together.state_dict()[name][[member]], x)
+
+
+def test_what_is_not_valid_is_no_part_of_the_moments_which_are_each_members_own():
+    rng = np.random.default_rng(5)
+    x, valid = rng.normal(3.0, 2.0, (2, 2, 9, 4)), rng.random((2, 2, 9)) < 0.6
+    together = RunningMoments(2, (4,))
+    for batch, some in zip(x, valid, strict=True):
+        together.update(batch, some)
+    for member in range(2):
+        seen = np.concatenate([batch[member][some[member]] for batch, some in zip(x, valid, strict=True)])
+        np.testing.assert_allclose(together.mean[member], seen.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(together.var[member], seen.var(0), rtol=1e-12)
+        assert together.count[member] == len(seen)
+        alone = RunningMoments(1, (4,))
+        for batch, some in zip(x, valid, strict=True):
+            alone.update(batch[member : member + 1], some[member : member + 1])
+        np.testing.assert_array_equal(alone.var[0], together.var[member])

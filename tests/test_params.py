@@ -68,3 +68,11 @@ def test_a_view_of_one_member_leaves_the_others_alone():
         bias[1] += 1
     assert not params[0].any()
     assert params[1].sum() == LAYOUT.group("actor").stop
+
+
+def test_without_a_critic_the_rest_lies_as_it_does_with_one():
+    without = actor_critic_layout(4, 2, (5,), None)
+    assert without.slots == tuple(slot for slot in LAYOUT.slots if slot.group != "critic")
+    assert without.size == LAYOUT.group("log_std").stop
+    assert without.group("critic") == slice(without.size, without.size)
+    assert without.views(np.zeros((1, without.size))).critic == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rlsparse import cards, explore_limits
 from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.monte_carlo import MonteCarlo
 from rlsparse.advantage.nstep import NStep
@@ -96,6 +97,18 @@ RECIPE = Recipe("Pendulum-v1")
 @given(recipes)
 def test_a_recipe_equals_the_one_read_from_its_document(recipe):
     assert from_toml(to_toml(recipe), "recipe.toml") == recipe
+
+
+@pytest.mark.parametrize("cls", kinds(Estimator).values(), ids=kinds(Estimator))
+def test_a_document_names_the_estimator_and_all_its_settings(cls):
+    @settings(max_examples=10)
+    @given(some(cls, **({"group_size": st.sampled_from((2, 4, 8))} if issubclass(cls, GroupRelative) else {})))
+    def equal(estimator):
+        recipe = replace(RECIPE, advantage=estimator, algorithm=PPO(normalise_advantages=False))
+        assert f'[advantage]\nkind = "{kind_of(cls)}"\n' in to_toml(recipe)
+        assert from_toml(to_toml(recipe), "recipe.toml") == recipe
+
+    equal()
 
 
 def test_a_document_names_every_field_that_is_set():
@@ -203,7 +216,8 @@ def test_a_recipe_that_probes_equals_the_one_read_from_its_document(proposal, pr
 def test_kinds_are_named_after_their_classes():
     assert list(PROPOSALS)[:3] == ["empty-space", "random-walk", "averages"]
     assert list(PROBES) == ["episodes", "racing", "in-rollout", "surrogate"]
-    assert list(kinds(Estimator)) == ["gae", "nstep", "monte-carlo", "td-lambda", "vtrace"]
+    assert list(kinds(Estimator))[:5] == ["gae", "nstep", "monte-carlo", "td-lambda", "vtrace"]
+    assert list(kinds(Estimator))[5:] == ["group-relative", "grpo", "dr-grpo", "rloo", "reinforce-plus-plus"]
     assert list(kinds(Objective)) == ["clip", "a2c", "gspo", "cispo", "cloning", "sso"]
     assert kind_of(PPO) == "ppo"
     assert kinds(ExploRLer | None) == {kind_of(ExploRLer): ExploRLer}
@@ -283,7 +297,7 @@ def test_a_value_out_of_range_is_told_with_its_flag_and_what_is_expected(name, v
 @pytest.mark.parametrize("cls", kinds(Estimator).values(), ids=kinds(Estimator))
 def test_every_number_of_an_estimator_has_a_range(cls):
     hints = get_type_hints(cls)
-    for f in fields(cls):
+    for f in (f for f in fields(cls) if hints[f.name] in (int, float)):
         bad = hints[f.name](-1)
         with pytest.raises(UsageError, match=rf"^--advantage\.{f.name.replace('_', '-')} is {bad}: expected "):
             check(replace(RECIPE, advantage=cls(**{f.name: bad})))

@@ -18,7 +18,7 @@ from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import EnvironmentFailure, UnsupportedEnvironment, UsageError
 from rlsparse.sim.mujoco_log import route_warnings
-from rlsparse.sim.reset_arguments import seed_each
+from rlsparse.sim.reset_arguments import chosen_environments, seed_each
 
 logger = logging.getLogger("rlsparse.sim")
 
@@ -84,19 +84,24 @@ class GymVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode everywhere.
+        """Start an episode everywhere, or only where the bool array options["reset_mask"] `[num_envs]` is set.
 
         An int seed s gives environment i the seed s + i; None goes on to each environment's next episode.
         """
         if not self._seeds:
             self._seeds = np.random.SeedSequence().generate_state(self.num_envs, np.uint64).tolist()
             self._episode[:] = -1
+        chosen = chosen_environments(options, self.num_envs)
+        if self._episode.min() < 0 and not chosen.all():
+            raise ResetNeeded("the first reset() must start every environment")
         for i, given in enumerate(seed_each(seed, self.num_envs)):
+            if not chosen[i]:
+                continue
             self._episode[i] += 1
             if given is not None:
                 self._seeds[i], self._episode[i] = given, 0
             self._start_episode(i)
-        self._terminated[:] = self._truncated[:] = False
+        self._terminated[chosen] = self._truncated[chosen] = False
         return self._observation.copy(), {}
 
     def _start_episode(self, i: int) -> None:

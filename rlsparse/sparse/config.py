@@ -64,6 +64,8 @@ class Sparse:
         found = []
         for group in NETWORKS:
             slots = weight_slots(layout, group)
+            if not slots:  # without a critic
+                continue
             shapes = [(slot.shape[0], slot.shape[1]) for slot in slots]
             sparsity, given = self.network(group)
             shares = given or densities(shapes, sparsity, self.budget)

@@ -176,7 +176,8 @@ class Masks:
         begun = self.iterations
         slots = {group: weight_slots(self.layout, group) for group in NETWORKS}
         layers = {group: [self.layout.view(self.active, slot) for slot in slots[group]] for group in NETWORKS}
-        count = {group: sum(x.sum((1, 2)) for x in layers[group]) for group in NETWORKS}
+        none = np.zeros(len(self.seeds), np.int64)  # what there is of a network that is not: the critic, maybe
+        count = {group: sum((x.sum((1, 2)) for x in layers[group]), none) for group in NETWORKS}
         moments = [self.layout.view(first_moment, slot) for group in NETWORKS for slot in slots[group]]
         return {
             "density": account.share_of_weights(self.active, self.weights),
@@ -184,7 +185,7 @@ class Masks:
             "critic_weights": count["critic"],
             "regrown": self.regrown,
             "explored": account.share_of_weights(self.explored, self.weights),
-            "dead_units": sum(account.dead_units(x) for x in layers.values()),
+            "dead_units": sum((account.dead_units(x) for x in layers.values() if x), none),
             "inference_flops": account.forward_flops(count["actor"]),
             "train_flops": np.where(begun, self._flops / np.maximum(begun, 1), self._flops_now(begun < 0)),
             "gradient_flow": account.effective_gradient_flow(moments, [*layers["actor"], *layers["critic"]], 2),

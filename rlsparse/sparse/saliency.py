@@ -39,9 +39,9 @@ def saliency(layout: Layout, params: Array, obs: Array) -> Array:
     found = xp.zeros_like(params)
     deviations: Sequence[Array] = (xp.exp(-layout.log_std(params)), xp.ones_like(params[:, :1]))
     for group, inv_std in zip(NETWORKS, deviations, strict=True):
-        for slot, fisher in zip(
-            weight_slots(layout, group), curvature(layout.layers(params, group), obs, inv_std), strict=True
-        ):
+        layers = layout.layers(params, group)
+        diagonals = curvature(layers, obs, inv_std) if layers else []
+        for slot, fisher in zip(weight_slots(layout, group), diagonals, strict=True):
             weight = layout.view(params, slot)
             found[:, slot.start : slot.stop] = (0.5 * weight * weight * fisher).reshape(len(params), -1)
     return found

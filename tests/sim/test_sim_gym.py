@@ -184,3 +184,20 @@ def test_a_halted_environment_is_not_stepped_until_reset(register):
     env.reset(seed=0)
     np.testing.assert_array_equal(env.step(np.ones((3, 2)))[0], before)
     assert Scripted.steps == 10
+
+
+def test_only_the_chosen_environments_begin_their_next_episodes(register):
+    env_id = register(length=5)
+    env, other = (sim.make(env_id, 3, autoreset=False) for _ in range(2))
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.reset(options={"reset_mask": np.array([True, False, True])})
+    env.reset(seed=[1, 2, 3])
+    other.reset(seed=[1, 2, 3])
+    for _ in range(5):
+        before, _, terminated, *_ = env.step(np.zeros((3, 2)))
+    assert terminated.all()
+    obs, _ = env.reset(options={"reset_mask": np.array([True, False, True])})
+    np.testing.assert_array_equal(obs[[0, 2]], other.reset()[0][[0, 2]])
+    np.testing.assert_array_equal(obs[1], before[1])
+    assert env.step(np.zeros((3, 2)))[2].tolist() == [False, True, False]
+    assert Scripted.steps == 17

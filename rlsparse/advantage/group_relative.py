@@ -1,0 +1,74 @@
+"""Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from rlsparse.advantage.group_scores import (
+    centred_on_batch,
+    group_starts,
+    held,
+    in_groups,
+    relative,
+    returns_and_hidden,
+    scaled_by_batch,
+    to_members,
+)
+from rlsparse.data import Advantages, Rollout
+
+
+@dataclass(frozen=True)
+class GroupRelative:
+    """Compare each step's return with those of the group at the same time index; no critic, so no value loss.
+
+    Source: GR2PO, arXiv 2609.19850, and Group Policy Gradient, arXiv 2510.03679; the baseline leaves the own out.
+    """
+
+    needs_critic: ClassVar[bool] = False
+
+    gamma: float = 0.99
+    """Discount per environment step."""
+    group_size: int = 8
+    """Environments that begin their episodes in the same state, and the next one when all are over."""
+    score: Literal["return-to-go", "outcome"] = "return-to-go"
+    """What is compared: the return from each step on, or for all steps of an episode its whole return."""
+    baseline: Literal["others", "mean", "batch"] = "others"
+    """What is subtracted: the mean score of the others in the group, of the whole group, or of all steps."""
+    scale: Literal["none", "group", "batch"] = "none"
+    """What it is divided by: nothing, or the deviation of the group's scores, or of all steps'."""
+    count: Literal["steps", "episodes"] = "steps"
+    """What counts alike in the loss: every step, or every episode."""
+    unseen: float = 0.5
+    """Most of a return, gamma^k, that may lie behind the rollout's end; a group has no weight where there is more."""
+
+    @property
+    def restarts(self) -> bool:
+        """Whether every rollout begins new episodes: only whole ones have an outcome."""
+        return self.score == "outcome"
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and weights, [T, S, N]; there are no value targets."""
+        ended = rollout.terminated | rollout.truncated
+        starts = group_starts(ended, self.group_size)
+        score, hidden = returns_and_hidden(rollout.reward, rollout.terminated, rollout.truncated, self.gamma)
+        valid = np.ones_like(ended) if rollout.valid is None else rollout.valid
+        counts = valid | rollout.terminated  # who has fallen gets no more: a return of 0, not a missing one
+        if self.score == "outcome":
+            score, hidden, counts = held(score, starts), held(hidden, starts), np.ones_like(ended)
+        cut = np.logical_or.reduce(in_groups(hidden > self.unseen, self.group_size), -1)
+        seen = valid & ~to_members(cut, self.group_size)
+        advantage = self._compare(score, counts, seen)
+        weight = seen.astype(np.float32)
+        if self.count == "episodes":
+            lengths, _ = returns_and_hidden(valid, rollout.terminated, rollout.truncated, 1.0)
+            weight /= np.maximum(held(lengths, starts), 1.0).astype(np.float32)
+        return Advantages(np.where(valid, advantage, 0.0).astype(np.float32), None, weight)
+
+    def _compare(self, score: np.ndarray, counts: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        if self.baseline == "batch":
+            advantage = centred_on_batch(score, seen)
+        else:
+            grouped = in_groups(score, self.group_size), in_groups(counts, self.group_size)
+            advantage = relative(*grouped, self.baseline, self.scale == "group").reshape(score.shape)
+        return scaled_by_batch(advantage, seen) if self.scale == "batch" else advantage
