@@ -116,13 +116,16 @@ def _rollouts_for_anchors(recipe: Recipe, explore: ExploRLer) -> int:
 def describe(recipe: Recipe, horizon: int) -> str:
     """Return the plan as lines for the terminal."""
     plan = predict(recipe, horizon)
+    networks = len(recipe.sparse.densities_at_once()) if recipe.sparse else 1
     lines = [
         f"rollouts         {plan.rollouts:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each",
         f"updates          {_updates(recipe.algorithm, plan.rollouts)}",
         f"training steps   {plan.train_steps:,} per seed, {plan.train_steps * recipe.num_seeds:,} in all "
         f"(probe steps: {plan.probe_steps:,}{' per seed' * bool(plan.probe_steps)})",
         *_probe_lines(recipe, plan, horizon),
-        f"evaluations      {plan.evaluations:,} of {recipe.eval_episodes} episodes per seed, not part of the budget",
+        f"evaluations      {plan.evaluations:,} of {recipe.eval_episodes} episodes per seed"
+        + (f" and each of {networks} densities" if networks > 1 else "")
+        + ", not part of the budget",
     ]
     return "\n".join(lines)
 

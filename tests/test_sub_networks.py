@@ -13,7 +13,7 @@ from rlsparse import export, play, policy_file
 from rlsparse.arrays import to_device, to_numpy
 from rlsparse.errors import UsageError
 from rlsparse.learner import Learner
-from rlsparse.plan import describe_weights, sparse_warning
+from rlsparse.plan import describe, describe_weights, sparse_warning
 from rlsparse.policy import ActorCritic, action_mean
 from rlsparse.ppo import PPO, shuffled_minibatches
 from rlsparse.sparse.config import Sparse, weight_slots
@@ -229,6 +229,8 @@ def test_the_plan_says_what_each_network_keeps():
     sparse = Sparse(0.8, rule=AST(sparser=(0.9,)))
     lines = describe_weights(sparse, ActorCritic().layout(17, 6)).splitlines()
     assert lines[2] == "actor inside     558 weights, density 0.1; by layer 162, 256, 140"
+    evaluations = describe(tiny.recipe(sparse=sparse), 5).splitlines()[-1]
+    assert evaluations == "evaluations      4 of 2 episodes per seed and each of 2 densities, not part of the budget"
 
 
 def test_dead_units_of_the_sparsest_are_warned_of():
