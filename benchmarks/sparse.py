@@ -97,6 +97,8 @@ def report(folder: Path) -> None:
     """Print the table of one budget and draw its returns against sparsity."""
     arms = [arm for arm in ARMS if (folder / arm).is_dir()]
     envs = [env for env in ENVS if all((folder / arm / f"{env}.csv").exists() for arm in arms)]
+    if not envs:
+        return
     scores = {arm: [finals(folder / arm / f"{env}.csv") for env in envs] for arm in arms}
     print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds)")
     heads = ("arm", *envs, "IQM / dense-64, 95 %, paired", "IQM / small dense of equal size")
