@@ -1,16 +1,17 @@
 """What sparse training keeps of the return: rules and sparsities against dense networks, large and of equal size.
 
-    python benchmarks/sparse.py run --steps 1000000 [--arms dense-64 rigl-90 ...] [--envs ...] [--num-seeds 5]
+    python benchmarks/sparse.py run --steps 1000000 [--arms dense-64 rigl-64-90 ...] [--envs ...] [--num-seeds 5]
     python benchmarks/sparse.py report
 
 `run` trains each arm with seeds 0, 1, ... and keeps its curve under benchmarks/results/sparse/<steps>/<arm>/. A run
 that is there already is not repeated. `report` prints a table for each number of steps and draws return against
 sparsity. A score is a run's last evaluation, of ten, on seeds that training has not seen.
 
-`small-90` is the dense network whose actor and critic have as many parameters, biases among them, as those of a 64-wide
-network with 90 % of its weights absent. `fast-90` is the same with the longer steps that sparse layers take by default:
-its learning rate is multiplied with (64 / width)^0.5. `wide` is a network of width 256 with as many weights as a dense
-one of width 64, two thirds of them in the critic. Settings were chosen on seeds 100 to 104.
+`rigl-256-90` has two hidden layers of 256 in actor and in critic, and 90 % of the weights of each are absent.
+`kl-256-90` is the same and drops the weights that move the policy least. `small-256-90` are dense networks with as many
+parameters, biases among them, and `fast-256-90` the same with the longer steps that sparse layers take by default: the
+learning rate is multiplied with (256 / width)^0.5. `wide` is a static network of width 256 with as many weights as a
+dense one of width 64, two thirds of them in the critic. Settings were chosen on seeds 100 to 104.
 """
 
 import argparse
@@ -30,27 +31,44 @@ from rlsparse.sparse.config import NETWORKS, Sparse
 
 RESULTS = Path(__file__).parent / "results" / "sparse"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
-RULES = {"static": "#E69F00", "set": "#56B4E9", "rigl": "#D55E00", "magnitude": "#009E73", "dcil": "#CC79A7"}
+RULES = {
+    "static": ("static",),
+    "set": ("set",),
+    "rigl": ("rigl",),
+    "kl": ("rigl", "--sparse.drop-by", "kl"),
+    "magnitude": ("magnitude",),
+    "dcil": ("dcil",),
+}
+"""What follows --sparse."""
+COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
+LINES = {
+    "small": ("dense, as many parameters", "#000000"),
+    "fast": ("the same, longer steps", "#888888"),
+    **{rule: (rule, colour) for rule, colour in zip(RULES, COLOURS, strict=True)},
+}
+"""What the picture calls an arm's kind, and its colour."""
+WIDTHS = (64, 256)
 SPARSITIES = (80, 90, 95)
 ARMS = (
     *("dense-64", "dense-256", "wide"),
-    *(f"{kind}-{sparsity}" for sparsity in SPARSITIES for kind in ("small", "fast", *RULES)),
+    *(f"{kind}-{width}-{gone}" for width in WIDTHS for gone in SPARSITIES for kind in ("small", "fast", *RULES)),
 )
 EVALUATIONS = 10
 
 
 def flags(arm: str, env_id: str) -> list[str]:
     """Return what the arm asks of `rlsparse train` on this environment."""
-    kind, _, number = arm.partition("-")
-    if kind == "dense":
-        return widths(int(number), int(number))
-    if kind == "wide":
+    if arm == "wide":
         return widths(256, 256) + wide_flags(env_id)
-    if kind in ("small", "fast"):
-        actor, critic = equal_widths(env_id, int(number) / 100)
-        rate = PPO().learning_rate * (64 / actor) ** 0.5
-        return widths(actor, critic) + (["--algorithm.learning-rate", f"{rate:.2g}"] if kind == "fast" else [])
-    return ["--sparse", kind, "--sparsity", str(int(number) / 100)]
+    kind, width, *gone = arm.split("-")
+    if kind == "dense":
+        return widths(int(width), int(width))
+    sparsity = int(gone[0]) / 100
+    if kind in RULES:
+        return [*widths(int(width), int(width)), "--sparse", *RULES[kind], "--sparsity", str(sparsity)]
+    actor, critic = equal_widths(env_id, int(width), sparsity)
+    rate = PPO().learning_rate * (int(width) / actor) ** 0.5
+    return widths(actor, critic) + (["--algorithm.learning-rate", f"{rate:.2g}"] if kind == "fast" else [])
 
 
 def widths(actor: int, critic: int) -> list[str]:
@@ -64,9 +82,9 @@ def layout(env_id: str, actor: int, critic: int) -> Layout:
     return actor_critic_layout(card.observation_size, card.action_size, (actor, actor), (critic, critic))
 
 
-def equal_widths(env_id: str, sparsity: float) -> tuple[int, int]:
-    """Return the smallest widths of dense actor and critic with at least the parameters of sparse 64-wide ones."""
-    full = layout(env_id, 64, 64)
+def equal_widths(env_id: str, width: int, sparsity: float) -> tuple[int, int]:
+    """Return the smallest widths of dense actor and critic with at least the parameters of sparse, wider ones."""
+    full = layout(env_id, width, width)
     absent = dict.fromkeys(NETWORKS, 0)
     for slot, kept in Sparse(sparsity=sparsity).budgets(full):
         absent[slot.group] += slot.stop - slot.start - kept  # type: ignore[index]
@@ -96,53 +114,61 @@ def wide_flags(env_id: str) -> list[str]:
 def report(folder: Path) -> None:
     """Print the table of one budget and draw its returns against sparsity."""
     arms = [arm for arm in ARMS if (folder / arm).is_dir()]
-    envs = [env for env in ENVS if all((folder / arm / f"{env}.csv").exists() for arm in arms)]
-    if not envs:
-        return
-    scores = {arm: [finals(folder / arm / f"{env}.csv") for env in envs] for arm in arms}
+    scores = {arm: {env: finals(folder / arm / f"{env}.csv") for env in trained(folder, arm)} for arm in arms}
     print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds)")
-    heads = ("arm", *envs, "IQM / dense-64, 95 %, paired", "IQM / small dense of equal size")
-    print("".join(f"{head:<32}" if i else f"{head:<14}" for i, head in enumerate(heads)))
+    heads = ("arm", *ENVS, "IQM / dense, 95 %, paired", "IQM / small, dense, of equal size")
+    print("".join(f"{head:<32}" if i else f"{head:<18}" for i, head in enumerate(heads)))
     for arm in arms:
-        cells = [f"{arm:<14}"]
-        for own in scores[arm]:
-            mean, half_width = mean_interval(np.array([*own.values()]))
-            cells.append(f"{mean:,.0f} ({mean - half_width:,.0f} to {mean + half_width:,.0f}, {len(own)})")
-        others = ("dense-64", f"small-{arm.partition('-')[2]}")
+        cells = [f"{arm:<18}", *(cell(scores[arm].get(env, {})) for env in ENVS)]
+        kind, _, rest = arm.partition("-")
+        others = (f"dense-{rest.split('-')[0]}" if rest else "dense-64", f"small-{rest}")
         cells += [ratio(scores, arm, other) if other in scores and other != arm else "" for other in others]
-        print("".join(f"{cell:<32}" if i else cell for i, cell in enumerate(cells)))
-    draw(folder, scores, envs)
+        print("".join(f"{text:<32}" if i else text for i, text in enumerate(cells)))
+    draw(folder, scores)
 
 
-def ratio(scores: dict[str, list[dict[int, float]]], arm: str, other: str) -> str:
-    """Compare two arms over all environments, seed by seed."""
-    pairs = [paired(own, base) for own, base in zip(scores[arm], scores[other], strict=True)]
+def trained(folder: Path, arm: str) -> list[str]:
+    """Return the environments that have a curve of this arm."""
+    return [env for env in ENVS if (folder / arm / f"{env}.csv").exists()]
+
+
+def cell(scores: dict[int, float]) -> str:
+    """Say mean, interval and number of seeds."""
+    if not scores:
+        return ""
+    mean, half_width = mean_interval(np.array([*scores.values()]))
+    return f"{mean:,.0f} ({mean - half_width:,.0f} to {mean + half_width:,.0f}, {len(scores)})"
+
+
+def ratio(scores: dict[str, dict[str, dict[int, float]]], arm: str, other: str) -> str:
+    """Compare two arms over the environments that both have, seed by seed."""
+    pairs = [paired(own, scores[other][env]) for env, own in scores[arm].items() if env in scores[other]]
+    if not pairs:
+        return ""
     center, low, high = ratio_interval(*zip(*pairs, strict=True))
-    return f"{center:.2f} ({low:.2f} to {high:.2f})"
+    return f"{center:.2f} ({low:.2f} to {high:.2f}), {len(pairs)} tasks"
 
 
-def draw(folder: Path, scores: dict[str, list[dict[int, float]]], envs: list[str]) -> None:
-    """Draw mean return against sparsity: a line for each rule and for small dense networks, with intervals."""
-    figure = Figure(figsize=(4.4 * len(envs), 3.8), layout="constrained", dpi=130)
-    for i, (axes, env) in enumerate(zip(figure.subplots(1, len(envs), squeeze=False)[0], envs, strict=True)):
-        for k, (kind, colour) in enumerate({"small": "#000000", "fast": "#888888", **RULES}.items()):
-            there = [s for s in SPARSITIES if f"{kind}-{s}" in scores]
-            runs = [np.array([*scores[f"{kind}-{s}"][i].values()]) for s in there]
-            means, halves = zip(*map(mean_interval, runs), strict=True) if runs else ((), ())
-            label = {"small": "dense, as many parameters", "fast": "the same, longer steps"}.get(kind, kind)
-            x = np.array(there) + 0.25 * (k - 3)  # beside each other, lest intervals hide intervals
-            axes.errorbar(
-                x, means, halves, color=colour, label=label, marker="o", markersize=4, linewidth=1.5, capsize=2
-            )
-        if "dense-64" in scores:
-            dense = np.mean([*scores["dense-64"][i].values()])
-            axes.axhline(dense, color="grey", linestyle=":", linewidth=1.5, label="dense, width 64")
-        seeds = len(next(iter(scores.values()))[i])
-        axes.set(title=f"{env}, n = {seeds}", xticks=SPARSITIES, ylim=(0, None))
-        style_axes(axes)
-    figure.axes[0].legend(loc="lower left", frameon=False, fontsize=8)
+def draw(folder: Path, scores: dict[str, dict[str, dict[int, float]]]) -> None:
+    """Draw mean return against sparsity, a row for each width: a line for each rule and for small dense networks."""
+    figure = Figure(figsize=(4.2 * len(ENVS), 3.4 * len(WIDTHS)), layout="constrained", dpi=130)
+    for row, width in zip(figure.subplots(len(WIDTHS), len(ENVS)), WIDTHS, strict=True):
+        for axes, env in zip(row, ENVS, strict=True):
+            for i, (kind, (label, colour)) in enumerate(LINES.items()):
+                runs = {gone: scores.get(f"{kind}-{width}-{gone}", {}).get(env) for gone in SPARSITIES}
+                points = [(gone, *mean_interval(np.array([*own.values()]))) for gone, own in runs.items() if own]
+                if points:
+                    gone, means, halves = np.array(points, float).T
+                    x = gone + 0.25 * (i - 3)  # beside each other, lest intervals hide intervals
+                    axes.errorbar(x, means, halves, color=colour, label=label, marker="o", markersize=4, capsize=2)
+            dense = scores.get(f"dense-{width}", {}).get(env)
+            if dense:
+                axes.axhline(np.mean([*dense.values()]), color="grey", linestyle=":", label="dense, same width")
+            axes.set(title=f"{env}, width {width}", xticks=SPARSITIES, ylim=(0, None))
+            style_axes(axes)
+        row[0].legend(loc="lower left", frameon=False, fontsize=7)
     figure.supxlabel("weights absent in actor and in critic, %", fontsize=9)
-    figure.supylabel("evaluation return at the end, mean and 95 % interval", fontsize=9)
+    figure.supylabel("final evaluation return, mean and 95 % interval over seeds", fontsize=9)
     figure.savefig(RESULTS / f"{folder.name}.png")
 
 
