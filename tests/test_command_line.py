@@ -148,7 +148,7 @@ BAD_VALUES = {
         "the nearest number that does is 8"
     ),
     ("--algorithm", "trpo", "--algorithm.solver", "mfac", "--algorithm.damping", "0"): (
-        "--algorithm.damping is 0.0: expected a positive number, for mfac"
+        "--algorithm.damping is 0.0: expected a positive number, which mfac divides by"
     ),
     (
         "--algorithm",
