@@ -1,9 +1,12 @@
 """What the settings of advantage estimators may be: their ranges, and what goes with them."""
 
-from dataclasses import fields
+import math
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
+from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
@@ -11,34 +14,58 @@ from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("gamma", "gae_lambda", "actor_lambda", "critic_lambda", "trace_lambda", "unseen"), SHARE),
-    "n": COUNT,
-    "rho_bar": POSITIVE,
-    "c_bar": NOT_NEGATIVE,
+    **dict.fromkeys(("n", "references"), COUNT),
+    **dict.fromkeys(("rho_bar", "reach", "noise"), POSITIVE),
+    **dict.fromkeys(("c_bar", "gain_weight", "reward_weight", "radius"), NOT_NEGATIVE),
     "group_size": (lambda x: x >= 2, "2 or more, for one episode has nothing to be compared with"),
+    "cells": (lambda x: all(number >= 1 for number in x), "positive whole numbers"),
+    "features": (lambda x: x >= 2 and x % 2 == 0, "a positive even number"),
+    **dict.fromkeys(("low", "high"), (lambda x: all(map(math.isfinite, x)), "finite numbers")),
 }
 """Ranges by field; fields that are one of a few words need none."""
 
 
-def check(advantage: Estimator, num_envs: int, normalised: bool, explore: ExploRLer | None) -> None:
+def check(advantage: Estimator | Submodular, num_envs: int, normalised: bool, explore: ExploRLer | None) -> None:
     """Raise UsageError with the first rule that the settings break.
 
     Each member has `num_envs` environments; its advantages are `normalised` in minibatches or not.
     """
-    for name in (f.name for f in fields(advantage) if f.name in RANGES):
-        holds, expected = RANGES[name]
-        given = getattr(advantage, name)
-        require(holds(given), f"advantage.{name}", given, expected)
+    _check_ranges(advantage, "advantage")
     if isinstance(advantage, GroupRelative):
         _check_groups(advantage, num_envs, normalised)
         _check_probing(explore)
+    if isinstance(advantage, Submodular):
+        _check_weights(advantage, explore)
 
 
-def check_horizon(advantage: Estimator, rollout_length: int, horizon: int) -> None:
+def _check_ranges(component: Any, where: str) -> None:
+    for name in (f.name for f in fields(component)):
+        given = getattr(component, name)
+        if is_dataclass(given):
+            _check_ranges(given, f"{where}.{name}")
+        elif name in RANGES:
+            holds, expected = RANGES[name]
+            require(holds(given), f"{where}.{name}", given, expected)
+
+
+def check_horizon(advantage: Estimator | Submodular, rollout_length: int, horizon: int) -> None:
     """Raise UsageError if a rollout cannot hold the episodes, of `horizon` steps at most, that have to be whole."""
     if isinstance(advantage, GroupRelative) and advantage.restarts and rollout_length < horizon:
         raise UsageError(
             f"--rollout-length {rollout_length} is shorter than an episode may be, {horizon:,} steps: "
             '--advantage.score "outcome" compares whole episodes, so use longer rollouts, or "return-to-go"'
+        )
+
+
+def _check_weights(advantage: Submodular, explore: ExploRLer | None) -> None:
+    if advantage.reward_weight > 0:
+        return
+    if advantage.gain_weight == 0:
+        raise UsageError("--advantage.gain-weight and --advantage.reward-weight are both 0: nothing is learned from")
+    if explore is not None and isinstance(explore.probe, Episodes | Racing):
+        raise UsageError(
+            "--advantage.reward-weight 0 leaves the environment's return out, by which --explore.probe chooses: raise "
+            "it, or probe by --explore.probe in-rollout or surrogate"
         )
 
 

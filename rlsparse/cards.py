@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.projection import Projection
 
 R = TypeVar("R")
 
@@ -65,6 +66,8 @@ class EnvironmentCard:
     default_agent: str
     random_return: RandomReturn
     references: tuple[Reference, ...]
+    projections: dict[str, Projection]
+    """What set functions may see, by name; the first is the usual one."""
     path: Path
 
 
@@ -182,6 +185,7 @@ def read_environment_card(path: Path) -> EnvironmentCard:
     table = _read_toml(path)
     random_return = _table(table.pop("random_return", None), path, "random_return")
     references = table.pop("references", [])
+    projections = _table(table.pop("projections", {}), path, "projections")
     if not isinstance(references, list):
         raise UsageError(f"{path}: references must be [[references]] tables")
     return _record(
@@ -193,8 +197,16 @@ def read_environment_card(path: Path) -> EnvironmentCard:
             _record(Reference, _table(reference, path, f"references[{i}]"), path, f"references[{i}].")
             for i, reference in enumerate(references)
         ),
+        projections={name: _projection(given, path, f"projections.{name}") for name, given in projections.items()},
         path=path,
     )
+
+
+def _projection(given: object, path: Path, name: str) -> Projection:
+    projection = _record(Projection, _table(given, path, name), path, f"{name}.")
+    if flaw := projection.flaw():
+        raise UsageError(f"{path}: {name}.{flaw}")
+    return projection
 
 
 def read_agent_card(path: Path) -> AgentCard:
@@ -361,15 +373,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def _is_list(of: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(map(of, value))
+
+
+def _is_index(value: object) -> bool:
+    return value == 0 or _is_count(value)
 
 
 _KINDS: dict[Any, tuple[str, Callable[[object], bool], Callable[[Any], Any]]] = {
     str: ("text", lambda value: isinstance(value, str), str),
     int: ("a whole number above 0", _is_count, int),
     float: ("a finite number", _is_number, float),
-    tuple[str, ...]: ("a list of texts", _is_texts, tuple),
+    tuple[str, ...]: ("a list of texts", _is_list(lambda item: isinstance(item, str)), tuple),
+    tuple[int, ...]: ("a list of whole numbers, none below 0", _is_list(_is_index), tuple),
+    tuple[float, ...]: ("a list of finite numbers", _is_list(_is_number), tuple),
 }
 
 

@@ -22,7 +22,7 @@ class Rollout:
     log_prob: Array
     """Log-density of `action` under the policy that drew it, [T, S, N]."""
     reward: Array
-    """Rewards times the member's reward scale, otherwise unedited, [T, S, N]."""
+    """The environment's rewards, or what the advantage makes of them, times the member's reward scale, [T, S, N]."""
     value: Array | None
     """V(obs), [T, S, N]; None without a critic."""
     next_value: Array | None

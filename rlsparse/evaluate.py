@@ -22,17 +22,25 @@ class Scores:
     lengths: np.ndarray
 
 
-def evaluate(env: VectorEnv, actors: Actors, seeds: list[int], stop: Callable[[], bool] = lambda: False) -> Scores:
+def evaluate(
+    env: VectorEnv,
+    actors: Actors,
+    seeds: list[int],
+    stop: Callable[[], bool] = lambda: False,
+    watch: Callable[[np.ndarray], None] = lambda obs: None,
+) -> Scores:
     """Run one deterministic episode in each of the S * E environments (index s * E + e).
 
     `env` must not reset by itself (autoreset off); an environment whose episode has ended is not
     stepped any more, so every step is counted once. The normaliser is frozen. Raises Interrupted as
-    soon as `stop`, asked before every step, says so.
+    soon as `stop`, asked before every step, says so. `watch` sees observations [S * E, O] at the start
+    and after each step.
     """
     members, total = len(actors.seeds), env.num_envs
     space = env.single_action_space
     to_native = ActionBox(space.low, space.high)  # type: ignore[attr-defined]
     obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
+    watch(obs)
     returns, lengths, alive = np.zeros(total), np.zeros(total, np.int64), np.ones(total, bool)
     while alive.any() and lengths.max() < STEP_CAP:
         if stop():
@@ -40,6 +48,7 @@ def evaluate(env: VectorEnv, actors: Actors, seeds: list[int], stop: Callable[[]
         action = actors(obs.reshape(members, total // members, -1))
         obs, reward, terminated, truncated, _ = env.step(to_native(action.reshape(total, -1)))
         check_finite(env, obs, reward, actors.seeds, int(lengths.max()), "an evaluation episode")
+        watch(obs)
         returns[alive] += reward[alive]
         lengths += alive
         alive &= ~(terminated | truncated)

@@ -61,6 +61,7 @@ class TensorBoard:
         for row in rows:
             writer = self._writers[session.learner.seeds.index(row["seed"])]
             scalars = {"eval/mean_reward": row["return_mean"], "eval/mean_ep_length": row["length_mean"]}
+            scalars |= {"eval/coverage": row["coverage"]} if "coverage" in row else {}
             scalars |= {f"sparse/{name}": row[name] for name in METRICS if name in row}
             self._write(writer, int(row["total_steps"]), scalars)
             writer.flush()

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlsparse import checkpoint, policy_file, sim
+from rlsparse import checkpoint, objectives, policy_file, sim
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
@@ -108,7 +108,8 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector]:
     learner = Learner(recipe.policy, obs_size, action_size, seeds, device, recipe.sparse, recipe.advantage.needs_critic)
     size = group or 1
     firsts = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs // size)]
-    return learner, Collector(env, len(seeds), [first for first in firsts for _ in range(size)], group)
+    train_seeds = [first for first in firsts for _ in range(size)]
+    return learner, Collector(env, len(seeds), train_seeds, group, objectives.find(recipe, obs_size))
 
 
 def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
@@ -236,24 +237,29 @@ def _record_probe(session: Session, members: np.ndarray, choice: Choice, reporte
 def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
     learner, recipe = session.learner, session.recipe
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
+    objective = session.collector.objective
+    points: list[np.ndarray] = []
+    watch = (lambda obs: points.append(objective.points(session.eval_env, obs))) if objective else (lambda obs: None)
     try:
-        each = [evaluate(session.eval_env, x, seeds, stop) for x in (learner.actors(), *learner.sub_actors())]
+        each = [evaluate(session.eval_env, learner.actors(), seeds, stop, watch)]
+        each += [evaluate(session.eval_env, x, seeds, stop) for x in learner.sub_actors()]
     except Interrupted:
         save(session, last=True)
         raise
+    values = objective.values(np.stack(points), each[0].lengths) if objective else None
     due = session.evaluation_due
     for scores in each:
         learner.counters.eval[due] += scores.lengths[due].sum(1)
     session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
-    rows = [row for row, wanted in zip(progress_rows(session, each[0]), due, strict=True) if wanted]
+    rows = [row for row, wanted in zip(progress_rows(session, each[0], values), due, strict=True) if wanted]
     if learner.sub_networks is not None:
         session.run.append("density.csv", density_rows(learner, learner.sub_networks, each, np.flatnonzero(due)))
     session.run.append("progress.csv", rows)
     reporter.evaluation(session, rows)
 
 
-def progress_rows(session: Session, scores: Scores) -> list[dict[str, Any]]:
-    """Return one row of progress.csv per member."""
+def progress_rows(session: Session, scores: Scores, coverage: np.ndarray | None) -> list[dict[str, Any]]:
+    """Return one row of progress.csv per member; `coverage` [S, E] are values of a set function, if there is one."""
     learner, counters, collector = session.learner, session.learner.counters, session.collector
     log_std = to_numpy(learner.layout.log_std(learner.params))
     sparsity = learner.sparsity_metrics()
@@ -276,6 +282,7 @@ def progress_rows(session: Session, scores: Scores) -> list[dict[str, Any]]:
             "action_std": np.exp(log_std[member]).mean(),
         }
         row |= {name: stats.get(name, np.nan) for name in EpochStats.__dataclass_fields__}
+        row |= {} if coverage is None else {"coverage": coverage[member].mean()}
         rows.append(row | {name: x[member] for name, x in sparsity.items()})
     return rows
 

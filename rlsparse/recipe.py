@@ -15,6 +15,7 @@ from rlsparse import advantage_limits, algorithm_limits, explore_limits, sparse_
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
+from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.params import Layout
@@ -55,7 +56,7 @@ class Recipe:
     """Episodes of each evaluation, on seeds of their own."""
     policy: ActorCritic = field(default_factory=ActorCritic)
     """Networks and normalisers."""
-    advantage: Estimator = field(default_factory=GAE)
+    advantage: Estimator | Submodular = field(default_factory=GAE)
     """Advantage estimator."""
     algorithm: PPO | TRPO = field(default_factory=PPO)
     """Policy optimiser."""

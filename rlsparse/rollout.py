@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from rlsparse.advantage.visits import Objective, Visits
 from rlsparse.arrays import to_device, to_numpy
 from rlsparse.data import Advantages, Batch, Rollout
 from rlsparse.errors import DivergenceError
@@ -69,10 +70,18 @@ class Collector:
     """S x N environments (index s * N + n) and where each one is in its episode.
 
     With a `group_size` G, every G environments of a member are a group: `seeds` are the same in it, so that its
-    episodes begin in the same state, `env` does not reset by itself, and who is done waits for the others.
+    episodes begin in the same state, `env` does not reset by itself, and who is done waits for the others. With an
+    `objective`, marginal gains are learned from; it goes with no groups.
     """
 
-    def __init__(self, env: VectorEnv, members: int, seeds: list[int], group_size: int | None = None) -> None:
+    def __init__(
+        self,
+        env: VectorEnv,
+        members: int,
+        seeds: list[int],
+        group_size: int | None = None,
+        objective: Objective | None = None,
+    ) -> None:
         self.env = env
         self.members = members
         self.num_envs = env.num_envs // members
@@ -86,6 +95,8 @@ class Collector:
         self.recent_lengths = np.full((members, RECENT_EPISODES), np.nan)
         self._group_size = group_size
         self.idle = np.zeros(env.num_envs, bool)
+        self.objective = objective
+        self.visits = None if objective is None else Visits(objective, env, self.obs)
 
     def collect(self, learner: Learner, length: int, gamma: float, acting: np.ndarray | None = None) -> Rollout:
         """Take `length` steps in every environment that is not idle; `acting` [S, N, P] gives each an actor of its own.
@@ -96,6 +107,8 @@ class Collector:
         """
         members, num_envs = self.members, self.num_envs
         steps, final_obs = self._step_all(learner, length, acting)
+        if self.visits is not None:
+            steps["reward"] = self.visits.learned_reward(steps["reward"])
         ended = steps["terminated"] | steps["truncated"]
         sums, self.discounted_return = running_returns(steps["reward"], ended, self.discounted_return, gamma)
         valid = steps["valid"]
@@ -146,6 +159,8 @@ class Collector:
             check_finite(self.env, self.obs, step_reward, learner.seeds, t, phase)
             if ended.size:
                 check_finite(self.env, last_observations(self.obs, ended, info), step_reward, learner.seeds, t, phase)
+            if self.visits is not None:
+                self.visits.see(self.env, self.obs, ended, info)
             reward[t] = step_reward.reshape(members, num_envs)
             terminated[t] = term.reshape(members, num_envs)
             truncated[t] = trunc.reshape(members, num_envs)
@@ -202,12 +217,16 @@ class Collector:
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return the state of environments and of running episodes."""
         own = {name: getattr(self, name) for name in self._OWN}
+        if self.visits is not None:
+            own["collected"] = self.visits.collected
         return own | {f"env.{name}": x for name, x in self.env.get_state().items()}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state_dict` gave."""
         for name in self._OWN:
             setattr(self, name, state[name].copy())
+        if self.visits is not None:
+            self.visits.collected = state["collected"].copy()
         env_state = {name[4:]: x for name, x in state.items() if name.startswith("env.")}
         self.env.set_state(env_state)  # type: ignore[attr-defined]
 

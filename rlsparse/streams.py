@@ -17,6 +17,7 @@ Purpose = Literal[
     "landscape",
     "landscape_env",
     "topology",
+    "features",
 ]
 
 _KEYS: dict[Purpose, int] = {
@@ -32,6 +33,7 @@ _KEYS: dict[Purpose, int] = {
     "landscape": 9,
     "landscape_env": 10,
     "topology": 11,
+    "features": 12,
 }
 
 

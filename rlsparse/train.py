@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
 import tyro
 
-from rlsparse import cards, components
+from rlsparse import cards, components, objectives
 from rlsparse.advantage_limits import check_horizon
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
@@ -95,6 +95,7 @@ def run_command(arguments: Sequence[str]) -> None:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
     recipe = _with_sparsity(replace(flags.recipe, env=default.env), flags.sparsity, arguments)
     check(recipe)
+    objectives.find(recipe)
     _check_shipped_curve(flags.compare_with, recipe.env)
     device = resolve_device(flags.device)
     _make_plan(recipe, flags.dry_run)
@@ -181,7 +182,9 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
 
     env = sim.make(recipe.env, 1)
     longest = horizon(env)
-    layout = recipe.layout(env.single_observation_space.shape[0], env.single_action_space.shape[0])  # type: ignore[index]
+    obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
+    objectives.find(recipe, obs_size)
+    layout = recipe.layout(obs_size, action_size)
     env.close()
     check_horizon(recipe.advantage, recipe.rollout_length, longest)
     for reason in filter(None, (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout))):

@@ -285,6 +285,23 @@ HOPPER = (ROOT / "envs" / "hopper.toml").read_text(encoding="utf-8")
         ),
         ("mean = 2609.3", "mean = nan", "references[0].mean must be a finite number, not nan"),
         ("[random_return]", "[random]", "[random_return] must be a table, and is missing"),
+        (
+            'source = "observation"',
+            'source = "obs"',
+            "projections.posture.source must be observation or qpos, not 'obs'",
+        ),
+        (
+            "index = [0, 1, 5]",
+            "index = [0, 1]",
+            "projections.posture.index must not be empty",
+        ),
+        ("index = [0, 1, 5]", "index = [0, -1, 5]", "projections.posture.index must be a list of whole numbers"),
+        (
+            "high = [1.7, 0.2, 4]",
+            "high = [1.7, -0.2, 4]",
+            "projections.posture.low must lie below high",
+        ),
+        ("cells = [20, 10, 20]", "cells = [20, 0, 20]", "projections.posture.cells must be above 0"),
         ("[[references]]", "[references]", "not a TOML file"),
         ("horizon = 1_000", "horizon = ", "not a TOML file"),
     ],

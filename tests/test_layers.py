@@ -23,7 +23,9 @@ LAYERS = (
         "optimiser",
         "params",
         "process",
+        "projection",
         "returns",
+        "set_gains",
         "solve",
     }
     | {"statistics", "storage", "streams"},
@@ -33,7 +35,7 @@ LAYERS = (
     {"evaluate", "explorer", "learner", "minibatch", "natural_gradient", "ppo", "probe_episodes", "rollout", "trpo"},
     # 3: a run and its description
     {"comparison", "curves"}
-    | {"algorithm_limits"}
+    | {"algorithm_limits", "objectives"}
     | {"cards", "checkpoint", "events", "explore_limits", "loop", "plan", "policy_file", "progress", "recipe", "runs"}
     | {"advantage_limits", "deploy", "replay", "sparse_limits", "summary", "survey"},
     # 4: commands and the outside world
@@ -138,7 +140,8 @@ def test_torch_is_imported_only_when_it_is_needed(module):
 def test_cards_are_read_without_any_package():
     outside = {name.split(".")[0] for name in imports("rlsparse.cards", top_level_only=True)}
     assert outside <= set(sys.stdlib_module_names) | {"rlsparse"}
-    assert own_imports("rlsparse.cards") == {"rlsparse.errors"}
+    assert own_imports("rlsparse.cards") == {"rlsparse.errors", "rlsparse.projection"}
+    assert set(imports("rlsparse.projection", top_level_only=True)) <= set(sys.stdlib_module_names)
 
 
 def test_every_imported_package_is_a_declared_dependency():

@@ -8,4 +8,5 @@ from rlsparse.advantage.presets import GRPO, RLOO, DrGRPO, ReinforcePlusPlus
 from rlsparse.advantage.td_lambda import TDLambda
 from rlsparse.advantage.vtrace import VTrace
 
-Estimator = GAE | NStep | MonteCarlo | TDLambda | VTrace | GroupRelative | GRPO | DrGRPO | RLOO | ReinforcePlusPlus
+WithCritic = GAE | NStep | MonteCarlo | TDLambda | VTrace
+Estimator = WithCritic | GroupRelative | GRPO | DrGRPO | RLOO | ReinforcePlusPlus

@@ -145,7 +145,8 @@ class MujocoVectorEnv(VectorEnv):
 
         Returns observation `[num_envs, O]`, reward, terminated, truncated `[num_envs]` and info. With SAME_STEP, a
         finished environment's observation is the first of its next episode; info["final_obs"] (object array) has
-        its last one where the mask info["_final_obs"] is set. Both exist only if some environment finished.
+        its last one where the mask info["_final_obs"] is set, info["final_qpos"] its last `qpos`. They exist only if
+        some environment finished.
         """
         actions = np.asarray(actions)
         if actions.shape != self._fields.ctrl.shape:
@@ -191,13 +192,18 @@ class MujocoVectorEnv(VectorEnv):
     def _start_next_episodes(self, result: StepResult) -> StepResult:
         observation, reward, terminated, truncated, _ = result
         ids = np.flatnonzero(self._over)
-        final = np.full(self.num_envs, None, dtype=object)
+        final, final_qpos = (np.full(self.num_envs, None, dtype=object) for _ in range(2))
         for i in ids:
-            final[i] = observation[i]
-        info = {"final_obs": final, "_final_obs": self._over}
+            final[i], final_qpos[i] = observation[i], self._fields.qpos[i].copy()
+        info = {"final_obs": final, "_final_obs": self._over, "final_qpos": final_qpos, "_final_qpos": self._over}
         self._start_episodes(ids)
         self._mark_over(np.zeros(self.num_envs, bool))
         return self.task.observe(self._fields), reward, terminated, truncated, info
+
+    @property
+    def qpos(self) -> np.ndarray:
+        """Generalised positions `[num_envs, nq]` (m, rad, quaternions), of which observations leave some out."""
+        return self._fields.qpos.copy()
 
     def halt(self, where: np.ndarray) -> None:
         """Let the environments `where` (bool `[num_envs]`) stand still until `reset`; only without autoreset."""

@@ -128,3 +128,23 @@ def test_task_functions_accept_torch_tensors(env_id):
     np.testing.assert_array_equal(terminated, expected[1])
     np.testing.assert_allclose(task.observe(tensors), task.observe(env._fields), rtol=1e-12)
     np.testing.assert_allclose(task.progress(tensors), task.progress(env._fields), rtol=1e-12)
+
+
+@pytest.mark.parametrize("env_id", ["Ant-v5", "Humanoid-v5"])
+def test_positions_that_observations_leave_out_are_gymnasiums_at_ends_too(env_id):
+    ours, theirs = sim.make(env_id, 1), gymnasium.make(env_id)
+    ours.reset(seed=3)
+    theirs.reset(seed=3)
+    rng, over = np.random.default_rng(0), False
+    np.testing.assert_allclose(ours.qpos[0], theirs.unwrapped.data.qpos, **TOLERANCE)
+    while not over:
+        before = ours.qpos
+        action = rng.uniform(ours.single_action_space.low, ours.single_action_space.high).astype(np.float32)
+        *_, info = ours.step(action[None])
+        _, _, terminated, truncated, _ = theirs.step(action)
+        over = terminated or truncated
+        last = info["final_qpos"][0] if over else ours.qpos[0]
+        np.testing.assert_allclose(last, theirs.unwrapped.data.qpos, **TOLERANCE)
+        assert (before[0] != last).any()
+    theirs.reset()
+    np.testing.assert_allclose(ours.qpos[0], theirs.unwrapped.data.qpos, **TOLERANCE)

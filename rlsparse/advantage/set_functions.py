@@ -1,0 +1,165 @@
+"""Monotone submodular set functions of the points that an episode visits, as components.
+
+A point is a row of the unit cube [L, d]. What an episode has collected is one array, `empty` at first; `add` returns
+the gains of points in the order of time, and the array after them. `alone` is what each point would be worth by itself.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from typing import Self
+
+import numpy as np
+
+from rlsparse.errors import UsageError
+from rlsparse.projection import Projection
+from rlsparse.set_gains import (
+    Concave,
+    concave_worth,
+    count_gains,
+    facility_gains,
+    footprint,
+    fourier_features,
+    gaussian_likeness,
+    grid_cells,
+    log_det_gains,
+)
+from rlsparse.streams import generator
+
+MOST_CELLS = 2**20
+"""Most cells, references or numbers of a matrix that one environment keeps."""
+
+MOST_COVERED = 2**10
+"""Most cells that one point covers."""
+
+Step = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Visited cells of a grid over the projection's box; what lies outside of it is worth nothing."""
+
+    cells: tuple[int, ...] = ()
+    """Cells along each dimension; the projection's own if not given."""
+    radius: int = 0
+    """A point also covers cells up to so many away, along every dimension."""
+    count: Concave = "once"
+    """A cell visited n times is worth min(n, 1), sqrt(n) or log(1 + n)."""
+
+    def on(self, projection: Projection) -> Self:
+        """Return the function of the points of a projection; raises UsageError where they do not fit."""
+        cells = self.cells or projection.cells
+        if len(cells) != len(projection.index):
+            given = " ".join(map(str, cells))
+            expected = f"expected one number for each of {len(projection.index)}: {projection.description}"
+            raise UsageError(f"--advantage.set-function.cells {given}: {expected}")
+        _limit("--advantage.set-function.cells " + " ".join(map(str, cells)), "cells", int(np.prod(cells)))
+        covered = (2 * self.radius + 1) ** len(cells)
+        if covered > MOST_COVERED:
+            raise UsageError(
+                f"--advantage.set-function.radius {self.radius} covers {covered:,} cells from a point of {len(cells)} "
+                f"dimensions: expected at most {MOST_COVERED:,}"
+            )
+        return replace(self, cells=cells)
+
+    def empty(self, dims: int) -> np.ndarray:
+        """Visits of each cell."""
+        return np.zeros(int(np.prod(self.cells)), np.int32)
+
+    def add(self, visits: np.ndarray, points: np.ndarray) -> Step:
+        """Gains, and visits after."""
+        return count_gains(self._covered(points), visits, self.count)
+
+    def alone(self, points: np.ndarray) -> np.ndarray:
+        """What each point is worth by itself."""
+        return (self._covered(points) >= 0).sum(1) * concave_worth(np.ones(1), self.count)
+
+    def _covered(self, points: np.ndarray) -> np.ndarray:
+        offsets = np.array(list(product(range(-self.radius, self.radius + 1), repeat=points.shape[1])))
+        return footprint(grid_cells(points, self.cells), self.cells, offsets)
+
+
+@dataclass(frozen=True)
+class FacilityLocation:
+    """How close, as exp(-distance^2 / (2 reach^2)), the episode came to each reference point of a grid; their sum."""
+
+    references: int = 10
+    """Reference points along each dimension of the projection's box."""
+    reach: float = 0.1
+    """Length at which closeness decays, in sides of the box."""
+
+    def on(self, projection: Projection) -> Self:
+        """Return the function of the points of a projection; raises UsageError where there are too many."""
+        dims = len(projection.index)
+        given = f"--advantage.set-function.references {self.references}"
+        _limit(f"{given} along {dims} dimensions", "references", self.references**dims)
+        return self
+
+    def empty(self, dims: int) -> np.ndarray:
+        """How close each reference was seen."""
+        return np.zeros(self.references**dims)
+
+    def add(self, closest: np.ndarray, points: np.ndarray) -> Step:
+        """Gains, and closeness after."""
+        return facility_gains(self._closeness(points), closest)
+
+    def alone(self, points: np.ndarray) -> np.ndarray:
+        """What each point is worth by itself."""
+        return self._closeness(points).sum(1)
+
+    def _closeness(self, points: np.ndarray) -> np.ndarray:
+        return gaussian_likeness(points, _reference_grid(self.references, points.shape[1]), self.reach)
+
+
+@dataclass(frozen=True)
+class LogDet:
+    """What noisy measurements at the points tell of a Gaussian process: 1/2 log det(I + K / noise), in nats.
+
+    K is of random Fourier features of the kernel exp(-distance^2 / (2 reach^2)), which are the same in every run.
+    """
+
+    reach: float = 0.1
+    """Length scale of the kernel, in sides of the projection's box."""
+    noise: float = 0.1
+    """Variance of a measurement's noise; that of the process is 1."""
+    features: int = 64
+    """Fourier features, an even number; more are closer to the kernel and slower."""
+
+    def on(self, projection: Projection) -> Self:
+        """Return the function of the points of a projection; raises UsageError if it is too large."""
+        _limit(f"--advantage.set-function.features {self.features}", "numbers", self.features**2)
+        return self
+
+    def empty(self, dims: int) -> np.ndarray:
+        """Precision matrix of the process's weights, times the noise."""
+        return self.noise * np.eye(self.features)
+
+    def add(self, precision: np.ndarray, points: np.ndarray) -> Step:
+        """Gains, and precision after."""
+        return log_det_gains(self._features(points), precision)
+
+    def alone(self, points: np.ndarray) -> np.ndarray:
+        """What each point is worth by itself: all alike, for the kernel is stationary."""
+        return np.full(len(points), 0.5 * np.log1p(1 / self.noise))
+
+    def _features(self, points: np.ndarray) -> np.ndarray:
+        return fourier_features(points, _frequencies(self.features // 2, points.shape[1]) / self.reach)
+
+
+SetFunction = Coverage | FacilityLocation | LogDet
+
+
+def _limit(given: str, what: str, count: int) -> None:
+    if count > MOST_CELLS:
+        raise UsageError(f"{given} makes {count:,} {what} for each environment: expected at most {MOST_CELLS:,}")
+
+
+@cache
+def _reference_grid(count: int, dims: int) -> np.ndarray:
+    """The centres of count^dims equal cells of the unit cube, [count^dims, dims]."""
+    return np.array(list(product((np.arange(count) + 0.5) / count, repeat=dims)))
+
+
+@cache
+def _frequencies(count: int, dims: int) -> np.ndarray:
+    return generator(0, "features").standard_normal((count, dims))

@@ -1,0 +1,42 @@
+"""Which few numbers of an environment's state a set function sees."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # environment cards hold projections, and are read without any package
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Chosen coordinates, scaled so that a box of interest becomes the unit cube."""
+
+    description: str
+    """What the coordinates are, with units."""
+    source: str
+    """"observation", or "qpos": MuJoCo's generalised positions, of which observations leave some out."""
+    index: tuple[int, ...]
+    """Which numbers of the source, d of them."""
+    low: tuple[float, ...]
+    """The box's lower corner, in the source's units."""
+    high: tuple[float, ...]
+    """The box's upper corner."""
+    cells: tuple[int, ...]
+    """Into how many cells coverage divides each side unless told otherwise."""
+
+    def __call__(self, source: "np.ndarray") -> "np.ndarray":
+        """Points [..., d] of states [..., W]; within the box they are in [0, 1]."""
+        low, high = self.low, self.high
+        chosen = source[..., list(self.index)] - low
+        scaled: np.ndarray = chosen / [b - a for a, b in zip(low, high, strict=True)]
+        return scaled
+
+    def flaw(self) -> str | None:
+        """Say what cannot be, as "field must ..."; None if all is well."""
+        if self.source not in ("observation", "qpos"):
+            return f"source must be observation or qpos, not {self.source!r}"
+        if not self.index or any(len(side) != len(self.index) for side in (self.low, self.high, self.cells)):
+            return "index must not be empty, and low, high and cells must be as long"
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+            return "low must lie below high"
+        return "cells must be above 0" if min(self.cells) < 1 else None
