@@ -116,9 +116,10 @@ def _rollouts_for_anchors(recipe: Recipe, explore: ExploRLer) -> int:
 def describe(recipe: Recipe, horizon: int) -> str:
     """Return the plan as lines for the terminal."""
     plan = predict(recipe, horizon)
+    waits = ", or more: environments wait for their group" if recipe.group_size else ""
     networks = len(recipe.sparse.densities_at_once()) if recipe.sparse else 1
     lines = [
-        f"rollouts         {plan.rollouts:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each",
+        f"rollouts         {plan.rollouts:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each{waits}",
         f"updates          {_updates(recipe.algorithm, plan.rollouts)}",
         f"training steps   {plan.train_steps:,} per seed, {plan.train_steps * recipe.num_seeds:,} in all "
         f"(probe steps: {plan.probe_steps:,}{' per seed' * bool(plan.probe_steps)})",

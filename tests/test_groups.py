@@ -220,3 +220,8 @@ def test_what_cannot_work_is_refused_before_anything_runs(flags, tmp_path):
         run_command([*tiny.FLAGS, *flags.split(), "--run-dir", str(tmp_path / "run")])
     assert str(error.value).startswith(REFUSED[flags])
     assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_says_that_waiting_makes_more_rollouts(capsys):
+    run_command([*tiny.FLAGS, *GROUPS.split(), "--dry-run"])
+    assert "6 per seed, 2 x 8 steps each, or more: environments wait for their group\n" in capsys.readouterr().out

@@ -161,6 +161,20 @@ def test_the_cards_that_probe_differ_from_those_that_do_not_in_probing_alone(age
     assert replace(recipe, explore=None) == plain
 
 
+@pytest.mark.parametrize("name", ["ppo-group", "ppo-monte-carlo", "ppo-rloo"])
+def test_the_cards_of_other_estimators_differ_from_ppo_in_that_and_what_it_needs(name):
+    recipe, ppo = (
+        from_dict({"env": "Hopper-v5", **cards.agents()[n].recipe_for("Hopper-v5")}, n) for n in (name, "ppo")
+    )
+    assert type(recipe.advantage) is not type(ppo.advantage)
+    sizes = (r.batch_size / r.algorithm.minibatches for r in (recipe, ppo))
+    assert len(set(sizes)) == 1
+    alike = replace(recipe, advantage=ppo.advantage, algorithm=ppo.algorithm)
+    assert replace(alike, rollout_length=ppo.rollout_length) == ppo
+    assert (recipe.rollout_length == ppo.rollout_length) == (name != "ppo-rloo")
+    assert replace(recipe.algorithm, minibatches=ppo.algorithm.minibatches) == ppo.algorithm
+
+
 # Components of several kinds
 
 PROPOSALS, PROBES = (dict(kinds(union)) for union in (AnyProposal, Probe))
