@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rlsparse import loop, sim
+from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.arrays import namespace, to_device, to_numpy
 from rlsparse.evaluate import evaluate
 from rlsparse.natural_gradient import CG, MFAC
@@ -118,6 +119,21 @@ def test_training_and_evaluation(new_learner):
         returns.append(evaluate(sim.make(recipe.env, 2, autoreset=False), learner.actors(), [5, 6]).returns)
     assert_close(*states, ["params", "obs_moments.mean", "counters.train"])
     np.testing.assert_allclose(*returns, rtol=1e-3)
+
+
+@pytest.mark.parametrize("algorithm", [PPO(epochs=1, minibatches=4, normalise_advantages=False), TRPO()])
+def test_training_without_a_critic_on_samples_of_unequal_weight(algorithm):
+    groups = GroupRelative(gamma=0.9, group_size=2)
+    recipe = Recipe("Hopper-v5", num_seeds=2, num_envs=4, rollout_length=40, advantage=groups, algorithm=algorithm)
+    learners = []
+    for device in ("cpu", TORCH):
+        learner, collector = loop.begin(recipe, device)
+        stats, _ = loop.iterate(recipe, learner, collector)
+        assert np.isnan(stats.value_loss).all()
+        assert np.isfinite(stats.grad_norm).all()
+        learners.append(learner)
+    assert_close(learners[0].state_dict(), learners[1].state_dict(), ["params", "counters.train"])
+    assert (learners[0].counters.train < 160).all()
 
 
 def test_state_of_one_is_loaded_by_the_other(pair, new_batch):
