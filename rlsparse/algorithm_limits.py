@@ -51,6 +51,11 @@ def check_sparse(algorithm: PPO | TRPO, sparse: Sparse) -> None:
             f"--sparse.rule.sparser makes {1 + len(rule.sparser)} networks that take turns, but "
             f"--algorithm.minibatches is {algorithm.minibatches}: expected at least one minibatch for each"
         )
+    if sparse.rule.dual_path and isinstance(algorithm, PPO) and algorithm.optimiser != "adam":
+        raise UsageError(
+            f"--sparse dcil trains absent weights by Adam too, and exchanges its moments, which --algorithm.optimiser "
+            f"{algorithm.optimiser} has none of: use adam, or rigl, set, static or magnitude"
+        )
 
 
 def check_fit(algorithm: PPO | TRPO, num_envs: int, rollout_length: int) -> None:

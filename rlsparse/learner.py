@@ -10,7 +10,7 @@ import numpy as np
 from rlsparse.arrays import Array, to_device, to_numpy
 from rlsparse.data import Counters
 from rlsparse.normalise import ObsScale, RunningMoments
-from rlsparse.optimiser import Adam
+from rlsparse.optimiser import Adam, NewOptimiser, Optimiser, adam
 from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic, Actors, action_mean
 from rlsparse.sparse.config import Sparse
@@ -37,6 +37,7 @@ class Learner:
         device: str = "cpu",
         sparse: Sparse | None = None,
         critic: bool = True,
+        new_optimiser: NewOptimiser = adam,
     ) -> None:
         self.seeds = tuple(seeds)
         self.device = device
@@ -52,7 +53,8 @@ class Learner:
         self.sub_networks: SubNetworks | None = None
         if self.masks is not None and isinstance(self.masks.config.rule, AST):
             self.sub_networks = SubNetworks(self.masks.config, self.layout, len(seeds), device)
-        self.optimiser = Adam(self.params, own_steps=self.masks is not None and self.masks.regrows)
+        regrows = self.masks is not None and self.masks.regrows
+        self.optimiser: Optimiser = new_optimiser(self.params, self.layout, regrows)
         self.obs_moments = RunningMoments(len(seeds), (obs_size,))
         self.return_moments = RunningMoments(len(seeds), ())
         self.noise_generators = [generator(seed, "noise") for seed in seeds]
@@ -138,6 +140,7 @@ class Learner:
         worth = saliency(self.layout, self.params, obs) if masks.config.drop_by == "kl" else whole
         changed = masks.evolve(to_numpy(whole), to_numpy(worth), lambda params: self._kl(params, obs))
         if self.dense_path is not None:
+            assert isinstance(self.optimiser, Adam)
             self.dense_path.exchange(self.params, self.optimiser, to_device(masks.active, self.device))
             return
         self.params[to_device(changed, self.device)] = 0.0

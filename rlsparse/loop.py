@@ -105,7 +105,16 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector]:
     group = recipe.group_size
     env = sim.make(recipe.env, len(seeds) * num_envs, autoreset=group is None)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
-    learner = Learner(recipe.policy, obs_size, action_size, seeds, device, recipe.sparse, recipe.advantage.needs_critic)
+    learner = Learner(
+        recipe.policy,
+        obs_size,
+        action_size,
+        seeds,
+        device,
+        recipe.sparse,
+        recipe.advantage.needs_critic,
+        recipe.algorithm.new_optimiser,
+    )
     size = group or 1
     firsts = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs // size)]
     train_seeds = [first for first in firsts for _ in range(size)]

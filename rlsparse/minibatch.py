@@ -1,7 +1,6 @@
 """Cut the samples of every member into minibatches, each member in an order of its own."""
 
 from collections.abc import Iterator
-from operator import itemgetter
 
 from rlsparse.arrays import Array, namespace, to_device
 from rlsparse.data import Batch
@@ -12,9 +11,10 @@ def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> It
     """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
     size = batch.advantage.shape[1] // minibatches
     order = to_device(learner.permutations(size * minibatches), learner.device)
-    shuffled = reorder(batch, order)
+    shuffled = vars(reorder(batch, order)).values()
     for start in range(0, size * minibatches, size):
-        yield shuffled.map(itemgetter((slice(None), slice(start, start + size))))
+        # not by map, which would take a fortieth of the time of an update
+        yield Batch(*(None if x is None else x[:, start : start + size] for x in shuffled))
 
 
 def reorder(batch: Batch, order: Array) -> Batch:

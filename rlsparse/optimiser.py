@@ -1,8 +1,45 @@
 """Adam over the flat parameter vector, with its own step count for each member, and if need be each parameter."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 from rlsparse.arrays import Array, namespace
+from rlsparse.params import Layout
+
+
+class Optimiser(Protocol):
+    """What steps the parameters of all members; what it remembers has the member axis first."""
+
+    steps: Array
+    """Of each member, [S, 1]."""
+
+    @property
+    def first(self) -> Array:
+        """Momentum, [S, D]."""
+
+    def step(self, params: Array, gradient: Array, learning_rate: float | Array, epsilon: float) -> None:
+        """Move params [S, D] down the gradient [S, D], in place; the gradient may be overwritten."""
+
+    def restart(self, where: Array) -> None:
+        """Forget everything about the parameters marked in `where`, [S, D] bool."""
+
+    def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
+        """Treat what is remembered of a member after its parameters `part` were moved by another hand."""
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return all that steps depend on, live."""
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        """Copy in what `state_dict` gave."""
+
+
+NewOptimiser = Callable[[Array, Layout, bool], Optimiser]
+"""Builds one for params [S, D], laid out so; says whether parameters begin anew beside others."""
+
+
+def adam(params: Array, layout: Layout, own_steps: bool) -> "Adam":
+    """Return Adam, to which it is all one how parameters are laid out."""
+    return Adam(params, own_steps)
 
 
 class Adam:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,11 +13,13 @@ from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_entropy, squared_error, standardise
 from rlsparse.minibatch import shuffled_minibatches
 from rlsparse.objective import Clip, Objective
-from rlsparse.params import Views
+from rlsparse.optimiser import Adam, Optimiser
+from rlsparse.params import Layout, Views
 from rlsparse.policy import backward, forward
 from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
 from rlsparse.sparse.sub_networks import SubNetworks
+from rlsparse.torch_optimiser import TorchOptimiser
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class PPO:
     """Several epochs of minibatch Adam on the clipped surrogate, a squared value error and an entropy bonus."""
 
     learning_rate: float = 3e-4
-    """Adam's step size."""
+    """The optimiser's step size."""
     learning_rate_decay: bool = False
     """Decay the learning rate linearly to zero over the budget."""
     epochs: int = 10
@@ -45,9 +47,11 @@ class PPO:
     normalise_advantages: bool = True
     """Standardise advantages in every minibatch."""
     adam_epsilon: float = 1e-5
-    """Adam's epsilon."""
+    """The optimiser's epsilon."""
     objective: Objective = field(default_factory=Clip)
     """What the policy follows: the clipped surrogate, or what takes its place."""
+    optimiser: Literal["adam", "diffgrad", "adamp", "sgdp"] = "adam"
+    """What steps down the gradient; all but adam need rlsparse[optimisers]."""
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
@@ -74,6 +78,12 @@ class PPO:
             yield epoch_stats
             if stopped.members.all():
                 return
+
+    def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Optimiser:
+        """Return what steps the parameters [S, D] of a learner."""
+        if self.optimiser == "adam":
+            return Adam(params, own_steps)
+        return TorchOptimiser(self.optimiser, params, layout)
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
         """Return Adam's step size for each member as its budget stands, [S]."""

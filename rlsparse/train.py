@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
+import numpy as np
 import tyro
 
 from rlsparse import cards, components, objectives
@@ -176,7 +177,7 @@ def _check_shipped_curve(agent: str | None, env_id: str) -> None:
 
 
 def _make_plan(recipe: Recipe, show: bool) -> None:
-    """Try the environment, before a run directory is made for it; warn of probes that will not be, show the plan."""
+    """Try environment and optimiser, before a run directory is made; warn of probes that will not be, show the plan."""
     from rlsparse import plan, sim
     from rlsparse.explorer import horizon
 
@@ -187,6 +188,7 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     layout = recipe.layout(obs_size, action_size)
     env.close()
     check_horizon(recipe.advantage, recipe.rollout_length, longest)
+    recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
     for reason in filter(None, (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout))):
         log.warning(reason)
     if show:

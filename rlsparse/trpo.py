@@ -13,6 +13,7 @@ from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_entropy, squared_error, standardise
 from rlsparse.minibatch import shuffled_minibatches
 from rlsparse.natural_gradient import CG, Solver, System
+from rlsparse.optimiser import Adam
 from rlsparse.params import Layout, Views
 from rlsparse.policy import backward, forward
 from rlsparse.solve import dot, line_search
@@ -59,6 +60,10 @@ class TRPO:
         terms = self.improve_policy(learner, batch, gradient)
         terms["value_loss"] = self.fit_critic(learner, batch, gradient)
         yield EpochStats(**{name: to_numpy(x) for name, x in terms.items()})
+
+    def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Adam:
+        """Return what steps the critics of a learner's parameters [S, D]."""
+        return Adam(params, own_steps)
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
         """Return the step size of each member's critic as its budget stands, [S]."""

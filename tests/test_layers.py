@@ -27,6 +27,7 @@ LAYERS = (
         "returns",
         "set_gains",
         "solve",
+        "torch_optimiser",
     }
     | {"statistics", "storage", "streams"},
     # 1: the exchangeable parts
@@ -63,6 +64,7 @@ DISTRIBUTION_OF = {
     "stable_baselines3": "stable-baselines3",
     "sb3_contrib": "sb3-contrib",
     "tomli_w": "tomli-w",
+    "pytorch_optimizer": "pytorch-optimizer",
     "imageio_ffmpeg": "imageio-ffmpeg",
 }
 # Installed by gymnasium[mujoco] and matplotlib, which say so in their own metadata.

@@ -42,7 +42,8 @@ def run_of(recipe):
     env = sim.make(recipe.env, recipe.num_seeds * recipe.num_envs)
     eval_env = sim.make(recipe.env, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
     sizes = env.single_observation_space.shape[0], env.single_action_space.shape[0]
-    learner = Learner(recipe.policy, *sizes, recipe.seeds, sparse=recipe.sparse)
+    new_optimiser = recipe.algorithm.new_optimiser
+    learner = Learner(recipe.policy, *sizes, recipe.seeds, sparse=recipe.sparse, new_optimiser=new_optimiser)
     collector = Collector(
         env, learner.members, [s for m in recipe.seeds for s in env_seeds(m, "train_env", recipe.num_envs)]
     )
@@ -84,6 +85,11 @@ CASES = {
     "Hopper-v5, whole episodes": {"eval_episodes": 1, "algorithm": PPO(minibatches=1, objective=GSPO(1e-4))},
     "Hopper-v5, by outputs": {"eval_episodes": 1, "algorithm": PPO(minibatches=5, epochs=2, objective=SSO())},
     "Hopper-v5, sparse, in turns, early stops": {"eval_episodes": 1, "algorithm": EARLY, "sparse": NESTED},
+    "Hopper-v5, sparse, adamp": {
+        "eval_episodes": 1,
+        "algorithm": replace(EARLY, optimiser="adamp"),
+        "sparse": Sparse(rule=RigL(every=1)),
+    },
     "HalfCheetah-v5": {"eval_episodes": 1},
     # one action, one environment: arrays of one column, where sums might be taken in another order
     "InvertedPendulum-v5": {"eval_episodes": 1, "num_envs": 1, "rollout_length": 128},

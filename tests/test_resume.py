@@ -28,6 +28,8 @@ DUAL_PATH = replace(HOPPER, sparse=Sparse(0.5, rule=DCIL(start=0.0, end=1.0)))
 
 TRUST = replace(SPARSE, algorithm=TRPO(critic_epochs=2, critic_minibatches=4, fisher_subsample=2))
 
+DIFFGRAD = replace(SPARSE, algorithm=replace(SPARSE.algorithm, optimiser="diffgrad"))
+
 PENDULUM = tiny.recipe(env="Pendulum-v1", num_seeds=2, total_steps=640, num_envs=2, rollout_length=64, eval_every=256)
 """One Gymnasium environment after the other, with episodes of 200 steps."""
 
@@ -57,8 +59,8 @@ def keep_every_checkpoint(monkeypatch, folder):
 
 @pytest.mark.parametrize(
     "recipe",
-    [HOPPER, PENDULUM, SPARSE, DUAL_PATH, TRUST],
-    ids=["Hopper", "Pendulum", "sparse", "dual path", "trpo"],
+    [HOPPER, PENDULUM, SPARSE, DUAL_PATH, TRUST, DIFFGRAD],
+    ids=["Hopper", "Pendulum", "sparse", "dual path", "trpo", "diffgrad"],
 )
 def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(recipe, tmp_path, monkeypatch):
     copies = tmp_path / "copies"

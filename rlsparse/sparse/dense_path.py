@@ -3,7 +3,7 @@
 import numpy as np
 
 from rlsparse.arrays import Array, namespace, to_device
-from rlsparse.optimiser import Adam
+from rlsparse.optimiser import Adam, Optimiser
 from rlsparse.params import Layout, Views
 
 
@@ -41,7 +41,7 @@ class DensePath:
         self._whole.flat[...] += self.values
         return self._whole
 
-    def step(self, optimiser: Adam, rate: float | Array, epsilon: float, max_norm: float) -> None:
+    def step(self, optimiser: Optimiser, rate: float | Array, epsilon: float, max_norm: float) -> None:
         """Move the absent weights down `gradient`, which is overwritten, beside the next step of `optimiser`.
 
         Their gradient is clipped by its own norm, [S], so that it does not shrink the step of present weights.
