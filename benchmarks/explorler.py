@@ -12,15 +12,13 @@ training nor selection has seen. Arms were designed on seeds 100 to 109.
 
 import argparse
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from arms import finals, paired, ratio_interval, train
-from matplotlib.figure import Figure
+from arms import all_finals, draw_curves, print_table, train
 
 from rlsparse import cards
-from rlsparse.interval import mean_interval
-from rlsparse.plot import curves, draw_arm, style_axes
 from rlsparse.runs import read_progress
 
 RESULTS = Path(__file__).parent / "results" / "explorler"
@@ -55,40 +53,11 @@ def curve_file(folder: Path, arm: str, env_id: str) -> Path:
 def report_steps(folder: Path) -> None:
     """Print the table of one budget and draw its curves."""
     arms = [arm for arm in ARMS if arm == "ppo" or (folder / arm).is_dir()]
-    envs = [env for env in ENVS if all(curve_file(folder, arm, env).exists() for arm in arms)]
-    scores = {arm: [finals(curve_file(folder, arm, env)) for env in envs] for arm in arms}
     print(f"\n{int(folder.name):,} steps per seed, train + probe; mean final return with 95 % interval (seeds)")
-    print(f"{'arm':<26}" + "".join(f"{env:<32}" for env in envs) + "IQM / ppo, 95 % interval, paired by seed")
-    for arm in arms:
-        cells = []
-        for own in scores[arm]:
-            mean, half_width = mean_interval(np.array([*own.values()]))
-            cells.append(f"{mean:,.0f} ({mean - half_width:,.0f} to {mean + half_width:,.0f}, {len(own)})")
-        pairs = [paired(own, base) for own, base in zip(scores[arm], scores["ppo"], strict=True)]
-        ratio, low, high = ratio_interval(*zip(*pairs, strict=True))
-        verdict = "" if arm == "ppo" else f"{ratio:.3f} ({low:.3f} to {high:.3f}), n = {len(pairs[0][0])} x {len(envs)}"
-        print(f"{arm:<26}" + "".join(f"{cell:<32}" for cell in cells) + verdict)
-    draw(folder, arms, envs)
-
-
-def draw(folder: Path, arms: list[str], envs: list[str]) -> None:
-    """Draw the mean curve of every arm, with intervals of the baseline and of the shipped form, lest they hide all."""
-    figure = Figure(figsize=(4.6 * len(envs), 4.0), layout="constrained", dpi=130)
-    for axes, env in zip(figure.subplots(1, len(envs), squeeze=False)[0], envs, strict=True):
-        for arm in arms:
-            steps, returns, seeds = curves(read_progress(curve_file(folder, arm, env)))
-            mean, half = mean_interval(returns)
-            main = ARMS.index(arm) < 2
-            half = half if main else np.full_like(half, np.nan)
-            label = f"{arm}, n = {len(seeds)}"
-            style = {"color": COLOURS[ARMS.index(arm)], "label": label, "linewidth": 2.2 if main else 1.2}
-            draw_arm(axes, steps, mean, (mean - half, mean + half), returns[:0], **style)
-        axes.set(title=env, xlim=(0, None))
-        style_axes(axes)
-    figure.axes[0].legend(loc="upper left", frameon=False, fontsize=7)
-    figure.supxlabel("environment steps per seed (train + probe)", fontsize=9)
-    figure.supylabel("evaluation return, mean (95 % interval of two)", fontsize=9)
-    figure.savefig(RESULTS / f"{folder.name}.png")
+    scores = all_finals(arms, ENVS, partial(curve_file, folder))
+    print_table(scores, ENVS, {"IQM / ppo, 95 % interval, paired by seed": lambda _: "ppo"})
+    colours = {arm: colour for arm, colour in zip(ARMS, COLOURS, strict=True) if arm in arms}
+    draw_curves(RESULTS / f"{folder.name}.png", ENVS, colours, ARMS[:2], partial(curve_file, folder))
 
 
 def report_updates(folder: Path) -> None:

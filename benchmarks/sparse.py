@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from arms import finals, paired, ratio_interval, train
+from arms import Scores, all_finals, print_table, train
 from matplotlib.figure import Figure
 
 from rlsparse import cards
@@ -60,14 +60,14 @@ def flags(arm: str, env_id: str) -> list[str]:
     """Return what the arm asks of `rlsparse train` on this environment."""
     if arm == "wide":
         return widths(256, 256) + wide_flags(env_id)
-    kind, width, *gone = arm.split("-")
+    kind, full, *gone = arm.split("-")
     if kind == "dense":
-        return widths(int(width), int(width))
+        return widths(int(full), int(full))
     sparsity = int(gone[0]) / 100
     if kind in RULES:
-        return [*widths(int(width), int(width)), "--sparse", *RULES[kind], "--sparsity", str(sparsity)]
-    actor, critic = equal_widths(env_id, int(width), sparsity)
-    rate = PPO().learning_rate * (int(width) / actor) ** 0.5
+        return [*widths(int(full), int(full)), "--sparse", *RULES[kind], "--sparsity", str(sparsity)]
+    actor, critic = equal_widths(env_id, int(full), sparsity)
+    rate = PPO().learning_rate * (int(full) / actor) ** 0.5
     return widths(actor, critic) + (["--algorithm.learning-rate", f"{rate:.2g}"] if kind == "fast" else [])
 
 
@@ -114,42 +114,24 @@ def wide_flags(env_id: str) -> list[str]:
 def report(folder: Path) -> None:
     """Print the table of one budget and draw its returns against sparsity."""
     arms = [arm for arm in ARMS if (folder / arm).is_dir()]
-    scores = {arm: {env: finals(folder / arm / f"{env}.csv") for env in trained(folder, arm)} for arm in arms}
+    scores = all_finals(arms, ENVS, lambda arm, env: folder / arm / f"{env}.csv")
     print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds)")
-    heads = ("arm", *ENVS, "IQM / dense, 95 %, paired", "IQM / small, dense, of equal size")
-    print("".join(f"{head:<32}" if i else f"{head:<18}" for i, head in enumerate(heads)))
-    for arm in arms:
-        cells = [f"{arm:<18}", *(cell(scores[arm].get(env, {})) for env in ENVS)]
-        kind, _, rest = arm.partition("-")
-        others = (f"dense-{rest.split('-')[0]}" if rest else "dense-64", f"small-{rest}")
-        cells += [ratio(scores, arm, other) if other in scores and other != arm else "" for other in others]
-        print("".join(f"{text:<32}" if i else text for i, text in enumerate(cells)))
+    dense, small = "IQM / dense, as wide, paired", "IQM / dense, as many parameters"
+    print_table(scores, ENVS, {dense: lambda arm: f"dense-{width(arm)}", small: lambda arm: f"small-{after_kind(arm)}"})
     draw(folder, scores)
 
 
-def trained(folder: Path, arm: str) -> list[str]:
-    """Return the environments that have a curve of this arm."""
-    return [env for env in ENVS if (folder / arm / f"{env}.csv").exists()]
+def after_kind(arm: str) -> str:
+    """Return width and sparsity of an arm, as in its name."""
+    return arm.partition("-")[2]
 
 
-def cell(scores: dict[int, float]) -> str:
-    """Say mean, interval and number of seeds."""
-    if not scores:
-        return ""
-    mean, half_width = mean_interval(np.array([*scores.values()]))
-    return f"{mean:,.0f} ({mean - half_width:,.0f} to {mean + half_width:,.0f}, {len(scores)})"
+def width(arm: str) -> str:
+    """Return the width of an arm's sparse networks, or, of `wide`, of the dense one that has as many weights."""
+    return after_kind(arm).split("-")[0] or "64"
 
 
-def ratio(scores: dict[str, dict[str, dict[int, float]]], arm: str, other: str) -> str:
-    """Compare two arms over the environments that both have, seed by seed."""
-    pairs = [paired(own, scores[other][env]) for env, own in scores[arm].items() if env in scores[other]]
-    if not pairs:
-        return ""
-    center, low, high = ratio_interval(*zip(*pairs, strict=True))
-    return f"{center:.2f} ({low:.2f} to {high:.2f}), {len(pairs)} tasks"
-
-
-def draw(folder: Path, scores: dict[str, dict[str, dict[int, float]]]) -> None:
+def draw(folder: Path, scores: Scores) -> None:
     """Draw mean return against sparsity, a row for each width: a line for each rule and for small dense networks."""
     figure = Figure(figsize=(4.2 * len(ENVS), 3.4 * len(WIDTHS)), layout="constrained", dpi=130)
     for row, width in zip(figure.subplots(len(WIDTHS), len(ENVS)), WIDTHS, strict=True):
@@ -166,7 +148,8 @@ def draw(folder: Path, scores: dict[str, dict[str, dict[int, float]]]) -> None:
                 axes.axhline(np.mean([*dense.values()]), color="grey", linestyle=":", label="dense, same width")
             axes.set(title=f"{env}, width {width}", xticks=SPARSITIES, ylim=(0, None))
             style_axes(axes)
-        row[0].legend(loc="lower left", frameon=False, fontsize=7)
+        if row[0].get_legend_handles_labels()[0]:
+            row[0].legend(loc="lower left", frameon=False, fontsize=7)
     figure.supxlabel("weights absent in actor and in critic, %", fontsize=9)
     figure.supylabel("final evaluation return, mean and 95 % interval over seeds", fontsize=9)
     figure.savefig(RESULTS / f"{folder.name}.png")
