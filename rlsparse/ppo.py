@@ -24,7 +24,7 @@ from rlsparse.torch_optimiser import TorchOptimiser
 
 @dataclass(frozen=True)
 class PPO:
-    """Several epochs of minibatch Adam on the clipped surrogate, a squared value error and an entropy bonus."""
+    """Several epochs of minibatch steps on the clipped surrogate, a squared value error and an entropy bonus."""
 
     learning_rate: float = 3e-4
     """The optimiser's step size."""
@@ -86,7 +86,7 @@ class PPO:
         return TorchOptimiser(self.optimiser, params, layout)
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
-        """Return Adam's step size for each member as its budget stands, [S]."""
+        """Return the optimiser's step size for each member as its budget stands, [S]."""
         decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)
         return self.learning_rate * decay
 

@@ -157,6 +157,20 @@ BAD_VALUES = {
         "dcil",
     ): "--sparse dcil works minibatch by minibatch, and TRPO's policy has none",
     ("--algorithm", "trpo", "--sparse", "ast"): "--sparse ast works minibatch by minibatch, and TRPO's policy has none",
+    ("--algorithm.objective", "reinforce"): (
+        "--algorithm.objective reinforce: expected one of clip, a2c, gspo, cispo, cloning, sso"
+    ),
+    ("--algorithm.objective", "gspo"): (
+        "--algorithm.objective gspo weighs whole episodes, which --algorithm.minibatches 32 would tear apart: use 1"
+    ),
+    ("--algorithm.objective", "sso", "--algorithm.objective.output-step", "0"): (
+        "--algorithm.objective.output-step is 0.0: expected a positive number"
+    ),
+    ("--algorithm.optimiser", "lion"): "--algorithm.optimiser lion: expected one of adam, diffgrad, adamp, sgdp",
+    ("--algorithm.optimiser", "adamp", "--sparse", "dcil"): (
+        "--sparse dcil trains absent weights by Adam too, and exchanges its moments, which --algorithm.optimiser adamp "
+        "has none of: use adam, or rigl, set, static or magnitude"
+    ),
     ("--algorithm.minibatches", "9" * 30): "the nearest number that does is 2048",
     ("--num-envs", "9" * 30): "environments: expected at most 1,048,576",
     ("--num-seeds", "9" * 12): "environments: expected at most 1,048,576",

@@ -54,6 +54,7 @@ ppos = st.builds(
     | st.builds(GSPO, positive)
     | st.builds(SSO, positive)
     | st.sampled_from([A2C(), CISPO(), Cloning()]),
+    optimiser=st.sampled_from(["adam", "diffgrad", "adamp", "sgdp"]),
 )
 trpos = st.builds(
     TRPO,
