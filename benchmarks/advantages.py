@@ -9,12 +9,9 @@ each number of steps and draws the curves. A score is a run's last evaluation: 1
 not seen.
 """
 
-import argparse
 from pathlib import Path
 
-from arms import all_finals, draw_curves, print_table, train
-
-from rlsparse import cards
+from arms import all_finals, draw_curves, main, print_table
 
 RESULTS = Path(__file__).parent / "results" / "advantages"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
@@ -33,21 +30,5 @@ def report(folder: Path) -> None:
     draw_curves(RESULTS / f"{folder.name}.png", ENVS, COLOURS, ("ppo", "ppo-group"), curve_file)
 
 
-def main() -> None:
-    """Do what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "report"))
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--arms", nargs="*", default=COLOURS, choices=COLOURS)
-    parser.add_argument("--envs", nargs="*", default=ENVS)
-    parser.add_argument("--num-seeds", type=int, default=5)
-    asked = parser.parse_args()
-    for arm in asked.arms if asked.what == "run" else ():
-        for env in map(cards.resolve_environment, asked.envs):
-            train(RESULTS / str(asked.steps) / arm / f"{env}.csv", env, asked.steps, asked.num_seeds, ("--agent", arm))
-    for folder in sorted((x for x in RESULTS.glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name)):
-        report(folder)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, COLOURS, ENVS, RESULTS, lambda arm, env, steps: ("--agent", arm), report)

@@ -3,6 +3,7 @@
 What the benchmarks share that compare ways to learn. An arm's curve lies in <folder>/<arm>/<environment>.csv.
 """
 
+import argparse
 import csv
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from rlsparse import cards
 from rlsparse.interval import mean_interval
 from rlsparse.plot import curves, draw_arm, style_axes
 from rlsparse.runs import read_progress
@@ -138,3 +140,27 @@ def draw_curves(
     figure.supxlabel("environment steps per seed (train + probe)", fontsize=9)
     figure.supylabel("evaluation return, mean (95 % interval of two)", fontsize=9)
     figure.savefig(path)
+
+
+def main(
+    doc: str | None,
+    arms: Iterable[str],
+    envs: Sequence[str],
+    results: Path,
+    flags: Callable[[str, str, int], Sequence[str]],
+    report: Callable[[Path], None],
+) -> None:
+    """Do what the command line says: train arms by their `flags(arm, env, steps)`, and report every budget."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--arms", nargs="*", default=list(arms), choices=list(arms), metavar="ARM")
+    parser.add_argument("--envs", nargs="*", default=envs)
+    parser.add_argument("--num-seeds", type=int, default=5)
+    asked = parser.parse_args()
+    for arm in asked.arms if asked.what == "run" else ():
+        for env in map(cards.resolve_environment, asked.envs):
+            curve = results / str(asked.steps) / arm / f"{env}.csv"
+            train(curve, env, asked.steps, asked.num_seeds, flags(arm, env, asked.steps))
+    for folder in sorted((x for x in results.glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name)):
+        report(folder)

@@ -14,12 +14,11 @@ learning rate is multiplied with (256 / width)^0.5. `wide` is a static network o
 dense one of width 64, two thirds of them in the critic. Settings were chosen on seeds 100 to 104.
 """
 
-import argparse
 from itertools import count
 from pathlib import Path
 
 import numpy as np
-from arms import Scores, all_finals, print_table, train
+from arms import Scores, all_finals, main, print_table
 from matplotlib.figure import Figure
 
 from rlsparse import cards
@@ -56,8 +55,13 @@ ARMS = (
 EVALUATIONS = 10
 
 
-def flags(arm: str, env_id: str) -> list[str]:
+def flags(arm: str, env_id: str, steps: int) -> list[str]:
     """Return what the arm asks of `rlsparse train` on this environment."""
+    return ["--eval-every", str(steps // EVALUATIONS), *networks(arm, env_id)]
+
+
+def networks(arm: str, env_id: str) -> list[str]:
+    """Return the flags that make an arm's networks."""
     if arm == "wide":
         return widths(256, 256) + wide_flags(env_id)
     kind, full, *gone = arm.split("-")
@@ -155,23 +159,5 @@ def draw(folder: Path, scores: Scores) -> None:
     figure.savefig(RESULTS / f"{folder.name}.png")
 
 
-def main() -> None:
-    """Do what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "report"))
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--arms", nargs="*", default=ARMS, choices=ARMS)
-    parser.add_argument("--envs", nargs="*", default=ENVS)
-    parser.add_argument("--num-seeds", type=int, default=5)
-    asked = parser.parse_args()
-    for arm in asked.arms if asked.what == "run" else ():
-        for env in map(cards.resolve_environment, asked.envs):
-            curve = RESULTS / str(asked.steps) / arm / f"{env}.csv"
-            every = ["--eval-every", str(asked.steps // EVALUATIONS)]
-            train(curve, env, asked.steps, asked.num_seeds, flags(arm, env) + every)
-    for folder in sorted((x for x in RESULTS.glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name)):
-        report(folder)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, ARMS, ENVS, RESULTS, flags, report)
