@@ -11,6 +11,7 @@ from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range
+from rlsparse.kinds import kind_of
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("gamma", "gae_lambda", "actor_lambda", "critic_lambda", "trace_lambda", "unseen"), SHARE),
@@ -33,7 +34,7 @@ def check(advantage: Estimator | Submodular, num_envs: int, normalised: bool, ex
     _check_ranges(advantage, "advantage")
     if isinstance(advantage, GroupRelative):
         _check_groups(advantage, num_envs, normalised)
-        _check_probing(explore)
+        _check_probing(advantage, explore)
     if isinstance(advantage, Submodular):
         _check_weights(advantage, explore)
 
@@ -64,8 +65,9 @@ def _check_weights(advantage: Submodular, explore: ExploRLer | None) -> None:
         raise UsageError("--advantage.gain-weight and --advantage.reward-weight are both 0: nothing is learned from")
     if explore is not None and isinstance(explore.probe, Episodes | Racing):
         raise UsageError(
-            "--advantage.reward-weight 0 leaves the environment's return out, by which --explore.probe chooses: raise "
-            "it, or probe by --explore.probe in-rollout or surrogate"
+            "--advantage submodular with --advantage.reward-weight 0 leaves the environment's return out, by "
+            f"which --explore.probe {kind_of(type(explore.probe))} chooses: use --advantage.reward-weight 1, or "
+            "--explore.probe in-rollout or surrogate"
         )
 
 
@@ -79,17 +81,17 @@ def _check_groups(advantage: GroupRelative, num_envs: int, normalised: bool) -> 
     if normalised and advantage.scale != "none":
         raise UsageError(
             f'--advantage.scale "{advantage.scale}" and --algorithm.normalise-advantages both scale advantages: use '
-            "one of them"
+            '--algorithm.no-normalise-advantages, or --advantage.scale "none"'
         )
 
 
-def _check_probing(explore: ExploRLer | None) -> None:
+def _check_probing(advantage: GroupRelative, explore: ExploRLer | None) -> None:
     if explore is None:
         return
     if not isinstance(explore.probe, Episodes | Racing):
         raise UsageError(
-            "--explore.probe in-rollout and surrogate judge candidates by a critic, which group-relative advantages do "
-            "without: use episodes or racing"
+            f"--explore.probe {kind_of(type(explore.probe))} judges candidates by a critic, which --advantage "
+            f"{kind_of(type(advantage))} does without: use episodes or racing, or an estimator with a critic"
         )
     if explore.anchor_span > 0:
         raise UsageError(

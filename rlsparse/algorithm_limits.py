@@ -3,9 +3,14 @@
 from dataclasses import fields
 from typing import Any
 
+from rlsparse.advantage.vtrace import VTrace
 from rlsparse.errors import UsageError, require
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SURENESS, Range
+from rlsparse.kinds import kind_of
 from rlsparse.natural_gradient import MFAC
+from rlsparse.objective import A2C
 from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import AST
@@ -43,7 +48,7 @@ def check_sparse(algorithm: PPO | TRPO, sparse: Sparse) -> None:
     rule = sparse.rule
     if rule.own_loop and isinstance(algorithm, TRPO):
         raise UsageError(
-            f"--sparse {type(rule).__name__.lower()} works minibatch by minibatch, and TRPO's policy has none: use "
+            f"--sparse {kind_of(type(rule))} works minibatch by minibatch, and TRPO's policy has none: use "
             "rigl, set, static or magnitude, or --algorithm ppo"
         )
     if isinstance(rule, AST) and isinstance(algorithm, PPO) and len(rule.sparser) >= algorithm.minibatches:
@@ -51,10 +56,33 @@ def check_sparse(algorithm: PPO | TRPO, sparse: Sparse) -> None:
             f"--sparse.rule.sparser makes {1 + len(rule.sparser)} networks that take turns, but "
             f"--algorithm.minibatches is {algorithm.minibatches}: expected at least one minibatch for each"
         )
+    if isinstance(rule, AST) and isinstance(algorithm, PPO) and algorithm.objective.whole_episodes:
+        raise UsageError(
+            f"--sparse ast trains its networks in turns, a minibatch each, and --algorithm.objective "
+            f"{kind_of(type(algorithm.objective))} makes one of all samples: use another objective, or rigl, set, "
+            "static, magnitude or dcil"
+        )
     if sparse.rule.dual_path and isinstance(algorithm, PPO) and algorithm.optimiser != "adam":
         raise UsageError(
             f"--sparse dcil trains absent weights by Adam too, and exchanges its moments, which --algorithm.optimiser "
             f"{algorithm.optimiser} has none of: use adam, or rigl, set, static or magnitude"
+        )
+
+
+def check_probing(algorithm: PPO | TRPO, advantage: Any, explore: ExploRLer) -> None:
+    """Raise UsageError if the algorithm cannot use what this probing gives it, or has not what it changes."""
+    if isinstance(algorithm, TRPO):
+        if explore.moments == "transport":
+            raise UsageError(
+                "--explore.moments transport forgets the direction in which Adam moved the policy, and trpo moves it "
+                "without Adam: use keep or reset, or --algorithm ppo"
+            )
+        return
+    corrected = isinstance(getattr(advantage, "inner", advantage), VTrace)
+    if isinstance(algorithm.objective, A2C) and isinstance(explore.probe, InRollout) and not corrected:
+        raise UsageError(
+            "--algorithm.objective a2c takes every action for the policy's own, but with --explore.probe in-rollout "
+            "candidates act too: use clip, gspo, cispo or sso, or --advantage vtrace, or episodes or racing"
         )
 
 
@@ -64,8 +92,8 @@ def check_fit(algorithm: PPO | TRPO, num_envs: int, rollout_length: int) -> None
     if isinstance(algorithm, PPO):
         if algorithm.objective.whole_episodes and algorithm.minibatches > 1:
             raise UsageError(
-                f"--algorithm.objective {type(algorithm.objective).__name__.lower()} weighs whole episodes, which "
-                f"--algorithm.minibatches {algorithm.minibatches} would tear apart: use 1"
+                f"--algorithm.objective {kind_of(type(algorithm.objective))} weighs whole episodes, which "
+                f"--algorithm.minibatches {algorithm.minibatches} would tear apart: use --algorithm.minibatches 1"
             )
         _check_minibatches("minibatches", algorithm.minibatches, num_envs, rollout_length, normalises)
         return

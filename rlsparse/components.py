@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 import tyro
 
 from rlsparse.errors import UsageError
-from rlsparse.recipe import Recipe, kind_of, kinds
+from rlsparse.kinds import kind_of, kinds, others_with
+from rlsparse.recipe import Recipe
 
 C = TypeVar("C")
 
@@ -57,6 +58,17 @@ def refuse_flags_of_nothing(recipe: Recipe, examples: Mapping[str, str], argumen
         flag = next(flags, None)
         if flag is not None and getattr(recipe, name) is None:
             raise UsageError(f"{flag} needs --{name}, for example --{name} {example}")
+
+
+def refuse_flags_of_other_kinds(recipe: Recipe, arguments: Sequence[str]) -> None:
+    """Raise UsageError if there is a flag that the chosen kind of a component has not, but another kind has."""
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    for where, part, options in _choices(recipe):
+        for flag in (flag for flag in flags if flag.startswith(f"--{where}.")):
+            name = flag.removeprefix(f"--{where}.").partition(".")[0]
+            if others := others_with(name.replace("-", "_"), type(part), options):
+                own = kind_of(type(part))
+                raise UsageError(f"unknown flag {flag}: --{where} {own} has none, use {' or '.join(others)}")
 
 
 def _choices(component: Any, where: str = "") -> list[tuple[str, Any, dict[str, type]]]:

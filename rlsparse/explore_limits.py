@@ -7,10 +7,11 @@ from typing import Any
 
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.evolution import GuidedEvolution
-from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.kinds import kind_of
 
 Range = tuple[Callable[[Any], bool], str]
 """A test, and what it expects in words."""
@@ -67,7 +68,7 @@ def check(explore: ExploRLer, num_envs: int) -> None:
     if explore.finish and not isinstance(explore.probe, Episodes | Racing):
         raise UsageError("--explore.finish spends steps on probes alone: it needs --explore.probe episodes or racing")
     if isinstance(explore.probe, InRollout):
-        _check_in_rollout(explore.probe, explore.proposal.rounds, num_envs)
+        _check_in_rollout(explore.probe, explore.proposal, num_envs)
 
 
 def width(explore: ExploRLer) -> int:
@@ -108,12 +109,14 @@ def _check_evidence(explore: ExploRLer) -> None:
         )
 
 
-def _check_in_rollout(probe: InRollout, rounds: int, num_envs: int) -> None:
+def _check_in_rollout(probe: InRollout, proposal: Proposal, num_envs: int) -> None:
     candidates = probe.candidates(num_envs)
-    if rounds > 1:
+    if proposal.rounds > 1:
+        can_be_one = any(f.name == "rounds" for f in fields(proposal))
         raise UsageError(
-            f"--explore.probe in-rollout asks for candidates once, but --explore.proposal proposes in {rounds} rounds: "
-            "use another proposal, or --explore.proposal.rounds 1 where there is that flag"
+            "--explore.probe in-rollout asks for candidates once, but --explore.proposal "
+            f"{kind_of(type(proposal))} proposes in {proposal.rounds} rounds: use another proposal"
+            + (", or --explore.proposal.rounds 1" if can_be_one else ", or another probe")
         )
     if candidates == num_envs and probe.share < 1:
         raise UsageError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.recipe import kind_of
+from rlsparse.kinds import kind_of
 from rlsparse.replay import Update
 from rlsparse.survey import Survey
 

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import math
-import re
 import tomllib
 import types
 from dataclasses import dataclass, field, fields
@@ -18,6 +17,7 @@ from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
+from rlsparse.kinds import kind_of, kinds, others_with
 from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
@@ -119,6 +119,7 @@ def _check_options(recipe: Recipe) -> None:
     """Check the components that a recipe may do without."""
     if recipe.explore is not None:
         explore_limits.check(recipe.explore, recipe.num_envs)
+        algorithm_limits.check_probing(recipe.algorithm, recipe.advantage, recipe.explore)
     if recipe.sparse is not None:
         sparse_limits.check(recipe.sparse, recipe.policy.actor_hidden, recipe.policy.critic_hidden)
         algorithm_limits.check_sparse(recipe.algorithm, recipe.sparse)
@@ -158,17 +159,6 @@ def to_dict(component: Any) -> dict[str, Any]:
         elif x is not None:
             plain[f.name] = list(x) if isinstance(x, tuple) else x
     return plain
-
-
-def kind_of(cls: type) -> str:
-    """Return a component's name among several: EmptySpace is empty-space, TDLambda is td-lambda, RigL is rigl."""
-    return re.sub(r"(?:(?<=[a-z])|(?<=[A-Z]{2}))(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z]{3})", "-", cls.__name__).lower()
-
-
-def kinds(hint: Any) -> dict[str, type]:
-    """Return the components that a field of this type may hold, by name."""
-    options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
-    return {kind_of(cls): cls for cls in options if dataclasses.is_dataclass(cls) and isinstance(cls, type)}
 
 
 def from_dict(data: dict[str, Any], source: str) -> Recipe:
@@ -220,8 +210,11 @@ def _build_kind(components: dict[str, type], data: Any, source: str, where: str,
         return _build(usual, data, source, where + ".")
     if data["kind"] not in list(components):
         raise UsageError(f"{source}: {where}.kind = {data['kind']!r} should be one of {known}")
-    values = {key: x for key, x in data.items() if key != "kind"}
-    return _build(components[data["kind"]], values, source, where + ".")
+    cls, values = components[data["kind"]], {key: x for key, x in data.items() if key != "kind"}
+    for key in values:
+        if others := others_with(key, cls, components):
+            raise UsageError(f"{source}: unknown key {where}.{key}: {data['kind']} has none, use {' or '.join(others)}")
+    return _build(cls, values, source, where + ".")
 
 
 def _convert(hint: Any, x: Any, source: str, where: str, usual: Any = None) -> Any:

@@ -35,7 +35,10 @@ def check(sparse: Sparse, actor_hidden: Sequence[int], critic_hidden: Sequence[i
         _check_densities(sparse, group, len(hidden) + 1)
     if sparse.drop_by != "magnitude" and isinstance(sparse.rule, Static | DCIL | AST):
         name = type(sparse.rule).__name__.lower()
-        raise UsageError(f"--sparse.drop-by {sparse.drop_by} does not go with {name}: use rigl, set or magnitude")
+        why = "which drops nothing" if isinstance(sparse.rule, Static) else "whose networks have the largest weights"
+        raise UsageError(
+            f"--sparse.drop-by {sparse.drop_by} does not go with {name}, {why}: use rigl, set or magnitude"
+        )
     if isinstance(sparse.rule, AST):
         _check_sparser(sparse, sparse.rule)
     if isinstance(sparse.rule, Magnitude) and sparse.rule.start >= sparse.rule.end:

@@ -19,7 +19,8 @@ from rlsparse import cards, components, objectives
 from rlsparse.advantage_limits import check_horizon
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
-from rlsparse.recipe import Recipe, check, from_dict, kind_of, kinds, to_toml
+from rlsparse.kinds import kind_of, kinds
+from rlsparse.recipe import Recipe, check, from_dict, to_toml
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Rule
 
@@ -88,6 +89,7 @@ def run_command(arguments: Sequence[str]) -> None:
         agent, default = _take_from_card(name, chosen[name], agent, default)
     components.refuse_flags_of_nothing(default, {name: [*short][0] for name, short in FROM_CARDS.items()}, arguments)
     default = components.choose(default, arguments)
+    components.refuse_flags_of_other_kinds(default, arguments)
     if "env" not in chosen and not {"-h", "--help"}.isdisjoint(arguments):
         default = replace(default, env=tyro.MISSING)  # which the help shows as required
     flags_class = components.flags_with_kinds(TrainFlags, default)

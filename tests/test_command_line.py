@@ -58,7 +58,9 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "--agent", "none/card.toml"): "no agent card at 'none/card.toml'",
     (*CHEETAH, "--algorithm"): "--algorithm needs a value",
     (*CHEETAH, "--algorithm", "trp"): "--algorithm trp: expected one of ppo, trpo",
-    (*CHEETAH, "--algorithm", "trpo", "--algorithm.clip-range", "1"): "unknown flag --algorithm.clip-range",
+    (*CHEETAH, "--algorithm", "trpo", "--algorithm.clip-range", "1"): (
+        "unknown flag --algorithm.clip-range: --algorithm trpo has none, use ppo"
+    ),
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.solver", "qr"): "--algorithm.solver qr: expected one of cg, mfac",
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.kl-reduction", "max"): (
         "--algorithm.kl-reduction max: expected one of sum, mean_dims"
@@ -92,7 +94,7 @@ UNKNOWN_NAMES = {
         "episodes",
         "--explore.probe.duel",
         "5",
-    ): "unknown flag --explore.probe.duel: did you mean --explore.probe",
+    ): "unknown flag --explore.probe.duel: --explore.probe episodes has none, use racing",
     (*EXPLORLER, "--explore.probe", "race"): (
         "--explore.probe race: expected one of episodes, racing, in-rollout, surrogate"
     ),

@@ -18,6 +18,7 @@ LAYERS = (
         "errors",
         "version",
         "interval",
+        "kinds",
         "losses",
         "normalise",
         "optimiser",

@@ -110,7 +110,7 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
         ),
         (
             "--env Ant --advantage submodular --explore explorler-ppo-racing",
-            "--advantage.reward-weight 0 leaves the environment's return out, by which --explore.probe chooses",
+            "--advantage submodular with --advantage.reward-weight 0 leaves the environment's return out, by which --",
         ),
     ],
 )

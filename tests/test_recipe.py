@@ -26,11 +26,12 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.propose import Averages, Consensus, Gaussian, GuidedEvolution, Line
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.kinds import kind_of, kinds
 from rlsparse.natural_gradient import CG, MFAC
 from rlsparse.objective import A2C, CISPO, GSPO, SSO, Clip, Cloning, Objective
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
-from rlsparse.recipe import Recipe, check, from_dict, from_toml, kind_of, kinds, to_dict, to_toml
+from rlsparse.recipe import Recipe, check, from_dict, from_toml, to_dict, to_toml
 from rlsparse.trpo import TRPO
 
 counts = st.integers(1, 500)
@@ -372,7 +373,10 @@ def test_a_setting_of_an_objective_out_of_range_is_told_with_its_flag(objective)
 
 def test_an_objective_of_whole_episodes_takes_the_rollout_whole():
     check(replace(RECIPE, algorithm=PPO(minibatches=1, objective=GSPO())))
-    with pytest.raises(UsageError, match="--algorithm.objective gspo weighs whole episodes, .* tear apart: use 1"):
+    with pytest.raises(
+        UsageError,
+        match="--algorithm.objective gspo weighs whole episodes, .* tear apart: use --algorithm.minibatches 1",
+    ):
         check(replace(RECIPE, algorithm=PPO(minibatches=32, objective=GSPO())))
 
 
@@ -493,7 +497,7 @@ NOT_TOGETHER = [
     (probing(probe=InRollout(), finish=True), "--explore.finish spends steps on probes alone: it needs"),
     (probing(probe=InRollout(), search_log_std=True), "--explore.search-log-std needs scores"),
     (probing(probe=Surrogate(), search_log_std=True), "--explore.search-log-std needs scores"),
-    (probing(Consensus(rounds=3), InRollout()), "--explore.proposal proposes in 3 rounds: use another proposal"),
+    (probing(Consensus(rounds=3), InRollout()), "--explore.proposal consensus proposes in 3 rounds: use another"),
     (replace(probing(probe=InRollout()), num_envs=1), "share 0.5 of --num-envs 1 leaves the incumbent no environment"),
     (probing(probe=InRollout(share=0.99)), "--explore.probe.share 0.99 of --num-envs 8 leaves the incumbent no env"),
     (
@@ -593,7 +597,7 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ),
         (
             'env = "E"\n[explore.proposal]\nkind = "gaussian"\nagents = 3',
-            "card.toml: unknown key explore.proposal.agents (known: candidates, reach, unit)",
+            "card.toml: unknown key explore.proposal.agents: gaussian has none, use empty-space or random-walk",
         ),
         (
             'env = "E"\n[explore.proposal]\nkind = "gaussian"\nunit = "metre"',

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from rlsparse import sparse_limits, train
 from rlsparse.errors import UsageError
+from rlsparse.kinds import kind_of, kinds
 from rlsparse.plan import describe_weights, sparse_warning
 from rlsparse.policy import ActorCritic
-from rlsparse.recipe import Recipe, check, from_toml, kind_of, kinds, to_toml
+from rlsparse.recipe import Recipe, check, from_toml, to_toml
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL, Rule, Static
 
@@ -95,11 +96,11 @@ BAD = [
     ),
     (
         Sparse(rule=Static(), drop_by="kl"),
-        "--sparse.drop-by kl does not go with static: use rigl, set or magnitude",
+        "--sparse.drop-by kl does not go with static, which drops nothing: use rigl, set or magnitude",
     ),
     (Sparse(rate_power=1.5), "--sparse.rate-power is 1.5: expected a number from 0 to 1"),
-    (Sparse(rule=DCIL(), drop_by="kl"), "--sparse.drop-by kl does not go with dcil: use rigl, set or magnitude"),
-    (Sparse(rule=AST(), drop_by="kl"), "--sparse.drop-by kl does not go with ast: use rigl, set or magnitude"),
+    (Sparse(rule=DCIL(), drop_by="kl"), "--sparse.drop-by kl does not go with dcil, whose networks have the "),
+    (Sparse(rule=AST(), drop_by="kl"), "--sparse.drop-by kl does not go with ast, whose networks have the "),
     (
         Sparse(rule=AST(sparser=())),
         "--sparse.rule.sparser is nothing: expected one or more sparsities, rising, above the actor's 0.9 and below 1",
@@ -218,7 +219,10 @@ def test_a_rule_is_chosen_by_name_or_with_a_card(flags, sparse, run):
         ("--sparse set --sparse.drop-by size", "--sparse.drop-by size: expected one of magnitude, kl"),
         ("--sparse rgl", "--sparse rgl: unknown agent 'rgl' (rlsparse agents lists them); --sparse takes none, rigl, "),
         ("--sparse ppo", "--sparse ppo: the agent ppo has no [recipe.sparse]; --sparse takes none, rigl, set, static"),
-        ("--sparse static --sparse.rule.drop 0.5", "unknown flag --sparse.rule.drop: did you mean --sparse.rule"),
+        (
+            "--sparse static --sparse.rule.drop 0.5",
+            "unknown flag --sparse.rule.drop: --sparse.rule static has none, use rigl or set",
+        ),
         ("--sparse", "--sparse needs a value"),
     ],
 )

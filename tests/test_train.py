@@ -20,8 +20,9 @@ from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.probe import Racing
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.kinds import kind_of, kinds
 from rlsparse.probe_episodes import ProbeEpisodes
-from rlsparse.recipe import from_dict, from_toml, kind_of, kinds
+from rlsparse.recipe import from_dict, from_toml
 from rlsparse.trpo import TRPO
 
 

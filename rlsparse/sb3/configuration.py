@@ -7,7 +7,8 @@ from rlsparse.cards import agent
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.recipe import from_dict, kind_of
+from rlsparse.kinds import kind_of
+from rlsparse.recipe import from_dict
 
 DEFAULT_CARD = "explorler-ppo"
 

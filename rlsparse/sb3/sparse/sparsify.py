@@ -19,7 +19,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 
 from rlsparse.errors import UsageError
-from rlsparse.recipe import kinds
+from rlsparse.kinds import kinds
 from rlsparse.sb3.refusals import refuse_masks
 from rlsparse.sb3.sparse.sparsity import Sparsity
 from rlsparse.sb3.sparse.training import SparseTraining, sparse_class
