@@ -6,6 +6,7 @@ from typing import Any
 
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
+from rlsparse.advantage.monte_carlo import MonteCarlo
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
@@ -50,12 +51,31 @@ def _check_ranges(component: Any, where: str) -> None:
 
 
 def check_horizon(advantage: Estimator | Submodular, rollout_length: int, horizon: int) -> None:
-    """Raise UsageError if a rollout cannot hold the episodes, of `horizon` steps at most, that have to be whole."""
+    """Raise UsageError if a rollout cannot hold the episodes, of `horizon` steps at most, that have to be whole.
+
+    Or so much of them that enough of any return is seen.
+    """
     if isinstance(advantage, GroupRelative) and advantage.restarts and rollout_length < horizon:
         raise UsageError(
             f"--rollout-length {rollout_length} is shorter than an episode may be, {horizon:,} steps: "
             '--advantage.score "outcome" compares whole episodes, so use longer rollouts, or "return-to-go"'
         )
+    own = getattr(advantage, "inner", advantage)
+    if isinstance(own, GroupRelative | MonteCarlo) and rollout_length < horizon:
+        _check_seen(own, rollout_length)
+
+
+def _check_seen(advantage: GroupRelative | MonteCarlo, rollout_length: int) -> None:
+    gamma, unseen = advantage.gamma, advantage.unseen
+    if gamma**rollout_length <= unseen:
+        return
+    enough = math.ceil(math.log(unseen) / math.log(gamma)) if unseen > 0 and gamma < 1 else None
+    instead = f"--rollout-length {enough} or more" if enough else "a smaller --advantage.gamma"
+    raise UsageError(
+        f"--rollout-length {rollout_length} lets --advantage {kind_of(type(advantage))} learn only from episodes that "
+        f"terminate: {gamma**rollout_length:.2g} of other returns, more than --advantage.unseen {unseen:g}, lies "
+        f"behind its end: use {instead}, or raise --advantage.unseen"
+    )
 
 
 def _check_weights(advantage: Submodular, explore: ExploRLer | None) -> None:

@@ -8,10 +8,13 @@ import pytest
 import tiny
 
 from rlsparse import loop, train
+from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.monte_carlo import MonteCarlo
 from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.td_lambda import TDLambda
 from rlsparse.advantage.vtrace import VTrace
+from rlsparse.advantage_limits import check_horizon
+from rlsparse.data import Rollout
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
@@ -74,6 +77,22 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(estimator, tmp_path):
         tiny.go_on(alone)
         np.testing.assert_array_equal(together.learner.params[member], alone.learner.params[0])
         assert (alone.learner.params != tiny.begin(tmp_path / f"new {member}", recipe).learner.params).any()
+
+
+@pytest.mark.parametrize("estimator", [MonteCarlo(), GroupRelative(group_size=2)], ids=lambda x: type(x).__name__)
+def test_rollouts_of_which_no_step_would_count_are_refused(estimator):
+    """With gamma 0.99 the future beyond 68 steps is more than half of a return, 0.99^68 = 0.505."""
+    for length, counts in ((68, False), (69, True)):
+        zeros, never = np.zeros((length, 1, 2), np.float32), np.zeros((length, 1, 2), bool)
+        rollout = Rollout(zeros[..., None], zeros[..., None], zeros, zeros + 1, zeros, zeros, never, never)
+        assert estimator(rollout).weight.any() == counts
+    check_horizon(estimator, 69, 1000)
+    check_horizon(estimator, 68, 68)  # episodes end in time
+    check_horizon(replace(estimator, unseen=1.0), 1, 1000)
+    with pytest.raises(UsageError, match="use --rollout-length 69 or more, or raise --advantage.unseen"):
+        check_horizon(estimator, 68, 1000)
+    with pytest.raises(UsageError, match="use a smaller --advantage.gamma, or raise --advantage.unseen"):
+        check_horizon(replace(estimator, gamma=1.0), 68, 1000)
 
 
 def in_rollout(estimator):
