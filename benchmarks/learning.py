@@ -44,17 +44,18 @@ def train(env_id: str, agent: str, num_seeds: int, ship: bool) -> None:
 
 def report(agent: str) -> None:
     """Print the table and draw every curve there is."""
+    algorithm = "TRPO" if agent.endswith("trpo") else "PPO"
     files = sorted((RESULTS / agent).glob("*.csv"))
     columns = min(3, len(files))
     rows = -(-len(files) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.1 * rows), layout="constrained", dpi=130)
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
-    print(f"{'environment':<28}{'n':>3}{'return':>10}   95 % interval          published PPO, older simulator")
+    print(f"{'environment':<28}{'n':>3}{'return':>10}   95 % interval          published {algorithm}, older simulator")
     for axes, file in zip(panels, files, strict=False):
         card = cards.environment(file.stem)
         steps, returns, seeds = curves(read_progress(file))
         mean, half_width = mean_interval(returns)
-        published = [x.mean for x in card.references if x.algorithm == "PPO"]
+        published = [x.mean for x in card.references if x.algorithm == algorithm]
         low, high = mean[-1] - half_width[-1], mean[-1] + half_width[-1]
         shown = f"{max(published):,.0f}" if published else "-"
         print(f"{card.id:<28}{len(seeds):>3}{mean[-1]:>10,.0f}   {f'{low:,.0f} to {high:,.0f}':<22} {shown}")
@@ -69,7 +70,9 @@ def report(agent: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(files) :]:
         axes.remove()
-    figure.supxlabel("environment steps per seed; dotted: published PPO at 1M steps, older simulator", fontsize=9)
+    figure.supxlabel(
+        f"environment steps per seed; dotted: published {algorithm}, older simulator", fontsize=9
+    )
     figure.supylabel("evaluation return", fontsize=9)
     figure.savefig(RESULTS / f"{agent}.png")
 
