@@ -70,9 +70,7 @@ def report(agent: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(files) :]:
         axes.remove()
-    figure.supxlabel(
-        f"environment steps per seed; dotted: published {algorithm}, older simulator", fontsize=9
-    )
+    figure.supxlabel(f"environment steps per seed; dotted: published {algorithm}, older simulator", fontsize=9)
     figure.supylabel("evaluation return", fontsize=9)
     figure.savefig(RESULTS / f"{agent}.png")
 
