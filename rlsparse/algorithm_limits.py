@@ -3,10 +3,15 @@
 from dataclasses import fields
 from typing import Any
 
+from rlsparse.advantage.group_relative import GroupRelative
+from rlsparse.advantage.kinds import Estimator
+from rlsparse.advantage.submodular import Submodular
 from rlsparse.advantage.vtrace import VTrace
+from rlsparse.algorithm import Algorithm
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SURENESS, Range
 from rlsparse.kinds import kind_of
 from rlsparse.natural_gradient import MFAC
@@ -15,25 +20,27 @@ from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import AST
 from rlsparse.trpo import TRPO
+from rlsparse.variance_reduced import NHARPG
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("epochs", "minibatches", "critic_epochs", "critic_minibatches"), COUNT),
-    **dict.fromkeys(("fisher_subsample", "backtracks", "iterations", "samples"), COUNT),
+    **dict.fromkeys(("fisher_subsample", "backtracks", "iterations", "samples", "second_length"), COUNT),
     **dict.fromkeys(("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon", "target_kl"), POSITIVE),
-    **dict.fromkeys(("clip_range_high", "output_step"), POSITIVE),
-    **dict.fromkeys(("entropy_coef", "value_coef", "damping"), NOT_NEGATIVE),
+    **dict.fromkeys(("clip_range_high", "output_step", "step_length"), POSITIVE),
+    **dict.fromkeys(("entropy_coef", "value_coef", "damping", "step_power"), NOT_NEGATIVE),
+    "eta_power": (lambda x: 0 < x <= 1, "a number above 0, at most 1"),
     "tolerance": (lambda x: 0 <= x < 1, "a number from 0 on, below 1"),
     "backtrack_factor": SURENESS,
 }
 """Ranges by field; None is in all of them, and fields that are yes or no, or one of a few words, need none."""
 
 
-def check(algorithm: PPO | TRPO) -> None:
+def check(algorithm: Algorithm) -> None:
     """Raise UsageError with the first setting that is out of its range."""
     _check_ranges("algorithm", algorithm)
     if isinstance(algorithm, TRPO):
         _check_ranges("algorithm.solver", algorithm.solver)
-    else:
+    elif isinstance(algorithm, PPO):
         _check_ranges("algorithm.objective", algorithm.objective)
 
 
@@ -43,12 +50,13 @@ def _check_ranges(where: str, component: Any) -> None:
         require(given is None or holds(given), f"{where}.{name}", given, expected)
 
 
-def check_sparse(algorithm: PPO | TRPO, sparse: Sparse) -> None:
+def check_sparse(algorithm: Algorithm, sparse: Sparse) -> None:
     """Raise UsageError if the rule needs an update that this algorithm does not have."""
     rule = sparse.rule
-    if rule.own_loop and isinstance(algorithm, TRPO):
+    if rule.own_loop and not isinstance(algorithm, PPO):
+        name = "TRPO" if isinstance(algorithm, TRPO) else algorithm.kind
         raise UsageError(
-            f"--sparse {kind_of(type(rule))} works minibatch by minibatch, and TRPO's policy has none: use "
+            f"--sparse {kind_of(type(rule))} works minibatch by minibatch, and {name}'s policy has none: use "
             "rigl, set, static or magnitude, or --algorithm ppo"
         )
     if isinstance(rule, AST) and isinstance(algorithm, PPO) and len(rule.sparser) >= algorithm.minibatches:
@@ -69,15 +77,24 @@ def check_sparse(algorithm: PPO | TRPO, sparse: Sparse) -> None:
         )
 
 
-def check_probing(algorithm: PPO | TRPO, advantage: Any, explore: ExploRLer) -> None:
+def check_probing(algorithm: Algorithm, advantage: Any, explore: ExploRLer) -> None:
     """Raise UsageError if the algorithm cannot use what this probing gives it, or has not what it changes."""
-    if isinstance(algorithm, TRPO):
+    if isinstance(algorithm, PPO):
+        _check_own_actions(algorithm, advantage, explore)
+    elif isinstance(algorithm, TRPO):
         if explore.moments == "transport":
             raise UsageError(
                 "--explore.moments transport forgets the direction in which Adam moved the policy, and trpo moves it "
                 "without Adam: use keep or reset, or --algorithm ppo"
             )
-        return
+    elif not isinstance(explore.probe, Episodes | Racing):
+        raise UsageError(
+            f"--explore.probe {kind_of(type(explore.probe))} judges by the rollout, and --algorithm {algorithm.kind} "
+            "says itself by which policy rollouts are collected: use episodes or racing, or --algorithm ppo"
+        )
+
+
+def _check_own_actions(algorithm: PPO, advantage: Any, explore: ExploRLer) -> None:
     corrected = isinstance(getattr(advantage, "inner", advantage), VTrace)
     if isinstance(algorithm.objective, A2C) and isinstance(explore.probe, InRollout) and not corrected:
         raise UsageError(
@@ -86,7 +103,16 @@ def check_probing(algorithm: PPO | TRPO, advantage: Any, explore: ExploRLer) -> 
         )
 
 
-def check_fit(algorithm: PPO | TRPO, num_envs: int, rollout_length: int) -> None:
+def check_advantage(algorithm: Algorithm, advantage: Estimator | Submodular) -> None:
+    """Raise UsageError if the advantages cannot be had of all rollouts that the algorithm collects."""
+    if isinstance(algorithm, NHARPG) and isinstance(advantage, GroupRelative):
+        raise UsageError(
+            "group-relative advantages compare episodes of groups, and the second rollout of --algorithm n-harpg "
+            "breaks into them: use --advantage gae, or --algorithm n-pg-igt"
+        )
+
+
+def check_fit(algorithm: Algorithm, num_envs: int, rollout_length: int) -> None:
     """Raise UsageError if the algorithm cannot take rollouts of this shape."""
     batch, normalises = num_envs * rollout_length, algorithm.normalise_advantages
     if isinstance(algorithm, PPO):
@@ -102,6 +128,18 @@ def check_fit(algorithm: PPO | TRPO, num_envs: int, rollout_length: int) -> None
             "rollouts of one sample are too few to normalise advantages: use a longer --rollout-length, or "
             "--algorithm.no-normalise-advantages"
         )
+    if isinstance(algorithm, TRPO):
+        _check_solver(algorithm, batch)
+    elif isinstance(algorithm, NHARPG) and normalises and algorithm.second_length * num_envs == 1:
+        raise UsageError(
+            "--algorithm.second-length 1 of one environment is too little to normalise advantages: use more, or "
+            "--algorithm.no-normalise-advantages"
+        )
+    _check_minibatches("critic-minibatches", algorithm.critic_minibatches, num_envs, rollout_length, False)
+
+
+def _check_solver(algorithm: TRPO, batch: int) -> None:
+    """What the solver draws must be in a rollout of `batch` samples."""
     subsample = algorithm.fisher_subsample
     require(subsample <= batch, "algorithm.fisher_subsample", subsample, f"at most the {batch} samples of a rollout")
     if isinstance(algorithm.solver, MFAC):
@@ -110,7 +148,6 @@ def check_fit(algorithm: PPO | TRPO, num_envs: int, rollout_length: int) -> None
         require(
             algorithm.damping > 0, "algorithm.damping", algorithm.damping, "a positive number, which mfac divides by"
         )
-    _check_minibatches("critic-minibatches", algorithm.critic_minibatches, num_envs, rollout_length, False)
 
 
 def _check_minibatches(flag: str, parts: int, num_envs: int, rollout_length: int, normalises: bool) -> None:

@@ -9,6 +9,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from rlsparse.algorithm import Algorithm
 from rlsparse.arrays import to_numpy
 from rlsparse.data import EpochStats
 from rlsparse.loop import Session
@@ -78,10 +79,12 @@ class TensorBoard:
         writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
 
-def own_scalars(algorithm: PPO | TRPO, stats: EpochStats, member: int) -> dict[str, float]:
+def own_scalars(algorithm: Algorithm, stats: EpochStats, member: int) -> dict[str, float]:
     """Return what only this algorithm has; of TRPO under sb3-contrib's names too."""
     if isinstance(algorithm, PPO):
         return {"train/clip_fraction": stats.clip_fraction[member], "train/clip_range": algorithm.clip_range}
+    if not isinstance(algorithm, TRPO):
+        return {}
     fraction = stats.step_fraction[member]
     return {
         "train/step_fraction": fraction,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rlsparse.arrays import Array, namespace
 from rlsparse.losses import share
 from rlsparse.params import Layout
-from rlsparse.policy import backward, tangent
+from rlsparse.policy import backward, tangents
 
 
 class GaussianFisher:
@@ -36,7 +36,7 @@ class GaussianFisher:
     def __call__(self, vector: Array) -> Array:
         """Return F v for v [S, P], P the policy's numbers."""
         image = namespace(vector).empty_like(vector)
-        d_mean = tangent(self._layers, self._activations, self._slopes, self._layout.layers(vector, "actor"))
+        d_mean = tangents(self._layers, self._activations, self._slopes, self._layout.layers(vector, "actor"))[-1]
         d_mean *= self._precision
         backward(self._layers, self._activations, d_mean, self._layout.layers(image, "actor"), self._slopes)
         self._layout.log_std(image)[...] = 2.0 * self._scale * self._layout.log_std(vector)

@@ -1,7 +1,8 @@
 """The one mutable object of training: parameters, optimiser, normalisers, random streams, counters."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +72,17 @@ class Learner:
     def has_critic(self) -> bool:
         """Whether there is a value function, or the policy learns without."""
         return any(slot.group == "critic" for slot in self.layout.slots)
+
+    @contextmanager
+    def standing_at(self, policy: Array) -> Iterator[None]:
+        """Let the policies be others, [S, P], for a while."""
+        part = self.layout.policy
+        own = self.params[:, part] * 1
+        self.params[:, part] = policy
+        try:
+            yield
+        finally:
+            self.params[:, part] = own
 
     def obs_scale(self) -> ObsScale:
         """Return the observation normaliser as it stands, in float32."""

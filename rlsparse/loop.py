@@ -14,7 +14,7 @@ from rlsparse import checkpoint, objectives, policy_file, sim
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
-from rlsparse.data import Advantages, EpochStats, Rollout
+from rlsparse.data import Advantages, Batch, EpochStats, Rollout
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
 from rlsparse.evaluate import Scores, evaluate
 from rlsparse.explore.choice import Choice
@@ -26,6 +26,7 @@ from rlsparse.runs import Run
 from rlsparse.sparse.config import weight_slots
 from rlsparse.sparse.sub_networks import SubNetworks
 from rlsparse.streams import env_seeds
+from rlsparse.variance_reduced import NHARPG, NPGIGT
 
 SAVE_INTERVAL = 60.0
 """Most seconds between two checkpoints."""
@@ -194,12 +195,12 @@ def iterate(
     acting = explorer.acting() if explorer else None
     if isinstance(recipe.advantage, GroupRelative) and recipe.advantage.restarts:
         collector.restart()
-    rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma, acting)
+    rollout, beside = _collect(recipe, learner, collector, acting)
     advantages = recipe.advantage(rollout)
     choice = explorer.judge(rollout, _as_acted(recipe, rollout, advantages), acting) if explorer else None
     batch = flatten(rollout, advantages, learner)
     epochs_left = recipe.algorithm.epochs
-    for stats in recipe.algorithm.update(learner, batch):
+    for stats in recipe.algorithm.update(learner, batch, *beside):
         finite = np.isfinite(stats.grad_norm) & np.isfinite(to_numpy(learner.params)).all(1)
         if not finite.all():
             member = int(np.flatnonzero(~finite)[0])
@@ -216,6 +217,22 @@ def iterate(
     if explorer:
         explorer.after_iteration(skipped_epochs=epochs_left)
     return stats, choice
+
+
+def _collect(
+    recipe: Recipe, learner: Learner, collector: Collector, acting: np.ndarray | None
+) -> tuple[Rollout, list[Batch]]:
+    """Collect the rollout, by the policy or where else the algorithm wants it, and what it learns from beside it."""
+    algorithm, length, gamma = recipe.algorithm, recipe.rollout_length, recipe.advantage.gamma
+    if isinstance(algorithm, NPGIGT):
+        with learner.standing_at(algorithm.sampling_point(learner)):
+            return collector.collect(learner, length, gamma, acting), []
+    rollout = collector.collect(learner, length, gamma, acting)
+    if not isinstance(algorithm, NHARPG):
+        return rollout, []
+    with learner.standing_at(algorithm.sampling_point(learner)):
+        second = collector.collect(learner, algorithm.second_length, gamma)
+    return rollout, [flatten(second, recipe.advantage(second), learner)]
 
 
 def _as_acted(recipe: Recipe, rollout: Rollout, advantages: Advantages) -> Advantages:

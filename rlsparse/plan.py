@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from rlsparse.algorithm import Algorithm
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.surrogate import Surrogate
@@ -12,6 +13,7 @@ from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
 from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
 from rlsparse.trpo import TRPO
+from rlsparse.variance_reduced import NHARPG
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Plan:
 
 def predict(recipe: Recipe, horizon: int) -> Plan:
     """Return what a run takes; `horizon` is the most steps of an episode."""
-    explore, batch = recipe.explore, recipe.batch_size
+    explore, batch = recipe.explore, recipe.iteration_steps
     plan = Plan(episodes_per_probe(explore) * horizon if explore else 0, recipe.eval_interval)
     due = _next_probe(recipe, plan, 0) if explore else None
     if explore and due is not None and not plan.probe_cost:
@@ -84,7 +86,7 @@ def predict(recipe: Recipe, horizon: int) -> Plan:
 
 def _next_probe(recipe: Recipe, plan: Plan, last_probe: int) -> int | None:
     """Return after how many rollouts the next probe is due, None if the budget is spent before."""
-    explore, batch = recipe.explore, recipe.batch_size
+    explore, batch = recipe.explore, recipe.iteration_steps
     assert explore is not None
     share = explore.budget_fraction
     before = _steps_before_choice(recipe, explore)
@@ -102,7 +104,7 @@ def _next_probe(recipe: Recipe, plan: Plan, last_probe: int) -> int | None:
 
 def _steps_before_choice(recipe: Recipe, explore: ExploRLer) -> int:
     """Return how many steps of a rollout are taken before it is decided to probe by it."""
-    return recipe.batch_size if isinstance(explore.probe, Surrogate) else 0
+    return recipe.iteration_steps if isinstance(explore.probe, Surrogate) else 0
 
 
 def _rollouts_for_anchors(recipe: Recipe, explore: ExploRLer) -> int:
@@ -110,16 +112,20 @@ def _rollouts_for_anchors(recipe: Recipe, explore: ExploRLer) -> int:
     if explore.anchors == "epochs":
         return math.ceil(explore.num_anchors / recipe.algorithm.epochs)
     between = explore.anchor_span * recipe.total_steps / explore.num_anchors
-    return explore.num_anchors * max(1, math.ceil(between / recipe.batch_size))
+    return explore.num_anchors * max(1, math.ceil(between / recipe.iteration_steps))
 
 
 def describe(recipe: Recipe, horizon: int) -> str:
     """Return the plan as lines for the terminal."""
     plan = predict(recipe, horizon)
     waits = ", or more: environments wait for their group" if recipe.group_size else ""
+    second = ""
+    if isinstance(recipe.algorithm, NHARPG):
+        second = f", and second ones of {recipe.num_envs} x {recipe.algorithm.second_length}"
     networks = len(recipe.sparse.densities_at_once()) if recipe.sparse else 1
     lines = [
-        f"rollouts         {plan.rollouts:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each{waits}",
+        f"rollouts         {plan.rollouts:,} per seed, {recipe.num_envs} x {recipe.rollout_length} steps each"
+        f"{second}{waits}",
         f"updates          {_updates(recipe.algorithm, plan.rollouts)}",
         f"training steps   {plan.train_steps:,} per seed, {plan.train_steps * recipe.num_seeds:,} in all "
         f"(probe steps: {plan.probe_steps:,}{' per seed' * bool(plan.probe_steps)})",
@@ -131,11 +137,12 @@ def describe(recipe: Recipe, horizon: int) -> str:
     return "\n".join(lines)
 
 
-def _updates(algorithm: PPO | TRPO, rollouts: int) -> str:
+def _updates(algorithm: Algorithm, rollouts: int) -> str:
     """Return what is done with so many rollouts, in words."""
-    if isinstance(algorithm, TRPO):
+    if not isinstance(algorithm, PPO):
+        step = "natural gradient" if isinstance(algorithm, TRPO) else "normalised gradient"
         critic = rollouts * algorithm.critic_epochs * algorithm.critic_minibatches
-        return f"{rollouts:,} natural gradient steps of the policy, {critic:,} gradient steps of the critic per seed"
+        return f"{rollouts:,} {step} steps of the policy, {critic:,} gradient steps of the critic per seed"
     steps = f"{rollouts * algorithm.epochs * algorithm.minibatches:,} gradient steps per seed"
     return steps + (", fewer where --algorithm.target-kl ends one early" if algorithm.target_kl is not None else "")
 

@@ -108,18 +108,21 @@ def tanh_slopes(activations: Sequence[Array]) -> list[Array]:
     return [tanh_slope(x, namespace(x).empty_like(x)) for x in activations[1:-1]]
 
 
-def tangent(layers: Layers, activations: Sequence[Array], slopes: Sequence[Array], direction: Layers) -> Array:
-    """Derivative of the output [S, B, out] as the parameters move along `direction`: a forward-mode pass."""
+def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Array], direction: Layers) -> list[Array]:
+    """Derivatives of every layer's output, [S, B, width] each, as the parameters move along `direction`.
+
+    A forward-mode pass, around what `forward` gave and its `tanh_slopes`; the last one is of the network's output.
+    """
     xp = namespace(activations[0])
-    moved = None
+    moved: list[Array] = []
     for i, ((weight, _), (d_weight, d_bias)) in enumerate(zip(layers, direction, strict=True)):
         change = xp.matmul(activations[i], d_weight)
         change += d_bias[:, None, :]
-        if moved is not None:
-            change += xp.matmul(moved, weight)
+        if moved:
+            change += xp.matmul(moved[-1], weight)
         if i < len(slopes):
             change *= slopes[i]
-        moved = change
+        moved.append(change)
     return moved
 
 

@@ -25,7 +25,7 @@ class ProgressLine:
     def iteration(self, session: Session, stats: EpochStats) -> None:
         """Redraw the live line."""
         if self._first is None:
-            self._first = (time.monotonic(), session.total_steps - session.recipe.batch_size)
+            self._first = (time.monotonic(), session.total_steps - session.recipe.iteration_steps)
         if self._live and time.monotonic() - self._drawn > REDRAW_INTERVAL:
             self._drawn = time.monotonic()
             print(f"\r\x1b[2K{self.line(session)}", end="", file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
+from rlsparse.algorithm import Algorithm
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.kinds import kind_of, kinds, others_with
@@ -22,7 +23,7 @@ from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
-from rlsparse.trpo import TRPO
+from rlsparse.variance_reduced import NHARPG
 
 MOST_ENVIRONMENTS = 2**20
 """Most environments at once, of all seeds together."""
@@ -58,7 +59,7 @@ class Recipe:
     """Networks and normalisers."""
     advantage: Estimator | Submodular = field(default_factory=GAE)
     """Advantage estimator."""
-    algorithm: PPO | TRPO = field(default_factory=PPO)
+    algorithm: Algorithm = field(default_factory=PPO)
     """Policy optimiser."""
     explore: ExploRLer | None = None
     """Probing around the policy; none if not given."""
@@ -85,9 +86,15 @@ class Recipe:
         return self.num_envs * self.rollout_length
 
     @property
+    def iteration_steps(self) -> int:
+        """Environment steps of one member between two updates: those of its rollout, and of a second one if any."""
+        second = self.algorithm.second_length if isinstance(self.algorithm, NHARPG) else 0
+        return self.num_envs * (self.rollout_length + second)
+
+    @property
     def iterations(self) -> int:
         """Rollouts, and updates, until the budget is spent; fewer where probing takes part of it."""
-        return math.ceil(self.total_steps / self.batch_size)
+        return math.ceil(self.total_steps / self.iteration_steps)
 
     @property
     def eval_interval(self) -> int:
@@ -110,6 +117,7 @@ def check(recipe: Recipe) -> None:
         expected = f"widths from 1 to {WIDEST}"
         require(all(0 < width <= WIDEST for width in widths), f"policy.{name}", " ".join(map(str, widths)), expected)
     require(math.isfinite(policy.log_std_init), "policy.log-std-init", policy.log_std_init, "a finite number")
+    algorithm_limits.check_advantage(recipe.algorithm, recipe.advantage)
     _check_options(recipe)
     _check_size(recipe)
     algorithm_limits.check_fit(recipe.algorithm, recipe.num_envs, recipe.rollout_length)
@@ -133,7 +141,7 @@ def _check_size(recipe: Recipe) -> None:
             f"--num-seeds {recipe.num_seeds} with --num-envs {recipe.num_envs} and --eval-episodes "
             f"{recipe.eval_episodes} makes {simulated:,} environments: expected at most {MOST_ENVIRONMENTS:,}"
         )
-    samples = recipe.num_seeds * recipe.batch_size
+    samples = recipe.num_seeds * recipe.iteration_steps
     if samples > MOST_SAMPLES:
         raise UsageError(
             f"--rollout-length {recipe.rollout_length} x --num-envs {recipe.num_envs} x --num-seeds {recipe.num_seeds} "

@@ -186,7 +186,7 @@ def _up_to(iteration: int, iterations: int, run: Replay, seed: int, rows: dict[i
 
 def _updates(saved: Checkpoint, recipe: Recipe) -> int:
     """Return how many updates a checkpoint comes after."""
-    return int(saved.arrays["learner"]["counters.train"].max()) // recipe.batch_size
+    return int(saved.arrays["learner"]["counters.train"].max()) // recipe.iteration_steps
 
 
 def _rows(path: Path, seed: int) -> dict[int, Row]:
@@ -201,7 +201,7 @@ def _iterations(recipe: Recipe, seed: int, saved: list[Checkpoint], rows: dict[i
     """Return how many updates a member has made, as far as anything was written of it."""
     steps = [int(one.arrays["learner"]["counters.train"][seed - recipe.seed]) for one in saved]
     steps += [int(row["train_steps"]) for row in rows.values()]
-    return max(steps, default=0) // recipe.batch_size
+    return max(steps, default=0) // recipe.iteration_steps
 
 
 def _device(path: Path) -> str:

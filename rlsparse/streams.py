@@ -18,6 +18,7 @@ Purpose = Literal[
     "landscape_env",
     "topology",
     "features",
+    "between",
 ]
 
 _KEYS: dict[Purpose, int] = {
@@ -34,6 +35,7 @@ _KEYS: dict[Purpose, int] = {
     "landscape_env": 10,
     "topology": 11,
     "features": 12,
+    "between": 13,
 }
 
 

@@ -1,27 +1,25 @@
 """Trust region policy optimisation. Source: Schulman et al., arXiv 1502.05477."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from rlsparse.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.arrays import Array, namespace, to_numpy
+from rlsparse.critic import CriticByAdam
 from rlsparse.data import Batch, EpochStats
 from rlsparse.learner import Learner
-from rlsparse.losses import gaussian_entropy, squared_error, standardise
-from rlsparse.minibatch import shuffled_minibatches
+from rlsparse.losses import gaussian_entropy
 from rlsparse.natural_gradient import CG, Solver, System
 from rlsparse.optimiser import Adam
 from rlsparse.params import Layout, Views
-from rlsparse.policy import backward, forward
 from rlsparse.solve import dot, line_search
 from rlsparse.trust_region import TrustRegion
 
 
 @dataclass(frozen=True)
-class TRPO:
+class TRPO(CriticByAdam):
     """One natural-gradient step inside a KL trust region, by line search; the critic by minibatch Adam."""
 
     target_kl: float = 0.01
@@ -38,18 +36,6 @@ class TRPO:
     """The line search multiplies a refused step by this."""
     backtracks: int = 10
     """Steps that the line search tries; where none will do the policy stays exactly as it was."""
-    learning_rate: float = 1e-3
-    """Step size of the critic's Adam."""
-    learning_rate_decay: bool = False
-    """Decay the critic's learning rate linearly to zero over the budget."""
-    critic_epochs: int = 10
-    """Passes of the critic over each rollout."""
-    critic_minibatches: int = 16
-    """Parts of equal size that each pass is cut into."""
-    normalise_advantages: bool = True
-    """Standardise the advantages of a rollout."""
-    adam_epsilon: float = 1e-5
-    """Epsilon of the critic's Adam."""
 
     epochs: ClassVar[int] = 1
     """Times that an update moves the policy."""
@@ -65,11 +51,6 @@ class TRPO:
         """Return what steps the critics of a learner's parameters [S, D]."""
         return Adam(params, own_steps)
 
-    def learning_rates(self, learner: Learner) -> np.ndarray:
-        """Return the step size of each member's critic as its budget stands, [S]."""
-        decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)
-        return self.learning_rate * decay
-
     def improve_policy(self, learner: Learner, batch: Batch, gradient: Views) -> dict[str, Array]:
         """Take the policies' step; `gradient`, all zeros, is working memory and zero again after. Returns its account.
 
@@ -78,7 +59,7 @@ class TRPO:
         """
         layout, part = learner.layout, learner.layout.policy
         start = learner.params[:, part] * 1  # a copy; the sum with 0 would turn the sign of -0
-        region = TrustRegion(layout, start, batch, self._advantage(batch), self._kl_weight(layout))
+        region = TrustRegion(layout, start, batch, self.advantages(batch), self._kl_weight(layout))
         region.surrogate_gradient(gradient)
         if learner.masks is not None:
             learner.masks.hide(gradient.flat)
@@ -104,9 +85,6 @@ class TRPO:
             "step_fraction": fraction,
         }
 
-    def _advantage(self, batch: Batch) -> Array:
-        return standardise(batch.advantage, batch.weight) if self.normalise_advantages else batch.advantage
-
     def _kl_weight(self, layout: Layout) -> float:
         """Return what the KL divergence summed over action dimensions is multiplied with."""
         return 1.0 / layout.action_size if self.kl_reduction == "mean_dims" else 1.0
@@ -121,25 +99,3 @@ class TRPO:
         valid = (curvature > 0) & xp.isfinite(curvature)
         length = xp.where(valid, (2.0 * self.target_kl / xp.where(valid, curvature, 1.0)) ** 0.5, 0.0)
         return length[:, None] * direction, xp.where(valid, length * 0 + 1, 0.0)
-
-    def fit_critic(self, learner: Learner, batch: Batch, gradient: Views) -> Array:
-        """Regress the critics on the value targets; `gradient` is zero for the policy. Returns the mean loss, [S].
-
-        NaN without critics.
-        """
-        if batch.value_target is None:
-            return batch.advantage[:, 0] * math.nan
-        rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
-        rate = rate if learner.masks is None else learner.masks.learning_rate(rate)
-        critic = learner.layout.layers(learner.params, "critic")
-        total = 0.0
-        for _ in range(self.critic_epochs):
-            for part in shuffled_minibatches(learner, batch, self.critic_minibatches):
-                activations = forward(critic, part.obs)
-                loss, d_value = squared_error(activations[-1][..., 0], part.value_target, part.weight)
-                backward(critic, activations, d_value[..., None], gradient.critic)
-                if learner.masks is not None:
-                    learner.masks.hide(gradient.flat)
-                learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
-                total = total + loss
-        return total / (self.critic_epochs * self.critic_minibatches)

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
+from rlsparse.algorithm import Algorithm
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer, Probe, Proposal
 from rlsparse.kinds import kinds
@@ -20,10 +21,9 @@ from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Rule
-from rlsparse.trpo import TRPO
 
 FLAGS = {
-    "algorithm": ("--algorithm", kinds(PPO | TRPO)),
+    "algorithm": ("--algorithm", kinds(Algorithm)),
     "objective": ("--algorithm.objective", kinds(Objective)),
     "optimiser": ("--algorithm.optimiser", get_args(get_type_hints(PPO)["optimiser"])),
     "solver": ("--algorithm.solver", kinds(Solver)),
@@ -48,6 +48,8 @@ Kind = tuple[str, str]
 SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"epochs": 2, "minibatches": 4, "learning_rate": 0.01},
     "trpo": {"critic_epochs": 1, "critic_minibatches": 4},
+    "n-pg-igt": {"critic_epochs": 1, "critic_minibatches": 4},
+    "n-harpg": {"critic_epochs": 1, "critic_minibatches": 4, "second_length": 4},
     "mfac": {"samples": 8},
     "monte-carlo": {"unseen": 1.0},
     **dict.fromkeys(("grpo", "dr-grpo", "rloo"), {"group_size": 2}),
@@ -172,7 +174,7 @@ of every pair; the tests train each pair that is allowed, look whether weights m
 are counted, and whether the choice makes a difference; and they hold this page against the library.
 
 ✓ goes with all kinds of the family above it; *not* names those that are refused; numbers are notes below; a dash says
-that the other algorithm alone has this family. Families begin with their flags; their kinds are explained in
+that another algorithm alone has this family. Families begin with their flags; their kinds are explained in
 [advantages.md](advantages.md), [submodular.md](submodular.md), [objectives.md](objectives.md) (optimisers too),
 [trpo.md](trpo.md) (solvers), [sparse.md](sparse.md) and [explorler.md](explorler.md).
 """

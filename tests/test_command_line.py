@@ -57,7 +57,7 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "--agent", "pp"): "unknown agent 'pp': did you mean ppo?",
     (*CHEETAH, "--agent", "none/card.toml"): "no agent card at 'none/card.toml'",
     (*CHEETAH, "--algorithm"): "--algorithm needs a value",
-    (*CHEETAH, "--algorithm", "trp"): "--algorithm trp: expected one of ppo, trpo",
+    (*CHEETAH, "--algorithm", "trp"): "--algorithm trp: expected one of ppo, trpo, n-pg-igt, n-harpg",
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.clip-range", "1"): (
         "unknown flag --algorithm.clip-range: --algorithm trpo has none, use ppo"
     ),

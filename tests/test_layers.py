@@ -20,6 +20,7 @@ LAYERS = (
         "interval",
         "kinds",
         "losses",
+        "momentum",
         "normalise",
         "optimiser",
         "params",
@@ -32,9 +33,10 @@ LAYERS = (
     }
     | {"statistics", "storage", "streams"},
     # 1: the exchangeable parts
-    {"advantage", "explore", "fisher", "objective", "policy", "sim", "sparse", "trust_region"},
+    {"advantage", "explore", "fisher", "likelihood", "objective", "policy", "sim", "sparse", "trust_region"},
     # 2: what acts on a population
-    {"evaluate", "explorer", "learner", "minibatch", "natural_gradient", "ppo", "probe_episodes", "rollout", "trpo"},
+    {"evaluate", "explorer", "learner", "minibatch", "natural_gradient", "ppo", "probe_episodes", "rollout", "trpo"}
+    | {"algorithm", "critic", "variance_reduced"},
     # 3: a run and its description
     {"comparison", "curves"}
     | {"algorithm_limits", "objectives"}

@@ -28,6 +28,7 @@ from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL
 from rlsparse.streams import env_seeds
 from rlsparse.trpo import TRPO
+from rlsparse.variance_reduced import NHARPG, NPGIGT
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,6 +81,16 @@ CASES = {
     "Hopper-v5, sparse, trpo": {
         "eval_episodes": 1,
         "algorithm": TRPO(critic_minibatches=4, critic_epochs=2),
+        "sparse": Sparse(rule=RigL(every=1)),
+    },
+    "Hopper-v5, sparse, n-pg-igt": {
+        "eval_episodes": 1,
+        "algorithm": NPGIGT(critic_minibatches=4, critic_epochs=2),
+        "sparse": Sparse(rule=RigL(every=1)),
+    },
+    "Hopper-v5, sparse, n-harpg": {
+        "eval_episodes": 1,
+        "algorithm": NHARPG(critic_minibatches=4, critic_epochs=2),
         "sparse": Sparse(rule=RigL(every=1)),
     },
     "Hopper-v5, whole episodes": {"eval_episodes": 1, "algorithm": PPO(minibatches=1, objective=GSPO(1e-4))},

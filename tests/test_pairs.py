@@ -22,6 +22,7 @@ REFUSED = [pair for pair in pairs.pairs() if not pairs.verdict(*pair).recipe]
 
 ALIKE = {
     **dict.fromkeys((("algorithm", "trpo"), ("solver", "cg"), ("solver", "mfac")), ["epochs", "iterations"]),
+    **dict.fromkeys((("algorithm", "n-pg-igt"), ("algorithm", "n-harpg")), ["epochs", "iterations"]),
     ("objective", "cloning"): ["dr-grpo", "rloo"],
 }
 """An update of one step makes epochs and iterations the same; only signs matter to cloning, and theirs are equal."""
@@ -58,7 +59,7 @@ def test_two_kinds_that_are_allowed_learn_together(pair):
         assert (learner.params[:, part] != before[:, part]).any(1).all(), f"{group} has not moved"
     counters = learner.counters
     assert counters.total.sum() == steps
-    assert recipe.group_size or (counters.train == ITERATIONS * recipe.batch_size).all()
+    assert recipe.group_size or (counters.train == ITERATIONS * recipe.iteration_steps).all()
     if recipe.explore is not None:
         assert all(len(choice.accepted) == recipe.num_seeds for choice in choices)
         assert any(choice.accepted.all() for choice in choices), "no probe, or none that moves"

@@ -565,7 +565,7 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ('env = "E"\neval_every = "often"', "card.toml: eval_every = 'often' should be a value of type int"),
         (
             'env = "E"\nalgorithm = "PPO"',
-            "card.toml: algorithm = 'PPO' should be a table whose kind is one of ppo, trpo",
+            "card.toml: algorithm = 'PPO' should be a table whose kind is one of ppo, trpo, n-pg-igt, n-harpg",
         ),
         (
             'env = "E"\n[algorithm]\nclip_range = true',
@@ -582,7 +582,10 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ('env = "E"\nexplore = "on"', "card.toml: explore = 'on' should be a value of type ExploRLer"),
         ('env = "E"\n[explore]\nevry = 1', "card.toml: unknown key explore.evry: did you mean explore.every?"),
         ('env = "E"\n[explore.probe]\nkeep = 0.5', "card.toml: unknown key explore.probe.keep"),
-        ('env = "E"\n[algorithm]\nkind = "sac"', "card.toml: algorithm.kind = 'sac' should be one of ppo, trpo"),
+        (
+            'env = "E"\n[algorithm]\nkind = "sac"',
+            "card.toml: algorithm.kind = 'sac' should be one of ppo, trpo, n-pg-igt, n-harpg",
+        ),
         (
             'env = "E"\n[explore.probe]\nkind = "race"',
             "card.toml: explore.probe.kind = 'race' should be one of episodes, racing, in-rollout, surrogate",

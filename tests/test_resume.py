@@ -18,6 +18,7 @@ from rlsparse.explore.surrogate import Surrogate
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import AST, DCIL, RigL
 from rlsparse.trpo import TRPO
+from rlsparse.variance_reduced import NHARPG, NPGIGT
 
 HOPPER = tiny.recipe(env="Hopper-v5", num_seeds=2, total_steps=320, num_envs=2, rollout_length=32, eval_every=128)
 """The batched simulator, with episodes that end in every rollout."""
@@ -27,6 +28,9 @@ NESTED = replace(HOPPER, sparse=Sparse(0.5, rule=AST(start=0.0, end=1.0)))
 DUAL_PATH = replace(HOPPER, sparse=Sparse(0.5, rule=DCIL(start=0.0, end=1.0)))
 
 TRUST = replace(SPARSE, algorithm=TRPO(critic_epochs=2, critic_minibatches=4, fisher_subsample=2))
+
+AHEAD = replace(SPARSE, algorithm=NPGIGT(critic_epochs=2, critic_minibatches=4))
+BETWEEN = replace(SPARSE, algorithm=NHARPG(critic_epochs=2, critic_minibatches=4, second_length=7))
 
 DIFFGRAD = replace(SPARSE, algorithm=replace(SPARSE.algorithm, optimiser="diffgrad"))
 
@@ -59,8 +63,8 @@ def keep_every_checkpoint(monkeypatch, folder):
 
 @pytest.mark.parametrize(
     "recipe",
-    [HOPPER, PENDULUM, SPARSE, DUAL_PATH, TRUST, DIFFGRAD],
-    ids=["Hopper", "Pendulum", "sparse", "dual path", "trpo", "diffgrad"],
+    [HOPPER, PENDULUM, SPARSE, DUAL_PATH, TRUST, DIFFGRAD, AHEAD, BETWEEN],
+    ids=["Hopper", "Pendulum", "sparse", "dual path", "trpo", "diffgrad", "n-pg-igt", "n-harpg"],
 )
 def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(recipe, tmp_path, monkeypatch):
     copies = tmp_path / "copies"

@@ -280,7 +280,7 @@ def test_absent_weights_stay_exactly_zero_and_growth_sees_the_whole_gradient(new
     assert (learner.masks.growth[absent] != 0).mean() > 0.8  # all but those of units without an outgoing weight
 
     # the actor's growth score is the gradient of the surrogate, present and absent weights alike
-    region = TrustRegion(layout, before[:, layout.policy], batch, TRPO()._advantage(batch))
+    region = TrustRegion(layout, before[:, layout.policy], batch, TRPO().advantages(batch))
     whole = layout.views(np.zeros_like(before))
     region.surrogate_gradient(whole)
     actor = layout.group("actor")
@@ -291,7 +291,7 @@ def test_mfac_solves_with_the_scores_of_its_samples_among_the_weights_that_are_t
     learner = sparse_learner(Static())
     layout, part = learner.layout, learner.layout.policy
     batch, start = new_batch(learner, 40, distance=0.0), learner.params[:, part].astype(float)
-    region = TrustRegion(layout, start, batch, TRPO()._advantage(batch))
+    region = TrustRegion(layout, start, batch, TRPO().advantages(batch))
     gradient = layout.views(np.zeros((3, layout.size)))
     region.surrogate_gradient(gradient)
     scores = region.scores(batch) * learner.masks.active[:, None, part]
@@ -309,7 +309,7 @@ def test_the_step_of_sparse_weights_is_the_dense_solution_among_them(new_batch):
     learner = sparse_learner(Static())
     layout, part = learner.layout, learner.layout.policy
     batch, start = new_batch(learner, 100, distance=0.0), learner.params[:, part].astype(float)
-    region = TrustRegion(layout, start, batch, TRPO()._advantage(batch))
+    region = TrustRegion(layout, start, batch, TRPO().advantages(batch))
     gradient = layout.views(np.zeros((3, layout.size)))
     region.surrogate_gradient(gradient)
     fisher, trpo = region.fisher(), TRPO(solver=CG(200, 1e-9))
