@@ -163,7 +163,8 @@ BAD_VALUES = {
         "--algorithm.objective reinforce: expected one of clip, a2c, gspo, cispo, cloning, sso"
     ),
     ("--algorithm.objective", "gspo"): (
-        "--algorithm.objective gspo weighs whole episodes, which --algorithm.minibatches 32 would tear apart: use 1"
+        "--algorithm.objective gspo weighs whole episodes, which --algorithm.minibatches 32 would tear apart: use "
+        "--algorithm.minibatches 1"
     ),
     ("--algorithm.objective", "sso", "--algorithm.objective.output-step", "0"): (
         "--algorithm.objective.output-step is 0.0: expected a positive number"
