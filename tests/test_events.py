@@ -1,6 +1,8 @@
 """TensorBoard reads what training writes, under the names that Stable-Baselines3 gives."""
 
 import csv
+import itertools
+import time
 
 import gymnasium
 import numpy as np
@@ -146,8 +148,10 @@ def test_what_has_no_value_yet_is_left_out(tmp_path):
     assert [step for step, _ in scalars(tmp_path / "run", 0)["rollout/ep_rew_mean"]] == [16]
 
 
-def test_a_resumed_run_shows_as_one_that_never_stopped(run_dir, tmp_path):
+def test_a_resumed_run_shows_as_one_that_never_stopped(run_dir, tmp_path, monkeypatch):
     """Killed after some rollouts more than the last checkpoint holds; these are written again."""
+    # files are read in the order of their names, which have the second; no two processes begin in the same one
+    monkeypatch.setattr("time.time", itertools.count(time.time()).__next__)
     session = tiny.begin(tmp_path / "run", RECIPE)
     with pytest.raises(Interrupted):
         train(session, lambda: session.total_steps >= 48)
