@@ -36,7 +36,7 @@ A name stands for a card, or for a kind of rule with which the recipe's own comp
 """
 
 ALGORITHMS = kinds(get_type_hints(Recipe)["algorithm"])
-"""By name; each has an agent card of that name."""
+"""By name; one that has an agent card of that name brings its recipe."""
 
 log = logging.getLogger(__name__)
 
@@ -107,12 +107,12 @@ def run_command(arguments: Sequence[str]) -> None:
 
 
 def _with_algorithm(chosen: dict[str, str]) -> tuple[str, Recipe]:
-    """Return agent and recipe with the chosen algorithm; without a chosen agent, the one named after the algorithm."""
+    """Return agent and recipe with the chosen algorithm; unless an agent is chosen, of the card of its name, if any."""
     env, algorithm = chosen.get("env"), chosen.get("algorithm", "")
     agent, recipe = _default_recipe(env, chosen.get("agent"))
     if type(recipe.algorithm) is ALGORITHMS.get(algorithm, type(recipe.algorithm)):
         return agent, recipe
-    if "agent" not in chosen:
+    if "agent" not in chosen and algorithm in cards.agents():
         return _default_recipe(env, algorithm)
     return f"{agent}+{algorithm}", replace(recipe, algorithm=ALGORITHMS[algorithm]())
 
