@@ -66,6 +66,14 @@ def last_observations(obs: np.ndarray, ended: np.ndarray, info: dict[str, Any]) 
     return obs
 
 
+def draw_noise(learner: Learner, length: int, num_envs: int) -> np.ndarray:
+    """Draw the standard normal noise of every action from each member's own stream, [T, S, N, A]."""
+    noise = np.empty((learner.members, length, num_envs, learner.layout.action_size), np.float32)
+    for out, generator in zip(noise, learner.noise_generators, strict=True):
+        generator.standard_normal(out=out, dtype=np.float32)
+    return noise.swapaxes(0, 1)
+
+
 class Collector:
     """S x N environments (index s * N + n) and where each one is in its episode.
 
@@ -139,11 +147,7 @@ class Collector:
         log_std = to_numpy(layout.log_std(learner.params))
         std = np.exp(log_std)[:, None, :]
         shape = (length, members, num_envs)
-        noise = np.empty((members, length, num_envs, layout.action_size), np.float32)
-        for out, generator in zip(noise, learner.noise_generators, strict=True):
-            generator.standard_normal(out=out, dtype=np.float32)
-        noise = noise.swapaxes(0, 1)
-
+        noise = draw_noise(learner, length, num_envs)
         obs = np.empty((*shape, layout.obs_size), np.float32)
         action = np.empty((*shape, layout.action_size), np.float32)
         reward = np.empty(shape)
@@ -157,8 +161,10 @@ class Collector:
             self.obs, step_reward, term, trunc, info = self.env.step(native)
             ended = np.flatnonzero((term | trunc) & ~self.idle)
             check_finite(self.env, self.obs, step_reward, learner.seeds, t, phase)
+            last = self.obs
             if ended.size:
-                check_finite(self.env, last_observations(self.obs, ended, info), step_reward, learner.seeds, t, phase)
+                last = last_observations(self.obs, ended, info)
+                check_finite(self.env, last, step_reward, learner.seeds, t, phase)
             if self.visits is not None:
                 self.visits.see(self.env, self.obs, ended, info)
             reward[t] = step_reward.reshape(members, num_envs)
@@ -167,7 +173,6 @@ class Collector:
             self.episode_return += step_reward
             self.episode_length += ~self.idle
             valid[t] = ~self.idle.reshape(members, num_envs)
-            last = last_observations(self.obs, ended, info) if ended.size else self.obs
             for i in ended.tolist():
                 final_obs.append((t, i // num_envs, i % num_envs, last[i]))
                 self._end_episode(i)
