@@ -25,6 +25,8 @@ from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
 from rlsparse.variance_reduced import NHARPG
 
+Simulator = Literal["mujoco", "warp"]
+
 MOST_ENVIRONMENTS = 2**20
 """Most environments at once, of all seeds together."""
 
@@ -55,6 +57,8 @@ class Recipe:
     """Steps between two evaluations; a twentieth of the budget if not given."""
     eval_episodes: int = 10
     """Episodes of each evaluation, on seeds of their own."""
+    simulator: Simulator = "mujoco"
+    """What steps the physics: MuJoCo on the CPU, as Gymnasium does, or MuJoCo Warp on a GPU, in float32."""
     policy: ActorCritic = field(default_factory=ActorCritic)
     """Networks and normalisers."""
     advantage: Estimator | Submodular = field(default_factory=GAE)

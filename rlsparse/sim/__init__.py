@@ -9,7 +9,9 @@ from rlsparse.sim.tasks import TASKS
 register_tasks()
 
 
-def make(env_id: str, num_envs: int, *, autoreset: bool = True) -> VectorEnv:
+def make(
+    env_id: str, num_envs: int, *, autoreset: bool = True, simulator: str = "mujoco", device: str = "cpu"
+) -> VectorEnv:
     """A vector environment of `num_envs` copies of `env_id`.
 
     Actions are in native units `[num_envs, A]`; observations are float64 `[num_envs, O]`. Every array
@@ -23,6 +25,10 @@ def make(env_id: str, num_envs: int, *, autoreset: bool = True) -> VectorEnv:
     """
     if num_envs < 1:
         raise UsageError(f"num_envs is {num_envs}, but at least 1 environment is needed")
+    if simulator == "warp":
+        from rlsparse.sim.warp import WarpVectorEnv
+
+        return WarpVectorEnv(env_id, num_envs, device=device, autoreset=autoreset)
     if env_id in TASKS:
         from rlsparse.sim.cpu import MujocoVectorEnv
 
