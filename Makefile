@@ -21,7 +21,7 @@ train: $(VENV)/.core
 	$(BIN)/python -m rlsparse.train --env HalfCheetah --num-seeds 5
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 setup: $(VENV)/.dev
 

@@ -53,6 +53,8 @@ ALLOWED_IMPORTERS = {
     "stable_baselines3": {"sb3"},
     "sb3_contrib": {"sb3"},
     "mujoco": {"sim", *LAYERS[4]},
+    "mujoco_warp": {"sim"},
+    "warp": {"sim"},
     "matplotlib": LAYERS[4],
     "tyro": LAYERS[4],
     "imageio": LAYERS[4],
@@ -69,6 +71,8 @@ DISTRIBUTION_OF = {
     "tomli_w": "tomli-w",
     "pytorch_optimizer": "pytorch-optimizer",
     "imageio_ffmpeg": "imageio-ffmpeg",
+    "mujoco_warp": "mujoco-warp",
+    "warp": "warp-lang",
 }
 # Installed by gymnasium[mujoco] and matplotlib, which say so in their own metadata.
 BROUGHT_ALONG = {"imageio", "PIL", "packaging"}
@@ -132,11 +136,17 @@ def test_outside_packages_stay_where_they_belong(module):
         assert allowed is None or part(module) in allowed, f"{module} imports {name}"
 
 
-# Copied beside an exported policy for users of torch; nothing here imports it before it is needed.
-TORCH_FIRST = "rlsparse.deploy.torch_policy"
+# Copied beside an exported policy for users of torch, and the simulator whose every array is a tensor; nothing
+# imports them before they are needed.
+TORCH_FIRST = {
+    "rlsparse.deploy.torch_policy",
+    "rlsparse.sim.counter_random",
+    "rlsparse.sim.warp",
+    "rlsparse.sim.warp_physics",
+}
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if part(module) != "sb3" and module != TORCH_FIRST])
+@pytest.mark.parametrize("module", [name for name in MODULES if part(name) != "sb3" and name not in TORCH_FIRST])
 def test_torch_is_imported_only_when_it_is_needed(module):
     tops = {name.split(".")[0] for name in imports(module, top_level_only=True)}
     assert "torch" not in tops

@@ -9,10 +9,10 @@ Source: gymnasium/envs/mujoco/*_v5.py, Gymnasium 1.4.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from rlsparse.arrays import Array, namespace
 
 Fields = SimpleNamespace
 Range = tuple[float, float]
-State = tuple[np.ndarray, np.ndarray]  # qpos [nq], qvel [nv]
+State = tuple[Array, Array]  # qpos [..., nq], qvel [..., nv]
+Random = Any
+"""numpy's Generator for one environment, or a `counter_random.EpisodeStream` for each of a batch."""
 
 
 def concatenate(*parts: Array) -> Array:
@@ -39,7 +41,7 @@ def sum_of_squares(array: Array) -> Array:
 
 
 def norm(vector: Array) -> Array:
-    """Euclidean norm `[N]` of `[N, 3]`."""
+    """Euclidean norm `[...]` of `[..., K]`."""
     xp = namespace(vector)
     return xp.sqrt(xp.linalg.vecdot(vector, vector))
 
@@ -47,6 +49,16 @@ def norm(vector: Array) -> Array:
 def all_finite(array: Array) -> Array:
     """Whether every element of each row of `[N, width]` is finite, bool `[N]`."""
     return namespace(array).isfinite(array).all(1)
+
+
+def draw_where(accept: Callable[[Array], Array], rng: Random, low: Range, high: Range) -> Array:
+    """A point `[..., 2]`, uniform in the box between `low` and `high` where `accept` (bool) takes it."""
+    if not isinstance(rng, np.random.Generator):
+        return rng.accepted(low, high, accept)
+    point = rng.uniform(low, high)
+    while not accept(point):
+        point = rng.uniform(low, high)
+    return point
 
 
 def never(reward: Array) -> Array:
@@ -80,13 +92,13 @@ class Task:
         """Reward and terminated, both `[N]`, of a step that moved `progress` at `velocity` `[N]` (m/s)."""
         raise NotImplementedError
 
-    def reset_noise(self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> State:
-        """A start drawn around `qpos` `[nq]` and `qvel` `[nv]`, in Gymnasium's order of draws."""
+    def reset_noise(self, rng: Random, qpos: Array, qvel: Array) -> State:
+        """A start drawn around `qpos` `[..., nq]` and `qvel` `[..., nv]`, in Gymnasium's order of draws."""
         scale = self.reset_noise_scale
-        start = qpos + rng.uniform(-scale, scale, qpos.size)
+        start = qpos + rng.uniform(-scale, scale, qpos.shape[-1])
         if self.normal_velocity_noise:
-            return start, qvel + scale * rng.standard_normal(qvel.size)
-        return start, qvel + rng.uniform(-scale, scale, qvel.size)
+            return start, qvel + scale * rng.standard_normal(qvel.shape[-1])
+        return start, qvel + rng.uniform(-scale, scale, qvel.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -324,13 +336,11 @@ class Reacher(Task):
         reward = reward_dist + -sum_of_squares(action) * self.reward_control_weight
         return reward, never(reward)
 
-    def reset_noise(self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> State:
-        qpos = rng.uniform(-0.1, 0.1, qpos.size) + qpos
-        goal = rng.uniform(-0.2, 0.2, 2)
-        while np.linalg.norm(goal) >= 0.2:
-            goal = rng.uniform(-0.2, 0.2, 2)
-        qvel = qvel + rng.uniform(-0.005, 0.005, qvel.size)
-        qpos[-2:], qvel[-2:] = goal, 0
+    def reset_noise(self, rng: Random, qpos: Array, qvel: Array) -> State:
+        qpos = rng.uniform(-0.1, 0.1, qpos.shape[-1]) + qpos
+        goal = draw_where(lambda point: norm(point) < 0.2, rng, (-0.2, -0.2), (0.2, 0.2))
+        qvel = qvel + rng.uniform(-0.005, 0.005, qvel.shape[-1])
+        qpos[..., -2:], qvel[..., -2:] = goal, 0
         return qpos, qvel
 
 
@@ -360,16 +370,11 @@ class Pusher(Task):
         reward = reward_dist + reward_ctrl + reward_near
         return reward, never(reward)
 
-    def reset_noise(self, rng: np.random.Generator, qpos: np.ndarray, qvel: np.ndarray) -> State:
-        def draw_cylinder() -> np.ndarray:
-            return np.concatenate([rng.uniform(-0.3, 0, 1), rng.uniform(-0.2, 0.2, 1)])
-
-        cylinder = draw_cylinder()
-        while np.linalg.norm(cylinder) <= 0.17:
-            cylinder = draw_cylinder()
-        qvel = qvel + rng.uniform(-0.005, 0.005, qvel.size)
-        qpos = qpos.copy()
-        qpos[-4:-2], qpos[-2:], qvel[-4:] = cylinder, 0, 0
+    def reset_noise(self, rng: Random, qpos: Array, qvel: Array) -> State:
+        cylinder = draw_where(lambda point: norm(point) > 0.17, rng, (-0.3, -0.2), (0, 0.2))
+        qvel = qvel + rng.uniform(-0.005, 0.005, qvel.shape[-1])
+        qpos = namespace(cylinder).concatenate((qpos[..., :-4], cylinder, 0 * cylinder), -1)
+        qvel[..., -4:] = 0
         return qpos, qvel
 
 

@@ -1,0 +1,149 @@
+"""Worlds of one MuJoCo model, advanced together by MuJoCo Warp on a GPU (or, for tests, on Warp's CPU device).
+
+Everything is float32. On a GPU the launches of a step are captured once as a CUDA graph, which is then replayed
+on the stream that torch works on: no step waits for the host.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import mujoco
+import torch
+from torch import Tensor
+
+from rlsparse.errors import UnsupportedEnvironment, UsageError
+
+_MOST_CONTACTS, _MOST_ROWS = 48, 96
+
+
+def import_warp(on_cpu: bool) -> tuple[ModuleType, ModuleType]:
+    """The packages warp and mujoco_warp, without their chatter; raises UsageError where they are missing."""
+    try:
+        import warp
+
+        warp.config.log_level = warp.LOG_ERROR
+        warp.init()
+        import mujoco_warp
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the GPU simulator needs {error.name}: pip install 'rlsparse[gpu]'") from error
+    # The CPU device serves tests: what counts there is the time it takes to compile.
+    warp.config.optimization_level = 0 if on_cpu else None
+    return warp, mujoco_warp
+
+
+def contact_capacity(model: mujoco.MjModel) -> tuple[int, int]:
+    """Contacts and constraint rows that a world may need: all that could touch at once, up to a limit.
+
+    The limits are more than twice what long episodes of random actions need (docs/gpu.md).
+    """
+    rows_per_contact = 2 * (model.geom_condim.max(initial=1) - 1) or 1  # a pyramid's edges
+    rows = 4 * _possible_pairs(model) * rows_per_contact + 2 * model.jnt_limited.sum() + 2 * model.ntendon + model.neq
+    contacts = min(4 * _possible_pairs(model), _MOST_CONTACTS)
+    return max(int(contacts), 1), max(int(min(rows, _MOST_ROWS)), 1)
+
+
+def _possible_pairs(model: mujoco.MjModel) -> int:
+    """How many pairs of geoms pass MuJoCo's filter of contype and conaffinity, on different bodies."""
+    take = model.geom_contype[:, None] & model.geom_conaffinity[None]
+    apart = model.geom_bodyid[:, None] < model.geom_bodyid[None]
+    return int((((take | take.T) != 0) & apart).sum())
+
+
+class WarpPhysics:
+    """`num_worlds` simulations of `model`; `qpos`, `qvel`, `ctrl`, `warmstart` and `derived` are live tensors.
+
+    `derived` holds the MjData fields named, `[num_worlds, ...]`. Raises UnsupportedEnvironment, about `name`, for a
+    model that MuJoCo Warp cannot simulate.
+    """
+
+    def __init__(
+        self, name: str, model: mujoco.MjModel, num_worlds: int, frame_skip: int, fields: tuple[str, ...], device: str
+    ):
+        self.device = _torch_device(device)
+        self._warp, self._mjw = import_warp(self.device.type == "cpu")
+        self._place = self._warp.device_from_torch(self.device)
+        self._frame_skip = frame_skip
+        self._contact_force = "cfrc_ext" in fields
+        contacts, rows = contact_capacity(model)
+        with self._warp.ScopedDevice(self._place):
+            try:
+                self._model = self._mjw.put_model(model)
+            except NotImplementedError as error:
+                raise UnsupportedEnvironment(f"MuJoCo Warp cannot simulate {name}: {error}") from error
+            self._data = self._mjw.make_data(model, num_worlds, nconmax=contacts, njmax=rows)
+        self._model.opt.warn_overflow = 0
+        if self.device.type == "cuda":
+            self._model.opt.graph_conditional = self._warp.is_conditional_graph_supported()
+
+        def view(field: str) -> Tensor:
+            return self._warp.to_torch(getattr(self._data, field))
+
+        self.qpos, self.qvel, self.ctrl, self.warmstart = map(view, ("qpos", "qvel", "ctrl", "qacc_warmstart"))
+        self.derived = {field: view(field) for field in fields}
+        self._overflow = view("overflow")
+        #: Call to advance every world by `frame_skip` steps; `derived` is then as after mj_step.
+        self.advance = self._prepare(self._advance)
+        #: Call to compute the derived fields of the present state that are no forces.
+        self.kinematics = self._prepare(self._kinematics)
+        self._overflow.zero_()
+
+    def _advance(self) -> None:
+        for _ in range(self._frame_skip):
+            self._mjw.step(self._model, self._data)
+        if self._contact_force:
+            self._mjw.rne_postconstraint(self._model, self._data)
+
+    def _kinematics(self) -> None:
+        self._mjw.kinematics(self._model, self._data)
+        self._mjw.com_pos(self._model, self._data)
+        self._mjw.com_vel(self._model, self._data)
+
+    def _prepare(self, launch: Callable[[], None]) -> Callable[[], None]:
+        """`launch` as one call: compiled, and on a GPU captured as a graph that runs on torch's stream."""
+        warp = self._warp
+
+        def directly() -> None:
+            with warp.ScopedDevice(self._place):
+                launch()
+
+        if self.device.type == "cpu":
+            return directly
+        directly()  # compiles and loads the kernels, which a capture cannot
+        with warp.ScopedDevice(self._place), warp.ScopedCapture(force_module_load=False) as capture:
+            launch()
+        warp.synchronize_device(self._place)
+        return lambda: warp.capture_launch(capture.graph, stream=warp.stream_from_torch(self.device))
+
+    @property
+    def overflowed(self) -> Tensor:
+        """Worlds that ever ran out of room for contacts or constraints, bool `[num_worlds]`."""
+        kind = self._mjw.OverflowType
+        room = kind.ALL & ~(kind.ITERATIONS | kind.LS_ITERATIONS)
+        return (self._overflow & int(room)) != 0
+
+    @property
+    def bytes_per_world(self) -> float:
+        """Device memory of all simulation arrays over the number of worlds."""
+        return sum(array.capacity for array in _arrays(self._data, self._warp.array)) / self._data.nworld
+
+
+def _torch_device(name: str) -> torch.device:
+    """The device with its number; raises UsageError where there is no such GPU."""
+    device = torch.device(name)
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda" or not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: torch sees no such device here, only cpu")
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def _arrays(record: Any, kind: type) -> Iterator[Any]:
+    """Every array of this kind in a dataclass of arrays and dataclasses."""
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, kind):
+            yield value
+        elif dataclasses.is_dataclass(value):
+            yield from _arrays(value, kind)
