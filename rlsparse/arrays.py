@@ -19,14 +19,21 @@ def namespace(x: Array) -> ModuleType:
 
 
 def to_device(x: np.ndarray, device: str) -> Array:
-    """Return `x` itself on "cpu", else a torch tensor on `device`."""
+    """Return `x` itself on "cpu", else a torch tensor on `device`; "cpu:0" is torch's name of the CPU."""
     if device == "cpu":
         return x
     import torch
 
-    return torch.as_tensor(x, device=device)
+    # without waiting for what the device is at: the host's memory is read before the call returns
+    return torch.as_tensor(x).to(device, non_blocking=True)
 
 
 def to_numpy(x: Array) -> np.ndarray:
     """Return `x` as a numpy array, copied to the host if it lives elsewhere."""
     return x if isinstance(x, np.ndarray) else x.detach().cpu().numpy()
+
+
+def as_float32(x: Array) -> Array:
+    """Return `x` in single precision, where it lives."""
+    xp = namespace(x)
+    return xp.asarray(x, dtype=xp.float32)

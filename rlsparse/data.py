@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rlsparse.arrays import Array
+from rlsparse.arrays import Array, to_numpy
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,18 @@ class Batch:
 class EpochStats:
     """Means over the minibatches of one pass over the batch, each [S]; nan where an algorithm has no such number."""
 
-    policy_loss: np.ndarray
-    value_loss: np.ndarray
-    entropy: np.ndarray
-    approx_kl: np.ndarray
-    clip_fraction: np.ndarray
-    grad_norm: np.ndarray
-    step_fraction: np.ndarray
+    policy_loss: Array
+    value_loss: Array
+    entropy: Array
+    approx_kl: Array
+    clip_fraction: Array
+    grad_norm: Array
+    step_fraction: Array
     """Of the longest step that a trust region allows, the share that the line search took; 0 where none improved."""
+
+    def on_host(self) -> "EpochStats":
+        """Return the numbers as numpy arrays."""
+        return EpochStats(**{name: to_numpy(x) for name, x in vars(self).items()})
 
 
 @dataclass

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlsparse import sim
-from rlsparse.arrays import to_device, to_numpy
+from rlsparse.arrays import namespace, to_device, to_numpy
 from rlsparse.data import Advantages, Rollout
 from rlsparse.errors import EnvironmentFailure
 from rlsparse.evaluate import STEP_CAP
@@ -38,14 +37,18 @@ def searched_slice(layout: Layout, log_std: bool) -> slice:
 class Explorer:
     """Probing around S learning members. It has random streams of its own, and changes nothing but by accepting."""
 
-    def __init__(self, config: ExploRLer, learner: Learner, env_id: str, num_envs: int, total_steps: int) -> None:
+    def __init__(
+        self, config: ExploRLer, learner: Learner, env: Callable[[int], VectorEnv], num_envs: int, total_steps: int
+    ) -> None:
+        """Probe in what `env(n)` gives: n environments that do not reset by themselves."""
         self.config = config
         self._learner = learner
         self._num_envs, self._total_steps = num_envs, total_steps
-        self._env: Callable[[int], VectorEnv] = cache(lambda n: sim.make(env_id, n, autoreset=False))
+        self._env = cache(env)
         self._searched = searched_slice(learner.layout, config.search_log_std)
         size = self._searched.stop - self._searched.start
-        self.anchors = np.zeros((learner.members, 0, size), np.float32)
+        self.anchors = to_device(np.zeros((learner.members, 0, size), np.float32), learner.device)
+        """The last points that training went through, [S, K, P], where parameters live."""
         self.anchored_at = 0
         self.iterations = 0
         self.cycles = np.zeros(learner.members, np.int64)
@@ -68,7 +71,7 @@ class Explorer:
         follow the weights that sparse networks have just exchanged.
         """
         if self._learner.masks is not None:
-            self.anchors = self._learner.masks.project(self.anchors, slice(None), self._searched)
+            self._learner.masks.clear(self.anchors, self._searched)
         for _ in range(skipped_epochs):
             self.after_epoch()
         self.iterations += 1
@@ -79,8 +82,8 @@ class Explorer:
             self._take_anchor()
 
     def _take_anchor(self) -> None:
-        new = to_numpy(self._learner.params[:, self._searched])[:, None]
-        self.anchors = np.concatenate([self.anchors, new], 1)[:, -self.config.num_anchors :]
+        new = self._learner.params[:, None, self._searched]
+        self.anchors = namespace(new).concatenate([self.anchors, new], 1)[:, -self.config.num_anchors :]
 
     def _ready(self) -> np.ndarray:
         """Whose turn it is, budget apart, [S] bool."""
@@ -151,12 +154,19 @@ class Explorer:
 
         noise = seeds("probe_noise") if probe.stochastic else None
         allowance = self.allowance()[members]
-        return ProbeEpisodes(
+        return self._episodes_class()(
             self._learner, members, self._searched, self._env, seeds("probe_env"), allowance, noise, stop
         )
 
+    def _episodes_class(self) -> type[ProbeEpisodes]:
+        if self._learner.simulated_on == "cpu":
+            return ProbeEpisodes
+        from rlsparse.device_episodes import DeviceProbeEpisodes
+
+        return DeviceProbeEpisodes
+
     def _propose(self, members: np.ndarray) -> Propose:
-        anchors, incumbent = self.anchors[members].astype(np.float64), self._incumbent()[members, None]
+        anchors, incumbent = to_numpy(self.anchors)[members].astype(np.float64), self._incumbent()[members, None]
         newer = (anchors[:, -1:] != incumbent).any(2, keepdims=True)
         anchors = np.where(newer, np.concatenate([anchors[:, 1:], incumbent], 1), anchors)
         streams = [generator(self._learner.seeds[m], "propose", int(self.cycles[m])) for m in members]
@@ -204,7 +214,7 @@ class Explorer:
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return all that probing goes on from."""
         return {
-            "anchors": self.anchors,
+            "anchors": to_numpy(self.anchors),
             "count": np.array([self.anchored_at, self.iterations]),
             "cycles": self.cycles,
             "last_probe": self.last_probe,
@@ -214,7 +224,7 @@ class Explorer:
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state_dict` gave."""
-        self.anchors, self.cycles = state["anchors"].copy(), state["cycles"].copy()
+        self.anchors, self.cycles = to_device(state["anchors"].copy(), self._learner.device), state["cycles"].copy()
         self.last_probe, self.longest = state["last_probe"].copy(), state["longest"].copy()
         self.idle = state["idle"].copy()
         self.anchored_at, self.iterations = state["count"].tolist()

@@ -1,15 +1,16 @@
 """The one mutable object of training: parameters, optimiser, normalisers, random streams, counters."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from rlsparse.arrays import Array, to_device, to_numpy
+from rlsparse.arrays import Array, as_float32, namespace, to_device, to_numpy
 from rlsparse.data import Counters
+from rlsparse.member_streams import member_streams
 from rlsparse.normalise import ObsScale, RunningMoments
 from rlsparse.optimiser import Adam, NewOptimiser, Optimiser, adam
 from rlsparse.params import Layout
@@ -26,7 +27,8 @@ from rlsparse.streams import generator
 class Learner:
     """S members that learn in lockstep; every array has the member axis first.
 
-    `progress` [S] is the spent share of each one's budget in [0, 1), for schedules.
+    `progress` [S] is the spent share of each one's budget in [0, 1), for schedules. Networks live on `device`, what is
+    seen of environments, and its statistics, where these are `simulated_on`.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class Learner:
         sparse: Sparse | None = None,
         critic: bool = True,
         new_optimiser: NewOptimiser = adam,
+        simulated_on: str = "cpu",
     ) -> None:
         self.seeds = tuple(seeds)
         self.device = device
+        self.simulated_on = simulated_on
         self.policy = policy
         self.layout: Layout = policy.layout(obs_size, action_size, critic)
         initial = np.stack([policy.init(self.layout, generator(seed, "init")) for seed in seeds])
@@ -56,10 +60,10 @@ class Learner:
             self.sub_networks = SubNetworks(self.masks.config, self.layout, len(seeds), device)
         regrows = self.masks is not None and self.masks.regrows
         self.optimiser: Optimiser = new_optimiser(self.params, self.layout, regrows)
-        self.obs_moments = RunningMoments(len(seeds), (obs_size,))
-        self.return_moments = RunningMoments(len(seeds), ())
-        self.noise_generators = [generator(seed, "noise") for seed in seeds]
-        self.minibatch_generators = [generator(seed, "minibatch") for seed in seeds]
+        self.obs_moments = RunningMoments(len(seeds), (obs_size,), simulated_on)
+        self.return_moments = RunningMoments(len(seeds), (), simulated_on)
+        self.noise = member_streams(seeds, "noise", simulated_on)
+        self.orders = member_streams(seeds, "minibatch", simulated_on)
         self.counters = Counters.zeros(len(seeds))
         self.progress = np.zeros(len(seeds))
 
@@ -86,10 +90,10 @@ class Learner:
 
     def obs_scale(self) -> ObsScale:
         """Return the observation normaliser as it stands, in float32."""
-        mean, inv_std = self.obs_moments.mean, 1.0 / np.sqrt(self.obs_moments.var + 1e-8)
+        mean, inv_std = self.obs_moments.mean, 1.0 / (self.obs_moments.var + 1e-8) ** 0.5
         if not self.policy.normalise_observations:
-            return ObsScale(np.zeros_like(mean, np.float32), np.ones_like(mean, np.float32), math.inf)
-        return ObsScale(mean.astype(np.float32), inv_std.astype(np.float32))
+            return ObsScale(as_float32(0.0 * mean), as_float32(0.0 * mean + 1.0), math.inf)
+        return ObsScale(as_float32(mean), as_float32(inv_std))
 
     def actors(self) -> Actors:
         """Return the deterministic policies as they stand; their parameters are live."""
@@ -108,20 +112,22 @@ class Learner:
         params = to_numpy(self.params)[owners]
         params[:, part] = points.reshape(len(owners), -1)
         scale = self.obs_scale()
-        scale = ObsScale(scale.mean[owners], scale.inv_std[owners], scale.clip)
+        rows = to_device(owners, self.simulated_on)
+        scale = ObsScale(scale.mean[rows], scale.inv_std[rows], scale.clip)
         seeds = tuple(self.seeds[m] for m in owners)
         return Actors(self.layout, to_device(params, self.device), scale, seeds, self.device)
 
-    def reward_scale(self) -> np.ndarray:
+    def reward_scale(self) -> Array:
         """Return what rewards are multiplied with, [S]: 1 / deviation of the discounted return, or 1 if that is 0."""
         variance = self.return_moments.var
+        xp = namespace(variance)
         if not self.policy.scale_rewards:
-            return np.ones(self.members)
-        return 1.0 / np.sqrt(np.where(variance > 1e-8, variance, 1.0))
+            return xp.ones_like(variance)
+        return 1.0 / xp.where(variance > 1e-8, variance, 1.0) ** 0.5
 
-    def permutations(self, count: int) -> np.ndarray:
+    def permutations(self, count: int) -> Array:
         """Draw each member's order of `count` samples, [S, count]."""
-        return np.stack([g.permutation(count) for g in self.minibatch_generators])
+        return to_device(self.orders.permutations(count), self.device)
 
     def begin_iteration(self, total_steps: int) -> None:
         """Note how much of the budget is spent."""
@@ -198,8 +204,8 @@ class Learner:
 
         self.params[...] = to_device(state["params"], self.device)
         self.optimiser.load_state_dict({k: to_device(x, self.device) for k, x in part("optimiser").items()})
-        self.obs_moments.load_state_dict(part("obs_moments"))
-        self.return_moments.load_state_dict(part("return_moments"))
+        for name, moments in (("obs_moments", self.obs_moments), ("return_moments", self.return_moments)):
+            moments.load_state_dict({k: to_device(x, self.simulated_on) for k, x in part(name).items()})
         self.counters = Counters(**{name: x.copy() for name, x in part("counters").items()})
         if self.masks is not None:
             self.masks.load_state_dict(part("masks"))
@@ -208,18 +214,16 @@ class Learner:
         if self.dense_path is not None:
             self.dense_path.load_state_dict({k: to_device(x, self.device) for k, x in part("dense_path").items()})
 
-    def random_state(self) -> dict[str, list[Mapping[str, Any]]]:
+    def random_state(self) -> dict[str, list[Any]]:
         """Return the state of every random stream as plain integers."""
+        members = range(self.members)
         return {
-            "noise": [g.bit_generator.state for g in self.noise_generators],
-            "minibatch": [g.bit_generator.state for g in self.minibatch_generators],
+            "noise": [self.noise.state(member) for member in members],
+            "minibatch": [self.orders.state(member) for member in members],
         }
 
-    def load_random_state(self, state: dict[str, list[Mapping[str, Any]]]) -> None:
+    def load_random_state(self, state: dict[str, list[Any]]) -> None:
         """Put back what `random_state` gave."""
-        for generators, states in (
-            (self.noise_generators, state["noise"]),
-            (self.minibatch_generators, state["minibatch"]),
-        ):
-            for g, s in zip(generators, states, strict=True):
-                g.bit_generator.state = s
+        for streams, states in ((self.noise, state["noise"]), (self.orders, state["minibatch"])):
+            for member, own in enumerate(states):
+                streams.load_state(member, own)

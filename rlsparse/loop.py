@@ -5,28 +5,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlsparse import checkpoint, objectives, policy_file, sim
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.arrays import to_numpy
+from rlsparse.arrays import namespace, to_numpy
 from rlsparse.checkpoint import Checkpoint
 from rlsparse.data import Advantages, Batch, EpochStats, Rollout
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
 from rlsparse.evaluate import Scores, evaluate
+from rlsparse.evaluation_rows import density_rows, progress_rows
 from rlsparse.explore.choice import Choice
 from rlsparse.explorer import Explorer, account
 from rlsparse.learner import Learner
+from rlsparse.policy import Actors
 from rlsparse.recipe import Recipe, to_dict
 from rlsparse.rollout import Collector, by_member, flatten
 from rlsparse.runs import Run
-from rlsparse.sparse.config import weight_slots
-from rlsparse.sparse.sub_networks import SubNetworks
 from rlsparse.streams import env_seeds
 from rlsparse.variance_reduced import NHARPG, NPGIGT
+
+if TYPE_CHECKING:
+    from rlsparse.device_rollout import DeviceCollector
 
 SAVE_INTERVAL = 60.0
 """Most seconds between two checkpoints."""
@@ -57,7 +61,7 @@ class Session:
     recipe: Recipe
     run: Run
     learner: Learner
-    collector: Collector
+    collector: "Collector | DeviceCollector"
     eval_env: VectorEnv
     explorer: Explorer | None
     evaluated_at: np.ndarray
@@ -93,18 +97,26 @@ class Session:
 def open_session(recipe: Recipe, run: Run, device: str) -> Session:
     """Build a run as it is before its first step."""
     learner, collector = begin(recipe, device)
-    eval_env = sim.make(recipe.env, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
+    make = single_episodes(recipe, device)
+    eval_env = make(recipe.num_seeds * recipe.eval_episodes)
     explorer = None
     if recipe.explore is not None:
-        explorer = Explorer(recipe.explore, learner, recipe.env, recipe.num_envs, recipe.total_steps)
+        explorer = Explorer(recipe.explore, learner, make, recipe.num_envs, recipe.total_steps)
     return Session(recipe, run, learner, collector, eval_env, explorer, np.full(recipe.num_seeds, -1))
 
 
-def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector]:
+def single_episodes(recipe: Recipe, device: str = "cpu") -> Callable[[int], VectorEnv]:
+    """Return what makes n environments that do not reset by themselves."""
+    return partial(sim.make, recipe.env, autoreset=False, simulator=recipe.simulator, device=device)
+
+
+def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, "Collector | DeviceCollector"]:
     """Build the learner and its environments as they are before the first step."""
     seeds, num_envs = recipe.seeds, recipe.num_envs
     group = recipe.group_size
-    env = sim.make(recipe.env, len(seeds) * num_envs, autoreset=group is None)
+    env = sim.make(
+        recipe.env, len(seeds) * num_envs, autoreset=group is None, simulator=recipe.simulator, device=device
+    )
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
     learner = Learner(
         recipe.policy,
@@ -115,10 +127,15 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector]:
         recipe.sparse,
         recipe.advantage.needs_critic,
         recipe.algorithm.new_optimiser,
+        device if recipe.simulator == "warp" else "cpu",
     )
     size = group or 1
     firsts = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs // size)]
     train_seeds = [first for first in firsts for _ in range(size)]
+    if recipe.simulator == "warp":
+        from rlsparse.device_rollout import DeviceCollector
+
+        return learner, DeviceCollector(env, len(seeds), train_seeds, device)
     return learner, Collector(env, len(seeds), train_seeds, group, objectives.find(recipe, obs_size))
 
 
@@ -183,7 +200,7 @@ def _policy_kept(session: Session) -> Iterator[None]:
 
 
 def iterate(
-    recipe: Recipe, learner: Learner, collector: Collector, explorer: Explorer | None = None
+    recipe: Recipe, learner: Learner, collector: "Collector | DeviceCollector", explorer: Explorer | None = None
 ) -> tuple[EpochStats, Choice | None]:
     """One iteration: collect a rollout, estimate advantages, update, exchange weights of sparse networks.
 
@@ -194,24 +211,21 @@ def iterate(
     learner.begin_iteration(recipe.total_steps)
     acting = explorer.acting() if explorer else None
     if isinstance(recipe.advantage, GroupRelative) and recipe.advantage.restarts:
+        assert isinstance(collector, Collector), "groups are simulated on the CPU"
         collector.restart()
     rollout, beside = _collect(recipe, learner, collector, acting)
     advantages = recipe.advantage(rollout)
     choice = explorer.judge(rollout, _as_acted(recipe, rollout, advantages), acting) if explorer else None
     batch = flatten(rollout, advantages, learner)
     epochs_left = recipe.algorithm.epochs
-    for stats in recipe.algorithm.update(learner, batch, *beside):
-        finite = np.isfinite(stats.grad_norm) & np.isfinite(to_numpy(learner.params)).all(1)
-        if not finite.all():
-            member = int(np.flatnonzero(~finite)[0])
-            raise DivergenceError(
-                f"the gradient of seed {learner.seeds[member]} is not finite after {learner.counters.train[member]} "
-                "training steps; the policy of the last complete iteration is kept: try a smaller "
-                "--algorithm.learning-rate"
-            )
+    for epoch_stats in recipe.algorithm.update(learner, batch, *beside):
+        last = epoch_stats
         epochs_left -= 1
         if explorer:
             explorer.after_epoch()
+    collector.check(learner)
+    stats = last.on_host()
+    _check_update(learner, stats)
     learner.evolve(batch.obs)
     learner.obs_moments.update(by_member(rollout.obs), None if rollout.valid is None else by_member(rollout.valid))
     if explorer:
@@ -219,8 +233,20 @@ def iterate(
     return stats, choice
 
 
+def _check_update(learner: Learner, stats: EpochStats) -> None:
+    """Raise DivergenceError if a member's gradient or parameters are not finite."""
+    finite = np.isfinite(stats.grad_norm) & to_numpy(namespace(learner.params).isfinite(learner.params).all(1))
+    if not finite.all():
+        member = int(np.flatnonzero(~finite)[0])
+        raise DivergenceError(
+            f"the gradient of seed {learner.seeds[member]} is not finite after {learner.counters.train[member]} "
+            "training steps; the policy of the last complete iteration is kept: try a smaller "
+            "--algorithm.learning-rate"
+        )
+
+
 def _collect(
-    recipe: Recipe, learner: Learner, collector: Collector, acting: np.ndarray | None
+    recipe: Recipe, learner: Learner, collector: "Collector | DeviceCollector", acting: np.ndarray | None
 ) -> tuple[Rollout, list[Batch]]:
     """Collect the rollout, by the policy or where else the algorithm wants it, and what it learns from beside it."""
     algorithm, length, gamma = recipe.algorithm, recipe.rollout_length, recipe.advantage.gamma
@@ -267,8 +293,8 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
     points: list[np.ndarray] = []
     watch = (lambda obs: points.append(objective.points(session.eval_env, obs))) if objective else (lambda obs: None)
     try:
-        each = [evaluate(session.eval_env, learner.actors(), seeds, stop, watch)]
-        each += [evaluate(session.eval_env, x, seeds, stop) for x in learner.sub_actors()]
+        each = [_score(session, learner.actors(), seeds, stop, watch)]
+        each += [_score(session, x, seeds, stop) for x in learner.sub_actors()]
     except Interrupted:
         save(session, last=True)
         raise
@@ -277,62 +303,28 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
     for scores in each:
         learner.counters.eval[due] += scores.lengths[due].sum(1)
     session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
-    rows = [row for row, wanted in zip(progress_rows(session, each[0], values), due, strict=True) if wanted]
+    recent = session.collector.recent_returns
+    every = progress_rows(learner, each[0], session.stats, recent, session.seconds, values)
+    rows = [row for row, wanted in zip(every, due, strict=True) if wanted]
     if learner.sub_networks is not None:
         session.run.append("density.csv", density_rows(learner, learner.sub_networks, each, np.flatnonzero(due)))
     session.run.append("progress.csv", rows)
     reporter.evaluation(session, rows)
 
 
-def progress_rows(session: Session, scores: Scores, coverage: np.ndarray | None) -> list[dict[str, Any]]:
-    """Return one row of progress.csv per member; `coverage` [S, E] are values of a set function, if there is one."""
-    learner, counters, collector = session.learner, session.learner.counters, session.collector
-    log_std = to_numpy(learner.layout.log_std(learner.params))
-    sparsity = learner.sparsity_metrics()
-    rows = []
-    for member, seed in enumerate(learner.seeds):
-        stats = {name: x[member] for name, x in vars(session.stats).items()} if session.stats else {}
-        recent = collector.recent_returns[member]
-        row = {
-            "seed": seed,
-            "total_steps": counters.total[member],
-            "train_steps": counters.train[member],
-            "probe_steps": counters.probe[member],
-            "eval_steps": counters.eval[member],
-            "seconds": round(session.seconds, 3),
-            "return_mean": scores.returns[member].mean(),
-            "return_std": scores.returns[member].std(),
-            "episodes": scores.returns.shape[1],
-            "length_mean": scores.lengths[member].mean(),
-            "train_return_mean": np.nanmean(recent) if np.isfinite(recent).any() else np.nan,
-            "action_std": np.exp(log_std[member]).mean(),
-        }
-        row |= {name: stats.get(name, np.nan) for name in EpochStats.__dataclass_fields__}
-        row |= {} if coverage is None else {"coverage": coverage[member].mean()}
-        rows.append(row | {name: x[member] for name, x in sparsity.items()})
-    return rows
+def _score(
+    session: Session,
+    actors: Actors,
+    seeds: list[int],
+    stop: Callable[[], bool],
+    watch: Callable[[np.ndarray], None] = lambda obs: None,
+) -> Scores:
+    """Evaluate where the run's environments are; only on the CPU can observations be watched."""
+    if session.recipe.simulator == "mujoco":
+        return evaluate(session.eval_env, actors, seeds, stop, watch)
+    from rlsparse.device_episodes import evaluate_on_device
 
-
-def density_rows(
-    learner: Learner, networks: SubNetworks, each: list[Scores], members: np.ndarray
-) -> list[dict[str, Any]]:
-    """Return one row of density.csv for each of these members and each density, the densest first."""
-    weights = np.concatenate([np.arange(slot.start, slot.stop) for slot in weight_slots(learner.layout, "actor")])
-    return [
-        {
-            "seed": learner.seeds[member],
-            "total_steps": learner.counters.total[member],
-            "density": round(density, 6),
-            "actor_weights": networks.mask(k)[member, weights].sum(),
-            "kl": networks.divergence[member, k],
-            "return_mean": each[k].returns[member].mean(),
-            "return_std": each[k].returns[member].std(),
-            "episodes": each[k].returns.shape[1],
-            "length_mean": each[k].lengths[member].mean(),
-        }
-        for member in members
-        for k, density in enumerate(networks.densities)
-    ]
+    return evaluate_on_device(session.eval_env, actors, seeds, stop)
 
 
 def save(session: Session, *, last: bool = False) -> None:

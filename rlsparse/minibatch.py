@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from rlsparse.arrays import Array, namespace, to_device
+from rlsparse.arrays import Array, namespace
 from rlsparse.data import Batch
 from rlsparse.learner import Learner
 
@@ -10,7 +10,7 @@ from rlsparse.learner import Learner
 def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> Iterator[Batch]:
     """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
     size = batch.advantage.shape[1] // minibatches
-    order = to_device(learner.permutations(size * minibatches), learner.device)
+    order = learner.permutations(size * minibatches)
     shuffled = vars(reorder(batch, order)).values()
     for start in range(0, size * minibatches, size):
         # not by map, which would take a fortieth of the time of an update

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rlsparse.arrays import Array, to_device
+from rlsparse.arrays import Array
 from rlsparse.data import Batch
 from rlsparse.learner import Learner
 from rlsparse.minibatch import reorder
@@ -21,7 +21,7 @@ class System:
 
     def _draw(self, count: int) -> Batch:
         order = self._learner.permutations(self._batch.obs.shape[1])[:, :count]
-        return reorder(self._batch, to_device(order, self._learner.device))
+        return reorder(self._batch, order)
 
     def product(self, vector: Array) -> Array:
         """Return (F + damping I) v for v [S, P]."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlsparse.arrays import Array, namespace
+from rlsparse.arrays import Array, namespace, to_device
 
 CLIP = 10.0
 """Normalised observations are clipped to this many deviations, as the field does."""
@@ -13,20 +13,22 @@ CLIP = 10.0
 class RunningMoments:
     """Mean and variance of a stream of batches for each of S members, in float64.
 
-    Parallel update of Chan, Golub and LeVeque (1979). `mean` and `var` are [S, ...], `count` [S].
+    Parallel update of Chan, Golub and LeVeque (1979). `mean` and `var` are [S, ...], `count` [S]; on `device`.
     """
 
-    def __init__(self, members: int, shape: tuple[int, ...]) -> None:
-        self.mean = np.zeros((members, *shape))
-        self.var = np.ones((members, *shape))
-        self.count = np.zeros(members)
+    def __init__(self, members: int, shape: tuple[int, ...], device: str = "cpu") -> None:
+        self.mean = to_device(np.zeros((members, *shape)), device)
+        self.var = to_device(np.ones((members, *shape)), device)
+        self.count = to_device(np.zeros(members), device)
 
-    def update(self, x: np.ndarray, valid: np.ndarray | None = None) -> None:
+    def update(self, x: Array, valid: np.ndarray | None = None) -> None:
         """Take in x [S, B, ...], B new samples of each member, or those that are `valid`, [S, B] bool, one at least."""
+        xp = namespace(x)
         # numpy adds up in an order that depends on the memory's: laid out alike, a member's sums are those it has alone
-        x = np.ascontiguousarray(x, np.float64)
+        x = xp.asarray(x, dtype=xp.float64, order="C") if xp is np else x.double()
         if valid is None:
-            batch_count, mean, var = np.full(len(x), x.shape[1]), x.mean(1), x.var(1)
+            batch_count, mean = xp.full_like(self.count, x.shape[1]), x.mean(1)
+            var = xp.square(x - mean[:, None]).mean(1)
         else:
             rows = [row[some] for row, some in zip(x, valid, strict=True)]
             batch_count = valid.sum(1)
@@ -37,11 +39,11 @@ class RunningMoments:
         self.var = (1 - weight) * self.var + weight * var + weight * (1 - weight) * delta * delta
         self.count = self.count + batch_count
 
-    def state_dict(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, Array]:
         """Return the statistics as arrays."""
         return {"mean": self.mean, "var": self.var, "count": self.count}
 
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, Array]) -> None:
         """Put back what `state_dict` gave."""
         self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rlsparse.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.arrays import Array, as_float32, namespace, to_device, to_numpy
 from rlsparse.normalise import ObsScale
 from rlsparse.params import Layout, actor_critic_layout
 
@@ -148,10 +148,11 @@ class Actors:
     """Seed that each member was trained with."""
     device: str = "cpu"
 
-    def __call__(self, obs: np.ndarray) -> np.ndarray:
-        """Mean action, in units of half the action range, for raw obs [S, N, O]; [S, N, A]."""
-        x = self.scale(obs.astype(np.float32, copy=False))
-        return to_numpy(forward(self._layers, to_device(x, self.device))[-1])
+    def __call__(self, obs: Array) -> Array:
+        """Mean action, in units of half the action range, for raw obs [S, N, O], where these live; [S, N, A]."""
+        x = self.scale(as_float32(obs))
+        mean = forward(self._layers, to_device(x, self.device))[-1]
+        return to_numpy(mean) if isinstance(obs, np.ndarray) else mean
 
     def only(self, member: int) -> "Actors":
         """Return one member's policy, with S = 1."""

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from rlsparse.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.arrays import Array, as_float32, namespace, to_device
 from rlsparse.data import Batch, EpochStats
 from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_entropy, squared_error, standardise
@@ -19,6 +19,7 @@ from rlsparse.policy import backward, forward
 from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
 from rlsparse.sparse.sub_networks import SubNetworks
+from rlsparse.stopped import stopped_members
 from rlsparse.torch_optimiser import TorchOptimiser
 
 
@@ -60,14 +61,14 @@ class PPO:
         params = learner.layout.views(learner.params)
         gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
         batch = self.objective.begin(batch, params)
-        stopped, epoch_stats = Stopped(learner), None
+        stopped, epoch_stats = stopped_members(learner), None
         for _ in range(self.epochs):
-            history: list[tuple[np.ndarray, dict[str, Array]]] = []
+            history: list[tuple[Array, dict[str, Array]]] = []
             for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
                 stats = self._next_gradient(learner, params, minibatch, gradient)
                 if learner.sub_networks is None or learner.sub_networks.acting:
                     history.append((~stopped.members, stats))
-                    if self.target_kl is not None and stopped.add(to_numpy(stats["approx_kl"]) > 1.5 * self.target_kl):
+                    if self.target_kl is not None and stopped.add(stats["approx_kl"] > 1.5 * self.target_kl):
                         break
                 clip_by_norm(gradient.flat, stats["grad_norm"], self.max_grad_norm)
                 if learner.dense_path is not None and learner.dense_path.is_open:
@@ -76,7 +77,7 @@ class PPO:
             stopped.restore()
             epoch_stats = mean_stats(history, epoch_stats)
             yield epoch_stats
-            if stopped.members.all():
+            if stopped.all():
                 return
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Optimiser:
@@ -146,47 +147,19 @@ def clip_by_norm(gradient: Array, norm: Array, max_norm: float) -> None:
     gradient *= xp.clip(max_norm / (norm + 1e-6), 0.0, 1.0)[:, None]
 
 
-def mean_stats(history: list[tuple[np.ndarray, dict[str, Array]]], before: EpochStats | None) -> EpochStats:
+def mean_stats(history: list[tuple[Array, dict[str, Array]]], before: EpochStats | None) -> EpochStats:
     """Average each statistic over an epoch's minibatches in which a member was learning, [S] bool.
 
     A member that learned in none keeps its statistics of the epoch `before`.
     """
-    counts = np.sum([learning for learning, _ in history], 0)
+    xp = namespace(history[0][0])
+    counts = xp.stack([learning for learning, _ in history]).sum(0)
 
-    def mean(name: str) -> np.ndarray:
+    def mean(name: str) -> Array:
         # one after the other, so that a member's sum does not depend on the number of members
-        total = sum(np.where(learning, to_numpy(stats[name]), 0.0) for learning, stats in history)
-        average = (total / np.maximum(counts, 1)).astype(np.float32)
-        return average if before is None else np.where(counts > 0, average, getattr(before, name))
+        total = sum(xp.where(learning, stats[name], 0.0) for learning, stats in history)
+        average = as_float32(total / xp.clip(counts, 1, None))
+        return average if before is None else xp.where(counts > 0, average, getattr(before, name))
 
-    no_line_search = np.full(len(counts), np.nan, np.float32)
-    return EpochStats(**{name: mean(name) for name in history[0][1]}, step_fraction=no_line_search)
-
-
-class Stopped:
-    """Members that ended their update early: all go on computing, these get their own state back after."""
-
-    def __init__(self, learner: Learner) -> None:
-        self._arrays = [learner.params, *learner.optimiser.state_dict().values()]
-        if learner.masks is not None and learner.masks.growth is not None:
-            self._arrays.append(learner.masks.growth)
-        if learner.dense_path is not None:
-            self._arrays += learner.dense_path.state_dict().values()
-        self._generators = learner.minibatch_generators
-        self._kept: dict[int, tuple[list[Array], Any]] = {}
-        self.members = np.zeros(learner.members, bool)
-
-    def add(self, exceeded: np.ndarray) -> bool:
-        """Keep the state of members that exceed their limit for the first time; True if all have."""
-        for member in np.flatnonzero(exceeded & ~self.members).tolist():
-            stream = self._generators[member].bit_generator.state
-            self._kept[member] = [x[member] + 0 for x in self._arrays], stream
-        self.members = self.members | exceeded
-        return bool(self.members.all())
-
-    def restore(self) -> None:
-        """Put the kept state back."""
-        for member, (kept, stream) in self._kept.items():
-            for array, row in zip(self._arrays, kept, strict=True):
-                array[member] = row
-            self._generators[member].bit_generator.state = stream
+    means = {name: mean(name) for name in history[0][1]}
+    return EpochStats(**means, step_fraction=means["entropy"] * math.nan)

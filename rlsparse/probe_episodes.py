@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlsparse.arrays import to_numpy
+from rlsparse.arrays import Array, to_device, to_numpy
 from rlsparse.errors import Interrupted
 from rlsparse.evaluate import STEP_CAP
 from rlsparse.learner import Learner
@@ -85,23 +85,29 @@ class ProbeEpisodes:
         self.exhausted |= self.steps + needed > self._allowance
         return np.repeat(~self.exhausted, len(alive) // len(needed))
 
-    def _actors(self, points: np.ndarray, first: int, count: int) -> Callable[[np.ndarray], np.ndarray]:
+    def _actors(self, points: np.ndarray, first: int, count: int) -> Callable[[Array], Array]:
         """Return the points' policies [S, C, P] as a function of obs [S * C * count, O], called once a step."""
         learner, candidates = self._learner, points.shape[1]
         actors = learner.actors_at(points, self._searched, self._members)
         policies, size = len(actors.seeds), learner.layout.action_size
 
-        def mean(obs: np.ndarray) -> np.ndarray:
+        def mean(obs: Array) -> Array:
             return actors(obs.reshape(policies, count, -1)).reshape(-1, size)
 
         if self._noise_seeds is None:
             return mean
         std = np.repeat(np.exp(to_numpy(learner.layout.log_std(actors.params))), count, 0)
+        scale, noise = to_device(std, learner.simulated_on), self._noise(first, count, candidates)
+        return lambda obs: mean(obs) + scale * noise()
+
+    def _noise(self, first: int, count: int, candidates: int) -> Callable[[], Array]:
+        """Return what draws the noise of one step [S * C * count, A], alike for all candidates of a member."""
+        assert self._noise_seeds is not None
         streams = [[np.random.default_rng(s) for s in own[first : first + count]] for own in self._noise_seeds]
+        size = self._learner.layout.action_size
 
-        def sample(obs: np.ndarray) -> np.ndarray:
-            # drawn alike for all candidates of a member
+        def draw() -> np.ndarray:
             noise = np.stack([[g.standard_normal(size, np.float32) for g in own] for own in streams])
-            return mean(obs) + std * np.repeat(noise, candidates, 0).reshape(-1, size)
+            return np.repeat(noise, candidates, 0).reshape(-1, size)
 
-        return sample
+        return draw

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rlsparse import checkpoint
+from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
 from rlsparse.data import Advantages, EpochStats, Rollout
 from rlsparse.errors import RunDirectoryError, UsageError
@@ -15,7 +16,7 @@ from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.probe import Propose
 from rlsparse.explorer import Explorer, searched_slice
 from rlsparse.learner import Learner
-from rlsparse.loop import begin, iterate
+from rlsparse.loop import begin, iterate, single_episodes
 from rlsparse.recipe import Recipe, to_dict
 from rlsparse.runs import read_json, read_progress, read_recipe
 
@@ -76,7 +77,7 @@ class _Watched(Explorer):
 
     def around(self, member: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Propose]:
         """Return one member's policy before and after the update, its anchors, and what proposes candidates now."""
-        anchors = self.anchors[member].astype(np.float64)
+        anchors = to_numpy(self.anchors)[member].astype(np.float64)
         moved = np.append(True, (anchors[1:] != anchors[:-1]).any(1))
         return self.before[member], self._incumbent()[member], anchors[moved], self._propose(np.array([member]))
 
@@ -95,7 +96,9 @@ class Replay:
         self.recipe = recipe
         self.learner, self.collector = begin(recipe, device)
         config = recipe.explore or _watching(recipe)
-        self.explorer = _Watched(config, self.learner, recipe.env, recipe.num_envs, recipe.total_steps)
+        self.explorer = _Watched(
+            config, self.learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps
+        )
         self.stats: EpochStats | None = None
         if saved is not None:
             self._restore(saved)

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlsparse.advantage.visits import Objective, Visits
-from rlsparse.arrays import to_device, to_numpy
+from rlsparse.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.data import Advantages, Batch, Rollout
 from rlsparse.errors import DivergenceError
 from rlsparse.learner import Learner
@@ -25,15 +25,14 @@ LARGEST = float(np.finfo(np.float32).max)
 class ActionBox:
     """The affine map from policy units, [-1, 1] being the action range, to the environment's own."""
 
-    def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
-        self._centre = ((high + low) / 2).astype(np.float32)
-        self._half = ((high - low) / 2).astype(np.float32)
-        self._low, self._high = low, high
+    def __init__(self, low: np.ndarray, high: np.ndarray, device: str = "cpu") -> None:
+        centre, half = ((high + low) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)
+        self._centre, self._half, self._low, self._high = (to_device(x, device) for x in (centre, half, low, high))
 
-    def __call__(self, action: np.ndarray) -> np.ndarray:
+    def __call__(self, action: Array) -> Array:
         """Map to native units and clip to the range, [..., A]."""
         # clipped last: rounding in the map must not lead out of the range, which environments may check
-        return np.clip(action * self._half + self._centre, self._low, self._high)
+        return namespace(action).clip(action * self._half + self._centre, self._low, self._high)
 
 
 def check_finite(
@@ -64,14 +63,6 @@ def last_observations(obs: np.ndarray, ended: np.ndarray, info: dict[str, Any]) 
     obs = obs.copy()
     obs[ended] = np.stack(info["final_obs"][ended])
     return obs
-
-
-def draw_noise(learner: Learner, length: int, num_envs: int) -> np.ndarray:
-    """Draw the standard normal noise of every action from each member's own stream, [T, S, N, A]."""
-    noise = np.empty((learner.members, length, num_envs, learner.layout.action_size), np.float32)
-    for out, generator in zip(noise, learner.noise_generators, strict=True):
-        generator.standard_normal(out=out, dtype=np.float32)
-    return noise.swapaxes(0, 1)
 
 
 class Collector:
@@ -137,6 +128,9 @@ class Collector:
                 next_value[list(t), member, list(n)] = critic_values(learner, stacked, member)[:, 0]
         return Rollout(value=values[:-1], next_value=next_value, **steps)
 
+    def check(self, learner: Learner) -> None:
+        """Every step has been checked already."""
+
     def _step_all(
         self, learner: Learner, length: int, acting: np.ndarray | None
     ) -> tuple[dict[str, Any], list[tuple[int, int, int, np.ndarray]]]:
@@ -147,7 +141,7 @@ class Collector:
         log_std = to_numpy(layout.log_std(learner.params))
         std = np.exp(log_std)[:, None, :]
         shape = (length, members, num_envs)
-        noise = draw_noise(learner, length, num_envs)
+        noise = learner.noise.normal(length, num_envs, layout.action_size).swapaxes(0, 1)
         obs = np.empty((*shape, layout.obs_size), np.float32)
         action = np.empty((*shape, layout.action_size), np.float32)
         reward = np.empty(shape)
@@ -262,25 +256,27 @@ def own_log_prob(learner: Learner, obs: np.ndarray, action: np.ndarray) -> np.nd
     return gaussian_log_prob(noise, log_std)
 
 
-def critic_values(learner: Learner, obs: np.ndarray, member: int | None = None) -> np.ndarray:
-    """Return V of raw observations [T, S, N, O] as [T, S, N]; or of one member's [T, 1, O] as [T, 1]."""
+def critic_values(learner: Learner, obs: Array, member: int | None = None) -> Array:
+    """Return V of raw observations [T, S, N, O] as [T, S, N], or of one member's [T, 1, O] as [T, 1], where it is."""
     members = slice(None) if member is None else slice(member, member + 1)
     scale = learner.obs_scale() if member is None else learner.obs_scale().only(member)
-    rows = np.moveaxis(obs if member is None else obs[:, None], 1, 0)
+    rows = (obs if member is None else obs[:, None]).swapaxes(0, 1)
     count, steps, num_envs, size = rows.shape
     x = scale(rows.reshape(count, -1, size))
     values = value(learner.layout, learner.params[members], to_device(x, learner.device))
-    values = to_numpy(values).reshape(count, steps, num_envs).swapaxes(0, 1)
+    values = values if learner.simulated_on == learner.device else to_numpy(values)
+    values = values.reshape(count, steps, num_envs).swapaxes(0, 1)
     return values if member is None else values[:, 0]
 
 
-def episodes(ended: np.ndarray) -> np.ndarray:
+def episodes(ended: Array) -> Array:
     """Number the episodes of each member, given where they end, [T, S, N] bool; whole numbers of the same shape."""
-    length, _, num_envs = ended.shape
-    return np.cumsum(ended, 0) - ended + (length + 1) * np.arange(num_envs)
+    ends = ended * 1
+    number = (ends[0] * 0 + 1).cumsum(1) - 1
+    return ends.cumsum(0) - ends + (len(ended) + 1) * number
 
 
-def by_member(x: np.ndarray) -> np.ndarray:
+def by_member(x: Array) -> Array:
     """Lay [T, S, N, ...] out as one row of T * N samples per member, [S, T * N, ...]."""
     x = x.swapaxes(0, 1)
     return x.reshape(x.shape[0], -1, *x.shape[3:])

@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from rlsparse.arrays import Array, namespace
 
 
 def dot(x: Array, y: Array) -> Array:
     """Inner product of each member's vectors [S, P]; [S]."""
     return (x * y).sum(-1)
+
+
+def known_empty(marked: Array) -> bool:
+    """Whether nothing is marked, as far as is known at once: on a device the answer would have to be waited for."""
+    return isinstance(marked, np.ndarray) and not marked.any()
 
 
 def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: int, tolerance: float = 0.0) -> Array:
@@ -23,7 +30,7 @@ def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: 
     limit = tolerance**2 * squared
     going = (squared > limit) & xp.isfinite(squared)
     for _ in range(iterations):
-        if not going.any():
+        if known_empty(going):
             break
         image = product(direction)
         curvature = dot(direction, image)
@@ -62,7 +69,7 @@ def line_search(
     searching, step = start > 0, start
     taken, gained, paid = xp.zeros_like(start), xp.zeros_like(start), xp.zeros_like(start)
     for _ in range(attempts):
-        if not searching.any():
+        if known_empty(searching):
             break
         gain, cost = trial(step)
         found = searching & (gain > 0) & (cost <= limit)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from rlsparse.arrays import Array, namespace, to_numpy
+from rlsparse.arrays import Array, namespace
 from rlsparse.critic import CriticByAdam
 from rlsparse.data import Batch, EpochStats
 from rlsparse.learner import Learner
@@ -45,7 +45,7 @@ class TRPO(CriticByAdam):
         gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
         terms = self.improve_policy(learner, batch, gradient)
         terms["value_loss"] = self.fit_critic(learner, batch, gradient)
-        yield EpochStats(**{name: to_numpy(x) for name, x in terms.items()})
+        yield EpochStats(**terms)
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Adam:
         """Return what steps the critics of a learner's parameters [S, D]."""

@@ -55,7 +55,7 @@ class NormalisedMomentum(CriticByAdam):
         gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
         terms = self._step_policy(learner, batch, gradient, at, turn)
         terms["value_loss"] = self.fit_critic(learner, batch, gradient)
-        return EpochStats(**{name: to_numpy(x) for name, x in terms.items()})
+        return EpochStats(**terms)
 
     def _step_policy(
         self, learner: Learner, batch: Batch, gradient: Views, at: Array, turn: Array | float

@@ -93,7 +93,8 @@ def test_a_whole_update(pair, new_batch, target_kl):
     assert isinstance(tensors.params, torch.Tensor)
     assert_close(numpy.state_dict(), tensors.state_dict())
     assert (numpy.optimiser.steps[:, 0] == 0).tolist() == [False, target_kl is not None, False]
-    assert numpy.random_state() == tensors.random_state()
+    if target_kl is None:  # on a device a member that has stopped goes on drawing, for nobody waits to hear of it
+        assert numpy.random_state() == tensors.random_state()
 
 
 @pytest.mark.parametrize("solver", [CG(), MFAC(8)])

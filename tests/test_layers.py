@@ -20,6 +20,7 @@ LAYERS = (
         "interval",
         "kinds",
         "losses",
+        "member_streams",
         "momentum",
         "normalise",
         "optimiser",
@@ -36,6 +37,7 @@ LAYERS = (
     {"advantage", "explore", "fisher", "likelihood", "objective", "policy", "sim", "sparse", "trust_region"},
     # 2: what acts on a population
     {"evaluate", "explorer", "learner", "minibatch", "natural_gradient", "ppo", "probe_episodes", "rollout", "trpo"}
+    | {"device_episodes", "device_rollout", "evaluation_rows", "stopped"}
     | {"algorithm", "critic", "variance_reduced"},
     # 3: a run and its description
     {"comparison", "curves"}
@@ -136,10 +138,11 @@ def test_outside_packages_stay_where_they_belong(module):
         assert allowed is None or part(module) in allowed, f"{module} imports {name}"
 
 
-# Copied beside an exported policy for users of torch, and the simulator whose every array is a tensor; nothing
-# imports them before they are needed.
+# Imported once tensors are asked for; the first is copied beside an exported policy for users of torch.
 TORCH_FIRST = {
     "rlsparse.deploy.torch_policy",
+    "rlsparse.device_episodes",
+    "rlsparse.device_rollout",
     "rlsparse.sim.counter_random",
     "rlsparse.sim.warp",
     "rlsparse.sim.warp_physics",

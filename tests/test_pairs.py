@@ -37,7 +37,7 @@ def trained(recipe):
     before = learner.params.copy()
     explorer, choices = None, []
     if recipe.explore is not None:
-        explorer = Explorer(recipe.explore, learner, recipe.env, recipe.num_envs, recipe.total_steps)
+        explorer = Explorer(recipe.explore, learner, loop.single_episodes(recipe), recipe.num_envs, recipe.total_steps)
     for _ in range(ITERATIONS):
         choices.append(loop.iterate(recipe, learner, collector, explorer)[1])
         if explorer is not None and explorer.due().size:
