@@ -73,9 +73,18 @@ class Batch:
     outputs: Array | None = None
     """Mean and log-std of the policy as an update found it, [S, B, 2 A]; None: not asked for."""
 
+    @classmethod
+    def of(cls, arrays: dict[str, Array]) -> "Batch":
+        """Return the batch of these arrays by name; it has no others."""
+        return cls(**dict.fromkeys(cls.__dataclass_fields__) | arrays)
+
+    def present(self) -> dict[str, Array]:
+        """Return the arrays that are not None, by name."""
+        return {name: x for name, x in vars(self).items() if x is not None}
+
     def map(self, change: Callable[[Array], Array]) -> "Batch":
         """Return the batch with every array changed; what is None stays so."""
-        return replace(self, **{name: change(x) for name, x in vars(self).items() if x is not None})
+        return replace(self, **{name: change(x) for name, x in self.present().items()})
 
 
 @dataclass(frozen=True)

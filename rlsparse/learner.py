@@ -1,7 +1,7 @@
 """The one mutable object of training: parameters, optimiser, normalisers, random streams, counters."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ from rlsparse.normalise import ObsScale, RunningMoments
 from rlsparse.optimiser import Adam, NewOptimiser, Optimiser, adam
 from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic, Actors, action_mean
+from rlsparse.recorded import Record, Recorded, cuda_graph
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
@@ -66,6 +67,9 @@ class Learner:
         self.orders = member_streams(seeds, "minibatch", simulated_on)
         self.counters = Counters.zeros(len(seeds))
         self.progress = np.zeros(len(seeds))
+        self.record: Record | None = cuda_graph if device.startswith("cuda") else None
+        """How the steps of an update are recorded, to be replayed; None: they are not."""
+        self.recorded: dict[Hashable, Recorded] = {}
 
     @property
     def members(self) -> int:

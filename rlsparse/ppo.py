@@ -16,6 +16,7 @@ from rlsparse.objective import Clip, Objective
 from rlsparse.optimiser import Adam, Optimiser
 from rlsparse.params import Layout, Views
 from rlsparse.policy import backward, forward
+from rlsparse.recorded import Recorded
 from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
 from rlsparse.sparse.sub_networks import SubNetworks
@@ -62,9 +63,13 @@ class PPO:
         gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
         batch = self.objective.begin(batch, params)
         stopped, epoch_stats = stopped_members(learner), None
+        recorded = self._recorded_step(learner, batch) if self._can_be_recorded(learner) else None
         for _ in range(self.epochs):
             history: list[tuple[Array, dict[str, Array]]] = []
             for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
+                if recorded is not None:
+                    history.append((~stopped.members, recorded(rate, *minibatch.present().values())))
+                    continue
                 stats = self._next_gradient(learner, params, minibatch, gradient)
                 if learner.sub_networks is None or learner.sub_networks.acting:
                     history.append((~stopped.members, stats))
@@ -79,6 +84,30 @@ class PPO:
             yield epoch_stats
             if stopped.all():
                 return
+
+    def _can_be_recorded(self, learner: Learner) -> bool:
+        """Whether every minibatch step does the same to the same memory."""
+        whole = self.objective.whole_episodes
+        return learner.record is not None and learner.masks is None and self.target_kl is None and not whole
+
+    def _recorded_step(self, learner: Learner, batch: Batch) -> Recorded:
+        """Return a minibatch step that takes learning rate and samples; the same one in every update."""
+        assert learner.record is not None
+        if self not in learner.recorded:
+            names = batch.present().keys()
+            params = learner.layout.views(learner.params)
+            gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
+
+            def step(rate: Array, *samples: Array) -> dict[str, Array]:
+                minibatch = Batch.of(dict(zip(names, samples, strict=True)))
+                stats = self.loss_gradient(params, minibatch, gradient)
+                clip_by_norm(gradient.flat, stats["grad_norm"], self.max_grad_norm)
+                learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
+                return stats
+
+            changed = [learner.params, *learner.optimiser.state_dict().values()]
+            learner.recorded[self] = Recorded(step, changed, learner.record)
+        return learner.recorded[self]
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Optimiser:
         """Return what steps the parameters [S, D] of a learner."""

@@ -27,6 +27,7 @@ LAYERS = (
         "params",
         "process",
         "projection",
+        "recorded",
         "returns",
         "set_gains",
         "solve",
