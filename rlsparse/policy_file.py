@@ -50,7 +50,8 @@ class TrainedPolicy:
 def save(path: Path, recipe: Recipe, learner: Learner) -> None:
     """Write the learner's policies, atomically."""
     scale = learner.obs_scale()
-    arrays = {"params": to_numpy(learner.params), "obs_mean": scale.mean, "obs_inv_std": scale.inv_std}
+    numbers = {"params": learner.params, "obs_mean": scale.mean, "obs_inv_std": scale.inv_std}
+    arrays = {name: to_numpy(x) for name, x in numbers.items()}
     if learner.sub_networks is not None:
         arrays["levels"] = learner.sub_networks.levels
     sizes = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
-from rlsparse import advantage_limits, algorithm_limits, explore_limits, sparse_limits
+from rlsparse import advantage_limits, algorithm_limits, explore_limits, simulator_limits, sparse_limits
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
@@ -123,6 +123,9 @@ def check(recipe: Recipe) -> None:
     require(math.isfinite(policy.log_std_init), "policy.log-std-init", policy.log_std_init, "a finite number")
     algorithm_limits.check_advantage(recipe.algorithm, recipe.advantage)
     _check_options(recipe)
+    if recipe.simulator == "warp":
+        parts = recipe.algorithm, recipe.advantage, recipe.explore, recipe.sparse
+        simulator_limits.check(recipe.env, *parts)
     _check_size(recipe)
     algorithm_limits.check_fit(recipe.algorithm, recipe.num_envs, recipe.rollout_length)
 

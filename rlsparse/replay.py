@@ -10,6 +10,7 @@ from rlsparse import checkpoint
 from rlsparse.arrays import to_numpy
 from rlsparse.checkpoint import Checkpoint
 from rlsparse.data import Advantages, EpochStats, Rollout
+from rlsparse.device import TENSORS_ON_CPU
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer, Proposal
@@ -209,8 +210,10 @@ def _iterations(recipe: Recipe, seed: int, saved: list[Checkpoint], rows: dict[i
 
 def _device(path: Path) -> str:
     """Return where the run's networks lived, if there is such a device here."""
-    if not (path / "versions.json").is_file() or read_json(path / "versions.json").get("device", "cpu") == "cpu":
-        return "cpu"
+    versions = path / "versions.json"
+    device = read_json(versions).get("device", "cpu") if versions.is_file() else "cpu"
+    if not device.startswith("cuda"):
+        return device
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return device if torch.cuda.is_available() else TENSORS_ON_CPU

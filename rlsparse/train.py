@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
 
 import numpy as np
 import tyro
 
-from rlsparse import cards, components, objectives
+from rlsparse import cards, components, device, objectives
 from rlsparse.advantage_limits import check_horizon
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
@@ -26,8 +26,6 @@ from rlsparse.sparse.rules import Rule
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.loop import Session
-
-Device = Literal["auto", "cpu", "cuda"]
 
 FROM_CARDS: dict[str, dict[str, Any]] = {"explore": {"explorler": "explorler-{algorithm}"}, "sparse": kinds(Rule)}
 """Components that a recipe may take from an agent card by a flag of their own, and short names for it.
@@ -60,8 +58,8 @@ class TrainFlags:
     """Exactly this run directory instead."""
     resume: Path | None = None
     """Go on with this run; its recipe cannot be changed."""
-    device: Device = "auto"
-    """Where networks live; auto is the CPU, which is faster for networks of this size."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N. Auto is the GPU for a recipe whose simulator runs there, else the CPU."""
     compare_with: str | None = None
     """Agent card whose shipped curve is drawn beside the run's own at the end."""
     dry_run: bool = False
@@ -100,10 +98,11 @@ def run_command(arguments: Sequence[str]) -> None:
     check(recipe)
     objectives.find(recipe)
     _check_shipped_curve(flags.compare_with, recipe.env)
-    device = resolve_device(flags.device)
+    where, why = device.resolve(flags.device, recipe)
     _make_plan(recipe, flags.dry_run)
     if not flags.dry_run:
-        start(recipe, agent, device, flags)
+        _announce(why, flags.quiet or not why)
+        start(recipe, agent, where, flags)
 
 
 def _with_algorithm(chosen: dict[str, str]) -> tuple[str, Recipe]:
@@ -183,6 +182,10 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     from rlsparse import plan, sim
     from rlsparse.explorer import horizon
 
+    if recipe.simulator == "warp":
+        from rlsparse.sim.warp_physics import import_warp
+
+        import_warp(on_cpu=False)
     env = sim.make(recipe.env, 1)
     longest = horizon(env)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
@@ -206,8 +209,8 @@ class ResumeFlags:
 
     resume: Path
     """The run directory."""
-    device: Device = "auto"
-    """Where networks live; auto is where they lived so far."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
     quiet: bool = False
     """No progress and no table."""
     json: bool = False
@@ -219,25 +222,14 @@ def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
     return parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
 
 
-def resolve_device(device: str) -> str:
-    """Return "cpu" or "cuda"; raises UsageError for a GPU that is not there."""
-    if device != "cuda":
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    return device
-
-
-def start(recipe: Recipe, agent: str, device: str, flags: TrainFlags) -> None:
+def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
     """Train a new run."""
     with StopSignal() as stop:
         from rlsparse import loop, process, runs
 
         process.prepare()
-        with runs.create(recipe, agent, flags.out, flags.run_dir, device) as run:
-            session = loop.open_session(recipe, run, device)
+        with runs.create(recipe, agent, flags.out, flags.run_dir, where) as run, device.memory_told(recipe, where):
+            session = loop.open_session(recipe, run, where)
             _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
             _train(session, agent, stop, flags)
 
@@ -249,9 +241,9 @@ def resume(flags: ResumeFlags) -> None:
 
         process.prepare()
         run, recipe, agent, begun_on = runs.reopen(flags.resume)
-        with run:
-            device = resolve_device(begun_on if flags.device == "auto" else flags.device)
-            session = loop.open_session(recipe, run, device)
+        where, _ = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
+        with run, device.memory_told(recipe, where):
+            session = loop.open_session(recipe, run, where)
             loop.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)

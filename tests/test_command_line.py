@@ -9,7 +9,7 @@ import sys
 import pytest
 import tiny
 
-from rlsparse import __main__, command_line, train
+from rlsparse import __main__, command_line, device, train
 from rlsparse.errors import StorageError, UsageError
 
 
@@ -65,7 +65,7 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.kl-reduction", "max"): (
         "--algorithm.kl-reduction max: expected one of sum, mean_dims"
     ),
-    (*CHEETAH, "--device", "gpu"): "--device gpu: expected one of auto, cpu, cuda",
+    (*CHEETAH, "--device", "gpu"): "--device gpu: expected auto, cpu, cuda or cuda:N",
     (*CHEETAH, "--explore"): "--explore needs a value",
     (*CHEETAH, "--explore", "explorlr"): (
         "--explore explorlr: unknown agent 'explorlr': did you mean explorler-ppo? (rlsparse agents lists them); "
@@ -242,10 +242,8 @@ def test_an_environment_that_cannot_be_built_says_why(run, tmp_path):
 
 
 def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(run, tmp_path, monkeypatch):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    message = "--device cuda: torch sees no CUDA device here; use --device cpu"
+    monkeypatch.setattr(device, "look", lambda: device.Machine((), "there is no GPU"))
+    message = "--device cuda: there is no GPU; or use --device cpu"
     assert_one_line(run(*CHEETAH, "--device", "cuda"), 2, message)
     assert list(tmp_path.iterdir()) == []
 

@@ -44,7 +44,7 @@ LAYERS = (
     {"comparison", "curves"}
     | {"algorithm_limits", "objectives"}
     | {"cards", "checkpoint", "events", "explore_limits", "loop", "plan", "policy_file", "progress", "recipe", "runs"}
-    | {"advantage_limits", "deploy", "replay", "sparse_limits", "summary", "survey"},
+    | {"advantage_limits", "deploy", "device", "simulator_limits", "replay", "sparse_limits", "summary", "survey"},
     # 4: commands and the outside world
     {"__main__", "command_line", "compare", "components", "export", "listing", "play", "plot", "report", "sb3"}
     | {"landscape", "landscape_account", "landscape_picture", "train", "video"},

@@ -1,0 +1,55 @@
+"""What goes with the simulator of a recipe: on a GPU everything is done in whole arrays."""
+
+from rlsparse.advantage.group_relative import GroupRelative
+from rlsparse.advantage.kinds import Estimator
+from rlsparse.advantage.submodular import Submodular
+from rlsparse.algorithm import Algorithm
+from rlsparse.errors import UsageError
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.objective import GSPO
+from rlsparse.ppo import PPO
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.rules import AST, DCIL
+from rlsparse.trpo import TRPO
+
+
+def check(
+    env: str,
+    algorithm: Algorithm,
+    advantage: Estimator | Submodular,
+    explore: ExploRLer | None,
+    sparse: Sparse | None,
+) -> None:
+    """Raise UsageError with the first part of a recipe that does not go with MuJoCo Warp."""
+    reason = _reason(env, algorithm, advantage, explore, sparse)
+    if reason is not None:
+        raise UsageError(f"--simulator warp: {reason}; use --simulator mujoco")
+
+
+def _reason(
+    env: str,
+    algorithm: Algorithm,
+    advantage: Estimator | Submodular,
+    explore: ExploRLer | None,
+    sparse: Sparse | None,
+) -> str | None:
+    from rlsparse.sim.tasks import TASKS  # not before a recipe asks for it: with it comes Gymnasium
+
+    if env and env not in TASKS:
+        return f"{env} is not one of the MuJoCo tasks that run there, {', '.join(TASKS)}"
+    if isinstance(advantage, GroupRelative):
+        return "environments cannot wait there for their group, as --advantage group wants"
+    if isinstance(advantage, Submodular):
+        return "marginal gains, --advantage submodular, are computed on the CPU"
+    if not isinstance(algorithm, PPO | TRPO):
+        return "only --algorithm ppo and trpo run there"
+    if isinstance(algorithm, PPO) and isinstance(algorithm.objective, GSPO):
+        return "--algorithm.objective gspo counts the steps of each episode on the CPU"
+    if isinstance(algorithm, PPO) and algorithm.optimiser != "adam":
+        return f"--algorithm.optimiser {algorithm.optimiser} runs on the CPU, only adam there"
+    if explore is not None and not isinstance(explore.probe, Episodes | Racing):
+        return "candidates are judged there by --explore.probe episodes or racing alone"
+    if sparse is not None and isinstance(sparse.rule, AST | DCIL):
+        return "--sparse ast and dcil exchange weights on the CPU"
+    return None
