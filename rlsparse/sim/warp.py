@@ -97,6 +97,7 @@ class WarpVectorEnv(VectorEnv):
     def _zeros(self, dtype: torch.dtype) -> Tensor:
         return torch.zeros(self.num_envs, dtype=dtype, device=self.device)
 
+    @torch.no_grad()
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
@@ -149,6 +150,7 @@ class WarpVectorEnv(VectorEnv):
         self._episode = self._episode + where
         self._over, self._terminated = self._over & ~where, self._terminated & ~where
 
+    @torch.no_grad()
     def step(self, actions: Tensor) -> StepResult:
         """Advance every environment by one action `[num_envs, A]`, in native units.
 
@@ -249,6 +251,11 @@ class WarpVectorEnv(VectorEnv):
             else:
                 setattr(self, f"_{name}", saved.clone())
         self._seeded = True
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Give the simulation's memory back."""
+        self.__dict__.pop("_physics", None)
+        self.__dict__.pop("_fields", None)
 
 
 def _where(rows: Tensor, yes: Tensor | float, no: Tensor) -> Tensor:

@@ -110,8 +110,8 @@ class WarpPhysics:
 
         if self.device.type == "cpu":
             return directly
-        directly()  # compiles and loads the kernels, which a capture cannot
-        with warp.ScopedDevice(self._place), warp.ScopedCapture(force_module_load=False) as capture:
+        directly()  # compiles and loads the kernels before the capture
+        with warp.ScopedDevice(self._place), warp.ScopedCapture() as capture:
             launch()
         warp.synchronize_device(self._place)
         return lambda: warp.capture_launch(capture.graph, stream=warp.stream_from_torch(self.device))
