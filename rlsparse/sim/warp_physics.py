@@ -1,7 +1,7 @@
 """Worlds of one MuJoCo model, advanced together by MuJoCo Warp on a GPU (or, for tests, on Warp's CPU device).
 
-Everything is float32. On a GPU the launches of a step are captured once as a CUDA graph, which is then replayed
-on the stream that torch works on: no step waits for the host.
+Everything is float32. The launches of a step are captured once as a graph, which is then replayed on the stream that
+torch works on: no step waits for the host.
 """
 
 import dataclasses
@@ -101,20 +101,16 @@ class WarpPhysics:
         self._mjw.com_vel(self._model, self._data)
 
     def _prepare(self, launch: Callable[[], None]) -> Callable[[], None]:
-        """`launch` as one call: compiled, and on a GPU captured as a graph that runs on torch's stream."""
-        warp = self._warp
-
-        def directly() -> None:
-            with warp.ScopedDevice(self._place):
+        """`launch` as one call: compiled, and captured as a graph that runs on torch's current stream."""
+        warp, device = self._warp, self.device
+        with warp.ScopedDevice(self._place):
+            launch()  # compiles and loads the kernels before the capture
+            with warp.ScopedCapture() as capture:
                 launch()
-
-        if self.device.type == "cpu":
-            return directly
-        directly()  # compiles and loads the kernels before the capture
-        with warp.ScopedDevice(self._place), warp.ScopedCapture() as capture:
-            launch()
         warp.synchronize_device(self._place)
-        return lambda: warp.capture_launch(capture.graph, stream=warp.stream_from_torch(self.device))
+        if device.type == "cpu":
+            return lambda: warp.capture_launch(capture.graph)
+        return lambda: warp.capture_launch(capture.graph, stream=warp.stream_from_torch(device))
 
     @property
     def overflowed(self) -> Tensor:
