@@ -53,7 +53,6 @@ class WarpVectorEnv(VectorEnv):
         *,
         device: str = "cuda",
         autoreset: bool = True,
-        max_episode_steps: int | None = None,
         **options: Any,
     ):
         if env_id not in TASKS:
@@ -61,7 +60,7 @@ class WarpVectorEnv(VectorEnv):
         self.spec = spec = gymnasium.spec(env_id)
         self._env_id, self.num_envs, self._autoreset = env_id, num_envs, autoreset
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
-        self._max_steps = max_episode_steps or spec.max_episode_steps or np.iinfo(np.int64).max
+        self._max_steps = spec.max_episode_steps or np.iinfo(np.int64).max
 
         self.task = make_task(env_id, spec.kwargs | options)
         model = load_model(self.task)

@@ -131,7 +131,7 @@ def _torch_device(name: str) -> torch.device:
     if device.type == "cpu":
         return device
     if device.type != "cuda" or not torch.cuda.is_available():
-        raise UsageError(f"--device {name}: torch sees no such device here, only cpu")
+        raise UsageError(f"device {name}: torch has no such GPU here, only cpu:0")
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 

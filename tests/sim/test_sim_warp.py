@@ -225,7 +225,7 @@ def test_what_it_cannot_do_is_refused_in_one_line(monkeypatch):
         make("CartPole-v1")
     with pytest.raises(UsageError, match="no parameter gravity"):
         make("Hopper-v5", gravity=1)
-    with pytest.raises(UsageError, match="--device mps"):
+    with pytest.raises(UsageError, match="device mps: torch has no such GPU"):
         WarpVectorEnv("Hopper-v5", 1, device="mps")
     with pytest.raises(ResetNeeded):
         make("Hopper-v5").step(torch.zeros(3, 3))
