@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
+from rlsparse.device import name_of
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.recipe import Recipe, from_toml, to_toml
 from rlsparse.storage import storage_errors, write_atomic
@@ -27,6 +28,9 @@ RECORDS = ("progress.csv", "probe.csv", "density.csv")
 """Tables that grow as the run goes: evaluations, and where there are any, probes and networks of several densities."""
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
+GPU_PACKAGES = ("mujoco-warp", "warp-lang")
+"""What simulates beside MuJoCo where the simulator is warp."""
+
 log = logging.getLogger(__name__)
 
 
@@ -119,7 +123,8 @@ def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None, device: 
         raise RunDirectoryError(f"cannot make the run directory {run_dir}: {error.strerror}") from error
     run = Run(run_dir)
     write_atomic(run_dir / "recipe.toml", to_toml(recipe))
-    begun = {"agent": agent, "device": device, **_versions()}
+    place = {"device": device, "device_name": name_of(device), "simulator": recipe.simulator}
+    begun = {"agent": agent, **place, **_versions(recipe.simulator)}
     write_atomic(run_dir / "versions.json", json.dumps(begun, indent=1) + "\n")
     run.write_status("running", 0)
     return run
@@ -141,12 +146,12 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     except RunDirectoryError:
         run.release()
         raise
-    _warn_of_other_versions(path, begun.get("packages", {}))
+    _warn_of_other_versions(path, begun.get("packages", {}), recipe.simulator)
     return run, recipe, begun.get("agent", "unknown"), begun.get("device", "cpu")
 
 
-def _warn_of_other_versions(path: Path, begun: dict[str, str]) -> None:
-    here = _packages().items()
+def _warn_of_other_versions(path: Path, begun: dict[str, str], simulator: str) -> None:
+    here = _packages(simulator).items()
     changed = [f"{name} {begun[name]} then, {now} now" for name, now in here if begun.get(name, now) != now]
     if changed:
         log.warning("%s may go on differently than without the stop: %s", path, "; ".join(changed))
@@ -227,9 +232,9 @@ def _lock(path: Path) -> io.TextIOWrapper:
     return lock
 
 
-def _versions() -> dict[str, Any]:
+def _versions(simulator: str) -> dict[str, Any]:
     return {
-        "packages": _packages(),
+        "packages": _packages(simulator),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
@@ -239,9 +244,9 @@ def _versions() -> dict[str, Any]:
     }
 
 
-def _packages() -> dict[str, str]:
+def _packages(simulator: str) -> dict[str, str]:
     packages = {}
-    for name in PACKAGES:
+    for name in PACKAGES + (GPU_PACKAGES if simulator == "warp" else ()):
         with contextlib.suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     return packages

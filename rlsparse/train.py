@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 import tyro
@@ -18,23 +18,12 @@ import tyro
 from rlsparse import cards, components, device, objectives
 from rlsparse.advantage_limits import check_horizon
 from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
+from rlsparse.default_recipe import CHOOSING, FROM_CARDS, chosen_recipe, gpu_agent
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
-from rlsparse.kinds import kind_of, kinds
-from rlsparse.recipe import Recipe, check, from_dict, to_toml
-from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import Rule
+from rlsparse.recipe import Recipe, check, to_toml
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.loop import Session
-
-FROM_CARDS: dict[str, dict[str, Any]] = {"explore": {"explorler": "explorler-{algorithm}"}, "sparse": kinds(Rule)}
-"""Components that a recipe may take from an agent card by a flag of their own, and short names for it.
-
-A name stands for a card, or for a kind of rule with which the recipe's own component, or a new one, is to be.
-"""
-
-ALGORITHMS = kinds(get_type_hints(Recipe)["algorithm"])
-"""By name; one that has an agent card of that name brings its recipe."""
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +48,8 @@ class TrainFlags:
     resume: Path | None = None
     """Go on with this run; its recipe cannot be changed."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N. Auto is the GPU for a recipe whose simulator runs there, else the CPU."""
+    """auto, cpu, cuda or cuda:N. Auto is the GPU for a recipe whose simulator runs there, else the CPU; with cuda, the
+    default agent is the one whose simulator does."""
     compare_with: str | None = None
     """Agent card whose shipped curve is drawn beside the run's own at the end."""
     dry_run: bool = False
@@ -78,13 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse train` is told."""
-    chosen = components.values(("env", "agent", "algorithm", "resume", *FROM_CARDS), arguments)
+    chosen = components.values((*CHOOSING, "resume"), arguments)
     if "resume" in chosen:
         resume(_resume_flags(arguments))
         return
-    agent, default = _with_algorithm(chosen)
-    for name in (name for name in FROM_CARDS if name in chosen):
-        agent, default = _take_from_card(name, chosen[name], agent, default)
+    agent, default = chosen_recipe(chosen)
     components.refuse_flags_of_nothing(default, {name: [*short][0] for name, short in FROM_CARDS.items()}, arguments)
     default = components.choose(default, arguments)
     components.refuse_flags_of_other_kinds(default, arguments)
@@ -98,66 +86,11 @@ def run_command(arguments: Sequence[str]) -> None:
     check(recipe)
     objectives.find(recipe)
     _check_shipped_curve(flags.compare_with, recipe.env)
-    where, why = device.resolve(flags.device, recipe)
+    where, why = device.resolve(flags.device, recipe, gpu_agent(recipe))
     _make_plan(recipe, flags.dry_run)
     if not flags.dry_run:
         _announce(why, flags.quiet or not why)
         start(recipe, agent, where, flags)
-
-
-def _with_algorithm(chosen: dict[str, str]) -> tuple[str, Recipe]:
-    """Return agent and recipe with the chosen algorithm; unless an agent is chosen, of the card of its name, if any."""
-    env, algorithm = chosen.get("env"), chosen.get("algorithm", "")
-    agent, recipe = _default_recipe(env, chosen.get("agent"))
-    if type(recipe.algorithm) is ALGORITHMS.get(algorithm, type(recipe.algorithm)):
-        return agent, recipe
-    if "agent" not in chosen and algorithm in cards.agents():
-        return _default_recipe(env, algorithm)
-    return f"{agent}+{algorithm}", replace(recipe, algorithm=ALGORITHMS[algorithm]())
-
-
-def _default_recipe(env: str | None, agent: str | None) -> tuple[str, Recipe]:
-    """Return the agent's name and its recipe for the environment."""
-    if env is None:
-        card = cards.agent(agent or "ppo")
-        return card.name, from_dict({"env": "", **card.recipe_for("")}, str(card.path))
-    env_id = cards.resolve_environment(env)
-    known = cards.environments().get(env_id)
-    card = cards.agent(agent or (known.default_agent if known else "ppo"))
-    budget = {"total_steps": known.total_steps} if known else {}
-    return card.name, from_dict({"env": env_id, **budget, **card.recipe_for(env_id)}, str(card.path))
-
-
-def _take_from_card(field: str, name: str, agent: str, recipe: Recipe) -> tuple[str, Recipe]:
-    """Return agent and recipe with the component that a card has, or without one; the agent is then named after it."""
-    card, component = (f"no-{field}", None) if name == "none" else _component(field, name, recipe)
-    if component == getattr(recipe, field):
-        return agent, recipe
-    changes: dict[str, Any] = {field: component}
-    return f"{agent}+{name if name in FROM_CARDS[field] else card}", replace(recipe, **changes)
-
-
-def _component(field: str, name: str, recipe: Recipe) -> tuple[str, Any]:
-    """Return the name of a card and the component that its recipe has; raises UsageError, with what there is."""
-    short = FROM_CARDS[field].get(name, name)
-    if isinstance(short, type):
-        return name, _with_rule(recipe.sparse or Sparse(rule=short()), short)
-    short = short.replace("{algorithm}", kind_of(type(recipe.algorithm)))
-    tables = {card.name: (card.recipe, *card.environments.values()) for card in cards.agents().values()}
-    have = [card for card, recipes in tables.items() if any(field in recipe for recipe in recipes)]
-    takes = f"--{field} takes {', '.join(('none', *FROM_CARDS[field], *have))} or the path of a card"
-    try:
-        card, other = _default_recipe(recipe.env or None, short)
-    except UsageError as error:
-        raise UsageError(f"--{field} {name}: {error}; {takes}") from error
-    if getattr(other, field) is None:
-        raise UsageError(f"--{field} {name}: the agent {card} has no [recipe.{field}]; {takes}")
-    return card, getattr(other, field)
-
-
-def _with_rule(sparse: Sparse, rule: type) -> Sparse:
-    """Return the sparse networks with this kind of rule: their own, or one with its defaults."""
-    return sparse if type(sparse.rule) is rule else replace(sparse, rule=rule())
 
 
 def _with_sparsity(recipe: Recipe, sparsity: float | None, arguments: Sequence[str]) -> Recipe:
@@ -228,7 +161,8 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
         from rlsparse import loop, process, runs
 
         process.prepare()
-        with runs.create(recipe, agent, flags.out, flags.run_dir, where) as run, device.memory_told(recipe, where):
+        run = runs.create(recipe, agent, flags.out, flags.run_dir, where)
+        with run, device.memory_told(recipe, where, _resume_command(run.path)):
             session = loop.open_session(recipe, run, where)
             _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
             _train(session, agent, stop, flags)
@@ -241,8 +175,13 @@ def resume(flags: ResumeFlags) -> None:
 
         process.prepare()
         run, recipe, agent, begun_on = runs.reopen(flags.resume)
-        where, _ = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
-        with run, device.memory_told(recipe, where):
+        try:
+            where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
+        except UsageError:
+            run.release()
+            raise
+        _announce(why, flags.quiet or not why)
+        with run, device.memory_told(recipe, where, _resume_command(run.path)):
             session = loop.open_session(recipe, run, where)
             loop.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
@@ -274,12 +213,15 @@ def _train(session: "Session", agent: str, stop: "StopSignal", flags: TrainFlags
     _finish(session, agent, flags)
 
 
+def _resume_command(run: Path) -> str:
+    return f"rlsparse train --resume {shlex.quote(str(run))}"
+
+
 def _report_interruption(session: "Session", signal_number: int, as_json: bool) -> None:
     """Say how far the run got and how to go on with it; the last line on stdout names it, as at the end."""
     path, steps = session.run.path, session.total_steps
     session.run.write_status("interrupted", steps, signal.Signals(signal_number).name)
-    command = f"rlsparse train --resume {shlex.quote(str(path))}"
-    _announce(f"stopped at {steps:,} steps; go on with: {command}", quiet=False)
+    _announce(f"stopped at {steps:,} steps; go on with: {_resume_command(path)}", quiet=False)
     with outlive_reader(sys.stdout):
         print(json.dumps({"state": "interrupted", "total_steps": steps, "run_dir": str(path)}) if as_json else path)
 

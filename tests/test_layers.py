@@ -46,7 +46,8 @@ LAYERS = (
     | {"cards", "checkpoint", "events", "explore_limits", "loop", "plan", "policy_file", "progress", "recipe", "runs"}
     | {"advantage_limits", "deploy", "device", "simulator_limits", "replay", "sparse_limits", "summary", "survey"},
     # 4: commands and the outside world
-    {"__main__", "command_line", "compare", "components", "export", "listing", "play", "plot", "report", "sb3"}
+    {"__main__", "command_line", "compare", "components", "default_recipe"}
+    | {"export", "listing", "play", "plot", "report", "sb3"}
     | {"landscape", "landscape_account", "landscape_picture", "train", "video"},
 )
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}

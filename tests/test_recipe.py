@@ -157,7 +157,7 @@ def assert_contains(whole, part):
 def test_the_cards_that_probe_differ_from_those_that_do_not_in_probing_alone(agent, env_id):
     recipe, plain = (
         from_dict({"env": env_id, **cards.agents()[name].recipe_for(env_id)}, name)
-        for name in (agent, agent.split("-")[1])
+        for name in (agent, agent.split("-")[1] + "-gpu" * agent.endswith("-gpu"))
     )
     assert isinstance(recipe.explore, ExploRLer)
     assert replace(recipe, explore=None) == plain

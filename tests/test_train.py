@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 import tiny
 
-from rlsparse import cards, checkpoint, loop, policy_file, runs, train
+from rlsparse import cards, checkpoint, default_recipe, loop, policy_file, runs, train
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.probe import Racing
@@ -262,9 +262,9 @@ def test_the_algorithm_brings_the_card_of_its_name_unless_an_agent_is_chosen(run
     mixed, _ = planned(run, "--agent", "sb3-defaults", "--algorithm", "trpo")
     assert mixed == replace(planned(run, "--agent", "sb3-defaults")[0], algorithm=TRPO())
     assert planned(run, "--algorithm", "ppo") == planned(run)
-    for name in train.ALGORITHMS.keys() - cards.agents().keys():
+    for name in default_recipe.ALGORITHMS.keys() - cards.agents().keys():
         own, _ = planned(run, "--algorithm", name)
-        assert own == replace(planned(run)[0], algorithm=train.ALGORITHMS[name]())
+        assert own == replace(planned(run)[0], algorithm=default_recipe.ALGORITHMS[name]())
 
 
 def test_probing_is_that_of_the_card_made_for_the_algorithm(run):

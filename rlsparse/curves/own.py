@@ -17,7 +17,7 @@ from rlsparse.runs import read_json
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
 KNOWN = (*REQUIRED, "eval_steps", "seconds", "episodes", "train_return_mean")
 
-DECIDES_ENVIRONMENT = ("gymnasium", "mujoco", "mujoco-warp", "envpool", "backend")
+DECIDES_ENVIRONMENT = ("simulator", "gymnasium", "mujoco", "mujoco-warp", "envpool", "backend")
 """Packages, and the simulator where a run names one, that decide what an environment computes."""
 
 
