@@ -1,17 +1,19 @@
 """Fit critics by minibatch Adam, for algorithms whose policies are stepped otherwise."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from rlsparse.arrays import Array, to_device
+from rlsparse.arrays import Array, namespace, to_device
 from rlsparse.data import Batch
 from rlsparse.learner import Learner
 from rlsparse.losses import squared_error, standardise
 from rlsparse.minibatch import shuffled_minibatches
 from rlsparse.params import Views
 from rlsparse.policy import backward, forward
+from rlsparse.recorded import Recorded
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,34 @@ class CriticByAdam:
             return batch.advantage[:, 0] * math.nan
         rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
         rate = rate if learner.masks is None else learner.masks.learning_rate(rate)
-        critic = learner.layout.layers(learner.params, "critic")
+        step = self._recorded_step(learner) if learner.records_steps else self._step(learner, gradient)
         total = 0.0
         for _ in range(self.critic_epochs):
             for part in shuffled_minibatches(learner, batch, self.critic_minibatches):
-                activations = forward(critic, part.obs)
-                loss, d_value = squared_error(activations[-1][..., 0], part.value_target, part.weight)
-                backward(critic, activations, d_value[..., None], gradient.critic)
-                if learner.masks is not None:
-                    learner.masks.hide(gradient.flat)
-                learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
-                total = total + loss
+                weight = () if part.weight is None else (part.weight,)
+                total = total + step(rate, part.obs, part.value_target, *weight)["value_loss"]
         return total / (self.critic_epochs * self.critic_minibatches)
+
+    def _step(self, learner: Learner, gradient: Views) -> Callable[..., dict[str, Array]]:
+        """Return the minibatch step: it takes rate, observations, targets and weights, if any, and returns the loss."""
+        critic = learner.layout.layers(learner.params, "critic")
+
+        def step(rate: Array, obs: Array, target: Array, weight: Array | None = None) -> dict[str, Array]:
+            activations = forward(critic, obs)
+            loss, d_value = squared_error(activations[-1][..., 0], target, weight)
+            backward(critic, activations, d_value[..., None], gradient.critic)
+            if learner.masks is not None:
+                learner.masks.hide(gradient.flat)
+            learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
+            return {"value_loss": loss}
+
+        return step
+
+    def _recorded_step(self, learner: Learner) -> Recorded:
+        """Return the same step as a recording, with a gradient of its own."""
+
+        def build() -> Callable[..., dict[str, Array]]:
+            gradient = namespace(learner.params).zeros_like(learner.params)
+            return self._step(learner, learner.layout.views(gradient))
+
+        return learner.recording(self, build)

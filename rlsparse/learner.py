@@ -1,7 +1,7 @@
 """The one mutable object of training: parameters, optimiser, normalisers, random streams, counters."""
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -69,7 +69,7 @@ class Learner:
         self.progress = np.zeros(len(seeds))
         self.record: Record | None = cuda_graph if device.startswith("cuda") else None
         """How the steps of an update are recorded, to be replayed; None: they are not."""
-        self.recorded: dict[Hashable, Recorded] = {}
+        self.recordings: dict[Hashable, Recorded] = {}
 
     @property
     def members(self) -> int:
@@ -80,6 +80,19 @@ class Learner:
     def has_critic(self) -> bool:
         """Whether there is a value function, or the policy learns without."""
         return any(slot.group == "critic" for slot in self.layout.slots)
+
+    @property
+    def records_steps(self) -> bool:
+        """Whether every minibatch step does the same to the same memory, so that it can be recorded."""
+        return self.record is not None and self.masks is None
+
+    def recording(self, key: Hashable, build: Callable[[], Callable[..., dict[str, Array]]]) -> Recorded:
+        """Return the recording of a step of parameters and optimiser, which is built when it is first asked for."""
+        assert self.record is not None
+        if key not in self.recordings:
+            changed = [self.params, *self.optimiser.state_dict().values()]
+            self.recordings[key] = Recorded(build(), changed, self.record)
+        return self.recordings[key]
 
     @contextmanager
     def standing_at(self, policy: Array) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Proximal policy optimisation with the clipped surrogate. Source: Schulman et al., arXiv 1707.06347."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -63,7 +63,8 @@ class PPO:
         gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
         batch = self.objective.begin(batch, params)
         stopped, epoch_stats = stopped_members(learner), None
-        recorded = self._recorded_step(learner, batch) if self._can_be_recorded(learner) else None
+        whole = self.objective.whole_episodes or self.target_kl is not None
+        recorded = self._recorded_step(learner, batch) if learner.records_steps and not whole else None
         for _ in range(self.epochs):
             history: list[tuple[Array, dict[str, Array]]] = []
             for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
@@ -85,16 +86,11 @@ class PPO:
             if stopped.all():
                 return
 
-    def _can_be_recorded(self, learner: Learner) -> bool:
-        """Whether every minibatch step does the same to the same memory."""
-        whole = self.objective.whole_episodes
-        return learner.record is not None and learner.masks is None and self.target_kl is None and not whole
-
     def _recorded_step(self, learner: Learner, batch: Batch) -> Recorded:
-        """Return a minibatch step that takes learning rate and samples; the same one in every update."""
-        assert learner.record is not None
-        if self not in learner.recorded:
-            names = batch.present().keys()
+        """Return a minibatch step that takes learning rate and samples, the same one in every update."""
+        names = batch.present().keys()
+
+        def build() -> Callable[..., dict[str, Array]]:
             params = learner.layout.views(learner.params)
             gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
 
@@ -105,9 +101,9 @@ class PPO:
                 learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
                 return stats
 
-            changed = [learner.params, *learner.optimiser.state_dict().values()]
-            learner.recorded[self] = Recorded(step, changed, learner.record)
-        return learner.recorded[self]
+            return step
+
+        return learner.recording(self, build)
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Optimiser:
         """Return what steps the parameters [S, D] of a learner."""

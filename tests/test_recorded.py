@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rlsparse.member_streams import HostStreams
 from rlsparse.ppo import PPO
 from rlsparse.recorded import Recorded
+from rlsparse.trpo import TRPO
 
 DEVICE = "cpu:0"
 
@@ -72,10 +73,16 @@ def test_the_tape_freezes_what_a_graph_would():
     assert recorded(torch.ones(1))["product"].item() == 1.0
 
 
-@pytest.mark.parametrize("optional", [{}, {"normalise_advantages": False, "entropy_coef": 0.01}])
+ALGORITHMS = {
+    "ppo": PPO(epochs=2, minibatches=4, learning_rate=1e-2, learning_rate_decay=True),
+    "ppo otherwise": PPO(epochs=2, minibatches=3, normalise_advantages=False, entropy_coef=0.01),
+    "trpo": TRPO(critic_epochs=2, critic_minibatches=4, learning_rate=1e-2, learning_rate_decay=True),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_updates_by_recorded_steps_are_those_by_plain_ones(new_learner, new_batch, optional, weighted):
-    ppo = PPO(epochs=2, minibatches=4, learning_rate=1e-2, learning_rate_decay=True, **optional)
+def test_updates_by_recorded_steps_are_those_by_plain_ones(new_learner, new_batch, algorithm, weighted):
     plain, learner = (new_learner(device=DEVICE) for _ in range(2))
     learner.record = tape
     for update in range(3):
@@ -84,11 +91,11 @@ def test_updates_by_recorded_steps_are_those_by_plain_ones(new_learner, new_batc
             batch = replace(batch, weight=torch.arange(24.0).expand(3, 24) % 3)
         for one in (plain, learner):
             one.progress = np.full(3, update / 3)
-        for expected, stats in zip(ppo.update(plain, batch), ppo.update(learner, batch), strict=True):
+        for expected, stats in zip(algorithm.update(plain, batch), algorithm.update(learner, batch), strict=True):
             for name, x in vars(expected).items():
                 torch.testing.assert_close(getattr(stats, name), x, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(learner.params, plain.params, rtol=0, atol=0)
-    assert len(learner.recorded) == 1
+    assert len(learner.recordings) == 1
     assert isinstance(learner.orders, HostStreams)
 
 
@@ -96,4 +103,4 @@ def test_an_update_that_may_end_early_is_not_recorded(new_learner, new_batch):
     learner = new_learner(device=DEVICE)
     learner.record = tape
     list(PPO(epochs=1, minibatches=2, target_kl=0.1).update(learner, new_batch(new_learner()).map(torch.tensor)))
-    assert not learner.recorded
+    assert not learner.recordings
