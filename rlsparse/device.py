@@ -6,12 +6,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.recipe import Recipe
 
 TENSORS_ON_CPU = "cpu:0"
 """The CPU as torch names it: there MuJoCo Warp runs without a GPU, slowly; "cpu" alone means numpy's arrays."""
+
+DRIVER = Path("/proc/driver/nvidia/version")
+"""Where Linux shows NVIDIA's driver: to ask torch for a GPU takes seconds."""
 
 MANY = 1024
 """Fewer environments than this leave a GPU idle; the CPU then is faster."""
@@ -71,7 +75,7 @@ def resolve(
     warp = recipe.simulator == "warp"
     if device == "cpu":
         return (TENSORS_ON_CPU, _slow("that is for trying things out")) if warp else ("cpu", "")
-    if device == "auto" and not (warp or gpu_agent):
+    if device == "auto" and not warp and (gpu_agent is None or not (machine or DRIVER.exists())):
         return "cpu", ""
     machine = machine or look()
     if device == "auto" and not warp:

@@ -9,8 +9,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 28
 
 
-def prepare() -> None:
-    """Use one BLAS thread, and keep freed memory for the next minibatch."""
+def prepare(device: str = "cpu") -> None:
+    """Use one BLAS thread, and keep freed memory for the next minibatch; make a GPU torch's current one."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.set_device(device)  # where streams are made that nobody gives a device
     # products this small lose more to waking threads than they gain
     threadpool_limits(1, "blas")
     # by default glibc gives arrays above 128 KiB back to the kernel, which clears every page of them anew:

@@ -160,7 +160,7 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
     with StopSignal() as stop:
         from rlsparse import loop, process, runs
 
-        process.prepare()
+        process.prepare(where)
         run = runs.create(recipe, agent, flags.out, flags.run_dir, where)
         with run, device.memory_told(recipe, where, _resume_command(run.path)):
             session = loop.open_session(recipe, run, where)
@@ -171,9 +171,8 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
 def resume(flags: ResumeFlags) -> None:
     """Go on with an interrupted run, as if it had never stopped."""
     with StopSignal() as stop:
-        from rlsparse import loop, process, runs
+        from rlsparse import loop, runs
 
-        process.prepare()
         run, recipe, agent, begun_on = runs.reopen(flags.resume)
         try:
             where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)

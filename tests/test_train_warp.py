@@ -1,13 +1,22 @@
 """`rlsparse train` with simulator warp, on Warp's CPU device: what it says, what it writes, how it goes on."""
 
+import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from rlsparse import device, loop, train
+from rlsparse import device, loop, play, train
 from rlsparse.device import Machine
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.probe import Racing
+from rlsparse.explore.propose import Gaussian
+from rlsparse.explorer import Explorer
+from rlsparse.policy import ActorCritic
+from rlsparse.ppo import PPO
+from rlsparse.recipe import Recipe
 
 pytest.importorskip("mujoco_warp", reason="needs pip install 'rlsparse[gpu]'")
 
@@ -37,6 +46,17 @@ def run(capsys, monkeypatch, tmp_path):
     return call
 
 
+def rows(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def outcome(folder):
+    """All that a run recorded, but how long it took."""
+    kept = [{name: x for name, x in row.items() if name != "seconds"} for row in rows(f"{folder}/progress.csv")]
+    return kept, Path(folder, "policy.safetensors").read_bytes()
+
+
 def versions():
     return json.loads(Path("run/versions.json").read_text())
 
@@ -50,6 +70,46 @@ def test_a_run_without_a_gpu_says_that_it_is_slow_and_notes_where_it_was(run, mo
     assert (noted["device"], noted["device_name"], noted["simulator"]) == ("cpu:0", None, "warp")
     assert {"mujoco-warp", "warp-lang"} <= set(noted["packages"])
     assert json.loads(Path("run/status.json").read_text())["state"] == "finished"
+    assert all(float(row["return_mean"]) >= 1 for row in rows("run/progress.csv"))
+
+
+def test_what_was_trained_on_warp_is_played_on_mujoco(run, capsys):
+    run(*TINY, "--quiet")
+    play.main(["run", "--episodes", "1", "--json"])
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, monkeypatch):
+    assert run(*TINY, "--quiet") == (0, "run\n", "")
+    asked = []
+
+    def stopped(stop):
+        asked.append(1)
+        stop.received = 15 * (len(asked) > 3)
+        return stop.received != 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.StopSignal, "__call__", stopped)
+        run(*TINY, "--quiet", "--run-dir", "halves")
+    assert rows("halves/progress.csv") != rows("run/progress.csv")
+    assert run("--resume", "halves", "--quiet") == (0, "halves\n", "")
+    assert outcome("halves") == outcome("run")
+
+
+def test_probing_on_warp_counts_its_steps():
+    explore = ExploRLer(num_anchors=2, budget_fraction=1.0, proposal=Gaussian(candidates=3), probe=Racing(duel=2))
+    small = {"policy": ActorCritic((8,), (8,)), "algorithm": PPO(epochs=2, minibatches=4)}
+    shape = {"num_seeds": 2, "num_envs": 4, "rollout_length": 8}
+    recipe = Recipe(env="InvertedPendulum-v5", simulator="warp", explore=explore, **shape, **small)
+    learner, collector = loop.begin(recipe, device.TENSORS_ON_CPU)
+    envs = loop.single_episodes(recipe, device.TENSORS_ON_CPU)
+    explorer = Explorer(explore, learner, envs, 4, recipe.total_steps)
+    loop.iterate(recipe, learner, collector, explorer)
+    choice = explorer.probe(explorer.due(), lambda: False)
+    assert np.isfinite(choice.score).any(1).all()
+    assert (choice.steps >= 3 * 4).all()
+    np.testing.assert_array_equal(learner.counters.probe, choice.steps)
+    np.testing.assert_array_equal(learner.counters.train, [32, 32])
 
 
 @pytest.mark.parametrize(
