@@ -1,0 +1,373 @@
+"""Simulation and training on one GPU: steps per second, memory, where the time goes, seconds to a return.
+
+    python benchmarks/gpu.py                                                       # on cuda, all parts
+    python benchmarks/gpu.py --parts simulate train --sizes 1024 4096
+    # without a GPU this tries it out, and measures nothing:
+    python benchmarks/gpu.py --device cpu --env InvertedPendulum-v5 --sizes 4 8 --steps 10 --rounds 1 --goal-steps 64
+
+simulate   HalfCheetah-v5 alone, by number of environments: env steps/s of `step` with its observations, rewards and
+           resets; beside it in the same rounds the floor, the captured physics steps alone; bytes per environment
+train      PPO end to end with the recipe of ppo-gpu, 1 and 10 seeds, without evaluation; then the share of time of each
+           phase in iterations of their own, an evaluation with each, by CUDA events
+goal       seconds of one seed, evaluations included, until an evaluation's mean return is 5,000
+peers      MuJoCo Playground's CheetahRun and Brax's halfcheetah, where they are installed: other models, so only the
+           order of magnitude compares. This part has never been run
+
+Writes results/gpu/<device>.json (all, with versions) and <device>.csv.
+"""
+
+import argparse
+import csv
+import importlib.util
+import inspect
+import json
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from rlsparse import cards, device, loop, runs, sim
+from rlsparse.advantage.gae import GAE
+from rlsparse.device_episodes import evaluate_on_device
+from rlsparse.device_rollout import DeviceCollector
+from rlsparse.errors import Interrupted
+from rlsparse.ppo import PPO
+from rlsparse.process import prepare
+from rlsparse.recipe import Recipe, from_dict
+from rlsparse.sim.cpu import load_model, make_task
+from rlsparse.sim.warp_physics import WarpPhysics
+from rlsparse.streams import env_seeds
+
+AGENT = "ppo-gpu"
+GOAL = 5000.0
+RESULTS = Path(__file__).parent / "results" / "gpu"
+SIZES = (64, 256, 1024, 2048, 4096, 8192, 16384, 32768)
+SEEDS = (1, 10)
+PARTS = ("simulate", "train", "goal", "peers")
+WARM_UP = 3
+"""Iterations before any is timed: the second records the update's steps as a CUDA graph."""
+Row = dict[str, Any]
+
+
+def row(part: str, num_envs: int, num_seeds: int, quantity: str, values: list[float]) -> Row:
+    """Return a row of the results: median, smallest and largest of the rounds; printed too."""
+    numbers = {"median": median(values), "smallest": min(values), "largest": max(values)}
+    print(
+        f"{part:<9}{num_envs:>7,} envs x {num_seeds:>2} seeds  {quantity:<34}{numbers['median']:>16,.2f}"
+        f"  ({numbers['smallest']:,.2f} to {numbers['largest']:,.2f})",
+        flush=True,
+    )
+    return {"part": part, "num_envs": num_envs, "num_seeds": num_seeds, "quantity": quantity, **numbers}
+
+
+def wait(place: str) -> None:
+    """Wait until the device has done all it was given."""
+    if place.startswith("cuda"):
+        torch.cuda.synchronize(place)
+
+
+def rate(place: str, steps: int, run: Callable[[], object]) -> float:
+    """Return how many steps per second `run` takes, whose calls take `steps` in all."""
+    wait(place)
+    start = time.perf_counter()
+    run()
+    wait(place)
+    return steps / (time.perf_counter() - start)
+
+
+def used(place: str) -> int:
+    """Return the bytes of a GPU's memory in use, by anybody."""
+    free, total = torch.cuda.mem_get_info(place) if place.startswith("cuda") else (0, 0)
+    return total - free
+
+
+def simulate(env_id: str, place: str, sizes: list[int], steps: int, rounds: int) -> Iterator[Row]:
+    """Measure simulation alone, by number of environments."""
+    task = make_task(env_id, {})
+    for size in sizes:
+        before = used(place)
+        env = sim.make(env_id, size, simulator="warp", device=place)
+        env.reset(seed=0)  # type: ignore[call-arg]
+        wait(place)
+        after = used(place)
+        space = env.single_action_space
+        spread = torch.rand(steps, size, space.shape[0], device=place) * 2 - 1  # type: ignore[index]
+        floor = WarpPhysics(env_id, load_model(task), size, task.frame_skip, (), place)
+
+        def ours(env: Any = env, actions: torch.Tensor = spread) -> None:
+            for action in actions:
+                env.step(action)
+
+        def alone(floor: WarpPhysics = floor, actions: torch.Tensor = spread) -> None:
+            for action in actions:
+                floor.ctrl.copy_(action)
+                floor.advance()
+
+        ours()
+        alone()
+        both = [(rate(place, size * steps, ours), rate(place, size * steps, alone)) for _ in range(rounds)]
+        yield row("simulate", size, 1, "env steps/s", [speed for speed, _ in both])
+        yield row("simulate", size, 1, "env steps/s of the physics alone", [limit for _, limit in both])
+        yield row("simulate", size, 1, "ratio to the physics alone", [speed / limit for speed, limit in both])
+        yield row("simulate", size, 1, "bytes per environment, simulation", [env.bytes_per_env])  # type: ignore[attr-defined]
+        if after > before:
+            yield row("simulate", size, 1, "bytes per environment, device", [(after - before) / size])
+        env.close()
+
+
+def shipped(env_id: str, num_envs: int, num_seeds: int) -> Recipe:
+    """The recipe of the card with so many environments, at most its own, and seeds."""
+    recipe = from_dict({"env": env_id, **cards.agent(AGENT).recipe_for(env_id)}, AGENT)
+    return replace(recipe, num_envs=min(num_envs, recipe.num_envs), num_seeds=num_seeds)
+
+
+class Clock:
+    """Seconds by phase: CUDA events on a GPU, which nothing waits for, else the time of day."""
+
+    def __init__(self, place: str) -> None:
+        self._place, self._spans = place, dict[str, list[tuple[Any, Any]]]()
+
+    def now(self) -> Any:
+        """Mark a moment on the device."""
+        if not self._place.startswith("cuda"):
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add what is done to a phase."""
+        start = self.now()
+        yield
+        self._spans.setdefault(name, []).append((start, self.now()))
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of every phase; waits for the device."""
+        wait(self._place)
+        return {name: sum(self._between(*span) for span in spans) for name, spans in self._spans.items()}
+
+    def _between(self, start: Any, end: Any) -> float:
+        return start.elapsed_time(end) / 1000 if self._place.startswith("cuda") else end - start
+
+    @contextmanager
+    def watching(self, owner: Any, method: str, phase: str) -> Iterator[None]:
+        """Add what a method, or each step of a generator, takes to a phase."""
+        original = getattr(owner, method)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if inspect.isgeneratorfunction(original):
+                return steps(original(*arguments, **options))
+            with self.phase(phase):
+                return original(*arguments, **options)
+
+        def steps(generator: Iterator[Any]) -> Iterator[Any]:
+            while True:
+                with self.phase(phase):
+                    item = next(generator, None)
+                if item is None:
+                    return
+                yield item
+
+        setattr(owner, method, call)
+        try:
+            yield
+        finally:
+            setattr(owner, method, original)
+
+
+def train(env_id: str, place: str, num_envs: int, steps: int, rounds: int) -> Iterator[Row]:
+    """Measure iterations of PPO, and where their time goes."""
+    for num_seeds in SEEDS:
+        recipe = shipped(env_id, num_envs, num_seeds)
+        learner, collector = loop.begin(recipe, place)
+        count = max(1, steps // recipe.rollout_length)
+
+        def iterations(
+            number: int, recipe: Recipe = recipe, learner: Any = learner, collector: Any = collector
+        ) -> None:
+            for _ in range(number):
+                loop.iterate(recipe, learner, collector)
+
+        iterations(WARM_UP)
+        total = count * recipe.batch_size * num_seeds
+        speeds = [rate(place, total, lambda n=count, run=iterations: run(n)) for _ in range(rounds)]  # type: ignore[misc]
+        yield row("train", recipe.num_envs, num_seeds, "env steps/s, all seeds", speeds)
+        for phase, share in shares(place, recipe, lambda n=count, run=iterations: run(n), learner, collector).items():  # type: ignore[misc]
+            yield row("train", recipe.num_envs, num_seeds, f"percent of time: {phase}", [share])
+        if place.startswith("cuda"):
+            yield row("train", recipe.num_envs, num_seeds, "GiB of the device in use", [used(place) / 2**30])
+        collector.env.close()
+
+
+def shares(place: str, recipe: Recipe, run: Callable[[], None], learner: Any, collector: Any) -> dict[str, float]:
+    """Return the percent of time of each phase of iterations with one evaluation at their end."""
+    clock = Clock(place)
+    eval_env = loop.single_episodes(recipe, place)(recipe.num_seeds * recipe.eval_episodes)
+    seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
+    with ExitStack() as stack:
+        for owner, method, phase in (
+            (collector.env, "step", "simulate"),
+            (DeviceCollector, "collect", "collect"),
+            (GAE, "__call__", "advantage"),
+            (loop, "flatten", "advantage"),
+            (PPO, "update", "update"),
+        ):
+            stack.enter_context(clock.watching(owner, method, phase))
+        with clock.phase("all"):
+            run()
+            with clock.phase("evaluate"):
+                evaluate_on_device(eval_env, learner.actors(), seeds)
+    eval_env.close()
+    seconds = clock.seconds()
+    total, collect = seconds.pop("all"), seconds.pop("collect")
+    seconds["act"] = collect - seconds["simulate"]
+    seconds["rest"] = total - sum(seconds.values())
+    return {phase: 100 * x / total for phase, x in seconds.items()}
+
+
+class Until:
+    """Notes the evaluations of a run, and says when the goal is reached."""
+
+    def __init__(self, goal: float) -> None:
+        self.goal, self.rows = goal, list[Row]()
+
+    def iteration(self, session: Any, stats: Any) -> None:
+        """One update is done."""
+
+    def probe(self, session: Any, rows: list[Row]) -> None:
+        """Members have probed."""
+
+    def evaluation(self, session: Any, rows: list[Row]) -> None:
+        """Members have been evaluated."""
+        self.rows += [{name: float(rows[0][name]) for name in ("total_steps", "seconds", "return_mean")}]
+        print("  ".join(f"{name} {x:,.0f}" for name, x in self.rows[-1].items()), flush=True)
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return bool(self.rows) and self.rows[-1]["return_mean"] >= self.goal
+
+
+def reach(env_id: str, place: str, num_envs: int, goal_steps: int) -> Iterator[Row]:
+    """Train one seed until it reaches the goal, or for `goal_steps`."""
+    recipe = replace(shipped(env_id, num_envs, 1), total_steps=goal_steps, eval_every=max(1, goal_steps // 100))
+    until = Until(GOAL)
+    with tempfile.TemporaryDirectory() as folder:
+        run = runs.create(recipe, AGENT, Path(folder), None, place)
+        with run, suppress(Interrupted):
+            loop.train(loop.open_session(recipe, run, place), until, until)
+    last, reached = until.rows[-1], until()
+    yield row("goal", recipe.num_envs, 1, f"reached {GOAL:,.0f} (1: yes)", [float(reached)])
+    for name, x in last.items():
+        yield row("goal", recipe.num_envs, 1, f"{name} {'there' if reached else 'at the end'}", [x])
+
+
+def peers(sizes: list[int], steps: int) -> Iterator[Row]:
+    """Measure simulation in JAX, where it is installed; one compiled loop over all steps."""
+    for name, make in (("mujoco_playground", playground), ("brax", brax)):
+        if importlib.util.find_spec(name) is None:
+            print(f"peers    {name} is not installed", flush=True)
+            continue
+        import jax
+
+        for size in sizes:
+            reset, step, actions = make(size)
+
+            def run(state: Any, step: Any = step, actions: int = actions, size: int = size) -> Any:
+                def one(state: Any, key: Any) -> tuple[Any, None]:
+                    return step(state, jax.random.uniform(key, (size, actions), minval=-1.0)), None
+
+                return jax.lax.scan(one, state, jax.random.split(jax.random.key(1), steps))[0]
+
+            compiled, state = jax.jit(run), jax.jit(reset)(jax.random.split(jax.random.key(0), size))
+            jax.block_until_ready(compiled(state))
+            start = time.perf_counter()
+            jax.block_until_ready(compiled(state))
+            yield row("peers", size, 1, f"env steps/s, {name}", [size * steps / (time.perf_counter() - start)])
+
+
+def playground(size: int) -> tuple[Any, Any, int]:
+    """Return reset, step and the number of actions of CheetahRun."""
+    import jax
+    from mujoco_playground import registry
+
+    env = registry.load("CheetahRun")
+    return jax.vmap(env.reset), jax.vmap(env.step), env.action_size
+
+
+def brax(size: int) -> tuple[Any, Any, int]:
+    """Return reset, step and the number of actions of halfcheetah in MJX."""
+    import jax
+    from brax import envs
+
+    env = envs.get_environment("halfcheetah", backend="mjx")
+    return jax.vmap(env.reset), jax.vmap(env.step), env.action_size
+
+
+def about(place: str) -> dict[str, Any]:
+    """Describe machine and versions."""
+    packages = {}
+    for name in ("rlsparse", "torch", "warp-lang", "mujoco-warp", "mujoco", "mujoco-playground", "brax", "jax"):
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {
+        "device": device.name_of(place) or "cpu",
+        "cuda": torch.version.cuda,
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "measured": time.strftime("%Y-%m-%d"),
+    }
+
+
+def write(rows: list[Row], env_id: str, place: str, out: Path) -> None:
+    """Write what there is so far, named after the device."""
+    described = {"env": env_id, **about(place)}
+    name = re.sub(r"[^a-z0-9]+", "-", described["device"].lower()).strip("-")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps({**described, "rows": rows}, indent=1) + "\n")
+    with open(out / f"{name}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the parts that are asked for; what is measured is written at once."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--env", default="HalfCheetah-v5")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="environments, for simulation")
+    parser.add_argument("--steps", type=int, default=500, help="steps of every environment in a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--goal-steps", type=int, default=100_000_000, help="budget of the part goal")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    flags = parser.parse_args(arguments)
+    prepare()
+    place, _ = device.resolve(flags.device, shipped(flags.env, 1, 1))
+    largest = max(flags.sizes)
+    parts = {
+        "simulate": lambda: simulate(flags.env, place, flags.sizes, flags.steps, flags.rounds),
+        "train": lambda: train(flags.env, place, largest, flags.steps, flags.rounds),
+        "goal": lambda: reach(flags.env, place, largest, flags.goal_steps),
+        "peers": lambda: peers(flags.sizes, flags.steps),
+    }
+    rows: list[Row] = []
+    for part in flags.parts:
+        for measured in parts[part]():
+            rows.append(measured)
+            write(rows, flags.env, place, flags.out)
+
+
+if __name__ == "__main__":
+    main()
