@@ -124,8 +124,7 @@ def check(recipe: Recipe) -> None:
     algorithm_limits.check_advantage(recipe.algorithm, recipe.advantage)
     _check_options(recipe)
     if recipe.simulator == "warp":
-        parts = recipe.algorithm, recipe.advantage, recipe.explore, recipe.sparse
-        simulator_limits.check(recipe.env, *parts)
+        simulator_limits.check(recipe.env, recipe.algorithm, recipe.advantage, recipe.explore)
     _check_size(recipe)
     algorithm_limits.check_fit(recipe.algorithm, recipe.num_envs, recipe.rollout_length)
 

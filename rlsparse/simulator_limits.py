@@ -9,9 +9,7 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.objective import GSPO
 from rlsparse.ppo import PPO
-from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL
-from rlsparse.trpo import TRPO
+from rlsparse.variance_reduced import NHARPG
 
 
 def check(
@@ -19,10 +17,9 @@ def check(
     algorithm: Algorithm,
     advantage: Estimator | Submodular,
     explore: ExploRLer | None,
-    sparse: Sparse | None,
 ) -> None:
     """Raise UsageError with the first part of a recipe that does not go with MuJoCo Warp."""
-    reason = _reason(env, algorithm, advantage, explore, sparse)
+    reason = _reason(env, algorithm, advantage, explore)
     if reason is not None:
         raise UsageError(f"--simulator warp: {reason}; use --simulator mujoco")
 
@@ -32,7 +29,6 @@ def _reason(
     algorithm: Algorithm,
     advantage: Estimator | Submodular,
     explore: ExploRLer | None,
-    sparse: Sparse | None,
 ) -> str | None:
     from rlsparse.sim.tasks import TASKS  # not before a recipe asks for it: with it comes Gymnasium
 
@@ -42,14 +38,12 @@ def _reason(
         return "environments cannot wait there for their group, as --advantage group wants"
     if isinstance(advantage, Submodular):
         return "marginal gains, --advantage submodular, are computed on the CPU"
-    if not isinstance(algorithm, PPO | TRPO):
-        return "only --algorithm ppo and trpo run there"
+    if isinstance(algorithm, NHARPG):
+        return "--algorithm n-harpg sums over episodes, and waits to hear how many there are"
     if isinstance(algorithm, PPO) and isinstance(algorithm.objective, GSPO):
-        return "--algorithm.objective gspo counts the steps of each episode on the CPU"
+        return "--algorithm.objective gspo averages over episodes, and waits to hear how many there are"
     if isinstance(algorithm, PPO) and algorithm.optimiser != "adam":
         return f"--algorithm.optimiser {algorithm.optimiser} runs on the CPU, only adam there"
     if explore is not None and not isinstance(explore.probe, Episodes | Racing):
         return "candidates are judged there by --explore.probe episodes or racing alone"
-    if sparse is not None and isinstance(sparse.rule, AST | DCIL):
-        return "--sparse ast and dcil exchange weights on the CPU"
     return None

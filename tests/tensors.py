@@ -96,7 +96,7 @@ def waiting():
 class _NoQuestions(TorchDispatchMode):
     """Refuse operations whose result has a size that depends on numbers, and those that return a plain number."""
 
-    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
+    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "bincount")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__

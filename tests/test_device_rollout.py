@@ -19,8 +19,9 @@ from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
 from rlsparse.rollout import flatten
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import RigL
+from rlsparse.sparse.rules import AST, DCIL, RigL
 from rlsparse.trpo import TRPO
+from rlsparse.variance_reduced import NPGIGT
 
 HOST = Recipe(
     env="Hopper-v5",
@@ -35,6 +36,7 @@ ALGORITHMS = {
     "ppo": HOST.algorithm,
     "ppo that stops early": PPO(epochs=3, minibatches=4, learning_rate=1e-2, target_kl=0.01),
     "trpo": TRPO(critic_epochs=2, critic_minibatches=4),
+    "n-pg-igt": NPGIGT(critic_epochs=2, critic_minibatches=4),
 }
 
 
@@ -90,12 +92,30 @@ def test_an_iteration_on_a_device_learns_what_one_on_the_cpu_does(begin, algorit
         assert_near(getattr(stats, name), numbers, 5e-3)
 
 
-SPARSE = Sparse(sparsity=0.5, rule=RigL())
+RULES = {"rigl": RigL(), "ast": AST(), "dcil": DCIL()}
 
 
-@pytest.mark.parametrize("sparse", [None, SPARSE], ids=["dense", "sparse"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_sparse_networks_learn_on_a_device_what_they_do_on_the_cpu(begin, rule):
+    recipe = replace(HOST, sparse=Sparse(sparsity=0.5, rule=rule), total_steps=600)
+    (learner, collector), (host, on_host) = begin(recipe), begin_on_host(recipe)
+    for _ in range(3):
+        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, host, on_host)
+    assert learner.masks.regrown.tolist() == host.masks.regrown.tolist()
+    np.testing.assert_array_equal(learner.masks.active, host.masks.active)
+    assert_near(learner.params, host.params, 2e-3)
+
+
+SPARSE = {"dense": None} | {name: Sparse(sparsity=0.5, rule=rule) for name, rule in RULES.items()}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "sparse"),
+    [(algorithm, "dense") for algorithm in ALGORITHMS] + [("ppo", rule) for rule in RULES] + [("trpo", "rigl")],
+)
 def test_the_host_waits_for_nothing_between_the_first_step_and_the_last_gradient(begin, algorithm, sparse):
+    algorithm, sparse = ALGORITHMS[algorithm], SPARSE[sparse]
     recipe = replace(HOST, algorithm=algorithm, sparse=sparse)
     learner, collector = begin(recipe)
     learner.begin_iteration(recipe.total_steps)

@@ -14,7 +14,7 @@ from rlsparse.objective import CISPO, GSPO
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe, check, from_dict
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, RigL
+from rlsparse.sparse.rules import AST, RigL
 from rlsparse.trpo import TRPO
 from rlsparse.variance_reduced import NHARPG, NPGIGT
 
@@ -27,6 +27,8 @@ def explorer(name):
 
 ACCEPTED = {
     "sparse": {"sparse": Sparse(rule=RigL())},
+    "ast": {"sparse": Sparse(rule=AST())},
+    "n-pg-igt": {"algorithm": NPGIGT()},
     "trpo": {"algorithm": TRPO()},
     "cispo": {"algorithm": PPO(objective=CISPO())},
     "n-step": {"advantage": NStep()},
@@ -37,17 +39,14 @@ ACCEPTED = {
 REFUSED = {
     "group": ({"advantage": GroupRelative()}, "environments cannot wait there for their group"),
     "submodular": ({"advantage": Submodular()}, "are computed on the CPU"),
-    "n-pg-igt": ({"algorithm": NPGIGT()}, "only --algorithm ppo and trpo run there"),
-    "n-harpg": ({"algorithm": NHARPG()}, "only --algorithm ppo and trpo run there"),
-    "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "counts the steps of each episode on the CPU"),
+    "n-harpg": ({"algorithm": NHARPG()}, "waits to hear how many there are"),
+    "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "waits to hear how many there are"),
     "optimiser": (
         {"algorithm": PPO(optimiser="adamp")},
         "optimiser adamp runs on the CPU, only adam there",
     ),
     "in-rollout": ({"explore": explorer("explorler-ppo-in-rollout")}, "--explore.probe episodes or racing alone"),
     "surrogate": ({"explore": explorer("explorler-ppo-surrogate")}, "--explore.probe episodes or racing alone"),
-    "ast": ({"sparse": Sparse(rule=AST())}, "exchange weights on the CPU"),
-    "dcil": ({"sparse": Sparse(rule=DCIL())}, "exchange weights on the CPU"),
 }
 
 
