@@ -89,7 +89,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochStats:
-    """Means over the minibatches of one pass over the batch, each [S]; nan where an algorithm has no such number."""
+    """Means over the minibatches of one pass over the batch, each [S]; nan where an algorithm has no such number.
+
+    The last one is of the rollout that was learned from.
+    """
 
     policy_loss: Array
     value_loss: Array
@@ -99,10 +102,16 @@ class EpochStats:
     grad_norm: Array
     step_fraction: Array
     """Of the longest step that a trust region allows, the share that the line search took; 0 where none improved."""
+    degenerate_groups: Array | None = None
+    """Share of the groups of episodes that give no advantage; None without groups."""
+
+    def present(self) -> dict[str, Array]:
+        """Return the numbers by name, without the share of groups where there are none."""
+        return {name: x for name, x in vars(self).items() if x is not None}
 
     def on_host(self) -> "EpochStats":
         """Return the numbers as numpy arrays."""
-        return EpochStats(**{name: to_numpy(x) for name, x in vars(self).items()})
+        return EpochStats(**{name: to_numpy(x) for name, x in self.present().items()})
 
 
 @dataclass

@@ -19,17 +19,19 @@ def progress_rows(
     recent_returns: np.ndarray,
     seconds: float,
     coverage: np.ndarray | None,
+    groups: bool,
 ) -> list[dict[str, Any]]:
     """Return one row of progress.csv per member, of its evaluation, its last epoch and its last training episodes.
 
-    `coverage` [S, E] are values of a set function, if there is one.
+    `coverage` [S, E] are values of a set function, if there is one; episodes are compared in `groups` or not.
     """
     counters = learner.counters
     log_std = to_numpy(learner.layout.log_std(learner.params))
     sparsity = learner.sparsity_metrics()
+    columns = [name for name in EpochStats.__dataclass_fields__ if groups or name != "degenerate_groups"]
     rows = []
     for member, seed in enumerate(learner.seeds):
-        stats = {name: x[member] for name, x in vars(epoch).items()} if epoch else {}
+        stats = {name: x[member] for name, x in epoch.present().items()} if epoch else {}
         recent = recent_returns[member]
         row = {
             "seed": seed,
@@ -45,7 +47,7 @@ def progress_rows(
             "train_return_mean": np.nanmean(recent) if np.isfinite(recent).any() else np.nan,
             "action_std": np.exp(log_std[member]).mean(),
         }
-        row |= {name: stats.get(name, np.nan) for name in EpochStats.__dataclass_fields__}
+        row |= {name: stats.get(name, np.nan) for name in columns}
         row |= {} if coverage is None else {"coverage": coverage[member].mean()}
         rows.append(row | {name: x[member] for name, x in sparsity.items()})
     return rows

@@ -55,6 +55,8 @@ class TensorBoard:
                 "rollout/ep_len_mean": _mean(collector.recent_lengths[member]),
                 **own_scalars(recipe.algorithm, stats, member),
             }
+            if stats.degenerate_groups is not None:
+                scalars["train/degenerate_groups"] = stats.degenerate_groups[member]
             self._write(writer, total, scalars)
 
     def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:

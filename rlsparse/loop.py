@@ -210,7 +210,8 @@ def iterate(
     """
     learner.begin_iteration(recipe.total_steps)
     acting = explorer.acting() if explorer else None
-    if isinstance(recipe.advantage, GroupRelative) and recipe.advantage.restarts:
+    groups = recipe.advantage if isinstance(recipe.advantage, GroupRelative) else None
+    if groups is not None and groups.restarts:
         assert isinstance(collector, Collector), "groups are simulated on the CPU"
         collector.restart()
     rollout, beside = _collect(recipe, learner, collector, acting)
@@ -225,6 +226,8 @@ def iterate(
             explorer.after_epoch()
     collector.check(learner)
     stats = last.on_host()
+    if groups is not None:
+        stats = replace(stats, degenerate_groups=groups.degenerate(rollout, advantages))
     _check_update(learner, stats)
     learner.evolve(batch.obs)
     learner.obs_moments.update(by_member(rollout.obs), None if rollout.valid is None else by_member(rollout.valid))
@@ -304,7 +307,8 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
         learner.counters.eval[due] += scores.lengths[due].sum(1)
     session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
     recent = session.collector.recent_returns
-    every = progress_rows(learner, each[0], session.stats, recent, session.seconds, values)
+    groups = recipe.group_size is not None
+    every = progress_rows(learner, each[0], session.stats, recent, session.seconds, values, groups)
     rows = [row for row, wanted in zip(every, due, strict=True) if wanted]
     if learner.sub_networks is not None:
         session.run.append("density.csv", density_rows(learner, learner.sub_networks, each, np.flatnonzero(due)))
@@ -357,7 +361,7 @@ def _save(session: Session) -> None:
         "records": session.run.records(),
     }
     if session.stats is not None:
-        arrays["stats"] = vars(session.stats)
+        arrays["stats"] = session.stats.present()
     checkpoint.save(session.run.checkpoints, session.total_steps, Checkpoint(arrays, values))
     policy_file.save(session.run.path / "policy.safetensors", session.recipe, learner)
     session.run.write_status("running", session.total_steps)

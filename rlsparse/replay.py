@@ -127,7 +127,7 @@ class Replay:
         row = rows.get(int(self.learner.counters.total[member]))
         if row is None or self.stats is None:
             return True
-        numbers = {name: stat[member] for name, stat in vars(self.stats).items()}
+        numbers = {name: stat[member] for name, stat in self.stats.present().items()}
         return np.array_equal(
             np.array([row[name] for name in numbers], np.float32), list(numbers.values()), equal_nan=True
         )

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import tiny
 from gymnasium.spaces import Box
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rlsparse import loop, policy_file, sim
+from rlsparse import loop, policy_file, runs, sim
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.presets import GRPO, RLOO, DrGRPO, ReinforcePlusPlus
 from rlsparse.errors import UsageError
+from rlsparse.events import TensorBoard
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
@@ -148,6 +150,31 @@ def test_there_is_no_critic_anywhere(tmp_path):
     assert np.isfinite([session.stats.policy_loss, session.stats.grad_norm]).all()
     policy = policy_file.load(tmp_path / "run" / "policy.safetensors")
     assert policy.actors.layout == learner.layout
+
+
+def test_the_share_of_degenerate_groups_is_told_where_there_are_groups(tmp_path):
+    session = tiny.begin(tmp_path / "run", POINT)
+    with TensorBoard(tmp_path / "tb", session) as events:
+        loop.train(session, events, tiny.never)
+    session.run.release()
+    rows = runs.read_progress(tmp_path / "run" / "progress.csv")
+    assert np.isnan(rows[0]["degenerate_groups"])
+    assert all(0 <= row["degenerate_groups"] <= 1 for row in rows[1:])
+    told = EventAccumulator(str(tmp_path / "tb" / "seed-0")).Reload().Scalars("train/degenerate_groups")
+    assert told[-1].value == np.float32(rows[-1]["degenerate_groups"])
+    alone = tiny.train(tmp_path / "alone", tiny.recipe(total_steps=16))
+    assert "degenerate_groups" not in runs.read_progress(alone / "progress.csv")[0]
+
+
+def test_groups_that_are_paid_alike_are_degenerate(register):
+    class Paid(Lives):
+        def step(self, action):
+            obs, _, _, _, info = super().step(action)
+            return obs, 1.0, False, self.step_count >= 6, info
+
+    recipe = Recipe(register(Paid), num_envs=4, rollout_length=12, advantage=RLOO(group_size=2))
+    recipe = replace(recipe, algorithm=PPO(epochs=1, minibatches=2))
+    assert loop.iterate(recipe, *loop.begin(recipe))[0].degenerate_groups == 1
 
 
 ESTIMATORS = {

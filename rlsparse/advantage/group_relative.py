@@ -7,6 +7,7 @@ import numpy as np
 
 from rlsparse.advantage.group_scores import (
     centred_on_batch,
+    degenerate_share,
     group_starts,
     held,
     in_groups,
@@ -64,6 +65,16 @@ class GroupRelative:
             lengths, _ = returns_and_hidden(valid, rollout.terminated, rollout.truncated, 1.0)
             weight /= np.maximum(held(lengths, starts), 1.0).astype(np.float32)
         return Advantages(np.where(valid, advantage, 0.0).astype(np.float32), None, weight)
+
+    def degenerate(self, rollout: Rollout, estimated: Advantages) -> np.ndarray:
+        """Share of the groups with a weight whose advantages are all zero, so that they teach nothing, [S].
+
+        Returns-to-go are compared at every time index, outcomes once, where episodes begin; nan if no group counts.
+        """
+        compared = np.asarray(estimated.weight) > 0
+        if self.score == "outcome":
+            compared &= group_starts(rollout.terminated | rollout.truncated, self.group_size)
+        return degenerate_share(np.asarray(estimated.advantage), compared, self.group_size)
 
     def _compare(self, score: np.ndarray, counts: np.ndarray, seen: np.ndarray) -> np.ndarray:
         if self.baseline == "batch":

@@ -76,6 +76,18 @@ def relative(
     return centred * factor
 
 
+def degenerate_share(advantage: np.ndarray, compared: np.ndarray, group_size: int) -> np.ndarray:
+    """Share of the groups in which nobody `compared`, [T, S, N] bool, has an advantage [T, S, N]; [S] float32.
+
+    Every row has its groups; those that compare nobody do not count. nan where all are so.
+    """
+    used = np.logical_or.reduce(in_groups(compared, group_size), -1)
+    taught = np.logical_or.reduce(in_groups(compared & (advantage != 0), group_size), -1)
+    number = used.sum((0, 2))
+    share = (number - taught.sum((0, 2))) / np.maximum(number, 1)
+    return np.where(number > 0, share, np.nan).astype(np.float32)
+
+
 def rows_of_members(x: np.ndarray) -> np.ndarray:
     """Lay [T, S, N] out as [S, T * N]: so a member's sums are those it has alone."""
     return np.ascontiguousarray(x.swapaxes(0, 1)).reshape(x.shape[1], -1)

@@ -175,6 +175,56 @@ def test_an_outcome_that_is_not_known_yet_has_no_weight():
     assert RLOO(group_size=2)(rollout(NEVER, ended)).weight[:, 0, 0].tolist() == [1, 1, 1, 0, 0, 0]
 
 
+# Groups that teach nothing
+
+
+def degenerate(estimator, given):
+    return estimator.degenerate(given, estimator(given)).tolist()
+
+
+def test_groups_of_equal_outcomes_are_degenerate():
+    assert degenerate(RLOO(group_size=4), rollout(RETURNS.reshape(1, -1))) == [np.float32(1 / 3)]
+    assert degenerate(RLOO(group_size=4), rollout(np.ones((1, 12)))) == [1]
+
+
+def test_returns_to_go_are_counted_at_every_time_index():
+    """The first group differs in its first step alone, the second one everywhere."""
+    given = rollout([[1, 0, 0, 1], [2, 2, 0, 1], [3, 3, 0, 1], [0, 0, 0, 1]])
+    assert degenerate(GroupRelative(gamma=1.0, group_size=2), given) == [3 / 8]
+
+
+def test_an_outcome_is_counted_once_however_long_its_episodes_are():
+    """Two episodes of equal outcome and one step, then two of unequal outcome and three steps."""
+    ended = [[True] * 2, [False] * 2, [False] * 2, [True] * 2]
+    given = rollout([[1, 1], [0, 2], [0, 0], [1, 0]], ended)
+    assert degenerate(RLOO(group_size=2), given) == [1 / 2]
+
+
+def test_only_groups_that_count_are_degenerate_and_of_none_there_is_no_share():
+    """0.5^k is unseen: of six comparisons, all of equal scores but the first, the last three have no weight."""
+    given = rollout([[1, 0]] + [[0, 0]] * 5, NEVER)
+    assert degenerate(GroupRelative(0.5, 2, unseen=0.1), given) == [np.float32(2 / 3)]
+    assert np.isnan(degenerate(GroupRelative(0.5, 2, unseen=0.0), given)).all()
+
+
+def test_who_is_left_alone_by_time_limits_is_a_group_that_teaches_nothing():
+    given = rollout(
+        [[1, 2], [0, 0], [0, 3]],
+        ended=NEVER[:3],
+        truncated=[[False] * 2, [True, False], [True, True]],
+        valid=[[True] * 2, [True] * 2, [False, True]],
+    )
+    assert degenerate(GroupRelative(1.0, 2), given) == [np.float32(1 / 3)]
+
+
+def test_the_share_of_a_member_is_its_own():
+    one, other = rollout([[1, 0, 2, 2], [0, 0, 1, 0]]), rollout([[1, 0, 3, 2], [1, 0, 1, 0]])
+    both = Rollout(
+        **{name: None if x is None else np.concatenate([x, vars(other)[name]], 1) for name, x in vars(one).items()}
+    )
+    assert degenerate(GroupRelative(1.0, 2), both) == [1 / 4, 0]
+
+
 # Invariants
 
 scores = arrays(np.float64, (3, 4), elements=st.floats(-100, 100))
