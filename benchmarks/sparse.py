@@ -4,8 +4,9 @@
     python benchmarks/sparse.py report
 
 `run` trains each arm with seeds 0, 1, ... and keeps its curve under benchmarks/results/sparse/<steps>/<arm>/. A run
-that is there already is not repeated. `report` prints a table for each number of steps and draws return against
-sparsity. A score is a run's last evaluation, of ten, on seeds that training has not seen.
+that is there already is not repeated. `report` prints a table for each number of steps, draws return against
+sparsity, and the curves of one width and sparsity. A score is a run's last evaluation, of ten, on seeds that training
+has not seen.
 
 `rigl-256-90` has two hidden layers of 256 in actor and in critic, and 90 % of the weights of each are absent.
 `kl-256-90` is the same and drops the weights that move the policy least. `small-256-90` are dense networks with as many
@@ -18,7 +19,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from arms import Scores, all_finals, main, print_table
+from arms import Scores, all_finals, draw_curves, main, print_table
 from matplotlib.figure import Figure
 
 from rlsparse import cards
@@ -46,6 +47,8 @@ LINES = {
     **{rule: (rule, colour) for rule, colour in zip(RULES, COLOURS, strict=True)},
 }
 """What the picture calls an arm's kind, and its colour."""
+CURVES = {"dense-256": "#56B4E9", "small-256-90": "#000000", "fast-256-90": "#888888", "kl-256-90": "#0072B2"}
+"""Arms whose curves are drawn, and their colours."""
 WIDTHS = (64, 256)
 SPARSITIES = (80, 90, 95)
 ARMS = (
@@ -123,6 +126,8 @@ def report(folder: Path) -> None:
     dense, small = "IQM / dense, as wide, paired", "IQM / dense, as many parameters"
     print_table(scores, ENVS, {dense: lambda arm: f"dense-{width(arm)}", small: lambda arm: f"small-{after_kind(arm)}"})
     draw(folder, scores)
+    name = RESULTS / f"{folder.name}-curves.png"
+    draw_curves(name, ENVS, CURVES, ("small-256-90", "kl-256-90"), lambda arm, env: folder / arm / f"{env}.csv")
 
 
 def after_kind(arm: str) -> str:
@@ -137,8 +142,9 @@ def width(arm: str) -> str:
 
 def draw(folder: Path, scores: Scores) -> None:
     """Draw mean return against sparsity, a row for each width: a line for each rule and for small dense networks."""
-    figure = Figure(figsize=(4.2 * len(ENVS), 3.4 * len(WIDTHS)), layout="constrained", dpi=130)
-    for row, width in zip(figure.subplots(len(WIDTHS), len(ENVS)), WIDTHS, strict=True):
+    widths = [width for width in WIDTHS if any(f"-{width}" in arm for arm in scores)]
+    figure = Figure(figsize=(4.2 * len(ENVS), 3.4 * len(widths)), layout="constrained", dpi=130)
+    for row, width in zip(figure.subplots(len(widths), len(ENVS), squeeze=False), widths, strict=True):
         for axes, env in zip(row, ENVS, strict=True):
             for i, (kind, (label, colour)) in enumerate(LINES.items()):
                 runs = {gone: scores.get(f"{kind}-{width}-{gone}", {}).get(env) for gone in SPARSITIES}
