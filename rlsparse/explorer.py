@@ -34,6 +34,15 @@ def searched_slice(layout: Layout, log_std: bool) -> slice:
     return slice(actor.start, layout.group("log_std").stop) if log_std else actor
 
 
+def episodes_for(learner: Learner) -> type[ProbeEpisodes]:
+    """Return what runs a learner's episodes where its environments are simulated."""
+    if learner.simulated_on == "cpu":
+        return ProbeEpisodes
+    from rlsparse.device_episodes import DeviceProbeEpisodes
+
+    return DeviceProbeEpisodes
+
+
 class Explorer:
     """Probing around S learning members. It has random streams of its own, and changes nothing but by accepting."""
 
@@ -154,16 +163,9 @@ class Explorer:
 
         noise = seeds("probe_noise") if probe.stochastic else None
         allowance = self.allowance()[members]
-        return self._episodes_class()(
+        return episodes_for(self._learner)(
             self._learner, members, self._searched, self._env, seeds("probe_env"), allowance, noise, stop
         )
-
-    def _episodes_class(self) -> type[ProbeEpisodes]:
-        if self._learner.simulated_on == "cpu":
-            return ProbeEpisodes
-        from rlsparse.device_episodes import DeviceProbeEpisodes
-
-        return DeviceProbeEpisodes
 
     def _propose(self, members: np.ndarray) -> Propose:
         anchors, incumbent = to_numpy(self.anchors)[members].astype(np.float64), self._incumbent()[members, None]

@@ -10,14 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from rlsparse import sim
 from rlsparse.errors import DivergenceError, UsageError
 from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import mean_and_error
 from rlsparse.explore.plane import Plane, share_in_plane
 from rlsparse.explore.propose import Gaussian
 from rlsparse.explore.surface import Spread
-from rlsparse.probe_episodes import ProbeEpisodes
+from rlsparse.explorer import episodes_for
+from rlsparse.loop import single_episodes
 from rlsparse.replay import Update
 from rlsparse.streams import env_seeds, generator
 
@@ -172,13 +172,12 @@ class _Measure:
         self.expected = 0
         """Points that will be measured, besides the two of `fresh`."""
         self._done = 0
-        env_id = update.recipe.env
         seeds = env_seeds(update.seed, "landscape_env", episodes + self._more, update.iteration)
-        self._run = ProbeEpisodes(
+        self._run = episodes_for(update.learner)(
             update.learner,
             np.array([update.member]),
             update.searched,
-            cache(lambda n: sim.make(env_id, n, autoreset=False)),
+            cache(single_episodes(update.recipe, update.learner.device)),
             seeds=[seeds],
             noise_seeds=None,
             allowance=np.array([np.iinfo(np.int64).max]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlsparse import device, loop, play, train
+from rlsparse import device, landscape, loop, play, train
 from rlsparse.device import Machine
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Racing
@@ -77,6 +77,13 @@ def test_what_was_trained_on_warp_is_played_on_mujoco(run, capsys):
     run(*TINY, "--quiet")
     play.main(["run", "--episodes", "1", "--json"])
     assert json.loads(capsys.readouterr().out)
+
+
+def test_the_landscape_around_an_update_is_measured_where_it_was_simulated(run, capsys):
+    run(*TINY, "--quiet")
+    landscape.main(["run", "--episodes", "2", "--samples", "3", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert Path("run/landscape-2.png").is_file()
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, monkeypatch):
