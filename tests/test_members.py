@@ -48,7 +48,7 @@ def run_of(recipe):
     collector = Collector(
         env, learner.members, [s for m in recipe.seeds for s in env_seeds(m, "train_env", recipe.num_envs)]
     )
-    stats = [vars(loop.iterate(recipe, learner, collector)[0]) for _ in range(3)]
+    stats = [loop.iterate(recipe, learner, collector)[0].present() for _ in range(3)]
     scores = evaluate(
         eval_env, learner.actors(), [s for m in recipe.seeds for s in env_seeds(m, "eval_env", recipe.eval_episodes)]
     )
