@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import signal
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -24,6 +25,7 @@ from rlsparse.recipe import Recipe, check, to_toml
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.loop import Session
+    from rlsparse.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -158,12 +160,11 @@ def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
 def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
     """Train a new run."""
     with StopSignal() as stop:
-        from rlsparse import loop, process, runs
+        from rlsparse import runs
 
-        process.prepare(where)
         run = runs.create(recipe, agent, flags.out, flags.run_dir, where)
         with run, device.memory_told(recipe, where, _resume_command(run.path)):
-            session = loop.open_session(recipe, run, where)
+            session = _open_session(recipe, run, where)
             _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
             _train(session, agent, stop, flags)
 
@@ -181,10 +182,17 @@ def resume(flags: ResumeFlags) -> None:
             raise
         _announce(why, flags.quiet or not why)
         with run, device.memory_told(recipe, where, _resume_command(run.path)):
-            session = loop.open_session(recipe, run, where)
+            session = _open_session(recipe, run, where)
             loop.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)
+
+
+def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
+    from rlsparse import loop, process
+
+    process.prepare(where)
+    return loop.open_session(recipe, run, where)
 
 
 def _announce(text: str, quiet: bool) -> None:
@@ -226,7 +234,7 @@ def _report_interruption(session: "Session", signal_number: int, as_json: bool) 
 
 
 class StopSignal:
-    """Ctrl-C or SIGTERM asks to save and stop; the second one stops at once."""
+    """Ctrl-C, SIGTERM or a closed terminal asks to save and stop; the second one stops at once."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -237,7 +245,10 @@ class StopSignal:
         return self.received != 0
 
     def __enter__(self) -> Self:
-        self._handlers = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        asking = {signal.SIGINT, signal.SIGTERM}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means to outlive the terminal
+            asking.add(signal.SIGHUP)
+        self._handlers = {number: signal.signal(number, self._receive) for number in asking}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -248,8 +259,19 @@ class StopSignal:
         if self.received:
             os._exit(128 + number)
         self.received = number
+        if number == signal.SIGHUP:
+            _leave_terminal()
         with suppress(OSError):
             os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
+
+
+def _leave_terminal() -> None:
+    """Let what is still said to a terminal that has closed go nowhere instead of failing; files and pipes stay."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 class _Reporters:

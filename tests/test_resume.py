@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -252,7 +253,9 @@ def state(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "signals, code", [("SIGTERM@70", 143), ("SIGINT@5", 130)], ids=["SIGTERM in a rollout", "SIGINT in an evaluation"]
+    "signals, code",
+    [("SIGTERM@70", 143), ("SIGINT@5", 130), ("SIGHUP@70", 129)],
+    ids=["SIGTERM in a rollout", "SIGINT in an evaluation", "the terminal closes"],
 )
 def test_a_signal_saves_and_exits_with_its_code(signals, code, tmp_path, monkeypatch):
     stopped = signalled(tmp_path, signals)
@@ -262,6 +265,15 @@ def test_a_signal_saves_and_exits_with_its_code(signals, code, tmp_path, monkeyp
     assert state(tmp_path) == "interrupted"
     monkeypatch.setenv("SIGNALS", "SIGTERM@-1")
     assert tiny.outcome(tiny.resume(tmp_path / "run")) == reference(tmp_path)
+
+
+def test_under_nohup_a_run_outlives_its_terminal(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does, and a child inherits
+    try:
+        finished = signalled(tmp_path, "SIGHUP@70")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (finished.returncode, state(tmp_path)) == (0, "finished"), finished.stderr
 
 
 def test_the_second_signal_exits_at_once_and_loses_no_checkpoint(tmp_path, monkeypatch):

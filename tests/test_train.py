@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 import tiny
 
-from rlsparse import cards, checkpoint, default_recipe, loop, policy_file, runs, train
+from rlsparse import cards, checkpoint, default_recipe, loop, policy_file, process, runs, train
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.probe import Racing
@@ -489,6 +489,16 @@ def test_an_interrupted_run_says_how_to_go_on_and_its_directory_last(run, monkey
     code, out, err = run("--resume", "my run")
     assert (code, out.splitlines()[-1]) == (0, "my run")
     assert err.splitlines()[0] == "resuming my run at 48 steps"
+
+
+def test_a_resumed_process_is_prepared_as_the_first_was(run, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(process, "prepare", prepared.append)
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        run(*tiny.FLAGS, "--run-dir", "run")
+    run("--resume", "run")
+    assert prepared == ["cpu", "cpu"]
 
 
 def test_an_interrupted_run_says_so_in_json(run, monkeypatch):
