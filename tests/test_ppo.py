@@ -2,13 +2,11 @@
 
 from dataclasses import fields, replace
 
-import gymnasium
 import numpy as np
+import peers
 import pytest
 import stable_baselines3
 import torch
-from gymnasium.spaces import Box
-from stable_baselines3.common.logger import Logger
 
 from rlsparse.data import EpochStats
 from rlsparse.policy import action_mean
@@ -91,28 +89,6 @@ def test_gradients_are_clipped_member_by_member_as_in_torch(max_norm):
     np.testing.assert_allclose(gradient, expected, rtol=1e-12)
 
 
-class Still(gymnasium.Env):
-    """Only its spaces are of interest."""
-
-    observation_space, action_space = Box(-1, 1, (5,)), Box(-1, 1, (3,))
-
-    def reset(self, *, seed=None, options=None):
-        return np.zeros(5, np.float32), {}
-
-
-def sb3_parameters(model, part="data"):
-    """The parameters of SB3's policy, or their gradients (part "grad"), named and laid out as ours."""
-    policy = model.policy
-    actor = [policy.mlp_extractor.policy_net[0], policy.mlp_extractor.policy_net[2], policy.action_net]
-    critic = [policy.mlp_extractor.value_net[0], policy.mlp_extractor.value_net[2], policy.value_net]
-    named = {"log_std": getattr(policy.log_std, part)}
-    for group, layers in (("actor", actor), ("critic", critic)):
-        for i, layer in enumerate(layers):
-            named[f"{group}.{i}.weight"] = getattr(layer.weight, part).T
-            named[f"{group}.{i}.bias"] = getattr(layer.bias, part)
-    return named
-
-
 @pytest.mark.parametrize("normalise_advantages", [False, True])
 def test_one_minibatch_is_that_of_sb3(new_learner, new_batch, normalise_advantages):
     size, rate = 64, 1e-3
@@ -129,7 +105,7 @@ def test_one_minibatch_is_that_of_sb3(new_learner, new_batch, normalise_advantag
 
     model = stable_baselines3.PPO(
         "MlpPolicy",
-        Still(),
+        peers.Still(),
         learning_rate=rate,
         n_steps=size,
         batch_size=size,
@@ -139,18 +115,9 @@ def test_one_minibatch_is_that_of_sb3(new_learner, new_batch, normalise_advantag
         normalize_advantage=normalise_advantages,
         device="cpu",
     )
-    model.set_logger(Logger(None, []))
-    theirs = sb3_parameters(model)
-    for slot in layout.slots:
-        theirs[slot.name].copy_(torch.tensor(layout.view(learner.params[0], slot)))
-    buffer = model.rollout_buffer
-    buffer.observations, buffer.actions = batch.obs[0][:, None], batch.action[0][:, None]
-    buffer.log_probs, buffer.advantages, buffer.returns = (
-        x[0][:, None] for x in (batch.log_prob, batch.advantage, batch.value_target)
-    )
-    buffer.full = True
-    gradients = {}
-    model.policy.optimizer.register_step_pre_hook(lambda *_: gradients.update(sb3_parameters(model, "grad")))
+    peers.take_over(model, learner, batch)
+    theirs, gradients = peers.parameters(model), {}
+    model.policy.optimizer.register_step_pre_hook(lambda *_: gradients.update(peers.parameters(model, "grad")))
     model.train()
 
     gradient = np.empty_like(learner.params)

@@ -5,13 +5,11 @@ from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
-import gymnasium
 import numpy as np
+import peers
 import pytest
 import sb3_contrib
 import torch
-from gymnasium.spaces import Box
-from stable_baselines3.common.logger import Logger
 
 from rlsparse.data import Batch
 from rlsparse.learner import Learner
@@ -69,26 +67,6 @@ def test_the_natural_gradient_of_sparse_weights_is_solved_among_them():
     np.testing.assert_allclose(x[0], vector["expected"]["natgrad_subspace"], atol=1e-7)
 
 
-class Still(gymnasium.Env):
-    """Only its spaces are of interest."""
-
-    observation_space, action_space = Box(-1, 1, (5,)), Box(-1, 1, (3,))
-
-    def reset(self, *, seed=None, options=None):
-        return np.zeros(5, np.float32), {}
-
-
-def contrib_parameters(policy):
-    """The parameters of sb3-contrib's policy, named and laid out as ours."""
-    actor = [policy.mlp_extractor.policy_net[0], policy.mlp_extractor.policy_net[2], policy.action_net]
-    critic = [policy.mlp_extractor.value_net[0], policy.mlp_extractor.value_net[2], policy.value_net]
-    named = {"log_std": policy.log_std.data}
-    for group, layers in (("actor", actor), ("critic", critic)):
-        for i, layer in enumerate(layers):
-            named[f"{group}.{i}.weight"], named[f"{group}.{i}.bias"] = layer.weight.data.T, layer.bias.data
-    return named
-
-
 @pytest.mark.parametrize("normalise_advantages", [False, True])
 def test_an_update_is_that_of_sb3_contrib(new_learner, new_batch, monkeypatch, normalise_advantages):
     # its conjugate gradient begins at random numbers of deviation 1e-4, ours at zero
@@ -98,7 +76,7 @@ def test_an_update_is_that_of_sb3_contrib(new_learner, new_batch, monkeypatch, n
     layout, batch, before = learner.layout, new_batch(learner, size, distance=0.0), learner.params.copy()
     model = sb3_contrib.TRPO(
         "MlpPolicy",
-        Still(),
+        peers.Still(),
         learning_rate=rate,
         n_steps=size,
         batch_size=size,
@@ -108,16 +86,7 @@ def test_an_update_is_that_of_sb3_contrib(new_learner, new_batch, monkeypatch, n
         normalize_advantage=normalise_advantages,
         device="cpu",
     )
-    model.set_logger(Logger(None, []))
-    theirs = contrib_parameters(model.policy)
-    for slot in layout.slots:
-        theirs[slot.name].copy_(torch.tensor(layout.view(learner.params[0], slot)))
-    buffer = model.rollout_buffer
-    buffer.observations, buffer.actions = batch.obs[0][:, None], batch.action[0][:, None]
-    buffer.log_probs, buffer.advantages, buffer.returns = (
-        x[0][:, None] for x in (batch.log_prob, batch.advantage, batch.value_target)
-    )
-    buffer.values, buffer.full = np.zeros_like(buffer.returns), True
+    peers.take_over(model, learner, batch)
     model.train()
 
     trpo = TRPO(
@@ -129,7 +98,7 @@ def test_an_update_is_that_of_sb3_contrib(new_learner, new_batch, monkeypatch, n
         normalise_advantages=normalise_advantages,
     )
     (stats,) = trpo.update(learner, batch)
-    theirs, logged = contrib_parameters(model.policy), model.logger.name_to_value
+    theirs, logged = peers.parameters(model), model.logger.name_to_value
     # theirs is KL(new || old), ours the paper's KL(old || new)
     reverse = TrustRegion(layout, learner.params[:, layout.policy], batch, batch.advantage, 1 / 3)
     assert reverse(before[:, layout.policy])[1][0] == pytest.approx(logged["train/kl_divergence_loss"], rel=5e-3)
