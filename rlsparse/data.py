@@ -34,6 +34,9 @@ class Rollout:
     valid: Array | None = None
     """False where an environment stood still, its episode over, until its group's next one, [T, S, N] bool; such a step
     is none, and is marked as the episode's end was. None: nowhere."""
+    replayed: Array | None = None
+    """True where an environment took an archived action and not `action`, [T, S, N] bool: a real step, not learned
+    from. None: nowhere."""
     own_log_prob: Array | None = None
     """Log-density of `action` under the member's own policy, [T, S, N]; None where that drew all of them."""
 

@@ -23,6 +23,8 @@ class DeviceCollector:
 
     objective = None
     """No marginal gains are learned from here."""
+    guide = None
+    """No groups are helped."""
 
     def __init__(self, env: VectorEnv, members: int, seeds: list[int], device: str) -> None:
         self.env, self.members, self.num_envs = env, members, env.num_envs // members

@@ -20,10 +20,12 @@ def progress_rows(
     seconds: float,
     coverage: np.ndarray | None,
     groups: bool,
+    help_tier: np.ndarray | None,
 ) -> list[dict[str, Any]]:
     """Return one row of progress.csv per member, of its evaluation, its last epoch and its last training episodes.
 
     `coverage` [S, E] are values of a set function, if there is one; episodes are compared in `groups` or not.
+    `help_tier` [S] is the help that these get, if there is any.
     """
     counters = learner.counters
     log_std = to_numpy(learner.layout.log_std(learner.params))
@@ -49,6 +51,7 @@ def progress_rows(
         }
         row |= {name: stats.get(name, np.nan) for name in columns}
         row |= {} if coverage is None else {"coverage": coverage[member].mean()}
+        row |= {} if help_tier is None else {"help_tier": help_tier[member]}
         rows.append(row | {name: x[member] for name, x in sparsity.items()})
     return rows
 

@@ -57,6 +57,8 @@ class TensorBoard:
             }
             if stats.degenerate_groups is not None:
                 scalars["train/degenerate_groups"] = stats.degenerate_groups[member]
+            if collector.guide is not None:
+                scalars["train/help_tier"] = collector.guide.mean_tier()[member]
             self._write(writer, total, scalars)
 
     def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:

@@ -136,7 +136,8 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, "Collector | De
         from rlsparse.device_rollout import DeviceCollector
 
         return learner, DeviceCollector(env, len(seeds), train_seeds, device)
-    return learner, Collector(env, len(seeds), train_seeds, group, objectives.find(recipe, obs_size))
+    objective = objectives.find(recipe, obs_size)
+    return learner, Collector(env, len(seeds), train_seeds, group, objective, recipe.scaffold)
 
 
 def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
@@ -308,7 +309,9 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
     session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
     recent = session.collector.recent_returns
     groups = recipe.group_size is not None
-    every = progress_rows(learner, each[0], session.stats, recent, session.seconds, values, groups)
+    guide = session.collector.guide
+    tier = None if guide is None else guide.mean_tier()
+    every = progress_rows(learner, each[0], session.stats, recent, session.seconds, values, groups, tier)
     rows = [row for row, wanted in zip(every, due, strict=True) if wanted]
     if learner.sub_networks is not None:
         session.run.append("density.csv", density_rows(learner, learner.sub_networks, each, np.flatnonzero(due)))

@@ -14,6 +14,7 @@ from rlsparse import advantage_limits, algorithm_limits, explore_limits, simulat
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
+from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.algorithm import Algorithm
 from rlsparse.errors import UsageError, require
@@ -83,6 +84,12 @@ class Recipe:
     def group_size(self) -> int | None:
         """Environments of a group that begin their episodes in the same state; None if each is by itself."""
         return self.advantage.group_size if isinstance(self.advantage, GroupRelative) else None
+
+    @property
+    def scaffold(self) -> Scaffold | None:
+        """When groups that stall are helped; None if they never are."""
+        scaffold = self.advantage.scaffold if isinstance(self.advantage, GroupRelative) else Scaffold()
+        return scaffold if scaffold.after > 0 else None
 
     @property
     def batch_size(self) -> int:

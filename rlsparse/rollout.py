@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from rlsparse.advantage.guide import Guide
+from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.visits import Objective, Visits
 from rlsparse.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.data import Advantages, Batch, Rollout
@@ -70,7 +72,8 @@ class Collector:
 
     With a `group_size` G, every G environments of a member are a group: `seeds` are the same in it, so that its
     episodes begin in the same state, `env` does not reset by itself, and who is done waits for the others. With an
-    `objective`, marginal gains are learned from; it goes with no groups.
+    `objective`, marginal gains are learned from; it goes with no groups. With a `scaffold`, groups that stall
+    are helped.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Collector:
         seeds: list[int],
         group_size: int | None = None,
         objective: Objective | None = None,
+        scaffold: Scaffold | None = None,
     ) -> None:
         self.env = env
         self.members = members
@@ -96,6 +100,10 @@ class Collector:
         self.idle = np.zeros(env.num_envs, bool)
         self.objective = objective
         self.visits = None if objective is None else Visits(objective, env, self.obs)
+        self.guide: Guide | None = None
+        if scaffold is not None:
+            assert group_size is not None, "groups are helped"
+            self.guide = Guide(scaffold, env, members, group_size)
 
     def collect(self, learner: Learner, length: int, gamma: float, acting: np.ndarray | None = None) -> Rollout:
         """Take `length` steps in every environment that is not idle; `acting` [S, N, P] gives each an actor of its own.
@@ -113,6 +121,8 @@ class Collector:
         valid = steps["valid"]
         learner.return_moments.update(by_member(sums), None if valid is None else by_member(valid))
         learner.counters.train += length * num_envs if valid is None else valid.sum((0, 2))
+        if self.guide is not None:
+            learner.counters.train += self.guide.spent()
         steps["reward"] = (steps["reward"] * learner.reward_scale()[:, None]).astype(np.float32)
         if not learner.has_critic:
             return Rollout(value=None, next_value=None, **steps)
@@ -146,12 +156,15 @@ class Collector:
         action = np.empty((*shape, layout.action_size), np.float32)
         reward = np.empty(shape)
         terminated, truncated, valid = (np.empty(shape, bool) for _ in range(3))
+        replayed: list[np.ndarray] = []
         final_obs: list[tuple[int, int, int, np.ndarray]] = []
         phase = f"the rollout after {learner.counters.train[0]} training steps"
         for t in range(length):
             obs[t] = self.obs.reshape(members, num_envs, -1)
             action[t] = actors(obs[t]) + std * noise[t]
             native = self._to_native(action[t].reshape(total, -1))
+            if self.guide is not None:
+                replayed.append(self.guide.act(native, self.idle).reshape(members, num_envs))
             self.obs, step_reward, term, trunc, info = self.env.step(native)
             ended = np.flatnonzero((term | trunc) & ~self.idle)
             check_finite(self.env, self.obs, step_reward, learner.seeds, t, phase)
@@ -171,12 +184,13 @@ class Collector:
                 final_obs.append((t, i // num_envs, i % num_envs, last[i]))
                 self._end_episode(i)
             if self._group_size is not None and ended.size:
-                self._wait(term | trunc)
+                self._wait(term | trunc, learner.progress)
         log_prob = gaussian_log_prob(noise, log_std[:, None, :])
         own = None if acting is None else own_log_prob(learner, obs, action)
         arrays = {
             "own_log_prob": own,
             "valid": None if self._group_size is None else valid,
+            "replayed": np.stack(replayed) if replayed else None,
             "obs": obs,
             "action": action,
             "log_prob": log_prob,
@@ -186,11 +200,13 @@ class Collector:
         }
         return arrays, final_obs
 
-    def _wait(self, over: np.ndarray) -> None:
+    def _wait(self, over: np.ndarray, progress: np.ndarray) -> None:
         """Let those who are `over`, [S * N] bool, stand still, and groups that are so as a whole begin again."""
         self.idle = over
         done = np.repeat(over.reshape(-1, self._group_size).all(1), self._group_size)  # type: ignore[arg-type]
         if done.any():
+            if self.guide is not None:
+                self.guide.assess(done, progress)
             self._begin(done)
 
     def restart(self) -> None:
@@ -202,15 +218,19 @@ class Collector:
     def _begin(self, where: np.ndarray) -> None:
         self.obs, _ = self.env.reset(options={"reset_mask": where})
         self.idle = self.idle & ~where
+        if self.guide is not None:
+            self.guide.begin(where, self.obs)
 
     def _end_episode(self, i: int) -> None:
+        helped = self.guide is not None and self.guide.end(i, self.episode_return[i])
         for recent, running in (
             (self.recent_returns, self.episode_return),
             (self.recent_lengths, self.episode_length),
         ):
-            row = recent[i // self.num_envs]
-            row[:-1] = row[1:]
-            row[-1] = running[i]
+            if not helped:  # what was given is no merit of the policy
+                row = recent[i // self.num_envs]
+                row[:-1] = row[1:]
+                row[-1] = running[i]
             running[i] = 0
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -218,6 +238,8 @@ class Collector:
         own = {name: getattr(self, name) for name in self._OWN}
         if self.visits is not None:
             own["collected"] = self.visits.collected
+        if self.guide is not None:
+            own |= {f"guide.{name}": x for name, x in self.guide.state_dict().items()}
         return own | {f"env.{name}": x for name, x in self.env.get_state().items()}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -226,6 +248,8 @@ class Collector:
             setattr(self, name, state[name].copy())
         if self.visits is not None:
             self.visits.collected = state["collected"].copy()
+        if self.guide is not None:
+            self.guide.load_state_dict({name[6:]: x for name, x in state.items() if name.startswith("guide.")})
         env_state = {name[4:]: x for name, x in state.items() if name.startswith("env.")}
         self.env.set_state(env_state)  # type: ignore[attr-defined]
 
@@ -284,6 +308,9 @@ def by_member(x: Array) -> Array:
 
 def flatten(rollout: Rollout, advantages: Advantages, learner: Learner) -> Batch:
     """Lay a rollout out as one row of B = T * N samples per member, observations normalised."""
+    ended = rollout.terminated | rollout.truncated
+    if rollout.replayed is not None:  # what was repeated is no part of the episode that the policy is judged by
+        ended = ended | rollout.replayed
     batch = Batch(
         learner.obs_scale()(by_member(rollout.obs)),
         by_member(rollout.action),
@@ -291,6 +318,6 @@ def flatten(rollout: Rollout, advantages: Advantages, learner: Learner) -> Batch
         by_member(advantages.advantage),
         None if advantages.value_target is None else by_member(advantages.value_target),
         None if advantages.weight is None else by_member(advantages.weight),
-        by_member(episodes(rollout.terminated | rollout.truncated)),
+        by_member(episodes(ended)),
     )
     return batch.map(lambda x: to_device(x, learner.device))

@@ -7,6 +7,7 @@ from rlsparse.algorithm import Algorithm
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.kinds import kind_of
 from rlsparse.objective import GSPO
 from rlsparse.ppo import PPO
 from rlsparse.variance_reduced import NHARPG
@@ -35,7 +36,7 @@ def _reason(
     if env and env not in TASKS:
         return f"{env} is not one of the MuJoCo tasks that run there, {', '.join(TASKS)}"
     if isinstance(advantage, GroupRelative):
-        return "environments cannot wait there for their group, as --advantage group wants"
+        return f"environments cannot wait there for their group, as --advantage {kind_of(type(advantage))} wants"
     if isinstance(advantage, Submodular):
         return "marginal gains, --advantage submodular, are computed on the CPU"
     if isinstance(algorithm, NHARPG):

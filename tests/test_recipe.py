@@ -2,7 +2,7 @@
 
 import math
 from copy import deepcopy
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from itertools import product
 from types import UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -190,6 +190,8 @@ def some(cls, **fixed):
             return st.sampled_from(get_args(hint))
         if get_origin(hint) is tuple:
             return st.lists(of_type(get_args(hint)[0]), min_size=1, max_size=4).map(tuple)
+        if is_dataclass(hint):
+            return some(hint)
         return {bool: st.booleans(), int: st.integers(2, 20), float: st.floats(0.01, 0.99)}[hint]
 
     hints = get_type_hints(cls)

@@ -37,7 +37,7 @@ ACCEPTED = {
     "racing": {"explore": explorer("explorler-ppo-racing")},
 }
 REFUSED = {
-    "group": ({"advantage": GroupRelative()}, "environments cannot wait there for their group"),
+    "group": ({"advantage": GroupRelative()}, "wait there for their group, as --advantage group-relative wants"),
     "submodular": ({"advantage": Submodular()}, "are computed on the CPU"),
     "n-harpg": ({"algorithm": NHARPG()}, "waits to hear how many there are"),
     "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "waits to hear how many there are"),

@@ -1,6 +1,6 @@
 """Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from rlsparse.advantage.group_scores import (
     scaled_by_batch,
     to_members,
 )
+from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.data import Advantages, Rollout
 
 
@@ -42,6 +43,8 @@ class GroupRelative:
     """What counts alike in the loss: every step, or every episode."""
     unseen: float = 0.5
     """Most of a return, gamma^k, that may lie behind the rollout's end; a group has no weight where there is more."""
+    scaffold: Scaffold = field(default_factory=Scaffold)
+    """Help for groups that find no success where rewards are sparse."""
 
     @property
     def restarts(self) -> bool:
@@ -54,17 +57,19 @@ class GroupRelative:
         starts = group_starts(ended, self.group_size)
         score, hidden = returns_and_hidden(rollout.reward, rollout.terminated, rollout.truncated, self.gamma)
         valid = np.ones_like(ended) if rollout.valid is None else rollout.valid
-        counts = valid | rollout.terminated  # who has fallen gets no more: a return of 0, not a missing one
+        acted, counts = valid, valid | rollout.terminated  # who has fallen gets a return of 0, not a missing one
+        if rollout.replayed is not None:
+            acted, counts = acted & ~rollout.replayed, counts & ~rollout.replayed
         if self.score == "outcome":
             score, hidden, counts = held(score, starts), held(hidden, starts), np.ones_like(ended)
         cut = np.logical_or.reduce(in_groups(hidden > self.unseen, self.group_size), -1)
-        seen = valid & ~to_members(cut, self.group_size)
+        seen = acted & ~to_members(cut, self.group_size)
         advantage = self._compare(score, counts, seen)
         weight = seen.astype(np.float32)
         if self.count == "episodes":
-            lengths, _ = returns_and_hidden(valid, rollout.terminated, rollout.truncated, 1.0)
+            lengths, _ = returns_and_hidden(acted, rollout.terminated, rollout.truncated, 1.0)
             weight /= np.maximum(held(lengths, starts), 1.0).astype(np.float32)
-        return Advantages(np.where(valid, advantage, 0.0).astype(np.float32), None, weight)
+        return Advantages(np.where(acted, advantage, 0.0).astype(np.float32), None, weight)
 
     def degenerate(self, rollout: Rollout, estimated: Advantages) -> np.ndarray:
         """Share of the groups with a weight whose advantages are all zero, so that they teach nothing, [S].

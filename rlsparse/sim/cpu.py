@@ -213,6 +213,28 @@ class MujocoVectorEnv(VectorEnv):
         """Remember whose episode is over, with no next one begun, bool `[num_envs]`; a new array each time."""
         self._over, self._num_over = over, np.count_nonzero(over)
 
+    def snapshots(self) -> np.ndarray:
+        """Where every environment is in its episode, `[num_envs, K]` float64: what `restore` goes on from."""
+        derived = [getattr(self._fields, name).reshape(self.num_envs, -1) for name in self.task.derived_fields]
+        return np.concatenate([self._batch.state, *derived, self._elapsed[:, None]], 1)
+
+    def restore(self, i: int, snapshot: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, int]:
+        """Put environment i where any one was; returns what it observes, and the steps that this took: none.
+
+        `actions` are those from the start of that episode to the snapshot. The time limit counts from there too;
+        episodes that i begins later are those it would have begun.
+        """
+        width = self._batch.state.shape[1]
+        self._batch.state[i] = snapshot[:width]
+        for name in self.task.derived_fields:
+            array = getattr(self._fields, name)[i]
+            array[...] = snapshot[width : width + array.size].reshape(array.shape)
+            width += array.size
+        self._elapsed[i] = int(snapshot[-1])
+        self._progress[i] = self.task.progress(self._fields)[i]
+        self._mark_over(self._over & (np.arange(self.num_envs) != i))
+        return self.task.observe(self._fields)[i], 0
+
     def get_state(self) -> dict[str, np.ndarray]:
         """All that decides what follows, as numeric arrays with leading axis num_envs; call after reset."""
         generators = np.array([_words(generator) for generator in self._generators], np.uint64)

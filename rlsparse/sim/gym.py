@@ -76,6 +76,7 @@ class GymVectorEnv(VectorEnv):
 
         self._seeds: list[int] = []
         self._episode = np.zeros(num_envs, np.int64)
+        self._episode_seeds = np.zeros(num_envs, np.uint64)  # of the running episodes
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]  # of the running episodes
         self._observation = np.zeros((num_envs, low.size))
         self._terminated = np.zeros(num_envs, bool)
@@ -105,7 +106,10 @@ class GymVectorEnv(VectorEnv):
         return self._observation.copy(), {}
 
     def _start_episode(self, i: int) -> None:
-        seed = episode_seed(self._seeds[i], int(self._episode[i]))
+        self._start_from(i, episode_seed(self._seeds[i], int(self._episode[i])))
+
+    def _start_from(self, i: int, seed: int) -> None:
+        self._episode_seeds[i] = seed
         observation, _ = self._guard(i, "reset", self._envs[i].reset, seed=seed)
         self._store(i, observation)
         self._actions[i] = []
@@ -150,12 +154,29 @@ class GymVectorEnv(VectorEnv):
             )
         self._observation[i] = flat
 
+    def snapshots(self) -> np.ndarray:
+        """What every environment's episode began with, `[num_envs, 1]` float64: a seed, from which actions lead on."""
+        return self._episode_seeds[:, None].astype(np.float64)
+
+    def restore(self, i: int, snapshot: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, int]:
+        """Put environment i where any one was; returns what it observes, and the steps that this took.
+
+        `actions` `[n, A]` are those from the start of that episode on, which are taken once more; episodes that i
+        begins later are those it would have begun.
+        """
+        self._start_from(i, int(snapshot[0]))
+        for action in np.asarray(actions, self._action_dtype):
+            self._step_one(i, action)
+        self._terminated[i] = self._truncated[i] = False
+        return self._observation[i].copy(), len(actions)
+
     def get_state(self) -> dict[str, np.ndarray]:
         """Seeds, episode numbers and the actions of the running episodes; call after reset."""
         actions = [action for episode in self._actions for action in episode]
         return {
             "seed": np.array(self._seeds, np.uint64),
             "episode": self._episode.copy(),
+            "episode_seeds": self._episode_seeds.copy(),
             "length": np.array([len(episode) for episode in self._actions], np.int64),
             "actions": np.array(actions, self._action_dtype).reshape(-1, self._action_width),
             "observation": self._observation.copy(),
@@ -175,9 +196,10 @@ class GymVectorEnv(VectorEnv):
             )
         self._seeds = [int(seed) for seed in state["seed"]]
         self._episode = state["episode"].copy()
+        episode_seeds = state["episode_seeds"].tolist()
         episodes = np.split(state["actions"], np.cumsum(state["length"])[:-1])
         for i, actions in enumerate(episodes):
-            self._start_episode(i)
+            self._start_from(i, episode_seeds[i])
             for action in actions:
                 self._step_one(i, action)
         if not np.array_equal(self._observation, state["observation"], equal_nan=True):
