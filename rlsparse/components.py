@@ -61,12 +61,15 @@ def refuse_flags_of_nothing(recipe: Recipe, examples: Mapping[str, str], argumen
 
 
 def refuse_flags_of_other_kinds(recipe: Recipe, arguments: Sequence[str]) -> None:
-    """Raise UsageError if there is a flag that the chosen kind of a component has not, but another kind has."""
+    """Raise UsageError if there is a flag that the chosen kind has not, but a part of it has, or another kind."""
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     for where, part, options in _choices(recipe):
         for flag in (flag for flag in flags if flag.startswith(f"--{where}.")):
-            name = flag.removeprefix(f"--{where}.").partition(".")[0]
-            if others := others_with(name.replace("-", "_"), type(part), options):
+            name = flag.removeprefix(f"--{where}.").partition(".")[0].replace("-", "_")
+            inside = next((own for _, own, x, _ in _parts(part, where + ".") if name in vars(x)), None)
+            if inside is not None and name not in vars(part):
+                raise UsageError(f"unknown flag {flag}: did you mean --{inside}.{name.replace('_', '-')}?")
+            if others := others_with(name, type(part), options):
                 own = kind_of(type(part))
                 raise UsageError(f"unknown flag {flag}: --{where} {own} has none, use {' or '.join(others)}")
 

@@ -61,6 +61,9 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.clip-range", "1"): (
         "unknown flag --algorithm.clip-range: --algorithm trpo has none, use ppo"
     ),
+    (*CHEETAH, "--advantage", "submodular", "--advantage.gamma", "0.999"): (
+        "unknown flag --advantage.gamma: did you mean --advantage.inner.gamma?"
+    ),
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.solver", "qr"): "--algorithm.solver qr: expected one of cg, mfac",
     (*CHEETAH, "--algorithm", "trpo", "--algorithm.kl-reduction", "max"): (
         "--algorithm.kl-reduction max: expected one of sum, mean_dims"
