@@ -56,10 +56,10 @@ class EpisodeStream:
         self._drawn = 0
 
     def random(self, size: int) -> Tensor:
-        """Uniform on [0, 1), 53 bits."""
+        """Uniform on [0, 1), 53 bits: rounded to float32 one in 2^25 would be 1, and a normal number infinite."""
         words = splitmix(self._state, self._drawn, size)
         self._drawn += size
-        return _shift_right(words, 11) * 2.0**-53
+        return _shift_right(words, 11).double() * 2.0**-53
 
     def uniform(self, low: float, high: float, size: int) -> Tensor:
         return low + (high - low) * self.random(size)

@@ -45,6 +45,14 @@ def test_draws_have_their_distributions():
     assert kstest(angle, "uniform", (-math.pi, 2 * math.pi)).pvalue > 1e-3
 
 
+def test_no_number_is_one_nor_a_normal_one_infinite():
+    near_one = EpisodeStream(torch.tensor([29241918]), torch.zeros(1, dtype=torch.int64))  # in float32 it would be 1
+    number = near_one.random(1)
+    assert number.dtype == torch.float64 and 1 - 2.0**-25 < number.item() < 1
+    near_one = EpisodeStream(torch.tensor([29241918]), torch.zeros(1, dtype=torch.int64))
+    assert near_one.standard_normal(1).isfinite().all()
+
+
 def test_neighbouring_seeds_episodes_and_indices_are_uncorrelated():
     numbers = np.stack([stream(episode=k).random(4).numpy() for k in range(3)], 1).reshape(2000, -1)
     neighbours = np.concatenate([numbers[:-1], numbers[1:]], 1)
