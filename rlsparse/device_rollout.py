@@ -1,16 +1,19 @@
 """Step environments that live on a device, with the policies beside them; nothing waits for the device but `check`."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from rlsparse.arrays import as_float32, to_device, to_numpy
+from rlsparse.arrays import Array, as_float32, to_device, to_numpy
 from rlsparse.data import Rollout
 from rlsparse.errors import DivergenceError
 from rlsparse.learner import Learner
 from rlsparse.losses import gaussian_log_prob
+from rlsparse.recorded import Recorded, Results
 from rlsparse.returns import running_returns
 from rlsparse.rollout import LARGEST, RECENT_EPISODES, ActionBox, by_member, critic_values
 
@@ -77,24 +80,42 @@ class DeviceCollector:
     def _step_all(self, learner: Learner, length: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Act and step; returns the stored arrays by name, and the true successor of every observation."""
         members, num_envs, total = self.members, self.num_envs, self.env.num_envs
-        actors, log_std = learner.actors(), learner.layout.log_std(learner.params)
-        std = log_std.exp()[:, None, :]
+        act, scale, log_std = self._acting(learner), learner.obs_scale(), learner.layout.log_std(learner.params)
         noise = learner.noise.normal(length, num_envs, learner.layout.action_size).swapaxes(0, 1)
+        deviation = log_std.exp()[:, None, :] * noise
         steps: dict[str, list[torch.Tensor]] = {
             name: [] for name in ("obs", "action", "reward", "terminated", "truncated")
         }
         next_obs = []
         for t in range(length):
             obs = self.obs.reshape(members, num_envs, -1)
-            action = actors(obs) + std * noise[t]
-            self.obs, *outcome, info = self.env.step(self._to_native(action.reshape(total, -1)))
+            acted = act(obs, deviation[t], scale.mean, scale.inv_std)
+            self.obs, *outcome, info = self.env.step(acted["native"].reshape(total, -1))
             rows = (x.reshape(members, num_envs) for x in outcome)
-            for kept, x in zip(steps.values(), (obs, action, *rows), strict=True):
+            for kept, x in zip(steps.values(), (obs, acted["action"], *rows), strict=True):
                 kept.append(x)
             next_obs.append(info["final_obs"].reshape(members, num_envs, -1))
         stacked = {name: torch.stack(kept) for name, kept in steps.items()}
         log_prob = gaussian_log_prob(noise, log_std[:, None, :])
         return stacked | {"log_prob": log_prob}, torch.stack(next_obs)
+
+    def _acting(self, learner: Learner) -> Recorded:
+        """Return a step of acting: it takes observations, deviations from the mean action and the normaliser's numbers.
+
+        It returns actions [S, N, A] in units of the policy and in native ones.
+        """
+
+        def build() -> Callable[..., Results]:
+            actors = learner.actors()
+
+            def act(obs: Array, deviation: Array, mean: Array, inv_std: Array) -> Results:
+                scale = replace(actors.scale, mean=mean, inv_std=inv_std)
+                action = replace(actors, scale=scale)(obs) + deviation
+                return {"action": action, "native": self._to_native(action)}
+
+            return act
+
+        return learner.recording((self, "act"), build)
 
     def _note_finite(self, next_obs: torch.Tensor, reward: torch.Tensor) -> None:
         finite = (next_obs.abs() <= LARGEST).all(-1) & (reward.abs() <= LARGEST)

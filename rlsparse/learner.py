@@ -15,7 +15,7 @@ from rlsparse.normalise import ObsScale, RunningMoments
 from rlsparse.optimiser import Adam, NewOptimiser, Optimiser, adam
 from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic, Actors, action_mean
-from rlsparse.recorded import Record, Recorded, cuda_graph
+from rlsparse.recorded import Record, Recorded, Results, recorder
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dense_path import DensePath
 from rlsparse.sparse.masks import Masks
@@ -67,8 +67,8 @@ class Learner:
         self.orders = member_streams(seeds, "minibatch", simulated_on)
         self.counters = Counters.zeros(len(seeds))
         self.progress = np.zeros(len(seeds))
-        self.record: Record | None = cuda_graph if device.startswith("cuda") else None
-        """How the steps of an update are recorded, to be replayed; None: they are not."""
+        self.record: Record | None = recorder(device)
+        """How steps of acting and of updates are recorded, to be replayed; None: they are not."""
         self.recordings: dict[Hashable, Recorded] = {}
 
     @property
@@ -83,12 +83,11 @@ class Learner:
 
     @property
     def records_steps(self) -> bool:
-        """Whether every minibatch step does the same to the same memory, so that it can be recorded."""
+        """Whether every step of an update does the same to the same memory, so that it can be recorded."""
         return self.record is not None and self.masks is None
 
-    def recording(self, key: Hashable, build: Callable[[], Callable[..., dict[str, Array]]]) -> Recorded:
-        """Return the recording of a step of parameters and optimiser, which is built when it is first asked for."""
-        assert self.record is not None
+    def recording(self, key: Hashable, build: Callable[[], Callable[..., Results]]) -> Recorded:
+        """Return the recording of a step with parameters and optimiser, which is built when it is first asked for."""
         if key not in self.recordings:
             changed = [self.params, *self.optimiser.state_dict().values()]
             self.recordings[key] = Recorded(build(), changed, self.record)

@@ -1,6 +1,6 @@
 """Trust region policy optimisation. Source: Schulman et al., arXiv 1502.05477."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -14,6 +14,7 @@ from rlsparse.losses import gaussian_entropy
 from rlsparse.natural_gradient import CG, Solver, System
 from rlsparse.optimiser import Adam
 from rlsparse.params import Layout, Views
+from rlsparse.recorded import Recorded, Results
 from rlsparse.solve import dot, line_search
 from rlsparse.trust_region import TrustRegion
 
@@ -43,7 +44,10 @@ class TRPO(CriticByAdam):
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch; yields once."""
         gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
-        terms = self.improve_policy(learner, batch, gradient)
+        if self._records(learner):
+            terms = self._recorded_policy_step(learner, batch)(*batch.present().values())
+        else:
+            terms = self.improve_policy(learner, batch, gradient)
         terms["value_loss"] = self.fit_critic(learner, batch, gradient)
         yield EpochStats(**terms)
 
@@ -84,6 +88,22 @@ class TRPO(CriticByAdam):
             "grad_norm": dot(ascent, ascent) ** 0.5,
             "step_fraction": fraction,
         }
+
+    def _records(self, learner: Learner) -> bool:
+        """Whether the policies' step can be recorded: it draws no samples, and conjugate gradient asks for nothing."""
+        return learner.records_steps and self.fisher_subsample == 1 and isinstance(self.solver, CG)
+
+    def _recorded_policy_step(self, learner: Learner, batch: Batch) -> Recorded:
+        """Return the policies' step as a recording that takes samples, with a gradient of its own."""
+        names = batch.present().keys()
+
+        def build() -> Callable[..., Results]:
+            gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
+            return lambda *samples: self.improve_policy(
+                learner, Batch.of(dict(zip(names, samples, strict=True))), gradient
+            )
+
+        return learner.recording((self, "policy"), build)
 
     def _kl_weight(self, layout: Layout) -> float:
         """Return what the KL divergence summed over action dimensions is multiplied with."""

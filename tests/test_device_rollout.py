@@ -8,6 +8,7 @@ import tensors
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tape import tape
 from tensors import DEVICE, NumpyDraws, TensorEnv, never_waiting
 
 from rlsparse import loop, sim
@@ -124,6 +125,18 @@ def test_the_host_waits_for_nothing_between_the_first_step_and_the_last_gradient
         batch = flatten(rollout, recipe.advantage(rollout), learner)
         stats = list(algorithm.update(learner, batch))
     assert np.isfinite(stats[-1].on_host().grad_norm).all()
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "trpo"])
+def test_the_host_waits_for_nothing_that_is_replayed(begin, algorithm):
+    recipe = replace(HOST, algorithm=ALGORITHMS[algorithm])
+    learner, collector = begin(recipe)
+    learner.record = tape
+    loop.iterate(recipe, learner, collector)
+    learner.begin_iteration(recipe.total_steps)
+    with never_waiting():
+        rollout = collector.collect(learner, 40, 0.99)
+        list(recipe.algorithm.update(learner, flatten(rollout, recipe.advantage(rollout), learner)))
 
 
 def test_waiting_is_noticed():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tape import tape
 
 from rlsparse import device, landscape, loop, play, train
 from rlsparse.device import Machine
@@ -17,6 +18,7 @@ from rlsparse.explorer import Explorer
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
+from rlsparse.trpo import TRPO
 
 pytest.importorskip("mujoco_warp", reason="needs pip install 'rlsparse[gpu]'")
 
@@ -101,6 +103,59 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, monkeypatch):
     assert rows("halves/progress.csv") != rows("run/progress.csv")
     assert run("--resume", "halves", "--quiet") == (0, "halves\n", "")
     assert outcome("halves") == outcome("run")
+
+
+RECORDED = {"ppo": PPO(epochs=2, minibatches=4), "trpo": TRPO(critic_epochs=2, critic_minibatches=4)}
+
+
+@pytest.mark.parametrize("algorithm", RECORDED.values(), ids=RECORDED)
+def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_was(algorithm, monkeypatch, caplog):
+    shape = {"num_seeds": 2, "num_envs": 4, "rollout_length": 12, "total_steps": 480}
+    recipe = Recipe(
+        env="InvertedPendulum-v5",
+        simulator="warp",
+        policy=ActorCritic((8,), (8,), log_std_init=1.0),
+        algorithm=algorithm,
+        **shape,
+    )
+    plain = loop.begin(recipe, device.TENSORS_ON_CPU)
+    for module in ("learner", "sim.warp"):
+        monkeypatch.setattr(f"rlsparse.{module}.recorder", lambda device: tape)
+    recorded, resumed = (loop.begin(recipe, device.TENSORS_ON_CPU) for _ in range(2))
+
+    def both_iterate(runs):
+        each = [loop.iterate(recipe, *one)[0].present() for one in runs]
+        for name, x in each[0].items():
+            np.testing.assert_array_equal(each[1][name], x, err_msg=name)
+        assert_equal(*runs)
+
+    both_iterate([plain, recorded])
+    kept = state(*plain)
+    for _ in range(2):
+        both_iterate([plain, recorded])
+    assert (np.isfinite(plain[1].recent_returns).sum(1) > 4).all()  # episodes ended
+    for late in (recorded, resumed):  # one that has recorded its steps, and one that has not
+        late[0].load_state_dict(kept[0])
+        late[0].load_random_state(kept[1])
+        late[1].load_state_dict(kept[2])
+        for _ in range(2):
+            loop.iterate(recipe, *late)
+        assert_equal(plain, late)
+    assert not caplog.messages  # of recordings that failed
+    assert len(recorded[0].recordings) == 2 + (algorithm is RECORDED["trpo"])
+
+
+def state(learner, collector):
+    """All that a run goes on from, copied."""
+    copied = ({name: x.copy() for name, x in one.state_dict().items()} for one in (learner, collector))
+    arrays, steps = copied
+    return arrays, learner.random_state(), steps
+
+
+def assert_equal(run, other):
+    for of_one, of_other in zip(run, other, strict=True):
+        for name, x in of_one.state_dict().items():
+            np.testing.assert_array_equal(of_other.state_dict()[name], x, err_msg=name)
 
 
 def test_probing_on_warp_counts_its_steps():

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from tape import tape
 
 pytest.importorskip("mujoco_warp", reason="needs pip install 'rlsparse[gpu]'")
+from rlsparse.sim import warp
 from rlsparse.sim.warp import WarpVectorEnv
 
 # Warp compiles its kernels once: tests that use it run in one worker.
@@ -13,6 +15,13 @@ in_one_worker = pytest.mark.xdist_group("warp")
 
 def make(env_id, num_envs=3, **options):
     return WarpVectorEnv(env_id, num_envs, device="cpu:0", **options)
+
+
+def make_recorded(env_id, num_envs=3, **options):
+    """The same whose steps are recorded, on a tape."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warp, "recorder", lambda device: tape)
+        return make(env_id, num_envs, **options)
 
 
 def random_actions(env, steps, seed=0):

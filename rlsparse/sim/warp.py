@@ -2,7 +2,8 @@
 
 The same models and the same functions of `tasks` as on the CPU, in float32, except that Humanoid and HumanoidStandup
 use MuJoCo's Newton solver: MuJoCo Warp has no PGS. docs/gpu.md says how closely the two simulators agree.
-`step` never waits for the device: what depends on the outcome, such as a reset, is a masked write.
+`step` never waits for the device: what depends on the outcome, such as a reset, is a masked write. All state stays
+where it is in memory, so that what surrounds the physics is recorded too: what a step led to, and how episodes begin.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from rlsparse.errors import UnsupportedEnvironment, UsageError
+from rlsparse.recorded import Recorded, Results, overwrite, recorder
 from rlsparse.sim.counter_random import EpisodeStream, signed
 from rlsparse.sim.cpu import load_model, make_task
 from rlsparse.sim.reset_arguments import seed_each
@@ -85,6 +87,12 @@ class WarpVectorEnv(VectorEnv):
         self._seed, self._episode, self._elapsed, self.unstable = (self._zeros(torch.int64) for _ in range(4))
         self._over, self._terminated = self._zeros(torch.bool), self._zeros(torch.bool)
         self._progress = self._zeros(torch.float32)
+        self._starting = self._zeros(torch.bool)
+        self._before = [getattr(physics, name).clone() for name in _STATE]
+        state = [*self._state().values(), self._starting, self.unstable]
+        record = recorder(str(self.device))
+        self._outcome_recorded = Recorded(self._outcome, state, record)
+        self._begin_recorded = Recorded(self._begin_episodes, state, record)
 
         low, high = model.actuator_ctrlrange.astype(np.float32).T
         width = self.task.observe(self._fields).shape[1]
@@ -114,8 +122,11 @@ class WarpVectorEnv(VectorEnv):
             self._seeded = True
         chosen = ~self._zeros(torch.bool) if mask is None else self._mask(mask)
         self._reseed(seeds, chosen)
-        self._start_episodes(chosen)
-        return self.task.observe(self._fields), {}
+        self._starting.copy_(chosen)
+        self._place_at_starts()
+        if self._physics.derived:
+            self._physics.kinematics()
+        return self._begin_episodes()["obs"], {}
 
     def _mask(self, mask: Any) -> Tensor:
         """`mask` as a bool tensor `[num_envs]` on the device."""
@@ -130,24 +141,27 @@ class WarpVectorEnv(VectorEnv):
             return
         fresh = torch.tensor([given is not None for given in seeds], device=self.device) & where
         words = torch.tensor([signed(given or 0) for given in seeds], device=self.device)
-        self._seed = torch.where(fresh, words, self._seed)
-        self._episode = torch.where(fresh, 0, self._episode)
+        _write(self._seed, fresh, words)
+        _write(self._episode, fresh, 0)
 
-    def _start_episodes(self, where: Tensor) -> None:
-        """Put the environments `where` at the start of their next episode, and leave the others as they are."""
-        fields, physics = self._fields, self._physics
+    def _place_at_starts(self) -> None:
+        """Put those that are `_starting` where their next episode begins."""
+        physics = self._physics
         qpos, qvel = self.task.reset_noise(EpisodeStream(self._seed, self._episode), self._start_pose, self._rest)
         for array, start in ((physics.qpos, qpos.float()), (physics.qvel, qvel.float()), (physics.warmstart, 0.0)):
-            array.copy_(torch.where(where[:, None], start, array))
-        if physics.derived:
-            physics.kinematics()
-        for name, computed in physics.derived.items():
-            start = 0.0 if name in _ZERO_AT_START else computed
-            setattr(fields, name, _where(where, start, getattr(fields, name)))
-        self._progress = torch.where(where, self.task.progress(fields), self._progress)
-        self._elapsed = torch.where(where, 0, self._elapsed)
-        self._episode = self._episode + where
-        self._over, self._terminated = self._over & ~where, self._terminated & ~where
+            _write(array, self._starting, start)
+
+    def _begin_episodes(self) -> Results:
+        """Begin the episode of those that are `_starting`, once its kinematics are known; returns all `obs`."""
+        where, fields = self._starting, self._fields
+        for name, computed in self._physics.derived.items():
+            _write(getattr(fields, name), where, 0.0 if name in _ZERO_AT_START else computed)
+        _write(self._progress, where, self.task.progress(fields))
+        _write(self._elapsed, where, 0)
+        self._episode += where
+        _write(self._over, where, False)
+        _write(self._terminated, where, False)
+        return {"obs": self.task.observe(fields).float()}
 
     @torch.no_grad()
     def step(self, actions: Tensor) -> StepResult:
@@ -161,43 +175,65 @@ class WarpVectorEnv(VectorEnv):
             raise ValueError(f"actions have shape {tuple(actions.shape)}, expected {tuple(self._fields.ctrl.shape)}")
         if not self._seeded:
             raise ResetNeeded("call reset() before step()")
-        waiting, blew_up = self._over, self._advance(actions)
-        self._elapsed = self._elapsed + ~waiting
-        self.unstable = self.unstable + blew_up
-
-        progress = self.task.progress(self._fields)
-        velocity = (progress - self._progress) / self._step_seconds
-        self._progress = progress.clone()
-        reward, terminated = self.task.reward(self._fields, velocity, actions)
-        reward = torch.where(waiting | blew_up, 0.0, reward.float())
-        self._terminated = torch.where(waiting, self._terminated, terminated | blew_up)
-        terminated, truncated = self._terminated.clone(), self._elapsed >= self._max_steps
-
-        final = self.task.observe(self._fields).float()
-        info = {"final_obs": final, "final_qpos": self._physics.qpos.clone()}
-        if not self._autoreset:
-            self._over = waiting | terminated | truncated
-            return final.clone(), reward, terminated, truncated, info
-        self._start_episodes(terminated | truncated)
-        return self.task.observe(self._fields).float(), reward, terminated, truncated, info
-
-    def _advance(self, actions: Tensor) -> Tensor:
-        """Simulate one step, but where an episode is over; returns who blew up in it and was put back, bool."""
-        fields, physics = self._fields, self._physics
-        before = [getattr(physics, name).clone() for name in _STATE]
+        physics = self._physics
+        overwrite(self._before, [getattr(physics, name) for name in _STATE])
         physics.ctrl.copy_(actions)
         physics.advance()
+        outcome = self._outcome_recorded()
+        info = {name: outcome[name] for name in ("final_obs", "final_qpos")}
+        if not self._autoreset:
+            obs = info["final_obs"].clone()
+        else:
+            if physics.derived:
+                physics.kinematics()
+            obs = self._begin_recorded()["obs"]
+        return obs, outcome["reward"], outcome["terminated"], outcome["truncated"], info
 
+    def _outcome(self) -> Results:
+        """Take in what the physics has computed, but where an episode is over; returns what the step led to.
+
+        With autoreset, those whose episode is over now are put where their next one begins.
+        """
+        fields, physics, waiting = self._fields, self._physics, self._over.clone()
+        stable = self._take_in_stable(waiting)
+        blew_up = ~stable & ~waiting
+        self.unstable += blew_up
+        self._elapsed += ~waiting
+
+        progress = self.task.progress(fields)
+        velocity = (progress - self._progress) / self._step_seconds
+        self._progress.copy_(progress)
+        reward, terminated = self.task.reward(fields, velocity, physics.ctrl)
+        reward = torch.where(waiting | blew_up, 0.0, reward.float())
+        _write(self._terminated, ~waiting, terminated | blew_up)
+        truncated = self._elapsed >= self._max_steps
+        results = {
+            "final_obs": self.task.observe(fields).float(),
+            "final_qpos": physics.qpos.clone(),
+            "reward": reward,
+            "terminated": self._terminated.clone(),
+            "truncated": truncated,
+        }
+        ended = self._terminated | truncated
+        if self._autoreset:
+            self._starting.copy_(ended)
+            self._place_at_starts()
+        else:
+            self._over |= ended
+        return results
+
+    def _take_in_stable(self, waiting: Tensor) -> Tensor:
+        """Put the old state back where the new one is not sound or somebody is `waiting`; returns where it is sound."""
+        fields, physics = self._fields, self._physics
         stable = (torch.cat((physics.qpos, physics.qvel), 1).abs() < mujoco.mjMAXVAL).all(1)
         for computed in physics.derived.values():
             stable &= flat(computed).isfinite().all(1)
-        moved = stable & ~self._over
-        for name, old in zip(_STATE, before, strict=True):
-            array = getattr(physics, name)
-            array.copy_(torch.where(moved[:, None], array, old))
+        moved = stable & ~waiting
+        for name, old in zip(_STATE, self._before, strict=True):
+            _write(getattr(physics, name), ~moved, old)
         for name, computed in physics.derived.items():
-            setattr(fields, name, _where(moved, computed, getattr(fields, name)))
-        return ~stable & ~self._over
+            _write(getattr(fields, name), moved, computed)
+        return stable
 
     @property
     def qpos(self) -> Tensor:
@@ -216,7 +252,7 @@ class WarpVectorEnv(VectorEnv):
 
     def halt(self, where: Tensor) -> None:
         """Let the environments `where` (bool `[num_envs]`) stand still until `reset`; only without autoreset."""
-        self._over = self._over | self._mask(where)
+        self._over |= self._mask(where)
 
     def _state(self) -> dict[str, Tensor]:
         names = ("seed", "episode", "elapsed", "over", "terminated", "progress")
@@ -242,21 +278,15 @@ class WarpVectorEnv(VectorEnv):
                     f"{self._env_id} on MuJoCo Warp need {tuple(array.shape)}"
                 )
         for name, array in own.items():
-            saved = torch.as_tensor(state[name], device=self.device)
-            if name in _STATE:
-                array.copy_(saved)
-            elif name in self._physics.derived:
-                setattr(self._fields, name, saved.clone())
-            else:
-                setattr(self, f"_{name}", saved.clone())
+            array.copy_(torch.as_tensor(state[name]))
         self._seeded = True
 
     def close_extras(self, **kwargs: Any) -> None:
         """Give the simulation's memory back."""
-        self.__dict__.pop("_physics", None)
-        self.__dict__.pop("_fields", None)
+        for name in ("_physics", "_fields", "_outcome_recorded", "_begin_recorded"):
+            self.__dict__.pop(name, None)
 
 
-def _where(rows: Tensor, yes: Tensor | float, no: Tensor) -> Tensor:
-    """A new tensor: `yes` in the rows chosen (bool `[N]`), `no` `[N, ...]` in the others."""
-    return torch.where(rows.reshape(-1, *[1] * (no.ndim - 1)), yes, no)
+def _write(array: Tensor, rows: Tensor, numbers: Tensor | float) -> None:
+    """Write `numbers` into the rows chosen (bool `[N]`) of an array `[N, ...]`, in place."""
+    array.copy_(torch.where(rows.reshape(-1, *[1] * (array.ndim - 1)), numbers, array))

@@ -9,7 +9,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from scipy.stats import ks_2samp
 from tensors import never_waiting
-from warp_envs import in_one_worker, make, random_actions, run
+from warp_envs import in_one_worker, make, make_recorded, random_actions, run
 
 from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.sim import warp as warp_module
@@ -166,7 +166,33 @@ def test_a_restored_simulator_continues_exactly(env_id):
         np.testing.assert_array_equal(fresh.get_state()[name], array)
 
 
-def test_every_array_returned_belongs_to_the_caller():
+@pytest.mark.parametrize(
+    ("env_id", "autoreset"), [*((task, True) for task in TASKS), ("Ant-v5", False), ("Hopper-v5", False)]
+)
+def test_recorded_steps_are_plain_ones(env_id, autoreset, caplog):
+    plain, recorded = make(env_id, autoreset=autoreset), make_recorded(env_id, autoreset=autoreset)
+    limit = plain.spec.max_episode_steps
+    results = []
+    for env in (plain, recorded):
+        env.reset(seed=3)
+        steps = run(env, 3, seed=1)
+        with_elapsed(env, [limit - 1, 0, limit - 2])
+        if not autoreset:
+            env.halt(torch.tensor([False, True, False]))
+        steps += run(env, 3, seed=2)
+        env.reset(seed=[None, 9, None], options={"reset_mask": torch.tensor([False, True, True])})
+        steps += run(env, 2, seed=3)
+        results.append(steps)
+    assert_equal_results(*reversed(results))
+    for name, array in plain.get_state().items():
+        np.testing.assert_array_equal(recorded.get_state()[name], array, err_msg=name)
+    assert not caplog.messages  # of recordings that failed
+    with never_waiting():
+        recorded.step(random_actions(recorded, 1)[0])
+
+
+@pytest.mark.parametrize("make", [make, make_recorded])
+def test_every_array_returned_belongs_to_the_caller(make):
     env, twin = make("Reacher-v5"), make("Reacher-v5")
     env.reset(seed=0)[0].zero_()
     twin.reset(seed=0)
@@ -188,8 +214,8 @@ def test_a_step_never_waits_for_the_device(env_id, autoreset):
 
 
 @pytest.mark.parametrize("autoreset", [True, False])
-@pytest.mark.parametrize("value", [torch.nan, 1e30])
-def test_an_unstable_simulation_ends_its_episode_alone(value, autoreset, monkeypatch):
+@pytest.mark.parametrize(("value", "make"), [(torch.nan, make), (1e30, make), (torch.nan, make_recorded)])
+def test_an_unstable_simulation_ends_its_episode_alone(value, make, autoreset, monkeypatch):
     env, sound = make("Ant-v5", autoreset=autoreset), make("Ant-v5", autoreset=autoreset)
     env.reset(seed=0)
     sound.reset(seed=0)
