@@ -1,5 +1,6 @@
 """What the settings of the algorithms may be: their ranges, and which go together."""
 
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -12,10 +13,10 @@ from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SURENESS, Range
+from rlsparse.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, SURENESS, Range
 from rlsparse.kinds import kind_of
 from rlsparse.natural_gradient import MFAC
-from rlsparse.objective import A2C
+from rlsparse.objective import A2C, HPT
 from rlsparse.ppo import PPO
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import AST
@@ -24,11 +25,13 @@ from rlsparse.variance_reduced import NHARPG
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("epochs", "minibatches", "critic_epochs", "critic_minibatches"), COUNT),
-    **dict.fromkeys(("fisher_subsample", "backtracks", "iterations", "samples", "second_length"), COUNT),
+    **dict.fromkeys(("fisher_subsample", "backtracks", "iterations", "samples", "second_length", "episodes"), COUNT),
     **dict.fromkeys(("learning_rate", "clip_range", "max_grad_norm", "adam_epsilon", "target_kl"), POSITIVE),
     **dict.fromkeys(("clip_range_high", "output_step", "step_length"), POSITIVE),
     **dict.fromkeys(("entropy_coef", "value_coef", "damping", "step_power"), NOT_NEGATIVE),
     "eta_power": (lambda x: 0 < x <= 1, "a number above 0, at most 1"),
+    "success_return": (math.isfinite, "a finite number"),
+    "gate": SHARE,
     "tolerance": (lambda x: 0 <= x < 1, "a number from 0 on, below 1"),
     "backtrack_factor": SURENESS,
 }
@@ -104,11 +107,17 @@ def _check_own_actions(algorithm: PPO, advantage: Any, explore: ExploRLer) -> No
 
 
 def check_advantage(algorithm: Algorithm, advantage: Estimator | Submodular) -> None:
-    """Raise UsageError if the advantages cannot be had of all rollouts that the algorithm collects."""
+    """Raise UsageError if the advantages cannot be had of all that the algorithm collects, or help as it does."""
     if isinstance(algorithm, NHARPG) and isinstance(advantage, GroupRelative):
         raise UsageError(
             "group-relative advantages compare episodes of groups, and the second rollout of --algorithm n-harpg "
             "breaks into them: use --advantage gae, or --algorithm n-pg-igt"
+        )
+    cloning = isinstance(algorithm, PPO) and isinstance(algorithm.objective, HPT)
+    if cloning and isinstance(advantage, GroupRelative) and advantage.scaffold.after > 0:
+        raise UsageError(
+            "--advantage.scaffold.after and --algorithm.objective hpt both help with the best episodes where none "
+            "succeeds, and would count each other's: use one of them"
         )
 
 

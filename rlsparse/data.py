@@ -75,11 +75,22 @@ class Batch:
     """A number of the episode within the rollout, of each member's own counting, [S, B] int64; None: not asked for."""
     outputs: Array | None = None
     """Mean and log-std of the policy as an update found it, [S, B, 2 A]; None: not asked for."""
+    cloned: Array | None = None
+    """Where the action is to be imitated, whatever its advantage, [S, B] bool; None: nowhere."""
+    critic_obs: Array | None = None
+    """Normalised observations that `value_target` is of, [S, B, O]; None: `obs`."""
+    critic_weight: Array | None = None
+    """How much each of them counts, [S, B]; None: all alike, or as `weight` says where they are `obs`."""
 
     @classmethod
     def of(cls, arrays: dict[str, Array]) -> "Batch":
         """Return the batch of these arrays by name; it has no others."""
         return cls(**dict.fromkeys(cls.__dataclass_fields__) | arrays)
+
+    @property
+    def for_critic(self) -> tuple[Array, Array | None]:
+        """What the critic learns from: observations [S, B, O], and their weights [S, B]."""
+        return (self.obs, self.weight) if self.critic_obs is None else (self.critic_obs, self.critic_weight)
 
     def present(self) -> dict[str, Array]:
         """Return the arrays that are not None, by name."""

@@ -28,6 +28,8 @@ class DeviceCollector:
     """No marginal gains are learned from here."""
     guide = None
     """No groups are helped."""
+    best_episodes = None
+    """No episodes are kept here."""
 
     def __init__(self, env: VectorEnv, members: int, seeds: list[int], device: str) -> None:
         self.env, self.members, self.num_envs = env, members, env.num_envs // members

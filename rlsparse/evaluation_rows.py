@@ -21,11 +21,12 @@ def progress_rows(
     coverage: np.ndarray | None,
     groups: bool,
     help_tier: np.ndarray | None,
+    cloned: np.ndarray | None,
 ) -> list[dict[str, Any]]:
     """Return one row of progress.csv per member, of its evaluation, its last epoch and its last training episodes.
 
     `coverage` [S, E] are values of a set function, if there is one; episodes are compared in `groups` or not.
-    `help_tier` [S] is the help that these get, if there is any.
+    `help_tier` [S] is the help that these get, and `cloned` [S] the share of updates that cloned, if there is any.
     """
     counters = learner.counters
     log_std = to_numpy(learner.layout.log_std(learner.params))
@@ -52,6 +53,7 @@ def progress_rows(
         row |= {name: stats.get(name, np.nan) for name in columns}
         row |= {} if coverage is None else {"coverage": coverage[member].mean()}
         row |= {} if help_tier is None else {"help_tier": help_tier[member]}
+        row |= {} if cloned is None else {"cloned": cloned[member]}
         rows.append(row | {name: x[member] for name, x in sparsity.items()})
     return rows
 

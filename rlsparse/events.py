@@ -59,6 +59,8 @@ class TensorBoard:
                 scalars["train/degenerate_groups"] = stats.degenerate_groups[member]
             if collector.guide is not None:
                 scalars["train/help_tier"] = collector.guide.mean_tier()[member]
+            if collector.best_episodes is not None:
+                scalars["train/cloned"] = collector.best_episodes.cloning[member]
             self._write(writer, total, scalars)
 
     def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:

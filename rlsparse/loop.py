@@ -14,6 +14,7 @@ from gymnasium.vector import VectorEnv
 from rlsparse import checkpoint, objectives, policy_file, sim
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.arrays import namespace, to_numpy
+from rlsparse.best_episodes import BestEpisodes
 from rlsparse.checkpoint import Checkpoint
 from rlsparse.data import Advantages, Batch, EpochStats, Rollout
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
@@ -21,6 +22,7 @@ from rlsparse.evaluate import Scores, evaluate
 from rlsparse.evaluation_rows import density_rows, progress_rows
 from rlsparse.explore.choice import Choice
 from rlsparse.explorer import Explorer, account
+from rlsparse.imitation import switched
 from rlsparse.learner import Learner
 from rlsparse.policy import Actors
 from rlsparse.recipe import Recipe, to_dict
@@ -137,7 +139,8 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, "Collector | De
 
         return learner, DeviceCollector(env, len(seeds), train_seeds, device)
     objective = objectives.find(recipe, obs_size)
-    return learner, Collector(env, len(seeds), train_seeds, group, objective, recipe.scaffold)
+    best = None if recipe.cloning is None else BestEpisodes(recipe.cloning, len(seeds), num_envs, obs_size, action_size)
+    return learner, Collector(env, len(seeds), train_seeds, group, objective, recipe.scaffold, best)
 
 
 def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
@@ -218,9 +221,9 @@ def iterate(
     rollout, beside = _collect(recipe, learner, collector, acting)
     advantages = recipe.advantage(rollout)
     choice = explorer.judge(rollout, _as_acted(recipe, rollout, advantages), acting) if explorer else None
-    batch = flatten(rollout, advantages, learner)
+    batch, best = flatten(rollout, advantages, learner), collector.best_episodes
     epochs_left = recipe.algorithm.epochs
-    for epoch_stats in recipe.algorithm.update(learner, batch, *beside):
+    for epoch_stats in recipe.algorithm.update(learner, switched(batch, best, learner) if best else batch, *beside):
         last = epoch_stats
         epochs_left -= 1
         if explorer:
@@ -307,15 +310,17 @@ def _evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[]
     for scores in each:
         learner.counters.eval[due] += scores.lengths[due].sum(1)
     session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
-    recent = session.collector.recent_returns
+    recent, best = session.collector.recent_returns, session.collector.best_episodes
     groups = recipe.group_size is not None
     guide = session.collector.guide
-    tier = None if guide is None else guide.mean_tier()
-    every = progress_rows(learner, each[0], session.stats, recent, session.seconds, values, groups, tier)
+    tier, cloned = guide.mean_tier() if guide else None, best.share() if best else None
+    every = progress_rows(learner, each[0], session.stats, recent, session.seconds, values, groups, tier, cloned)
     rows = [row for row, wanted in zip(every, due, strict=True) if wanted]
     if learner.sub_networks is not None:
         session.run.append("density.csv", density_rows(learner, learner.sub_networks, each, np.flatnonzero(due)))
     session.run.append("progress.csv", rows)
+    if best:
+        best.told(due)
     reporter.evaluation(session, rows)
 
 

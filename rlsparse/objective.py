@@ -172,6 +172,42 @@ class Cloning(Likelihood):
         return *terms, out_of_range(ratio, clip_range, clip_range, batch.weight)
 
 
+def switch(success: Array, gate: float) -> tuple[Array, Array]:
+    """Weights (alpha, beta) of the policy gradient and of cloning, given the share of successes, [S] each.
+
+    (0, 1) where it is at most `gate`, else (1, 0); the latter also where nothing was tried and it is nan. Source: Lv
+    et al., arXiv 2509.04419, HPT.
+    """
+    cloning = success <= gate
+    return 1.0 - cloning, 1.0 * cloning
+
+
+@dataclass(frozen=True)
+class HPT(Clip):
+    """The clipped surrogate, or after a rollout without success, cloning of the member's best episodes.
+
+    The batch says which samples are cloned: these have coefficient 1, reference pi itself and no mask. Source: Lv et
+    al., arXiv 2509.04419, hybrid post-training.
+    """
+
+    success_return: float = 0.0
+    """An episode whose undiscounted return is above this succeeds."""
+    gate: float = 0.0
+    """Largest share of successes, among the episodes that ended in a rollout, after which its update clones."""
+    episodes: int = 4
+    """Best successful episodes that each member keeps, to clone them."""
+
+    def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
+        """Turn each sample's ratio and advantage into its part of the loss."""
+        loss, d_log_prob, outside = super().weigh(ratio, log_ratio, advantage, clip_range, batch)
+        if batch.cloned is None:
+            return loss, d_log_prob, outside
+        xp = namespace(ratio)
+        cloning, d_cloning = unmasked(xp.ones_like(ratio), log_ratio, batch.weight)
+        chosen = xp.where(batch.cloned[:, 0], cloning, loss), xp.where(batch.cloned, d_cloning, d_log_prob)
+        return *chosen, outside
+
+
 @dataclass(frozen=True)
 class SSO:
     """Steps to the minimum of a surrogate in the policy's outputs, whose gradient is taken once per rollout.
@@ -219,5 +255,5 @@ def joined(mean: Array, log_std: Array) -> Array:
     return xp.concatenate([mean, xp.zeros_like(mean) + log_std[:, None, :]], -1)
 
 
-Objective = Clip | A2C | GSPO | CISPO | Cloning | SSO
+Objective = Clip | A2C | GSPO | CISPO | Cloning | HPT | SSO
 """What the policy's part of an update may follow."""

@@ -160,8 +160,9 @@ class PPO:
         """
         if batch.value_target is None:
             return batch.advantage[:, 0] * math.nan
-        activations = forward(params.critic, batch.obs)
-        value_loss, d_value = squared_error(activations[-1][..., 0], batch.value_target, batch.weight)
+        obs, weight = batch.for_critic
+        activations = forward(params.critic, obs)
+        value_loss, d_value = squared_error(activations[-1][..., 0], batch.value_target, weight)
         backward(params.critic, activations, (self.value_coef * d_value)[..., None], gradient.critic)
         return value_loss
 

@@ -20,6 +20,7 @@ from rlsparse.algorithm import Algorithm
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.kinds import kind_of, kinds, others_with
+from rlsparse.objective import HPT
 from rlsparse.params import Layout
 from rlsparse.policy import ActorCritic
 from rlsparse.ppo import PPO
@@ -90,6 +91,12 @@ class Recipe:
         """When groups that stall are helped; None if they never are."""
         scaffold = self.advantage.scaffold if isinstance(self.advantage, GroupRelative) else Scaffold()
         return scaffold if scaffold.after > 0 else None
+
+    @property
+    def cloning(self) -> HPT | None:
+        """What says when members clone the best of their episodes; None: never."""
+        objective = self.algorithm.objective if isinstance(self.algorithm, PPO) else None
+        return objective if isinstance(objective, HPT) else None
 
     @property
     def batch_size(self) -> int:

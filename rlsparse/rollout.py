@@ -10,6 +10,7 @@ from rlsparse.advantage.guide import Guide
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.visits import Objective, Visits
 from rlsparse.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.best_episodes import BestEpisodes
 from rlsparse.data import Advantages, Batch, Rollout
 from rlsparse.errors import DivergenceError
 from rlsparse.learner import Learner
@@ -73,7 +74,7 @@ class Collector:
     With a `group_size` G, every G environments of a member are a group: `seeds` are the same in it, so that its
     episodes begin in the same state, `env` does not reset by itself, and who is done waits for the others. With an
     `objective`, marginal gains are learned from; it goes with no groups. With a `scaffold`, groups that stall
-    are helped.
+    are helped. `best_episodes` are shown all that happens.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Collector:
         group_size: int | None = None,
         objective: Objective | None = None,
         scaffold: Scaffold | None = None,
+        best_episodes: BestEpisodes | None = None,
     ) -> None:
         self.env = env
         self.members = members
@@ -104,6 +106,7 @@ class Collector:
         if scaffold is not None:
             assert group_size is not None, "groups are helped"
             self.guide = Guide(scaffold, env, members, group_size)
+        self.best_episodes = best_episodes
 
     def collect(self, learner: Learner, length: int, gamma: float, acting: np.ndarray | None = None) -> Rollout:
         """Take `length` steps in every environment that is not idle; `acting` [S, N, P] gives each an actor of its own.
@@ -114,9 +117,11 @@ class Collector:
         """
         members, num_envs = self.members, self.num_envs
         steps, final_obs = self._step_all(learner, length, acting)
+        ended = steps["terminated"] | steps["truncated"]
+        if self.best_episodes is not None:
+            self.best_episodes.see(steps["obs"], steps["action"], steps["reward"], ended, steps["valid"])
         if self.visits is not None:
             steps["reward"] = self.visits.learned_reward(steps["reward"])
-        ended = steps["terminated"] | steps["truncated"]
         sums, self.discounted_return = running_returns(steps["reward"], ended, self.discounted_return, gamma)
         valid = steps["valid"]
         learner.return_moments.update(by_member(sums), None if valid is None else by_member(valid))
@@ -214,6 +219,8 @@ class Collector:
         self._begin(np.ones_like(self.idle))
         for running in (self.discounted_return, self.episode_return, self.episode_length):
             running[...] = 0
+        if self.best_episodes is not None:
+            self.best_episodes.restart()
 
     def _begin(self, where: np.ndarray) -> None:
         self.obs, _ = self.env.reset(options={"reset_mask": where})
@@ -240,6 +247,8 @@ class Collector:
             own["collected"] = self.visits.collected
         if self.guide is not None:
             own |= {f"guide.{name}": x for name, x in self.guide.state_dict().items()}
+        if self.best_episodes is not None:
+            own |= {f"best.{name}": x for name, x in self.best_episodes.state_dict().items()}
         return own | {f"env.{name}": x for name, x in self.env.get_state().items()}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -250,6 +259,8 @@ class Collector:
             self.visits.collected = state["collected"].copy()
         if self.guide is not None:
             self.guide.load_state_dict({name[6:]: x for name, x in state.items() if name.startswith("guide.")})
+        if self.best_episodes is not None:
+            self.best_episodes.load_state_dict({name[5:]: x for name, x in state.items() if name.startswith("best.")})
         env_state = {name[4:]: x for name, x in state.items() if name.startswith("env.")}
         self.env.set_state(env_state)  # type: ignore[attr-defined]
 

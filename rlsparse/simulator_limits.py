@@ -8,7 +8,7 @@ from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.kinds import kind_of
-from rlsparse.objective import GSPO
+from rlsparse.objective import GSPO, HPT
 from rlsparse.ppo import PPO
 from rlsparse.variance_reduced import NHARPG
 
@@ -43,6 +43,8 @@ def _reason(
         return "--algorithm n-harpg sums over episodes, and waits to hear how many there are"
     if isinstance(algorithm, PPO) and isinstance(algorithm.objective, GSPO):
         return "--algorithm.objective gspo averages over episodes, and waits to hear how many there are"
+    if isinstance(algorithm, PPO) and isinstance(algorithm.objective, HPT):
+        return "--algorithm.objective hpt clones episodes, which are kept on the CPU"
     if isinstance(algorithm, PPO) and algorithm.optimiser != "adam":
         return f"--algorithm.optimiser {algorithm.optimiser} runs on the CPU, only adam there"
     if explore is not None and not isinstance(explore.probe, Episodes | Racing):

@@ -19,6 +19,7 @@ Purpose = Literal[
     "topology",
     "features",
     "between",
+    "cloning",
 ]
 
 _KEYS: dict[Purpose, int] = {
@@ -36,6 +37,7 @@ _KEYS: dict[Purpose, int] = {
     "topology": 11,
     "features": 12,
     "between": 13,
+    "cloning": 14,
 }
 
 

@@ -163,7 +163,7 @@ BAD_VALUES = {
     ): "--sparse dcil works minibatch by minibatch, and TRPO's policy has none",
     ("--algorithm", "trpo", "--sparse", "ast"): "--sparse ast works minibatch by minibatch, and TRPO's policy has none",
     ("--algorithm.objective", "reinforce"): (
-        "--algorithm.objective reinforce: expected one of clip, a2c, gspo, cispo, cloning, sso"
+        "--algorithm.objective reinforce: expected one of clip, a2c, gspo, cispo, cloning, hpt, sso"
     ),
     ("--algorithm.objective", "gspo"): (
         "--algorithm.objective gspo weighs whole episodes, which --algorithm.minibatches 32 would tear apart: use "

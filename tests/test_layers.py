@@ -37,7 +37,8 @@ LAYERS = (
     # 1: the exchangeable parts
     {"advantage", "explore", "fisher", "likelihood", "objective", "policy", "sim", "sparse", "trust_region"},
     # 2: what acts on a population
-    {"evaluate", "explorer", "learner", "minibatch", "natural_gradient", "ppo", "probe_episodes", "rollout", "trpo"}
+    {"best_episodes", "imitation"}
+    | {"evaluate", "explorer", "learner", "minibatch", "natural_gradient", "ppo", "probe_episodes", "rollout", "trpo"}
     | {"device_episodes", "device_rollout", "evaluation_rows", "stopped"}
     | {"algorithm", "critic", "variance_reduced"},
     # 3: a run and its description

@@ -16,12 +16,14 @@ from rlsparse.objective import (
     A2C,
     CISPO,
     GSPO,
+    HPT,
     SSO,
     Clip,
     Cloning,
     approximate_kl,
     episode_ratio,
     likelihood_gradient,
+    switch,
     target_surrogate,
 )
 
@@ -35,6 +37,7 @@ LIKELIHOODS = {
     "gspo": GSPO(0.05),
     "cispo": CISPO(),
     "cloning": Cloning(),
+    "hpt": HPT(),
 }
 # a probability ratio below, within and above the clip range, for a good and a bad action
 RATIO = np.array([[0.5, 0.9, 1.0, 1.1, 1.5, 0.5, 0.9, 1.0, 1.1, 1.5]])
@@ -77,6 +80,13 @@ def test_worked_surrogate_in_the_outputs():
     assert target_surrogate(np.array([0.2, 0.8]) - first, slope, case["eta"])[0] == pytest.approx(
         expect["value_at_z_0p2_0p8"]
     )
+
+
+@pytest.mark.parametrize("row", CASES["hpt_switch"]["cases"])
+def test_worked_switch_between_policy_gradient_and_cloning(row):
+    case = CASES["hpt_switch"]
+    weights = switch(np.array([row["successes"] / case["n"]]), case["gate"])
+    assert np.concatenate(weights).tolist() == row["expect"]
 
 
 # Against automatic differentiation
@@ -142,6 +152,22 @@ def test_loss_and_gradient_of_a_likelihood_against_autograd(name, weigh):
 
 
 @pytest.mark.parametrize("weigh", [False, True])
+def test_a_member_that_clones_follows_the_likelihood_of_its_samples_and_no_other_does(weigh):
+    mean, log_std, batch = samples()
+    batch, share = weighted(replace(batch, cloned=np.repeat([[False], [True]], 12, 1)), weigh)
+    terms, *gradient = HPT().gradient(mean, log_std, batch, batch.advantage, CLIP)
+    clip_terms, *clip_gradient = Clip().gradient(mean, log_std, batch, batch.advantage, CLIP)
+    leaves = [torch.tensor(x, requires_grad=True) for x in (mean, log_std)]
+    loss = -(log_ratio_of(*leaves, batch) * share).sum(1)
+    loss.sum().backward()
+    assert terms["policy_loss"][0] == clip_terms["policy_loss"][0]
+    np.testing.assert_allclose(terms["policy_loss"][1], loss[1].detach(), rtol=1e-9)
+    for ours, clipped, leaf in zip(gradient, clip_gradient, leaves, strict=True):
+        np.testing.assert_array_equal(ours[0], clipped[0])
+        np.testing.assert_allclose(ours[1], leaf.grad[1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("weigh", [False, True])
 def test_loss_and_gradient_of_the_surrogate_in_the_outputs_against_autograd(weigh):
     first_mean, first_log_std, batch = samples()
     mean, log_std = first_mean + 0.1 * RNG.normal(size=first_mean.shape), first_log_std + 0.05
@@ -203,6 +229,19 @@ def test_a_higher_upper_side_lets_good_actions_become_likelier_and_changes_nothi
     ratio, advantage = np.array([[1.25, 1.3, 0.75, 0.85]]), np.array([[1.0, 1.0, -1.0, -1.0]])
     assert (coefficient(Clip(0.28), ratio, advantage)[0] != 0).tolist() == [True, False, False, True]
     assert Clip(0.28).weigh(ratio, np.log(ratio), advantage, CLIP, batch_of())[2] == pytest.approx([0.5])
+
+
+def test_cloning_weighs_all_samples_alike_however_likely_or_good_they_are():
+    batch = replace(batch_of(), cloned=np.ones_like(RATIO, dtype=bool))
+    _, d_log_prob, _ = HPT().weigh(RATIO, np.log(RATIO), ADVANTAGE, CLIP, batch)
+    np.testing.assert_allclose(-d_log_prob * RATIO.shape[-1], 1.0)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_the_switch_is_one_or_the_other_and_clones_up_to_the_gate(success, gate):
+    alpha, beta = switch(np.array([success, np.nan]), gate)
+    assert (alpha + beta).tolist() == [1, 1]
+    assert beta.tolist() == [success <= gate, 0]
 
 
 def test_the_share_out_of_range_tells_how_far_unmasked_policies_went():

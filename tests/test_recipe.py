@@ -236,7 +236,7 @@ def test_kinds_are_named_after_their_classes():
     assert list(PROBES) == ["episodes", "racing", "in-rollout", "surrogate"]
     assert list(kinds(Estimator))[:5] == ["gae", "nstep", "monte-carlo", "td-lambda", "vtrace"]
     assert list(kinds(Estimator))[5:] == ["group-relative", "grpo", "dr-grpo", "rloo", "reinforce-plus-plus"]
-    assert list(kinds(Objective)) == ["clip", "a2c", "gspo", "cispo", "cloning", "sso"]
+    assert list(kinds(Objective)) == ["clip", "a2c", "gspo", "cispo", "cloning", "hpt", "sso"]
     assert kind_of(PPO) == "ppo"
     assert kinds(ExploRLer | None) == {kind_of(ExploRLer): ExploRLer}
     assert kinds(int | None) == kinds(float) == {}

@@ -10,7 +10,7 @@ from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.advantage.vtrace import VTrace
 from rlsparse.errors import UsageError
-from rlsparse.objective import CISPO, GSPO
+from rlsparse.objective import CISPO, GSPO, HPT
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe, check, from_dict
 from rlsparse.sparse.config import Sparse
@@ -41,6 +41,7 @@ REFUSED = {
     "submodular": ({"advantage": Submodular()}, "are computed on the CPU"),
     "n-harpg": ({"algorithm": NHARPG()}, "waits to hear how many there are"),
     "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "waits to hear how many there are"),
+    "hpt": ({"algorithm": PPO(objective=HPT())}, "hpt clones episodes, which are kept on the CPU"),
     "optimiser": (
         {"algorithm": PPO(optimiser="adamp")},
         "optimiser adamp runs on the CPU, only adam there",

@@ -1,0 +1,114 @@
+"""What HPT's switch to the best episodes does where success is rare, with a critic and with groups of episodes.
+
+    python benchmarks/hpt.py --num-seeds 10 --out benchmarks/results/hpt.csv
+
+One row for each environment, estimator, objective, seed and evaluation; settings are the library's usual ones, but for
+shorter rollouts and fewer minibatches.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+from scaffold import DistantGoal
+
+from rlsparse import loop, sim
+from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.group_relative import GroupRelative
+from rlsparse.evaluate import evaluate
+from rlsparse.interval import mean_interval
+from rlsparse.objective import HPT, Clip
+from rlsparse.ppo import PPO
+from rlsparse.process import prepare
+from rlsparse.recipe import Recipe
+from rlsparse.streams import env_seeds
+
+EPISODES = 20
+ENVIRONMENTS = ("DistantGoal-v0", "MountainCarContinuous-v0")
+ESTIMATORS = {"gae": GAE(), "group-relative": GroupRelative(unseen=1.0)}
+OBJECTIVES = {"clip": Clip(), "hpt": HPT()}
+
+
+def successes(recipe: Recipe, evaluations: int) -> list[dict[str, float]]:
+    """Train and evaluate; a row for each evaluation and seed."""
+    learner, collector = loop.begin(recipe)
+    env = sim.make(recipe.env, recipe.num_seeds * EPISODES, autoreset=False)
+    starts = [s for each in recipe.seeds for s in env_seeds(each, "eval_env", EPISODES)]
+    rows: list[dict[str, float]] = []
+    interval = recipe.total_steps // evaluations
+    due = np.full(recipe.num_seeds, interval)
+    while (due <= recipe.total_steps).any():
+        loop.iterate(recipe, learner, collector)
+        reached = (learner.counters.train >= due) & (due <= recipe.total_steps)
+        if reached.any():
+            success = (evaluate(env, learner.actors(), starts).returns > 0).mean(1)
+            best = collector.best_episodes
+            clonings = best.clonings if best else np.zeros(recipe.num_seeds, int)
+            for member in np.flatnonzero(reached):
+                row = {"seed": recipe.seeds[member], "steps": due[member], "success": success[member]}
+                rows.append(row | {"clonings": clonings[member]})
+            due[reached] += interval
+    return rows
+
+
+def by_seed(rows: list[dict[str, float]]) -> np.ndarray:
+    """Each seed's success at its last evaluation and over all of them, and updates that cloned, [3, S]."""
+    own = [[row for row in rows if row["seed"] == seed] for seed in sorted({row["seed"] for row in rows})]
+    numbers = [(x[-1]["success"], np.mean([row["success"] for row in x]), x[-1]["clonings"]) for x in own]
+    return np.array(numbers, float).T
+
+
+def report(name: str, clip: list[dict[str, float]], hpt: list[dict[str, float]]) -> None:
+    """Print both arms, and what the switch changes: paired by seed, 95 % intervals."""
+    without, switched = by_seed(clip), by_seed(hpt)
+    for arm, (last, over_all, clonings) in (("clip", without), ("hpt", switched)):
+        solved = f"{(last > 0.5).sum()} of {len(last)} seeds solve it"
+        print(f"{name} {arm}: {solved}; success {last.mean():.2f} at the end, {over_all.mean():.2f} over all", end="; ")
+        print(f"{clonings.mean():.1f} updates cloned")
+    for when, x in zip(("at the end", "over all"), switched[:2] - without[:2], strict=True):
+        mean, half = mean_interval(x)
+        print(f"{name} hpt - clip {when}: {mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})", flush=True)
+
+
+def main() -> None:
+    """Train with the switch and without."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", nargs="+", default=ENVIRONMENTS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num-seeds", type=int, default=5)
+    parser.add_argument("--total-steps", type=int, default=80_000)
+    parser.add_argument("--evaluations", type=int, default=16)
+    parser.add_argument("--out", type=Path, help="CSV file to write")
+    args = parser.parse_args()
+
+    prepare()
+    gymnasium.register("DistantGoal-v0", DistantGoal, max_episode_steps=50, disable_env_checker=True)
+    rows = []
+    for env in args.env:
+        for estimator, advantage in ESTIMATORS.items():
+            arms = {}
+            for objective in OBJECTIVES:
+                recipe = Recipe(
+                    env,
+                    seed=args.seed,
+                    num_seeds=args.num_seeds,
+                    total_steps=args.total_steps,
+                    rollout_length=128,
+                    advantage=advantage,
+                    algorithm=PPO(epochs=4, minibatches=8, objective=OBJECTIVES[objective]),
+                )
+                arms[objective] = successes(recipe, args.evaluations)
+                named = {"env": env, "estimator": estimator, "objective": objective}
+                rows += [named | row for row in arms[objective]]
+            report(f"{env} {estimator}", **arms)
+    if args.out:
+        with args.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
