@@ -11,7 +11,7 @@ train      PPO end to end with the recipe of ppo-gpu, 1 and 10 seeds, without ev
            phase in iterations of their own, an evaluation with each, by CUDA events
 goal       seconds of one seed, evaluations included, until an evaluation's mean return is 5,000
 peers      MuJoCo Playground's CheetahRun and Brax's halfcheetah, where they are installed: other models, so only the
-           order of magnitude compares. This part has never been run
+           order of magnitude compares. This part has been run on JAX's CPU backend alone
 
 Writes results/gpu/<device>.json (all, with versions) and <device>.csv.
 """
@@ -21,6 +21,7 @@ import csv
 import importlib.util
 import inspect
 import json
+import os
 import platform
 import re
 import tempfile
@@ -54,7 +55,7 @@ SIZES = (64, 256, 1024, 2048, 4096, 8192, 16384, 32768)
 SEEDS = (1, 10)
 PARTS = ("simulate", "train", "goal", "peers")
 WARM_UP = 3
-"""Iterations before any is timed: the second records the update's steps as a CUDA graph."""
+"""Iterations before any is timed: the first records acting, environment steps and updates as CUDA graphs."""
 Row = dict[str, Any]
 
 
@@ -97,9 +98,10 @@ def simulate(env_id: str, place: str, sizes: list[int], steps: int, rounds: int)
         before = used(place)
         env = sim.make(env_id, size, simulator="warp", device=place)
         env.reset(seed=0)  # type: ignore[call-arg]
+        space = env.single_action_space
+        env.step(torch.zeros(size, space.shape[0], device=place))  # type: ignore[index]  # whose recordings take memory
         wait(place)
         after = used(place)
-        space = env.single_action_space
         spread = torch.rand(steps, size, space.shape[0], device=place) * 2 - 1  # type: ignore[index]
         floor = WarpPhysics(env_id, load_model(task), size, task.frame_skip, (), place)
 
@@ -271,8 +273,9 @@ def reach(env_id: str, place: str, num_envs: int, goal_steps: int) -> Iterator[R
         yield row("goal", recipe.num_envs, 1, f"{name} {'there' if reached else 'at the end'}", [x])
 
 
-def peers(sizes: list[int], steps: int) -> Iterator[Row]:
+def peers(sizes: list[int], steps: int, rounds: int) -> Iterator[Row]:
     """Measure simulation in JAX, where it is installed; one compiled loop over all steps."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch holds some of the memory already
     for name, make in (("mujoco_playground", playground), ("brax", brax)):
         if importlib.util.find_spec(name) is None:
             print(f"peers    {name} is not installed", flush=True)
@@ -290,9 +293,12 @@ def peers(sizes: list[int], steps: int) -> Iterator[Row]:
 
             compiled, state = jax.jit(run), jax.jit(reset)(jax.random.split(jax.random.key(0), size))
             jax.block_until_ready(compiled(state))
-            start = time.perf_counter()
-            jax.block_until_ready(compiled(state))
-            yield row("peers", size, 1, f"env steps/s, {name}", [size * steps / (time.perf_counter() - start)])
+            speeds = []
+            for _ in range(rounds):
+                start = time.perf_counter()
+                jax.block_until_ready(compiled(state))
+                speeds.append(size * steps / (time.perf_counter() - start))
+            yield row("peers", size, 1, f"env steps/s, {name} on JAX's {jax.default_backend()}", speeds)
 
 
 def playground(size: int) -> tuple[Any, Any, int]:
@@ -360,7 +366,7 @@ def main(arguments: list[str] | None = None) -> None:
         "simulate": lambda: simulate(flags.env, place, flags.sizes, flags.steps, flags.rounds),
         "train": lambda: train(flags.env, place, largest, flags.steps, flags.rounds),
         "goal": lambda: reach(flags.env, place, largest, flags.goal_steps),
-        "peers": lambda: peers(flags.sizes, flags.steps),
+        "peers": lambda: peers(flags.sizes, flags.steps, flags.rounds),
     }
     rows: list[Row] = []
     for part in flags.parts:
