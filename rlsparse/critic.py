@@ -51,7 +51,7 @@ class CriticByAdam:
             return batch.advantage[:, 0] * math.nan
         rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
         rate = rate if learner.masks is None else learner.masks.learning_rate(rate)
-        step = self._recorded_step(learner) if learner.records_steps else self._step(learner, gradient)
+        step = self._recorded_step(learner, batch) if learner.records_steps else self._step(learner, gradient)
         total = 0.0
         for _ in range(self.critic_epochs):
             for part in shuffled_minibatches(learner, batch, self.critic_minibatches):
@@ -74,11 +74,11 @@ class CriticByAdam:
 
         return step
 
-    def _recorded_step(self, learner: Learner) -> Recorded:
+    def _recorded_step(self, learner: Learner, batch: Batch) -> Recorded:
         """Return the same step as a recording, with a gradient of its own."""
 
         def build() -> Callable[..., dict[str, Array]]:
             gradient = namespace(learner.params).zeros_like(learner.params)
             return self._step(learner, learner.layout.views(gradient))
 
-        return learner.recording(self, build)
+        return learner.recording((self, "critic", batch.weight is None), build)

@@ -87,7 +87,7 @@ class PPO:
                 return
 
     def _recorded_step(self, learner: Learner, batch: Batch) -> Recorded:
-        """Return a minibatch step that takes learning rate and samples, the same one in every update."""
+        """Return a minibatch step of learning rate and samples, the same one in every update that has these arrays."""
         names = batch.present().keys()
 
         def build() -> Callable[..., dict[str, Array]]:
@@ -103,7 +103,7 @@ class PPO:
 
             return step
 
-        return learner.recording(self, build)
+        return learner.recording((self, *names), build)
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Optimiser:
         """Return what steps the parameters [S, D] of a learner."""

@@ -103,7 +103,7 @@ class TRPO(CriticByAdam):
                 learner, Batch.of(dict(zip(names, samples, strict=True))), gradient
             )
 
-        return learner.recording((self, "policy"), build)
+        return learner.recording((self, "policy", *names), build)
 
     def _kl_weight(self, layout: Layout) -> float:
         """Return what the KL divergence summed over action dimensions is multiplied with."""

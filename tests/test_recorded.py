@@ -152,7 +152,7 @@ ALGORITHMS = {
 
 
 @pytest.mark.parametrize(("algorithm", "recordings"), ALGORITHMS.values(), ids=ALGORITHMS)
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", ["never", "always", "later"])
 def test_updates_by_recorded_steps_are_those_by_plain_ones(
     new_learner, new_batch, algorithm, recordings, weighted, caplog
 ):
@@ -161,7 +161,7 @@ def test_updates_by_recorded_steps_are_those_by_plain_ones(
     for update in range(4):
         batch = new_batch(new_learner(), seed=update).map(torch.tensor)
         batch.advantage[1] *= torch.nan if update == 2 and algorithm is TRPO_FAST else 1
-        if weighted:
+        if weighted == "always" or (weighted == "later" and update > 1):
             batch = replace(batch, weight=torch.arange(24.0).expand(3, 24) % 3)
         for one in (plain, learner):
             one.progress = np.full(3, update / 4)
@@ -169,7 +169,7 @@ def test_updates_by_recorded_steps_are_those_by_plain_ones(
             for name, x in expected.present().items():
                 torch.testing.assert_close(getattr(stats, name), x, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(learner.params, plain.params, rtol=0, atol=0)
-    assert len(learner.recordings) == recordings
+    assert len(learner.recordings) == recordings * (2 if weighted == "later" else 1)
     assert not caplog.messages  # of recordings that failed
     assert isinstance(learner.orders, HostStreams)
 
