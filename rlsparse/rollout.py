@@ -150,60 +150,58 @@ class Collector:
         self, learner: Learner, length: int, acting: np.ndarray | None
     ) -> tuple[dict[str, Any], list[tuple[int, int, int, np.ndarray]]]:
         """Act and step; returns the stored arrays, and (t, s, n, final observation) of every end."""
-        members, num_envs, total = self.members, self.num_envs, self.env.num_envs
-        layout = learner.layout
+        members, num_envs, layout = self.members, self.num_envs, learner.layout
         actors = learner.actors() if acting is None else own_actors(learner, acting)
         log_std = to_numpy(layout.log_std(learner.params))
         std = np.exp(log_std)[:, None, :]
-        shape = (length, members, num_envs)
         noise = learner.noise.normal(length, num_envs, layout.action_size).swapaxes(0, 1)
-        obs = np.empty((*shape, layout.obs_size), np.float32)
-        action = np.empty((*shape, layout.action_size), np.float32)
-        reward = np.empty(shape)
-        terminated, truncated, valid = (np.empty(shape, bool) for _ in range(3))
+        steps = room(length, members, num_envs, layout.obs_size, layout.action_size)
         replayed: list[np.ndarray] = []
         final_obs: list[tuple[int, int, int, np.ndarray]] = []
-        phase = f"the rollout after {learner.counters.train[0]} training steps"
         for t in range(length):
-            obs[t] = self.obs.reshape(members, num_envs, -1)
-            action[t] = actors(obs[t]) + std * noise[t]
-            native = self._to_native(action[t].reshape(total, -1))
+            obs, action = steps["obs"][t], steps["action"][t]
+            obs[...] = self.obs.reshape(members, num_envs, -1)
+            action[...] = actors(obs) + std * noise[t]
+            native = self._to_native(action.reshape(members * num_envs, -1))
             if self.guide is not None:
                 replayed.append(self.guide.act(native, self.idle).reshape(members, num_envs))
-            self.obs, step_reward, term, trunc, info = self.env.step(native)
-            ended = np.flatnonzero((term | trunc) & ~self.idle)
-            check_finite(self.env, self.obs, step_reward, learner.seeds, t, phase)
-            last = self.obs
-            if ended.size:
-                last = last_observations(self.obs, ended, info)
-                check_finite(self.env, last, step_reward, learner.seeds, t, phase)
-            if self.visits is not None:
-                self.visits.see(self.env, self.obs, ended, info)
-            reward[t] = step_reward.reshape(members, num_envs)
-            terminated[t] = term.reshape(members, num_envs)
-            truncated[t] = trunc.reshape(members, num_envs)
-            self.episode_return += step_reward
-            self.episode_length += ~self.idle
-            valid[t] = ~self.idle.reshape(members, num_envs)
-            for i in ended.tolist():
-                final_obs.append((t, i // num_envs, i % num_envs, last[i]))
-                self._end_episode(i)
-            if self._group_size is not None and ended.size:
-                self._wait(term | trunc, learner.progress)
-        log_prob = gaussian_log_prob(noise, log_std[:, None, :])
-        own = None if acting is None else own_log_prob(learner, obs, action)
-        arrays = {
-            "own_log_prob": own,
-            "valid": None if self._group_size is None else valid,
-            "replayed": np.stack(replayed) if replayed else None,
-            "obs": obs,
-            "action": action,
-            "log_prob": log_prob,
-            "reward": reward,
-            "terminated": terminated,
-            "truncated": truncated,
-        }
-        return arrays, final_obs
+            steps["valid"][t] = ~self.idle.reshape(members, num_envs)
+            *outcome, ends = self._step(learner, native, t)
+            for name, x in zip(("reward", "terminated", "truncated"), outcome, strict=True):
+                steps[name][t] = x.reshape(members, num_envs)
+            final_obs += [(t, *divmod(i, num_envs), last) for i, last in ends]
+        steps["log_prob"] = gaussian_log_prob(noise, log_std[:, None, :])
+        steps["own_log_prob"] = None if acting is None else own_log_prob(learner, steps["obs"], steps["action"])
+        steps["valid"] = None if self._group_size is None else steps["valid"]
+        steps["replayed"] = np.stack(replayed) if replayed else None
+        return steps, final_obs
+
+    def _step(
+        self, learner: Learner, native: np.ndarray, t: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, np.ndarray]]]:
+        """Step all environments, and let those whose episodes end begin anew or wait.
+
+        Returns reward, terminated and truncated, [S * N], and of every end the environment and its last observation.
+        """
+        self.obs, reward, terminated, truncated, info = self.env.step(native)
+        over = terminated | truncated
+        ended = np.flatnonzero(over & ~self.idle)
+        phase = f"the rollout after {learner.counters.train[0]} training steps"
+        check_finite(self.env, self.obs, reward, learner.seeds, t, phase)
+        last = self.obs
+        if ended.size:
+            last = last_observations(self.obs, ended, info)
+            check_finite(self.env, last, reward, learner.seeds, t, phase)
+        if self.visits is not None:
+            self.visits.see(self.env, self.obs, ended, info)
+        self.episode_return += reward
+        self.episode_length += ~self.idle
+        ends = [(i, last[i]) for i in ended.tolist()]
+        for i, _ in ends:
+            self._end_episode(i)
+        if self._group_size is not None and ends:
+            self._wait(over, learner.progress)
+        return reward, terminated, truncated, ends
 
     def _wait(self, over: np.ndarray, progress: np.ndarray) -> None:
         """Let those who are `over`, [S * N] bool, stand still, and groups that are so as a whole begin again."""
@@ -309,6 +307,17 @@ def episodes(ended: Array) -> Array:
     ends = ended * 1
     number = (ends[0] * 0 + 1).cumsum(1) - 1
     return ends.cumsum(0) - ends + (len(ended) + 1) * number
+
+
+def room(length: int, members: int, num_envs: int, obs_size: int, action_size: int) -> dict[str, Any]:
+    """Return empty arrays for the steps of a rollout, by name."""
+    shape = (length, members, num_envs)
+    return {
+        "obs": np.empty((*shape, obs_size), np.float32),
+        "action": np.empty((*shape, action_size), np.float32),
+        "reward": np.empty(shape),
+        **{name: np.empty(shape, bool) for name in ("terminated", "truncated", "valid")},
+    }
 
 
 def by_member(x: Array) -> Array:
