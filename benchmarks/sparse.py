@@ -1,6 +1,6 @@
 """What sparse training keeps of the return: rules and sparsities against dense networks, large and of equal size.
 
-    python benchmarks/sparse.py run --steps 1000000 [--arms dense-64 rigl-64-90 ...] [--envs ...] [--num-seeds 5]
+    python benchmarks/sparse.py run --steps 1000000 [--arms dense-64 trpo-kl-64-90 ...] [--envs ...] [--num-seeds 5]
     python benchmarks/sparse.py report
 
 `run` trains each arm with seeds 0, 1, ... and keeps its curve under benchmarks/results/sparse/<steps>/<arm>/. A run
@@ -9,10 +9,11 @@ sparsity, and the curves of one width and sparsity. A score is a run's last eval
 has not seen.
 
 `rigl-256-90` has two hidden layers of 256 in actor and in critic, and 90 % of the weights of each are absent.
-`kl-256-90` is the same and drops the weights that move the policy least. `small-256-90` are dense networks with as many
-parameters, biases among them, and `fast-256-90` the same with the longer steps that sparse layers take by default: the
-learning rate is multiplied with (256 / width)^0.5. `wide` is a static network of width 256 with as many weights as a
-dense one of width 64, two thirds of them in the critic. Settings were chosen on seeds 100 to 104.
+`kl-256-90` is the same and drops the weights that move the policy least; `slow-256-90` is that without the longer steps
+that sparse layers take by default. `small-256-90` are dense networks with as many parameters, biases among them, and
+`fast-256-90` the same with such longer steps: the learning rate is multiplied with (256 / width)^0.5. `wide` is a
+static network of width 256 with as many weights as a dense one of width 64, two thirds of them in the critic. All learn
+by PPO's card; `trpo-kl-256-90` and its like by TRPO's. Settings were chosen on seeds 100 to 104.
 """
 
 from itertools import count
@@ -36,11 +37,12 @@ RULES = {
     "set": ("set",),
     "rigl": ("rigl",),
     "kl": ("rigl", "--sparse.drop-by", "kl"),
+    "slow": ("rigl", "--sparse.drop-by", "kl", "--sparse.rate-power", "0"),
     "magnitude": ("magnitude",),
     "dcil": ("dcil",),
 }
 """What follows --sparse."""
-COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
+COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#F0E442", "#009E73", "#CC79A7")
 LINES = {
     "small": ("dense, as many parameters", "#000000"),
     "fast": ("the same, longer steps", "#888888"),
@@ -51,30 +53,33 @@ CURVES = {"dense-256": "#56B4E9", "small-256-90": "#000000", "fast-256-90": "#88
 """Arms whose curves are drawn, and their colours."""
 WIDTHS = (64, 256)
 SPARSITIES = (80, 90, 95)
-ARMS = (
+PPO_ARMS = (
     *("dense-64", "dense-256", "wide"),
     *(f"{kind}-{width}-{gone}" for width in WIDTHS for gone in SPARSITIES for kind in ("small", "fast", *RULES)),
 )
+ARMS = (*PPO_ARMS, *(f"trpo-{arm}" for arm in PPO_ARMS if not arm.startswith("fast")))
 EVALUATIONS = 10
 
 
 def flags(arm: str, env_id: str, steps: int) -> list[str]:
     """Return what the arm asks of `rlsparse train` on this environment."""
-    return ["--eval-every", str(steps // EVALUATIONS), *networks(arm, env_id)]
+    algorithm, *rest = split(arm)
+    agent = "trpo" if algorithm else "ppo"
+    return ["--agent", agent, "--eval-every", str(steps // EVALUATIONS), *networks(*rest, env_id)]
 
 
-def networks(arm: str, env_id: str) -> list[str]:
+def networks(kind: str, size: str, env_id: str) -> list[str]:
     """Return the flags that make an arm's networks."""
-    if arm == "wide":
+    if kind == "wide":
         return widths(256, 256) + wide_flags(env_id)
-    kind, full, *gone = arm.split("-")
+    full, *gone = map(int, size.split("-"))
     if kind == "dense":
-        return widths(int(full), int(full))
-    sparsity = int(gone[0]) / 100
+        return widths(full, full)
+    sparsity = gone[0] / 100
     if kind in RULES:
-        return [*widths(int(full), int(full)), "--sparse", *RULES[kind], "--sparsity", str(sparsity)]
-    actor, critic = equal_widths(env_id, int(full), sparsity)
-    rate = PPO().learning_rate * (int(full) / actor) ** 0.5
+        return [*widths(full, full), "--sparse", *RULES[kind], "--sparsity", str(sparsity)]
+    actor, critic = equal_widths(env_id, full, sparsity)
+    rate = PPO().learning_rate * (full / actor) ** 0.5
     return widths(actor, critic) + (["--algorithm.learning-rate", f"{rate:.2g}"] if kind == "fast" else [])
 
 
@@ -123,21 +128,29 @@ def report(folder: Path) -> None:
     arms = [arm for arm in ARMS if (folder / arm).is_dir()]
     scores = all_finals(arms, ENVS, lambda arm, env: folder / arm / f"{env}.csv")
     print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds)")
-    dense, small = "IQM / dense, as wide, paired", "IQM / dense, as many parameters"
-    print_table(scores, ENVS, {dense: lambda arm: f"dense-{width(arm)}", small: lambda arm: f"small-{after_kind(arm)}"})
+    print_table(scores, ENVS, {"IQM / dense, as wide, paired": as_wide, "IQM / dense, as many parameters": as_many})
     draw(folder, scores)
     name = RESULTS / f"{folder.name}-curves.png"
     draw_curves(name, ENVS, CURVES, ("small-256-90", "kl-256-90"), lambda arm, env: folder / arm / f"{env}.csv")
 
 
-def after_kind(arm: str) -> str:
-    """Return width and sparsity of an arm, as in its name."""
-    return arm.partition("-")[2]
+def as_wide(arm: str) -> str:
+    """Return the dense arm of the same width and algorithm, for `wide` the one with as many weights."""
+    algorithm, _, size = split(arm)
+    return f"{algorithm}dense-{size.split('-')[0] or '64'}"
 
 
-def width(arm: str) -> str:
-    """Return the width of an arm's sparse networks, or, of `wide`, of the dense one that has as many weights."""
-    return after_kind(arm).split("-")[0] or "64"
+def as_many(arm: str) -> str:
+    """Return the dense arm of the same number of parameters and algorithm."""
+    algorithm, _, size = split(arm)
+    return f"{algorithm}small-{size}"
+
+
+def split(arm: str) -> tuple[str, str, str]:
+    """Return what an arm's name says of algorithm, kind, and width and sparsity."""
+    algorithm = "trpo-" if arm.startswith("trpo-") else ""
+    kind, _, size = arm.removeprefix(algorithm).partition("-")
+    return algorithm, kind, size
 
 
 def draw(folder: Path, scores: Scores) -> None:
