@@ -125,14 +125,18 @@ def wide_flags(env_id: str) -> list[str]:
 
 
 def report(folder: Path) -> None:
-    """Print the table of one budget and draw its returns against sparsity."""
+    """Print the table of one budget, draw its returns against sparsity, and the curves of each algorithm."""
     arms = [arm for arm in ARMS if (folder / arm).is_dir()]
     scores = all_finals(arms, ENVS, lambda arm, env: folder / arm / f"{env}.csv")
     print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds)")
     print_table(scores, ENVS, {"IQM / dense, as wide, paired": as_wide, "IQM / dense, as many parameters": as_many})
     draw(folder, scores)
-    name = RESULTS / f"{folder.name}-curves.png"
-    draw_curves(name, ENVS, CURVES, ("small-256-90", "kl-256-90"), lambda arm, env: folder / arm / f"{env}.csv")
+    for algorithm in ("", "trpo-"):
+        colours = {algorithm + arm: colour for arm, colour in CURVES.items()}
+        broad = [algorithm + arm for arm in ("small-256-90", "kl-256-90")]
+        if scores.keys() & colours.keys():
+            name = RESULTS / f"{folder.name}-{algorithm}curves.png"
+            draw_curves(name, ENVS, colours, broad, lambda arm, env: folder / arm / f"{env}.csv")
 
 
 def as_wide(arm: str) -> str:
