@@ -6,13 +6,9 @@ One row for each environment, estimator, objective, seed and evaluation; setting
 shorter rollouts and fewer minibatches.
 """
 
-import argparse
-import csv
-from pathlib import Path
-
 import gymnasium
 import numpy as np
-from scaffold import DistantGoal
+from scaffold import DistantGoal, flags_of_runs, write
 
 from rlsparse import loop, sim
 from rlsparse.advantage.gae import GAE
@@ -74,13 +70,8 @@ def report(name: str, clip: list[dict[str, float]], hpt: list[dict[str, float]])
 
 def main() -> None:
     """Train with the switch and without."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = flags_of_runs(__doc__)
     parser.add_argument("--env", nargs="+", default=ENVIRONMENTS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-seeds", type=int, default=5)
-    parser.add_argument("--total-steps", type=int, default=80_000)
-    parser.add_argument("--evaluations", type=int, default=16)
-    parser.add_argument("--out", type=Path, help="CSV file to write")
     args = parser.parse_args()
 
     prepare()
@@ -103,11 +94,7 @@ def main() -> None:
                 named = {"env": env, "estimator": estimator, "objective": objective}
                 rows += [named | row for row in arms[objective]]
             report(f"{env} {estimator}", **arms)
-    if args.out:
-        with args.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write(rows, args.out)
 
 
 if __name__ == "__main__":

@@ -77,15 +77,30 @@ def successes(after: int, seed: int, num_seeds: int, total_steps: int, evaluatio
     return rows
 
 
-def main() -> None:
-    """Train without and with help."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--after", type=int, nargs="+", default=[0, 4])
+def flags_of_runs(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark of rare successes takes."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num-seeds", type=int, default=5)
     parser.add_argument("--total-steps", type=int, default=80_000)
     parser.add_argument("--evaluations", type=int, default=16)
     parser.add_argument("--out", type=Path, help="CSV file to write")
+    return parser
+
+
+def write(rows: list[dict[str, float]], out: Path | None) -> None:
+    """Write the rows to a CSV file, if there is to be one."""
+    if out is not None:
+        with out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def main() -> None:
+    """Train without and with help."""
+    parser = flags_of_runs(__doc__)
+    parser.add_argument("--after", type=int, nargs="+", default=[0, 4])
     args = parser.parse_args()
 
     prepare()
@@ -97,11 +112,7 @@ def main() -> None:
         last = [row["success"] for row in own if row["steps"] == max(row["steps"] for row in own)]
         mean = np.mean([row["success"] for row in own])
         print(f"after {after}: success {np.mean(last):.2f} at the end, {mean:.2f} over all evaluations")
-    if args.out:
-        with args.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    write(rows, args.out)
 
 
 if __name__ == "__main__":
