@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rlsparse.advantage.archive import packed, unpacked
 from rlsparse.objective import HPT, switch
 
 LONGEST = 100_000
@@ -117,19 +118,13 @@ class BestEpisodes:
 
     def _packed(self, name: str, episodes: list[list[Episode]]) -> dict[str, np.ndarray]:
         """Lay the members' episodes out in one array of each kind."""
-        flat = [episode for own in episodes for episode in own]
-        obs, action, totals = zip(self._nothing, *flat, strict=True)
-        return {
-            f"{name}.obs": np.concatenate(obs),
-            f"{name}.action": np.concatenate(action),
-            f"{name}.total": np.array(totals[1:]),
-            f"{name}.length": np.array([len(x) for x in obs[1:]], np.int64),
-        }
+        # one that is nothing comes first, lest there be none
+        obs, action, totals = zip(self._nothing, *(episode for own in episodes for episode in own), strict=True)
+        return packed(f"{name}.obs", obs) | packed(f"{name}.action", action) | {f"{name}.total": np.array(totals)}
 
 
 def _unpacked(name: str, state: dict[str, np.ndarray], counts: np.ndarray) -> list[list[Episode]]:
     """Return each member's episodes, of which there are `counts` [S]."""
-    ends = np.cumsum(state[f"{name}.length"])
-    obs, action = (np.split(state[f"{name}.{kind}"], ends)[:-1] for kind in ("obs", "action"))
-    flat = [Episode(*each) for each in zip(obs, action, state[f"{name}.total"].tolist(), strict=True)]
+    each = unpacked(f"{name}.obs", state), unpacked(f"{name}.action", state), state[f"{name}.total"].tolist()
+    flat = [Episode(*episode) for episode in zip(*each, strict=True)][1:]
     return [flat[end - count : end] for end, count in zip(np.cumsum(counts), counts, strict=True)]

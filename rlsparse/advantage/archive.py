@@ -1,5 +1,6 @@
 """Episodes as they may be begun again: states to restore, and actions to repeat."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ def better(one: Episode, other: Episode | None) -> bool:
     return other is None or (one.total, -len(one.steps)) > (other.total, -len(other.steps))
 
 
-def packed(name: str, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+def packed(name: str, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Lay arrays [L_i, K] of several lengths out as two, which a checkpoint can hold."""
     return {name: np.concatenate(rows), f"{name}_lengths": np.array([len(x) for x in rows], np.int64)}
 
