@@ -24,6 +24,7 @@ from rlsparse.explore.choice import Choice
 from rlsparse.explorer import Explorer, account
 from rlsparse.imitation import switched
 from rlsparse.learner import Learner
+from rlsparse.packed_update import update
 from rlsparse.policy import Actors
 from rlsparse.recipe import Recipe, to_dict
 from rlsparse.rollout import Collector, by_member, flatten
@@ -223,7 +224,7 @@ def iterate(
     choice = explorer.judge(rollout, _as_acted(recipe, rollout, advantages), acting) if explorer else None
     batch, best = flatten(rollout, advantages, learner), collector.best_episodes
     epochs_left = recipe.algorithm.epochs
-    for epoch_stats in recipe.algorithm.update(learner, switched(batch, best, learner) if best else batch, *beside):
+    for epoch_stats in update(recipe.algorithm, learner, switched(batch, best, learner) if best else batch, *beside):
         last = epoch_stats
         epochs_left -= 1
         if explorer:

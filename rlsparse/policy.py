@@ -9,9 +9,11 @@ import numpy as np
 
 from rlsparse.arrays import Array, as_float32, namespace, to_device, to_numpy
 from rlsparse.normalise import ObsScale
+from rlsparse.packed_matrix import PackedMatrix
 from rlsparse.params import Layout, actor_critic_layout
 
 Layers = Sequence[tuple[Array, Array]]
+"""(weight, bias) of each layer; the weights of sparse ones may be `PackedMatrix`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def forward(layers: Layers, x: Array) -> list[Array]:
     xp = namespace(x)
     activations = [x]
     for i, (weight, bias) in enumerate(layers):
-        x = xp.matmul(x, weight)
+        x = x @ weight
         x += bias[:, None, :]
         if i < len(layers) - 1:
             xp.tanh(x, out=x)
@@ -88,11 +90,15 @@ def backward(
     for i in range(len(layers) - 1, -1, -1):
         layer_input, weight = activations[i], layers[i][0]
         d_weight, d_bias = gradients[i]
-        d_weight[...] = xp.matmul(layer_input.mT, delta)
+        if isinstance(d_weight, PackedMatrix):
+            d_weight.write_gradient(layer_input, delta)
+        else:
+            d_weight[...] = xp.matmul(layer_input.mT, delta)
         d_bias[...] = xp.matmul(ones, delta)[:, 0]
         if i > 0:
             # BLAS is slow at outer products
-            delta = delta * weight.mT if weight.shape[-1] == 1 else xp.matmul(delta, weight.mT)
+            outer = not isinstance(weight, PackedMatrix) and weight.shape[-1] == 1
+            delta = delta * weight.mT if outer else delta @ weight.mT
             delta *= slopes[i - 1] if slopes is not None else tanh_slope(layer_input, layer_input)
 
 
@@ -113,13 +119,12 @@ def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Arra
 
     A forward-mode pass, around what `forward` gave and its `tanh_slopes`; the last one is of the network's output.
     """
-    xp = namespace(activations[0])
     moved: list[Array] = []
     for i, ((weight, _), (d_weight, d_bias)) in enumerate(zip(layers, direction, strict=True)):
-        change = xp.matmul(activations[i], d_weight)
+        change = activations[i] @ d_weight
         change += d_bias[:, None, :]
         if moved:
-            change += xp.matmul(moved[-1], weight)
+            change += moved[-1] @ weight
         if i < len(slopes):
             change *= slopes[i]
         moved.append(change)

@@ -24,6 +24,7 @@ LAYERS = (
         "momentum",
         "normalise",
         "optimiser",
+        "packed_matrix",
         "params",
         "process",
         "projection",
@@ -40,7 +41,7 @@ LAYERS = (
     {"best_episodes", "imitation"}
     | {"evaluate", "explorer", "learner", "minibatch", "natural_gradient", "ppo", "probe_episodes", "rollout", "trpo"}
     | {"device_episodes", "device_rollout", "evaluation_rows", "stopped"}
-    | {"algorithm", "critic", "variance_reduced"},
+    | {"algorithm", "critic", "packed_update", "variance_reduced"},
     # 3: a run and its description
     {"comparison", "curves"}
     | {"algorithm_limits", "objectives"}

@@ -1,0 +1,161 @@
+"""Matrices of which only what is not zero is kept, and products with them that skip the rest.
+
+Activations are held feature by feature, samples side by side: a weight then adds a multiple of one contiguous row to
+another, which is what processors are good at. Compiled by numba, which is an optional extra.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.util import find_spec
+
+import numpy as np
+
+Kernel = Callable[..., None]
+
+TILE = 256
+"""Samples that are worked on at a time, so that the rows of a layer stay in the cache."""
+
+
+def can_multiply() -> bool:
+    """Whether the compiler of these products is installed."""
+    return find_spec("numba") is not None
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Where the entries of S matrices [S, in, out] are that are not zero, in the same number; column by column.
+
+    `starts` [S, out + 1]: where each column begins and, last, all end; `rows` [S, k]: the row of every entry; `order`
+    [S, k]: where its value is kept.
+    """
+
+    starts: np.ndarray
+    rows: np.ndarray
+    order: np.ndarray
+    height: int
+    """Number of rows."""
+
+    @classmethod
+    def of(cls, active: np.ndarray) -> "Pattern":
+        """Find the entries of active [S, in, out] bool, of which every member has as many; kept column by column."""
+        members, height, _ = active.shape
+        rows = np.nonzero(active.mT)[2].reshape(members, -1).astype(np.int32)
+        order = np.tile(np.arange(rows.shape[1], dtype=np.int32), (members, 1))
+        return cls(_starts(active.sum(1)), rows, order, height)
+
+    @cached_property
+    def mT(self) -> "Pattern":  # noqa: N802  as numpy calls it
+        """The pattern of the transposed matrices, whose values are kept in the same places."""
+        width = self.starts.shape[1] - 1
+        columns = np.stack([np.repeat(np.arange(width, dtype=np.int32), np.diff(own)) for own in self.starts])
+        by_row = np.argsort(self.rows, axis=1, kind="stable").astype(np.int32)
+        counts = np.stack([np.bincount(own, minlength=self.height) for own in self.rows])
+        order = np.take_along_axis(self.order, by_row, 1)
+        return Pattern(_starts(counts), np.take_along_axis(columns, by_row, 1), order, width)
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    starts = np.zeros((len(counts), counts.shape[1] + 1), np.int32)
+    np.cumsum(counts, axis=1, out=starts[:, 1:])
+    return starts
+
+
+class PackedMatrix:
+    """S sparse matrices [S, in, out]; `values` [S, k] are live, and lie where the pattern says."""
+
+    __array_ufunc__ = None  # numpy leaves x @ matrix to the matrix
+
+    def __init__(self, pattern: Pattern, values: np.ndarray) -> None:
+        self.pattern, self.values = pattern, values
+
+    @property
+    def mT(self) -> "PackedMatrix":  # noqa: N802
+        """The transposed matrices, of the same live values."""
+        return PackedMatrix(self.pattern.mT, self.values)
+
+    def __rmatmul__(self, x: np.ndarray) -> np.ndarray:
+        """Return x [S, B, in] times the matrices, [S, B, out], which lies feature by feature in memory."""
+        pattern = self.pattern
+        out = np.empty((len(x), pattern.starts.shape[1] - 1, x.shape[1]), np.float32)
+        kernels()[0](_by_feature(x), pattern.starts, pattern.rows, pattern.order, self.values, out)
+        return out.mT
+
+    def write_gradient(self, x: np.ndarray, delta: np.ndarray) -> None:
+        """Make each value the entry of x^T delta that it stands for; x [S, B, in], delta [S, B, out]."""
+        kernels()[1](_by_feature(x), _by_feature(delta), self.pattern.starts, self.pattern.rows, self.values)
+
+
+def _by_feature(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.mT)
+
+
+@cache
+def kernels() -> tuple[Kernel, Kernel]:
+    """Compile, or find compiled, what multiplies and what takes the entries of outer products."""
+    from numba import njit
+
+    kept = njit(fastmath={"reassoc", "contract"}, cache=True)
+    try:
+        return kept(_multiply), kept(_outer)
+    except RuntimeError:  # nowhere to keep what is compiled
+        anew = njit(fastmath={"reassoc", "contract"})
+        return anew(_multiply), anew(_outer)
+
+
+def _multiply(
+    x: np.ndarray, starts: np.ndarray, rows: np.ndarray, order: np.ndarray, values: np.ndarray, out: np.ndarray
+) -> None:
+    """Write x times the matrices into out; x [S, in, B], out [S, out, B]. Four rows a turn: `out` is read less often."""
+    for s in range(len(out)):
+        inputs, begin, row, place, weight = x[s], starts[s], rows[s], order[s], values[s]
+        for first in range(0, out.shape[2], TILE):
+            last = min(first + TILE, out.shape[2])
+            for j in range(out.shape[1]):
+                to = out[s, j][first:last]
+                to[:] = 0
+                k, end = begin[j], begin[j + 1]
+                while k + 4 <= end:
+                    w0, w1, w2, w3 = weight[place[k]], weight[place[k + 1]], weight[place[k + 2]], weight[place[k + 3]]
+                    x0, x1 = inputs[row[k]][first:last], inputs[row[k + 1]][first:last]
+                    x2, x3 = inputs[row[k + 2]][first:last], inputs[row[k + 3]][first:last]
+                    for b in range(len(to)):
+                        to[b] += w0 * x0[b] + w1 * x1[b] + w2 * x2[b] + w3 * x3[b]
+                    k += 4
+                while k < end:
+                    w0, x0 = weight[place[k]], inputs[row[k]][first:last]
+                    for b in range(len(to)):
+                        to[b] += w0 * x0[b]
+                    k += 1
+
+
+def _outer(x: np.ndarray, delta: np.ndarray, starts: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
+    """Write the entries of x delta^T that the pattern has into values; x [S, in, B], delta [S, out, B]."""
+    values[:] = 0
+    for s in range(len(delta)):
+        inputs, begin, row, to = x[s], starts[s], rows[s], values[s]
+        for first in range(0, delta.shape[2], TILE):
+            last = min(first + TILE, delta.shape[2])
+            for j in range(delta.shape[1]):
+                d = delta[s, j][first:last]
+                k, end = begin[j], begin[j + 1]
+                while k + 4 <= end:
+                    x0, x1 = inputs[row[k]][first:last], inputs[row[k + 1]][first:last]
+                    x2, x3 = inputs[row[k + 2]][first:last], inputs[row[k + 3]][first:last]
+                    s0 = s1 = s2 = s3 = np.float32(0)
+                    for b in range(len(d)):
+                        s0 += x0[b] * d[b]
+                        s1 += x1[b] * d[b]
+                        s2 += x2[b] * d[b]
+                        s3 += x3[b] * d[b]
+                    to[k] += s0
+                    to[k + 1] += s1
+                    to[k + 2] += s2
+                    to[k + 3] += s3
+                    k += 4
+                while k < end:
+                    x0, s0 = inputs[row[k]][first:last], np.float32(0)
+                    for b in range(len(d)):
+                        s0 += x0[b] * d[b]
+                    to[k] += s0
+                    k += 1

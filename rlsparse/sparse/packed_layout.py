@@ -1,0 +1,57 @@
+"""Flat vectors without the numbers that are absent."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rlsparse.arrays import Array
+from rlsparse.packed_matrix import PackedMatrix, Pattern
+from rlsparse.params import Layout, Slot
+
+
+@dataclass(frozen=True)
+class PackedLayout(Layout):
+    """Where what is left of each weight, and each bias and log-std, lies in the packed vector [S, K]."""
+
+    patterns: dict[str, Pattern]
+    """Of each weight, by its slot's name."""
+    whole: np.ndarray
+    """Where each number of the packed vector lies in the whole one, [S, K]."""
+
+    def view(self, params: Array, slot: Slot) -> Array:
+        """Return one slot of params [..., K] as a live view: weights as a packed matrix."""
+        if slot.name in self.patterns:
+            return PackedMatrix(self.patterns[slot.name], params[..., slot.start : slot.stop])
+        return super().view(params, slot)
+
+    def pack(self, vector: np.ndarray) -> np.ndarray:
+        """Return what the whole vector [S, D] has here, [S, K]; of one number for each member, [S, 1], that number."""
+        return vector + 0 if vector.shape[1] == 1 else np.take_along_axis(vector, self.whole, 1)
+
+    def unpack(self, packed: np.ndarray, vector: np.ndarray) -> None:
+        """Write what is packed into the whole vector."""
+        if vector.shape[1] == 1:
+            vector[...] = packed
+        else:
+            np.put_along_axis(vector, self.whole, packed, 1)
+
+
+def packed_layout(layout: Layout, active: np.ndarray) -> PackedLayout | None:
+    """Lay out what is there, active [S, D] bool; None if one member has more weights in some layer than another."""
+    slots: list[Slot] = []
+    patterns: dict[str, Pattern] = {}
+    whole: list[np.ndarray] = []
+    start = 0
+    for slot in layout.slots:
+        there = layout.view(active, slot)
+        counts = there.reshape(len(active), -1).sum(1)
+        if (counts != counts[0]).any():
+            return None
+        places = np.arange(slot.start, slot.stop).reshape(slot.shape)
+        if len(slot.shape) == 2:
+            patterns[slot.name] = Pattern.of(there)
+            there, places = there.mT, places.T
+        whole.append(np.broadcast_to(places, there.shape)[there].reshape(len(active), -1))
+        slots.append(replace(slot, start=start, stop=start + int(counts[0])))
+        start = slots[-1].stop
+    return PackedLayout(layout.obs_size, layout.action_size, tuple(slots), patterns, np.concatenate(whole, 1))
