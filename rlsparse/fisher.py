@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rlsparse.arrays import Array, namespace
 from rlsparse.losses import share
+from rlsparse.packed_matrix import PackedMatrix
 from rlsparse.params import Layout
 from rlsparse.policy import backward, tangents
 
@@ -55,9 +56,12 @@ def score_vectors(
     scores = xp.zeros_like(params[:, None, : layout.policy.stop]) + 0 * noise[..., :1]
     delta = noise * xp.exp(-log_std)[:, None, :]
     for i, (d_weight, d_bias) in reversed([*enumerate(layout.layers(scores, "actor"))]):
-        d_weight[...] = activations[i][..., :, None] * delta[..., None, :]
+        if isinstance(d_weight, PackedMatrix):
+            d_weight.write_scores(activations[i], delta)
+        else:
+            d_weight[...] = activations[i][..., :, None] * delta[..., None, :]
         d_bias[...] = delta
         if i:
-            delta = xp.matmul(delta, layers[i][0].mT) * slopes[i - 1]
+            delta = (delta @ layers[i][0].mT) * slopes[i - 1]
     layout.log_std(scores)[...] = noise * noise - 1.0
     return scores

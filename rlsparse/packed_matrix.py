@@ -45,14 +45,18 @@ class Pattern:
         return cls(_starts(active.sum(1)), rows, order, height)
 
     @cached_property
-    def mT(self) -> "Pattern":  # noqa: N802  as numpy calls it
+    def mT(self) -> "Pattern":
         """The pattern of the transposed matrices, whose values are kept in the same places."""
-        width = self.starts.shape[1] - 1
-        columns = np.stack([np.repeat(np.arange(width, dtype=np.int32), np.diff(own)) for own in self.starts])
         by_row = np.argsort(self.rows, axis=1, kind="stable").astype(np.int32)
         counts = np.stack([np.bincount(own, minlength=self.height) for own in self.rows])
         order = np.take_along_axis(self.order, by_row, 1)
-        return Pattern(_starts(counts), np.take_along_axis(columns, by_row, 1), order, width)
+        return Pattern(_starts(counts), np.take_along_axis(self.columns, by_row, 1), order, self.starts.shape[1] - 1)
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """The column of every entry, [S, k]."""
+        counts = np.diff(self.starts)
+        return np.stack([np.repeat(np.arange(len(own), dtype=np.int32), own) for own in counts])
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
@@ -70,7 +74,7 @@ class PackedMatrix:
         self.pattern, self.values = pattern, values
 
     @property
-    def mT(self) -> "PackedMatrix":  # noqa: N802
+    def mT(self) -> "PackedMatrix":
         """The transposed matrices, of the same live values."""
         return PackedMatrix(self.pattern.mT, self.values)
 
@@ -84,6 +88,11 @@ class PackedMatrix:
     def write_gradient(self, x: np.ndarray, delta: np.ndarray) -> None:
         """Make each value the entry of x^T delta that it stands for; x [S, B, in], delta [S, B, out]."""
         kernels()[1](_by_feature(x), _by_feature(delta), self.pattern.starts, self.pattern.rows, self.values)
+
+    def write_scores(self, x: np.ndarray, delta: np.ndarray) -> None:
+        """The same for each sample by itself, in values [S, B, k]."""
+        rows, columns = self.pattern.rows[:, None], self.pattern.columns[:, None]
+        np.multiply(np.take_along_axis(x, rows, 2), np.take_along_axis(delta, columns, 2), out=self.values)
 
 
 def _by_feature(x: np.ndarray) -> np.ndarray:
@@ -106,7 +115,7 @@ def kernels() -> tuple[Kernel, Kernel]:
 def _multiply(
     x: np.ndarray, starts: np.ndarray, rows: np.ndarray, order: np.ndarray, values: np.ndarray, out: np.ndarray
 ) -> None:
-    """Write x times the matrices into out; x [S, in, B], out [S, out, B]. Four rows a turn: `out` is read less often."""
+    """Write x times the matrices into out; x [S, in, B], out [S, out, B]. Four rows a turn: out is read less."""
     for s in range(len(out)):
         inputs, begin, row, place, weight = x[s], starts[s], rows[s], order[s], values[s]
         for first in range(0, out.shape[2], TILE):

@@ -8,6 +8,7 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.explorer import episodes_per_probe
+from rlsparse.packed_matrix import can_multiply
 from rlsparse.params import Layout
 from rlsparse.ppo import PPO
 from rlsparse.recipe import Recipe
@@ -197,6 +198,13 @@ def describe_weights(sparse: Sparse, layout: Layout) -> str:
     absent = sum(slot.stop - slot.start - kept for slot, kept in budgets)
     lines.append(f"parameters kept  {layout.size - absent:,} of {layout.size:,}, biases and action noise included")
     return "\n".join(lines)
+
+
+def slow_warning(recipe: Recipe) -> str | None:
+    """Return that sparse networks could learn faster if a package were there; None if it is, or is of no use."""
+    if recipe.sparse is None or recipe.sparse.rule.own_loop or recipe.simulator == "warp" or can_multiply():
+        return None
+    return "absent weights are multiplied too: pip install 'rlsparse[sparse]' trains sparse networks faster on the CPU"
 
 
 def sparse_warning(recipe: Recipe, layout: Layout) -> str | None:

@@ -29,6 +29,7 @@ RECORDS = ("progress.csv", "probe.csv", "density.csv")
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 GPU_PACKAGES = ("mujoco-warp", "warp-lang")
+SPARSE_PACKAGES = ("numba",)
 """What simulates beside MuJoCo where the simulator is warp."""
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None, device: 
     run = Run(run_dir)
     write_atomic(run_dir / "recipe.toml", to_toml(recipe))
     place = {"device": device, "device_name": name_of(device), "simulator": recipe.simulator}
-    begun = {"agent": agent, **place, **_versions(recipe.simulator)}
+    begun = {"agent": agent, **place, **_versions(recipe)}
     write_atomic(run_dir / "versions.json", json.dumps(begun, indent=1) + "\n")
     run.write_status("running", 0)
     return run
@@ -146,12 +147,12 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     except RunDirectoryError:
         run.release()
         raise
-    _warn_of_other_versions(path, begun.get("packages", {}), recipe.simulator)
+    _warn_of_other_versions(path, begun.get("packages", {}), recipe)
     return run, recipe, begun.get("agent", "unknown"), begun.get("device", "cpu")
 
 
-def _warn_of_other_versions(path: Path, begun: dict[str, str], simulator: str) -> None:
-    here = _packages(simulator).items()
+def _warn_of_other_versions(path: Path, begun: dict[str, str], recipe: Recipe) -> None:
+    here = _packages(recipe).items()
     changed = [f"{name} {begun[name]} then, {now} now" for name, now in here if begun.get(name, now) != now]
     if changed:
         log.warning("%s may go on differently than without the stop: %s", path, "; ".join(changed))
@@ -232,9 +233,9 @@ def _lock(path: Path) -> io.TextIOWrapper:
     return lock
 
 
-def _versions(simulator: str) -> dict[str, Any]:
+def _versions(recipe: Recipe) -> dict[str, Any]:
     return {
-        "packages": _packages(simulator),
+        "packages": _packages(recipe),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
@@ -244,9 +245,9 @@ def _versions(simulator: str) -> dict[str, Any]:
     }
 
 
-def _packages(simulator: str) -> dict[str, str]:
-    packages = {}
-    for name in PACKAGES + (GPU_PACKAGES if simulator == "warp" else ()):
+def _packages(recipe: Recipe) -> dict[str, str]:
+    packages = {} if recipe.sparse is None else dict.fromkeys(SPARSE_PACKAGES, "none")
+    for name in (*PACKAGES, *(GPU_PACKAGES if recipe.simulator == "warp" else ()), *packages):
         with contextlib.suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     return packages

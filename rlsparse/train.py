@@ -129,7 +129,8 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     env.close()
     check_horizon(recipe.advantage, recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
-    for reason in filter(None, (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout))):
+    warnings = (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout), plan.slow_warning(recipe))
+    for reason in filter(None, warnings):
         log.warning(reason)
     if show:
         print(to_toml(recipe))

@@ -64,6 +64,7 @@ ALLOWED_IMPORTERS = {
     "matplotlib": LAYERS[4],
     "tyro": LAYERS[4],
     "imageio": LAYERS[4],
+    "numba": {"packed_matrix"},
     "onnx": {"deploy"},
     "onnxruntime": {"deploy"},
     "imageio_ffmpeg": LAYERS[4],

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import tiny
 
 from rlsparse import runs
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
+from rlsparse.sparse.config import Sparse
 
 ROW = {"seed": 0, "total_steps": 0, "return_mean": 1.5, "train_return_mean": float("nan")}
 
@@ -104,6 +106,12 @@ def test_versions_name_packages_interpreter_and_command(run):
         assert re.match(r"\d+\.\d+", versions["packages"][package])
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"platform", "cores", "commit", "command", "started"} <= set(versions)
+
+
+def test_versions_of_sparse_runs_say_whether_their_products_are_compiled(tmp_path):
+    with create(tmp_path / "run", sparse=Sparse()):
+        versions = runs.read_json(tmp_path / "run" / "versions.json")
+    assert versions["packages"]["numba"] == metadata.version("numba")
 
 
 def test_the_status_says_who_is_at_work_and_how_far(run):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rlsparse import sparse_limits, train
 from rlsparse.errors import UsageError
 from rlsparse.kinds import kind_of, kinds
-from rlsparse.plan import describe_weights, sparse_warning
+from rlsparse.plan import describe_weights, slow_warning, sparse_warning
 from rlsparse.policy import ActorCritic
 from rlsparse.recipe import Recipe, check, from_toml, to_toml
 from rlsparse.sparse.config import Sparse
@@ -261,3 +261,14 @@ def test_fewer_weights_than_units_are_warned_of(run, caplog):
     with caplog.at_level(logging.WARNING):
         assert run("--sparse", "set", "--sparsity", "0.95", "--dry-run")[0] == 0
     assert caplog.messages[0].startswith("the sparse networks have dead units: ")
+
+
+def test_the_extra_is_named_that_makes_sparse_training_faster(run, caplog, monkeypatch):
+    sparse = replace(RECIPE, sparse=Sparse(0.9))
+    assert slow_warning(sparse) is None
+    monkeypatch.setattr("rlsparse.plan.can_multiply", lambda: False)
+    for recipe in (RECIPE, replace(sparse, simulator="warp"), replace(RECIPE, sparse=Sparse(0.9, rule=DCIL()))):
+        assert slow_warning(recipe) is None
+    with caplog.at_level(logging.WARNING):
+        assert run("--sparse", "set", "--dry-run")[0] == 0
+    assert "pip install 'rlsparse[sparse]'" in caplog.messages[-1]
