@@ -16,7 +16,7 @@ from rlsparse.streams import generator
 MOST_TRIES = 6
 """An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""
 
-DENSEST_PACKED = 0.4
+DENSEST_PACKED = 0.3
 """Networks with a larger share of their weights learn as fast or faster with matrices that hold all."""
 
 METRICS = (
