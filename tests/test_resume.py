@@ -236,6 +236,18 @@ def test_other_versions_are_warned_of_by_name(tmp_path, caplog):
 # Signals, to the real command
 
 
+@pytest.fixture(autouse=True)
+def heeded_signals():
+    """What nohup and & have the tests ignore, their children would ignore too."""
+    heeded = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    ignored = [number for number in heeded if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, heeded[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def reference(tmp_path):
     """The uninterrupted run of the same flags, in this process."""
     recipe = runs.read_recipe(tmp_path / "run")
