@@ -49,7 +49,13 @@ LINES = {
     **{rule: (rule, colour) for rule, colour in zip(RULES, COLOURS, strict=True)},
 }
 """What the picture calls an arm's kind, and its colour."""
-CURVES = {"dense-256": "#56B4E9", "small-256-90": "#000000", "fast-256-90": "#888888", "kl-256-90": "#0072B2"}
+CURVES = {
+    "dense-256": "#56B4E9",
+    "small-256-90": "#000000",
+    "fast-256-90": "#888888",
+    "static-256-90": "#E69F00",
+    "kl-256-90": "#0072B2",
+}
 """Arms whose curves are drawn, and their colours."""
 WIDTHS = (64, 256)
 SPARSITIES = (80, 90, 95)
