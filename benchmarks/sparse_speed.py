@@ -33,7 +33,7 @@ from rlsparse.sparse.rules import RigL, Static
 
 ENV, SEEDS = "HalfCheetah-v5", 5
 RESULTS = Path(__file__).parent / "results"
-WIDTHS, SPARSITIES = (64, 256), (0.7, 0.8, 0.9, 0.95, 0.98)
+WIDTHS, SPARSITIES = (64, 256), (0.8, 0.9, 0.95, 0.98)
 SIDES = {"dense": "#56B4E9", "zeros carried along": "#999999", "packed": "#0072B2"}
 Row = dict[str, Any]
 

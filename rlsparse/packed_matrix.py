@@ -7,7 +7,7 @@ another, which is what processors are good at. Compiled by numba, which is an op
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.util import find_spec
+from importlib import import_module
 
 import numpy as np
 
@@ -17,9 +17,14 @@ TILE = 256
 """Samples that are worked on at a time, so that the rows of a layer stay in the cache."""
 
 
+@cache
 def can_multiply() -> bool:
-    """Whether the compiler of these products is installed."""
-    return find_spec("numba") is not None
+    """Whether the compiler of these products is installed, and takes the numpy that is."""
+    try:
+        import_module("numba")
+    except ImportError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

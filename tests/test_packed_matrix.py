@@ -1,12 +1,14 @@
 """Products with sparse matrices, against numpy's with the same matrices and all their zeros."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlsparse import packed_matrix
-from rlsparse.packed_matrix import TILE, PackedMatrix, Pattern
+from rlsparse.packed_matrix import TILE, PackedMatrix, Pattern, can_multiply
 
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 20), st.integers(1, 20), st.floats(0, 1))
 several_tiles = [(2, TILE, 5, 6, 0.5), (1, TILE + 1, 9, 3, 0.9), (2, 2 * TILE + 3, 4, 8, 0.2)]
@@ -98,3 +100,10 @@ def test_products_are_compiled_anew_where_nothing_can_be_kept(monkeypatch, reque
     monkeypatch.setattr(numba, "njit", njit)
     _, matrix, packed, x, _ = drawn((2, 5, 6, 7, 0.5))
     np.testing.assert_allclose(x @ packed, x @ matrix, atol=1e-5)
+
+
+def test_a_compiler_that_cannot_be_imported_is_as_good_as_none(monkeypatch, request):
+    request.addfinalizer(can_multiply.cache_clear)
+    can_multiply.cache_clear()
+    monkeypatch.setitem(sys.modules, "numba", None)  # as where it refuses a newer numpy
+    assert not can_multiply()
