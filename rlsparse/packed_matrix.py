@@ -63,6 +63,11 @@ class Pattern:
         counts = np.diff(self.starts)
         return np.stack([np.repeat(np.arange(len(own), dtype=np.int32), own) for own in counts])
 
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Where every entry lies in its matrix, row by row, [S, k]."""
+        return self.rows * (self.starts.shape[1] - 1) + self.columns
+
 
 def _starts(counts: np.ndarray) -> np.ndarray:
     starts = np.zeros((len(counts), counts.shape[1] + 1), np.int32)
@@ -71,12 +76,15 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 
 class PackedMatrix:
-    """S sparse matrices [S, in, out]; `values` [S, k] are live, and lie where the pattern says."""
+    """S sparse matrices [S, in, out]; `values` [S, k] are live, and lie where the pattern says.
+
+    `total` [S, in, out], if there is one, adds up the gradients that are written, absent entries too.
+    """
 
     __array_ufunc__ = None  # numpy leaves x @ matrix to the matrix
 
-    def __init__(self, pattern: Pattern, values: np.ndarray) -> None:
-        self.pattern, self.values = pattern, values
+    def __init__(self, pattern: Pattern, values: np.ndarray, total: np.ndarray | None = None) -> None:
+        self.pattern, self.values, self.total = pattern, values, total
 
     @property
     def mT(self) -> "PackedMatrix":
@@ -92,7 +100,12 @@ class PackedMatrix:
 
     def write_gradient(self, x: np.ndarray, delta: np.ndarray) -> None:
         """Make each value the entry of x^T delta that it stands for; x [S, B, in], delta [S, B, out]."""
-        kernels()[1](_by_feature(x), _by_feature(delta), self.pattern.starts, self.pattern.rows, self.values)
+        if self.total is None:
+            kernels()[1](_by_feature(x), _by_feature(delta), self.pattern.starts, self.pattern.rows, self.values)
+            return
+        whole = np.matmul(x.mT, delta)
+        self.total += whole
+        self.values[...] = np.take_along_axis(whole.reshape(len(whole), -1), self.pattern.places, 1)
 
     def write_scores(self, x: np.ndarray, delta: np.ndarray) -> None:
         """The same for each sample by itself, in values [S, B, k]."""

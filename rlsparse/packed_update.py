@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,8 @@ from rlsparse.sparse.packed_layout import PackedLayout
 class NothingAbsent:
     """What takes the place of masks where absent weights are left out, so that there is nothing to hide."""
 
-    growth = None
-
-    def __init__(self, rate_scale: np.ndarray) -> None:
-        self._rate_scale = rate_scale
+    def __init__(self, rate_scale: np.ndarray, growth: np.ndarray | None) -> None:
+        self._rate_scale, self.growth = rate_scale, growth
 
     def learning_rate(self, rate: Array) -> Array:
         """Return Adam's step size of every number, [S, K]."""
@@ -49,11 +48,15 @@ def update(algorithm: Algorithm, learner: Learner, batch: Any, *beside: Any) -> 
 def packing(learner: Learner) -> PackedLayout | None:
     """Return the layout to pack the learner in, or None where absent weights matter or that would not be faster."""
     masks = learner.masks
-    if masks is None or learner.dense_path is not None or learner.sub_networks is not None or masks.growth is not None:
+    if masks is None or learner.dense_path is not None or learner.sub_networks is not None:
         return None
     if learner.device != "cpu" or type(learner.optimiser) is not Adam or not can_multiply():
         return None
-    return masks.packed_layout()
+    layout = masks.packed_layout()
+    if layout is None or masks.growth is None:
+        return layout
+    whole = {slot.name: slot for slot in learner.layout.slots}
+    return replace(layout, totals={name: learner.layout.view(masks.growth, whole[name]) for name in layout.patterns})
 
 
 def pack(learner: Learner, layout: PackedLayout) -> Learner:
@@ -62,7 +65,7 @@ def pack(learner: Learner, layout: PackedLayout) -> Learner:
     packed = copy(learner)
     packed.layout, packed.params = layout, layout.pack(learner.params)
     steps = learner.masks.learning_rate(np.ones((learner.members, 1), np.float32))
-    packed.masks = NothingAbsent(layout.pack(steps))  # type: ignore[assignment]
+    packed.masks = NothingAbsent(layout.pack(steps), learner.masks.growth)  # type: ignore[assignment]
     state = learner.optimiser.state_dict()
     packed.optimiser = Adam(packed.params, own_steps="age1" in state)
     packed.optimiser.load_state_dict({name: layout.pack(x) for name, x in state.items()})

@@ -1,12 +1,13 @@
 """Flat vectors without the numbers that are absent."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from rlsparse.arrays import Array
 from rlsparse.packed_matrix import PackedMatrix, Pattern
-from rlsparse.params import Layout, Slot
+from rlsparse.params import Layout, Slot, Views
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,21 @@ class PackedLayout(Layout):
     """Of each weight, by its slot's name."""
     whole: np.ndarray
     """Where each number of the packed vector lies in the whole one, [S, K]."""
+    totals: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Live sums [S, in, out] of whole gradients, by the weight's slot's name, if they are wanted."""
 
     def view(self, params: Array, slot: Slot) -> Array:
         """Return one slot of params [..., K] as a live view: weights as a packed matrix."""
         if slot.name in self.patterns:
             return PackedMatrix(self.patterns[slot.name], params[..., slot.start : slot.stop])
         return super().view(params, slot)
+
+    def views(self, params: Array) -> Views:
+        """Return all parts of params [S, K] as live views; gradients that are written to them are summed whole."""
+        views = super().views(params)
+        for (weight, _), name in zip([*views.actor, *views.critic], self.patterns, strict=True):
+            weight.total = self.totals.get(name)
+        return views
 
     def pack(self, vector: np.ndarray) -> np.ndarray:
         """Return what the whole vector [S, D] has here, [S, K]; of one number for each member, [S, 1], that number."""
