@@ -4,7 +4,7 @@
 
 Each side takes turns in one process, with one BLAS thread, on PPO's and TRPO's cards for HalfCheetah and 5 seeds.
 Updates are those of one rollout; training is a rollout with its update, for RigL a whole cycle of four, of which one
-gathers the gradients of absent weights and is not packed. Medians of processor time, of all threads, so that other
+gathers the gradients of absent weights. Medians of processor time, of all threads, so that other
 programs on the machine count as little as can be. Writes benchmarks/results/sparse_speed.csv and .png.
 """
 
