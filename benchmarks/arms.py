@@ -5,7 +5,6 @@ What the benchmarks share that compare ways to learn. An arm's curve lies in <fo
 
 import argparse
 import csv
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,28 +29,34 @@ CurveFile = Callable[[str, str], Path]
 
 
 def train(curve: Path, env_id: str, steps: int, num_seeds: int, flags: Sequence[str]) -> None:
-    """Train seeds 0, 1, ... on one environment, unless the curve is there with as many."""
-    if curve.exists() and len(curves(read_progress(curve))[2]) >= num_seeds:
+    """Train seeds 0, 1, ... on one environment, but for those that the curve has; each is as if it were alone."""
+    first = len(finals(curve)) if curve.exists() else 0
+    if first >= num_seeds:
         return
     curve.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
-        command = ["-m", "rlsparse.train", "--env", env_id, "--num-seeds", str(num_seeds), "--quiet"]
-        command += ["--total-steps", str(steps), "--run-dir", str(run)]
+        command = ["-m", "rlsparse.train", "--env", env_id, "--quiet", "--total-steps", str(steps)]
+        command += ["--seed", str(first), "--num-seeds", str(num_seeds - first), "--run-dir", str(run)]
         subprocess.run([sys.executable, *command, *flags], check=True)
-        keep(run, curve)
+        add_rows(run / "progress.csv", curve)
+        if (run / "probe.csv").exists():  # single scores are left out, for they are many
+            add_rows(run / "probe.csv", curve.with_suffix(".probe.csv"), without=("scores", "errors"))
 
 
-def keep(run: Path, curve: Path) -> None:
-    """Copy a run's curve, and beside it its account of probes without the single scores, which are many."""
-    shutil.copyfile(run / "progress.csv", curve)
-    if (run / "probe.csv").exists():
-        rows = list(csv.DictReader((run / "probe.csv").open()))
-        with open(curve.with_suffix(".probe.csv"), "w", newline="") as file:
-            kept = [name for name in rows[0] if name not in ("scores", "errors")]
-            writer = csv.DictWriter(file, kept, extrasaction="ignore")
+def add_rows(source: Path, target: Path, without: Sequence[str] = ()) -> None:
+    """Append a run's rows to those of other seeds."""
+    rows = list(csv.DictReader(source.open(newline="")))
+    names = [name for name in rows[0] if name not in without]
+    with target.open("a+", newline="") as file:
+        file.seek(0)
+        before = next(csv.reader(file), None)
+        if before not in (None, names):
+            sys.exit(f"{target} has other columns than runs have now: delete it to train all of its seeds anew")
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+        if before is None:
             writer.writeheader()
-            writer.writerows(rows)
+        writer.writerows(rows)
 
 
 def finals(curve: Path) -> dict[int, float]:

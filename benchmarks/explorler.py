@@ -5,7 +5,7 @@
     python benchmarks/explorler.py report
 
 `run` trains each arm (an agent card) with seeds 0, 1, ... in one process per environment and keeps its curve and its
-account of probes under benchmarks/results/explorler/<steps>/<arm>/. A run that is there already is not repeated.
+account of probes under benchmarks/results/explorler/<steps>/<arm>/. A seed that is there already is not trained again.
 `report` prints the tables and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that neither
 training nor selection has seen. Arms were designed on seeds 100 to 109.
 """
