@@ -83,8 +83,9 @@ class PackedMatrix:
 
     __array_ufunc__ = None  # numpy leaves x @ matrix to the matrix
 
-    def __init__(self, pattern: Pattern, values: np.ndarray, total: np.ndarray | None = None) -> None:
-        self.pattern, self.values, self.total = pattern, values, total
+    def __init__(self, pattern: Pattern, values: np.ndarray) -> None:
+        self.pattern, self.values = pattern, values
+        self.total: np.ndarray | None = None
 
     @property
     def mT(self) -> "PackedMatrix":

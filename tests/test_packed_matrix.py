@@ -46,6 +46,17 @@ def test_gradients_are_entries_of_the_outer_product(size, seed):
     np.testing.assert_allclose(packed.values.ravel(), (x.mT @ delta).mT[active.mT], atol=1e-5)
 
 
+@settings(max_examples=60, deadline=None)
+@given(sizes, st.integers(0, 2**32))
+def test_whole_gradients_add_up_beside_the_entries(size, seed):
+    active, _, packed, x, delta = drawn(size, seed)
+    packed.total = np.ones(active.shape, np.float32)
+    packed.write_gradient(x, delta)
+    packed.write_gradient(x, 2 * delta)
+    np.testing.assert_allclose(packed.total, 1 + 3 * x.mT @ delta, atol=1e-4)
+    np.testing.assert_allclose(packed.values.ravel(), (x.mT @ (2 * delta)).mT[active.mT], atol=1e-4)
+
+
 @pytest.mark.parametrize("size", several_tiles)
 def test_more_samples_than_are_worked_on_at_a_time(size):
     active, matrix, packed, x, delta = drawn(size)
