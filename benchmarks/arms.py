@@ -5,6 +5,7 @@ What the benchmarks share that compare ways to learn. An arm's curve lies in <fo
 
 import argparse
 import csv
+import io
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from rlsparse.interval import mean_interval
 from rlsparse.plot import curves, draw_arm, style_axes
 from rlsparse.runs import read_progress
 from rlsparse.statistics.aggregate import iqm
+from rlsparse.storage import write_atomic
 
 RESAMPLES = 10_000
 
@@ -45,18 +47,14 @@ def train(curve: Path, env_id: str, steps: int, num_seeds: int, flags: Sequence[
 
 
 def add_rows(source: Path, target: Path, without: Sequence[str] = ()) -> None:
-    """Append a run's rows to those of other seeds."""
-    rows = list(csv.DictReader(source.open(newline="")))
-    names = [name for name in rows[0] if name not in without]
-    with target.open("a+", newline="") as file:
-        file.seek(0)
-        before = next(csv.reader(file), None)
-        if before not in (None, names):
-            sys.exit(f"{target} has other columns than runs have now: delete it to train all of its seeds anew")
-        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
-        if before is None:
-            writer.writeheader()
-        writer.writerows(rows)
+    """Add a run's rows to those of other seeds, in one step; "nan" stands for what only the others tell."""
+    rows = [row for path in (target, source) if path.exists() for row in csv.DictReader(path.open(newline=""))]
+    names = dict.fromkeys(name for row in rows for name in row if name not in without)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="nan", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(target, text.getvalue())
 
 
 def finals(curve: Path) -> dict[int, float]:
