@@ -183,7 +183,7 @@ def draw(folder: Path, scores: Scores) -> None:
             axes.set(title=f"{env}, width {width}", xticks=SPARSITIES, ylim=(0, None))
             style_axes(axes)
         if row[0].get_legend_handles_labels()[0]:
-            row[0].legend(loc="lower left", frameon=False, fontsize=7)
+            row[-1].legend(*row[0].get_legend_handles_labels(), bbox_to_anchor=(1, 1), frameon=False, fontsize=7)
     figure.supxlabel("weights absent in actor and in critic, %", fontsize=9)
     figure.supylabel("final evaluation return, mean and 95 % interval over seeds", fontsize=9)
     figure.savefig(RESULTS / f"{folder.name}.png")
