@@ -93,11 +93,11 @@ def ratio_interval(arm: Sequence[np.ndarray], baseline: Sequence[np.ndarray]) ->
 
 def print_table(scores: Scores, envs: Sequence[str], others: dict[str, Callable[[str], str]]) -> None:
     """Print mean final returns and, under each title in `others`, the ratio to the arm that it names for an arm."""
-    print("".join([f"{'arm':<26}", *(f"{head:<32}" for head in (*envs, *others))]))
+    print("".join([f"{'arm':<26}", *(f"{head:<34}" for head in (*envs, *others))]))
     for arm, own in scores.items():
         cells = [mean_text(own.get(env, {})) for env in envs]
         cells += [ratio_text(scores, arm, other(arm)) for other in others.values()]
-        print("".join([f"{arm:<26}", *(f"{cell:<32}" for cell in cells)]))
+        print("".join([f"{arm:<26}", *(f"{cell:<34}" for cell in cells)]))
 
 
 def mean_text(scores: dict[int, float]) -> str:
@@ -114,7 +114,7 @@ def ratio_text(scores: Scores, arm: str, other: str) -> str:
     if not pairs or arm == other:
         return ""
     center, low, high = ratio_interval(*zip(*pairs, strict=True))
-    return f"{center:.2f} ({low:.2f} to {high:.2f}), n = {len(pairs[0][0])} x {len(pairs)}"
+    return f"{center:.2f} ({low:.2f} to {high:.2f}), n = {'/'.join(str(len(own)) for own, _ in pairs)}"
 
 
 def draw_curves(
