@@ -48,7 +48,8 @@ def train(curve: Path, env_id: str, steps: int, num_seeds: int, flags: Sequence[
 
 def add_rows(source: Path, target: Path, without: Sequence[str] = ()) -> None:
     """Add a run's rows to those of other seeds, in one step; "nan" stands for what only the others tell."""
-    rows = [row for path in (target, source) if path.exists() for row in csv.DictReader(path.open(newline=""))]
+    files = (target, source) if target.exists() else (source,)
+    rows = [row for file in files for row in csv.DictReader(file.open(newline=""))]
     names = dict.fromkeys(name for row in rows for name in row if name not in without)
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="nan", extrasaction="ignore", lineterminator="\n")
