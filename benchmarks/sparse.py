@@ -9,12 +9,12 @@ sparsity, and the curves of one width and sparsity. A score is a run's last eval
 has not seen.
 
 `rigl-256-90` has two hidden layers of 256 in actor and in critic, and 90 % of the weights of each are absent.
-`kl-256-90` is the same and drops the weights that move the policy least; `slow-256-90` is that without the longer steps
-that sparse layers take by default. `small-256-90` are dense networks with as many parameters, biases among them, and
-`fast-256-90` the same with such longer steps: the learning rate is multiplied with (256 / width)^0.5. `wide` is a
-static network of width 256 with as many weights as a dense one of width 64, two thirds of them in the critic. All learn
-by PPO's card; `trpo-kl-256-90` and its like by TRPO's, whose learning rate is the critic's. Settings were chosen on
-seeds 100 to 104.
+`kl-256-90` is the same and drops the weights that move the policy least; `kl_slow-256-90` is that without the longer
+steps that sparse layers take by default. `small-256-90` are dense networks with as many parameters, biases among them,
+and `fast-256-90` the same with such longer steps: the learning rate is multiplied with (256 / width)^0.5. `wide` is a
+static network of width 256 with as many weights as a dense one of width 64, two thirds of them in the critic. All
+learn by PPO's card; `trpo-kl-256-90` and its like by TRPO's, whose learning rate is the critic's. Settings were chosen
+on seeds 100 to 104.
 """
 
 from itertools import count
@@ -37,12 +37,13 @@ RULES = {
     "set": ("set",),
     "rigl": ("rigl",),
     "kl": ("rigl", "--sparse.drop-by", "kl"),
-    "slow": ("rigl", "--sparse.drop-by", "kl", "--sparse.rate-power", "0"),
     "magnitude": ("magnitude",),
     "dcil": ("dcil",),
 }
 """What follows --sparse."""
-COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#F0E442", "#009E73", "#CC79A7")
+SPARSE = RULES | {f"{rule}_slow": (*RULES[rule], "--sparse.rate-power", "0") for rule in ("static", "set", "kl")}
+"""Those, and some without the longer steps."""
+COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
 LINES = {
     "small": ("dense, as many parameters", "#000000"),
     "fast": ("the same, longer steps", "#888888"),
@@ -61,7 +62,7 @@ WIDTHS = (64, 256)
 SPARSITIES = (80, 90, 95)
 PPO_ARMS = (
     *("dense-64", "dense-256", "wide"),
-    *(f"{kind}-{width}-{gone}" for width in WIDTHS for gone in SPARSITIES for kind in ("small", "fast", *RULES)),
+    *(f"{kind}-{width}-{gone}" for width in WIDTHS for gone in SPARSITIES for kind in ("small", "fast", *SPARSE)),
 )
 ARMS = (*PPO_ARMS, *(f"trpo-{arm}" for arm in PPO_ARMS))
 EVALUATIONS = 10
@@ -83,8 +84,8 @@ def networks(kind: str, size: str, env_id: str, rate: float) -> list[str]:
     if kind == "dense":
         return widths(full, full)
     sparsity = gone[0] / 100
-    if kind in RULES:
-        return [*widths(full, full), "--sparse", *RULES[kind], "--sparsity", str(sparsity)]
+    if kind in SPARSE:
+        return [*widths(full, full), "--sparse", *SPARSE[kind], "--sparsity", str(sparsity)]
     actor, critic = equal_widths(env_id, full, sparsity)
     longer = ["--algorithm.learning-rate", f"{rate * (full / actor) ** 0.5:.2g}"]
     return widths(actor, critic) + (longer if kind == "fast" else [])
