@@ -17,6 +17,7 @@ learn by PPO's card; `trpo-kl-256-90` and its like by TRPO's, whose learning rat
 on seeds 100 to 104.
 """
 
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from rlsparse.sparse.config import NETWORKS, Sparse
 
 RESULTS = Path(__file__).parent / "results" / "sparse"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
+APART = ("Ant-v5",)
+"""Not in the ratios over the others, for few arms were run on it."""
 RULES = {
     "static": ("static",),
     "set": ("set",),
@@ -133,10 +136,12 @@ def wide_flags(env_id: str) -> list[str]:
 
 def report(folder: Path) -> None:
     """Print the table of one budget, draw its returns against sparsity, and the curves of each algorithm."""
-    arms = [arm for arm in ARMS if (folder / arm).is_dir()]
-    scores = all_finals(arms, ENVS, lambda arm, env: folder / arm / f"{env}.csv")
     print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds)")
-    print_table(scores, ENVS, {"IQM / dense, as wide, paired": as_wide, "IQM / dense, as many parameters": as_many})
+    others = {"IQM / dense, as wide, paired": as_wide, "IQM / dense, as many parameters": as_many}
+    scores, apart = final_scores(folder, ENVS), final_scores(folder, APART)
+    print_table(scores, ENVS, others)
+    if apart:
+        print_table(apart, APART, others)
     draw(folder, scores)
     for algorithm in ("", "trpo-"):
         colours = {algorithm + arm: colour for arm, colour in CURVES.items()}
@@ -144,6 +149,12 @@ def report(folder: Path) -> None:
         if scores.keys() & colours.keys():
             name = RESULTS / f"{folder.name}-{algorithm}curves.png"
             draw_curves(name, ENVS, colours, broad, lambda arm, env: folder / arm / f"{env}.csv")
+
+
+def final_scores(folder: Path, envs: Sequence[str]) -> Scores:
+    """Return the final returns of the arms that were run on any of these environments."""
+    found = all_finals(ARMS, envs, lambda arm, env: folder / arm / f"{env}.csv")
+    return {arm: own for arm, own in found.items() if own}
 
 
 def as_wide(arm: str) -> str:
