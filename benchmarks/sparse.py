@@ -58,6 +58,7 @@ CURVES = {
     "small-256-90": "#000000",
     "fast-256-90": "#888888",
     "static-256-90": "#E69F00",
+    "set-256-90": "#009E73",
     "kl-256-90": "#0072B2",
 }
 """Arms whose curves are drawn, and their colours."""
