@@ -54,12 +54,8 @@ LINES = {
 }
 """What the picture calls an arm's kind, and its colour."""
 CURVES = {
-    "dense-256": "#56B4E9",
-    "small-256-90": "#000000",
-    "fast-256-90": "#888888",
-    "static-256-90": "#E69F00",
-    "set-256-90": "#009E73",
-    "kl-256-90": "#0072B2",
+    "dense-256": "#CC79A7",
+    **{f"{kind}-256-90": LINES[kind][1] for kind in ("small", "fast", "static", "set", "kl")},
 }
 """Arms whose curves are drawn, and their colours."""
 WIDTHS = (64, 256)
