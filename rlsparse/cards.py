@@ -161,6 +161,20 @@ def resolve_environment(name: str) -> str:
     return registered
 
 
+def trust_environment(env_id: str, named: str | None, source: Path) -> str:
+    """Return the id that a file, `source`, gives, unless using it would import a module that nobody has named.
+
+    Gymnasium imports the module of "module:id", which runs its code. Raises UsageError where the command line's own
+    --env, `named`, is not the same.
+    """
+    if ":" in env_id and env_id != named:
+        raise UsageError(
+            f"{source} names the environment {env_id}, for which the module {env_id.rpartition(':')[0]} would be "
+            f"imported and its code run: if you trust it, say so by --env {env_id}"
+        )
+    return env_id
+
+
 def agent(name: str) -> AgentCard:
     """Return the shipped agent of that name, in any case, or the card at that path (a file, or its folder).
 
@@ -214,11 +228,15 @@ def read_agent_card(path: Path) -> AgentCard:
     table = _read_toml(path)
     base = _base_card(table.pop("base", None), path)
     recipe = _recipe_table(table.pop("recipe", {}), path, "recipe")
+    if "env" in recipe:
+        raise UsageError(f"{path}: recipe.env does not belong into an agent card: --env says which environment")
     overrides = _table(table.pop("environments", {}), path, "environments")
     by_environment = {}
     for env_id, override in overrides.items():
         _check_environment_key(env_id, path)
         by_environment[env_id] = _recipe_table(override, path, f'environments."{env_id}"')
+        if "env" in by_environment[env_id]:
+            raise UsageError(f'{path}: environments."{env_id}".env does not belong there: --env says it')
     return _record(AgentCard, table, path, base=base, recipe=recipe, environments=by_environment, path=path)
 
 

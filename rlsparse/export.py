@@ -95,7 +95,7 @@ def check_out(out: Path, forms: "dict[Format, Form]") -> None:
 
 def make_export(flags: ExportFlags, forms: "dict[Format, Form]") -> "Export":
     """Find the policy, make it smaller, try what is to be written, write it."""
-    from rlsparse import play, policy_file
+    from rlsparse import cards, play, policy_file
     from rlsparse.deploy.account import Export
     from rlsparse.sparse.compact import compact, fold
 
@@ -103,7 +103,7 @@ def make_export(flags: ExportFlags, forms: "dict[Format, Form]") -> "Export":
     policy = policy_file.load(path)
     if flags.density is not None:
         policy = policy.at(flags.density)
-    env_id = env_id or policy.recipe.env
+    env_id = cards.trust_environment(env_id or policy.recipe.env, flags.env and env_id, path)
     actors = policy.actors.only(play.member_of(policy, flags.seed, path))
     env = play.make(env_id, policy, draw=False)
     with contextlib.closing(env):

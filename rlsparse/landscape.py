@@ -29,6 +29,8 @@ class LandscapeFlags:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
     """A run directory; nothing but the picture and its table is written there."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    """The run's own environment, to be named if it comes from a module, whose code is run."""
     iteration: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Which update, counted from 1; the last one if not given. The run is replayed up to it."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -57,10 +59,14 @@ def run_command(arguments: Sequence[str]) -> None:
     flags = parse(LandscapeFlags, arguments, prog="rlsparse landscape")
     _check(flags)
 
-    from rlsparse import process
+    from rlsparse import cards, process
     from rlsparse.landscape_account import summary, text, warning
     from rlsparse.replay import replay
+    from rlsparse.runs import read_recipe
     from rlsparse.survey import survey
+
+    named = None if flags.env is None else cards.resolve_environment(flags.env)
+    cards.trust_environment(read_recipe(flags.run).env, named, flags.run / "recipe.toml")
 
     process.prepare()
     with _progress("replaying", "updates") as watch:

@@ -377,7 +377,7 @@ def _save(session: Session) -> None:
 
 
 def restore(session: Session) -> None:
-    """Put a session where its newest whole checkpoint was.
+    """Put a session where its newest whole checkpoint was, the policy file too: a save may have been cut before it.
 
     Raises RunDirectoryError if there is none, or if it was written by another recipe.
     """
@@ -396,3 +396,4 @@ def restore(session: Session) -> None:
     session.evaluated_at = np.array(saved.values["evaluated_at"])
     session.seconds_before = saved.values["seconds"]
     session.run.restore_records(saved.values["records"])
+    policy_file.save(session.run.path / "policy.safetensors", session.recipe, session.learner)

@@ -96,7 +96,7 @@ def run_command(arguments: Sequence[str]) -> None:
     policy = policy_file.load(path)
     if flags.density is not None:
         policy = policy.at(flags.density)
-    env_id = env_id or policy.recipe.env
+    env_id = cards.trust_environment(env_id or policy.recipe.env, flags.env and env_id, path)
     member = member_of(policy, flags.seed, path)
     seed, actors = policy.actors.seeds[member], policy.actors.only(member)
     with contextlib.ExitStack() as stack:

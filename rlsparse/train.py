@@ -145,6 +145,8 @@ class ResumeFlags:
 
     resume: Path
     """The run directory."""
+    env: str | None = None
+    """The run's own environment, to be named if it comes from a module, whose code is run."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
     quiet: bool = False
@@ -154,7 +156,7 @@ class ResumeFlags:
 
 
 def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
-    hint = "a resumed run keeps its recipe, so only --device, --quiet and --json go with --resume"
+    hint = "a resumed run keeps its recipe, so only --env, --device, --quiet and --json go with --resume"
     return parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
 
 
@@ -164,7 +166,7 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
         from rlsparse import runs
 
         run = runs.create(recipe, agent, flags.out, flags.run_dir, where)
-        with run, device.memory_told(recipe, where, _resume_command(run.path)):
+        with run, device.memory_told(recipe, where, _resume_command(run.path, recipe)):
             session = _open_session(recipe, run, where)
             _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
             _train(session, agent, stop, flags)
@@ -177,16 +179,25 @@ def resume(flags: ResumeFlags) -> None:
 
         run, recipe, agent, begun_on = runs.reopen(flags.resume)
         try:
+            _check_named(recipe, flags)
             where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
         except UsageError:
             run.release()
             raise
         _announce(why, flags.quiet or not why)
-        with run, device.memory_told(recipe, where, _resume_command(run.path)):
+        with run, device.memory_told(recipe, where, _resume_command(run.path, recipe)):
             session = _open_session(recipe, run, where)
             loop.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)
+
+
+def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
+    """Raise UsageError if the run is of another environment than --env says, or of a module that it does not name."""
+    named = None if flags.env is None else cards.resolve_environment(flags.env)
+    if named not in (None, recipe.env):
+        raise UsageError(f"--env {flags.env}: {flags.resume} is a run on {recipe.env}, and keeps its recipe")
+    cards.trust_environment(recipe.env, named, flags.resume / "recipe.toml")
 
 
 def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
@@ -221,15 +232,16 @@ def _train(session: "Session", agent: str, stop: "StopSignal", flags: TrainFlags
     _finish(session, agent, flags)
 
 
-def _resume_command(run: Path) -> str:
-    return f"rlsparse train --resume {shlex.quote(str(run))}"
+def _resume_command(run: Path, recipe: Recipe) -> str:
+    named = f" --env {shlex.quote(recipe.env)}" if ":" in recipe.env else ""
+    return f"rlsparse train --resume {shlex.quote(str(run))}{named}"
 
 
 def _report_interruption(session: "Session", signal_number: int, as_json: bool) -> None:
     """Say how far the run got and how to go on with it; the last line on stdout names it, as at the end."""
     path, steps = session.run.path, session.total_steps
     session.run.write_status("interrupted", steps, signal.Signals(signal_number).name)
-    _announce(f"stopped at {steps:,} steps; go on with: {_resume_command(path)}", quiet=False)
+    _announce(f"stopped at {steps:,} steps; go on with: {_resume_command(path, session.recipe)}", quiet=False)
     with outlive_reader(sys.stdout):
         print(json.dumps({"state": "interrupted", "total_steps": steps, "run_dir": str(path)}) if as_json else path)
 

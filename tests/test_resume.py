@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from rlsparse import checkpoint, loop, runs
+from rlsparse import checkpoint, loop, policy_file, runs
 from rlsparse.errors import Interrupted, RunDirectoryError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
@@ -175,6 +175,23 @@ def test_on_torch_tensors_too_it_goes_on_where_it_was(tmp_path):
 def test_resumed_from_the_checkpoint_before_a_damaged_one_it_ends_the_same(point_run, tmp_path):
     tiny.train(tmp_path / "run")
     (tmp_path / "run" / "checkpoint" / "96" / "learner.safetensors").write_bytes(b"")
+    assert tiny.outcome(tiny.resume(tmp_path / "run")) == point_run
+
+
+def test_a_save_that_was_cut_before_the_policy_file_is_made_good(point_run, tmp_path, monkeypatch):
+    """The last checkpoint is whole and says that nothing is left to train: the policy must be its own all the same."""
+    with monkeypatch.context() as patch:
+        save, saved = policy_file.save, []
+
+        def killed_at_the_last(path, recipe, learner):
+            saved.append(learner.counters.total.max())
+            if saved[-1] >= recipe.total_steps:
+                raise KeyboardInterrupt
+            save(path, recipe, learner)
+
+        patch.setattr(policy_file, "save", killed_at_the_last)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.train(tmp_path / "run")
     assert tiny.outcome(tiny.resume(tmp_path / "run")) == point_run
 
 
