@@ -275,11 +275,10 @@ def test_what_cannot_be_resumed_is_refused(run, tmp_path):
     assert_one_line(run("train", "--resume"), 2, "--resume needs a value")
 
 
-@pytest.mark.parametrize("flag", [("--env", "Hopper"), ("--total-steps", "9"), ("--out", "x"), ("--dry-run",)])
+@pytest.mark.parametrize("flag", [("--total-steps", "9"), ("--out", "x"), ("--dry-run",)])
 def test_a_resumed_run_takes_no_recipe(flag, run):
-    message = (
-        f"unknown flag {flag[0]}: a resumed run keeps its recipe, so only --device, --quiet and --json go with --resume"
-    )
+    only = "so only --env, --device, --quiet and --json go with --resume"
+    message = f"unknown flag {flag[0]}: a resumed run keeps its recipe, {only}"
     assert_one_line(run("train", "--resume", "run", *flag), 2, message)
 
 

@@ -319,7 +319,9 @@ def test_killed_it_goes_on_from_the_last_checkpoint(tmp_path, monkeypatch):
     assert killed.returncode == -9
     assert state(tmp_path) == "running"
     monkeypatch.setenv("SIGNALS", "SIGTERM@-1")
-    resumed = tiny.command("--resume", "run", "--quiet", cwd=tmp_path, SIGNALS="SIGTERM@-1")
+    resumed = tiny.command(
+        "--resume", "run", "--env", "fake_envs:Signalled-v0", "--quiet", cwd=tmp_path, SIGNALS="SIGTERM@-1"
+    )
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout == "run\n"
     assert state(tmp_path) == "finished"

@@ -297,7 +297,7 @@ def command(capsys, tmp_path, monkeypatch):
 
 def test_any_of_them_plays(run_dir, command):
     returns = [
-        json.loads(command(play.main, run_dir, "--json", *flags).out)["return_mean"]
+        json.loads(command(play.main, run_dir, "--env", tiny.RECIPE.env, "--json", *flags).out)["return_mean"]
         for flags in ((), ("--density", "0.5"), ("--density", "0.1"))
     ]
     assert returns[0] == returns[1] != returns[2]
@@ -305,7 +305,11 @@ def test_any_of_them_plays(run_dir, command):
 
 def test_any_of_them_is_exported(run_dir, command):
     sizes = [
-        json.loads(command(export.main, run_dir, "--json", "--out", density, "--density", density).out)["weights"]
+        json.loads(
+            command(
+                export.main, run_dir, "--env", tiny.RECIPE.env, "--json", "--out", density, "--density", density
+            ).out
+        )["weights"]
         for density in ("0.5", "0.1")
     ]
     assert sizes[0] > 3 * sizes[1] > 0

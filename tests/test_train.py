@@ -40,6 +40,8 @@ def run(capsys):
 
     def call(*arguments):
         where = [] if {"--run-dir", "--resume", "--out", "--dry-run"} & set(arguments) else ["--run-dir", "run"]
+        if arguments[0] == "--resume":  # the fake environments come from a module, which is to be named
+            where = ["--env", runs.read_recipe(Path(arguments[1])).env]
         try:
             train.main([*where, *map(str, arguments)])
             code = 0
@@ -485,7 +487,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_its_directory_last(run, monkey
         code, out, err = run(*tiny.FLAGS, "--run-dir", "my run")
     assert code == 143
     assert out.splitlines()[-1] == "my run"
-    assert err.splitlines()[-1] == "stopped at 48 steps; go on with: rlsparse train --resume 'my run'"
+    assert (
+        err.splitlines()[-1]
+        == "stopped at 48 steps; go on with: rlsparse train --resume 'my run' --env fake_envs:Point-v0"
+    )
     code, out, err = run("--resume", "my run")
     assert (code, out.splitlines()[-1]) == (0, "my run")
     assert err.splitlines()[0] == "resuming my run at 48 steps"
