@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from rlsparse import cards
-from rlsparse.interval import mean_interval
-from rlsparse.plot import curves, draw_arm, style_axes
-from rlsparse.runs import read_progress
-from rlsparse.statistics.aggregate import iqm
-from rlsparse.storage import write_atomic
+from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.plot import curves, draw_arm, style_axes
+from rlsparse.compare.statistics import iqm
+from rlsparse.run import cards
+from rlsparse.run.directory import read_progress
+from rlsparse.run.storage import write_atomic
 
 RESAMPLES = 10_000
 

@@ -22,12 +22,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from rlsparse import sim
-from rlsparse.evaluate import evaluate
-from rlsparse.learner import Learner
-from rlsparse.policy import ActorCritic
-from rlsparse.process import prepare
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.network import ActorCritic
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run.process import prepare
+from rlsparse.sim.episodes import evaluate
 from rlsparse.sim.mujoco_log import route_warnings
-from rlsparse.streams import env_seeds
 
 ENV = "HalfCheetah-v5"
 CANDIDATES, EPISODES = 20, 3

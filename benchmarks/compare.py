@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlsparse.recipe import Recipe, to_toml
+from rlsparse.run.recipe import Recipe, to_toml
 
 ENVIRONMENTS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "Swimmer-v5")
 ARMS, SEEDS, POINTS = 10, 10, 1000

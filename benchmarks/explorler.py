@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from arms import all_finals, draw_curves, print_table, train
 
-from rlsparse import cards
-from rlsparse.runs import read_progress
+from rlsparse.run import cards
+from rlsparse.run.directory import read_progress
 
 RESULTS = Path(__file__).parent / "results" / "explorler"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")

@@ -27,17 +27,17 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from rlsparse import cards, play, policy_file
-from rlsparse.deploy import torch_policy
-from rlsparse.deploy.formats import FORMS, WEIGHTS, Format, Precision
-from rlsparse.interval import mean_interval
-from rlsparse.learner import Learner
-from rlsparse.listing import trained_environments
-from rlsparse.policy import ActorCritic, Actors
-from rlsparse.sparse.compact import Network, compact, fold, rounded
+from rlsparse.compare.interval import mean_interval
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.network import ActorCritic, Actors
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run import cards, policy_file
+from rlsparse.run.listing import trained_environments
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Static
-from rlsparse.streams import env_seeds
+from rlsparse.trained import play, torch_policy
+from rlsparse.trained.compact import Network, compact, fold, rounded
+from rlsparse.trained.export_formats import FORMS, WEIGHTS, Format, Precision
 
 RESULTS = Path(__file__).parent / "results"
 PEER = "torch, dense"

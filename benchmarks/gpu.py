@@ -36,17 +36,19 @@ from typing import Any
 
 import torch
 
-from rlsparse import cards, device, loop, runs, sim
+from rlsparse import loop, sim
 from rlsparse.advantage.gae import GAE
-from rlsparse.device_episodes import evaluate_on_device
-from rlsparse.device_rollout import DeviceCollector
+from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import Interrupted
-from rlsparse.ppo import PPO
-from rlsparse.process import prepare
-from rlsparse.recipe import Recipe, from_dict
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run import cards, device
+from rlsparse.run import directory as runs
+from rlsparse.run.process import prepare
+from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sim.cpu import load_model, make_task
+from rlsparse.sim.device_episodes import evaluate_on_device
+from rlsparse.sim.device_rollout import DeviceCollector
 from rlsparse.sim.warp_physics import WarpPhysics
-from rlsparse.streams import env_seeds
 
 AGENT = "ppo-gpu"
 GOAL = 5000.0

@@ -13,13 +13,13 @@ from scaffold import DistantGoal, flags_of_runs, write
 from rlsparse import loop, sim
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.evaluate import evaluate
-from rlsparse.interval import mean_interval
-from rlsparse.objective import HPT, Clip
-from rlsparse.ppo import PPO
-from rlsparse.process import prepare
-from rlsparse.recipe import Recipe
-from rlsparse.streams import env_seeds
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.surrogate import HPT, Clip
+from rlsparse.compare.interval import mean_interval
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run.process import prepare
+from rlsparse.run.recipe import Recipe
+from rlsparse.sim.episodes import evaluate
 
 EPISODES = 20
 ENVIRONMENTS = ("DistantGoal-v0", "MountainCarContinuous-v0")

@@ -19,10 +19,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rlsparse import cards
-from rlsparse.interval import mean_interval
-from rlsparse.plot import BLUE, curves
-from rlsparse.runs import read_progress
+from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.plot import BLUE, curves
+from rlsparse.run import cards
+from rlsparse.run.directory import read_progress
 
 RESULTS = Path(__file__).parent / "results" / "learning"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from rlsparse import cards
+from rlsparse.run import cards
 from rlsparse.sim.mujoco_log import route_warnings
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from stable_baselines3 import PPO
 
-from rlsparse import compare
-from rlsparse.cards import resolve_environment
+from rlsparse.compare import __main__ as compare
+from rlsparse.run.cards import resolve_environment
 from rlsparse.sb3 import ExploRLerCallback, make_vec_env
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -16,12 +16,12 @@ from gymnasium.spaces import Box
 from rlsparse import loop, sim
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.scaffold import Scaffold
-from rlsparse.evaluate import evaluate
-from rlsparse.policy import ActorCritic
-from rlsparse.ppo import PPO
-from rlsparse.process import prepare
-from rlsparse.recipe import Recipe
-from rlsparse.streams import env_seeds
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.learner.network import ActorCritic
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run.process import prepare
+from rlsparse.run.recipe import Recipe
+from rlsparse.sim.episodes import evaluate
 
 EPISODES = 20
 

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from rlsparse import cards, loop
-from rlsparse.process import prepare
-from rlsparse.recipe import Recipe, from_dict
+from rlsparse import loop
+from rlsparse.run import cards
+from rlsparse.run.process import prepare
+from rlsparse.run.recipe import Recipe, from_dict
 
 ENV, OBS, ACTIONS = "HalfCheetah-v5", 17, 6
 RESULTS = Path(__file__).parent / "results"

@@ -34,7 +34,8 @@ from matplotlib.figure import Figure
 from mujoco.batch import Batch
 from stable_baselines3.common import env_util
 
-from rlsparse import cards, sb3, sim
+from rlsparse import sb3, sim
+from rlsparse.run import cards
 from rlsparse.sim.cpu import load_model, usable_cores
 from rlsparse.sim.tasks import TASKS
 

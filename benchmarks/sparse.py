@@ -25,10 +25,10 @@ import numpy as np
 from arms import Scores, all_finals, draw_curves, main, print_table
 from matplotlib.figure import Figure
 
-from rlsparse import cards
-from rlsparse.interval import mean_interval
-from rlsparse.params import Layout, actor_critic_layout
-from rlsparse.plot import style_axes
+from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.plot import style_axes
+from rlsparse.learner.layout import Layout, actor_critic_layout
+from rlsparse.run import cards
 from rlsparse.sparse.config import NETWORKS, Sparse
 
 RESULTS = Path(__file__).parent / "results" / "sparse"

@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from rlsparse import cards, loop
-from rlsparse.algorithm import Algorithm
-from rlsparse.data import Batch
-from rlsparse.learner import Learner
-from rlsparse.packed_update import update
-from rlsparse.plot import style_axes
-from rlsparse.policy import ActorCritic
-from rlsparse.process import prepare
-from rlsparse.recipe import Recipe, from_dict
+from rlsparse import loop
+from rlsparse.algorithms.kinds import Algorithm
+from rlsparse.compare.plot import style_axes
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.network import ActorCritic
+from rlsparse.learner.records import Batch
+from rlsparse.run import cards
+from rlsparse.run.process import prepare
+from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.packed_update import update
 from rlsparse.sparse.rules import RigL, Static
 
 ENV, SEEDS = "HalfCheetah-v5", 5

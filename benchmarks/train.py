@@ -32,13 +32,15 @@ from stable_baselines3 import PPO as StablePPO
 from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv
 
-from rlsparse import cards, loop, runs, sb3
+from rlsparse import loop, sb3
 from rlsparse.advantage.gae import GAE
-from rlsparse.ppo import PPO
-from rlsparse.process import prepare
-from rlsparse.progress import ProgressLine
-from rlsparse.recipe import Recipe, from_dict
-from rlsparse.rollout import Collector
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.run import cards
+from rlsparse.run import directory as runs
+from rlsparse.run.process import prepare
+from rlsparse.run.progress import ProgressLine
+from rlsparse.run.recipe import Recipe, from_dict
+from rlsparse.sim.collect import Collector
 from rlsparse.sim.mujoco_log import route_warnings
 
 ENV = "HalfCheetah-v5"

@@ -22,12 +22,13 @@ import sb3_contrib
 import torch
 from stable_baselines3.common import env_util
 
-from rlsparse import cards, loop, sb3
-from rlsparse.natural_gradient import CG
-from rlsparse.process import prepare
-from rlsparse.recipe import Recipe, from_dict
+from rlsparse import loop, sb3
+from rlsparse.algorithms.natural_gradient import CG
+from rlsparse.algorithms.trpo import TRPO
+from rlsparse.run import cards
+from rlsparse.run.process import prepare
+from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sim.mujoco_log import route_warnings
-from rlsparse.trpo import TRPO
 
 ENV, STEPS = "HalfCheetah-v5", 2048
 PEER = "sb3-contrib"

@@ -15,11 +15,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlsparse import objectives, policy_file, sim
-from rlsparse.evaluate import evaluate
-from rlsparse.interval import mean_interval
-from rlsparse.runs import read_progress
-from rlsparse.streams import env_seeds
+from rlsparse import sim
+from rlsparse.advantage import find_projection as objectives
+from rlsparse.compare.interval import mean_interval
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run import policy_file
+from rlsparse.run.directory import read_progress
+from rlsparse.sim.episodes import evaluate
 
 ARMS = {"marginal": "marginal gains (SubPO)", "modular": "modular reward"}
 FLAGS = "--env Ant --advantage submodular --advantage.projection position --advantage.set-function.radius 2"

@@ -1,3 +1,3 @@
 """On-policy reinforcement learning for continuous control."""
 
-from rlsparse.version import __version__ as __version__
+from rlsparse.run.version import __version__ as __version__

@@ -3,9 +3,9 @@
 import sys
 from importlib import import_module
 
-from rlsparse.command_line import fail_in_one_line
 from rlsparse.errors import UsageError
-from rlsparse.version import __version__
+from rlsparse.run.command_line import fail_in_one_line
+from rlsparse.run.version import __version__
 
 COMMANDS = {
     "train": "train an agent, or resume a run",
@@ -15,6 +15,16 @@ COMMANDS = {
     "landscape": "draw the true returns around an update of a run",
     "envs": "list the environment cards",
     "agents": "list the agent cards",
+}
+
+MODULES = {
+    "train": "train",
+    "compare": "compare.__main__",
+    "play": "trained.play",
+    "export": "trained.export",
+    "landscape": "trained.landscape",
+    "envs": "run.listing",
+    "agents": "run.listing",
 }
 
 
@@ -29,7 +39,6 @@ def main() -> None:
     if command == "--version":
         print(__version__)
         return
-    module = {"envs": "listing", "agents": "listing"}.get(command, command)
     with fail_in_one_line():
         if command not in COMMANDS:
             import difflib
@@ -37,7 +46,8 @@ def main() -> None:
             near = difflib.get_close_matches(command, COMMANDS, 1)
             hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
             raise UsageError(f"unknown command {command}: {hint}")
-    import_module(f"rlsparse.{module}").main(arguments if module == "listing" else arguments[1:])
+    module = MODULES[command]
+    import_module(f"rlsparse.{module}").main(arguments if module == "run.listing" else arguments[1:])
 
 
 if __name__ == "__main__":

@@ -11,29 +11,31 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlsparse import checkpoint, objectives, policy_file, sim
+from rlsparse import sim
+from rlsparse.advantage import find_projection as objectives
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.arrays import namespace, to_numpy
-from rlsparse.best_episodes import BestEpisodes
-from rlsparse.checkpoint import Checkpoint
-from rlsparse.data import Advantages, Batch, EpochStats, Rollout
+from rlsparse.algorithms.best_episodes import BestEpisodes
+from rlsparse.algorithms.imitation import switched
+from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
-from rlsparse.evaluate import Scores, evaluate
-from rlsparse.evaluation_rows import density_rows, progress_rows
 from rlsparse.explore.choice import Choice
-from rlsparse.explorer import Explorer, account
-from rlsparse.imitation import switched
-from rlsparse.learner import Learner
-from rlsparse.packed_update import update
-from rlsparse.policy import Actors
-from rlsparse.recipe import Recipe, to_dict
-from rlsparse.rollout import Collector, by_member, flatten
-from rlsparse.runs import Run
-from rlsparse.streams import env_seeds
-from rlsparse.variance_reduced import NHARPG, NPGIGT
+from rlsparse.explore.explorer import Explorer, account
+from rlsparse.learner.arrays import namespace, to_numpy
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.network import Actors
+from rlsparse.learner.records import Advantages, Batch, EpochStats, Rollout
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run import checkpoint, policy_file
+from rlsparse.run.checkpoint import Checkpoint
+from rlsparse.run.directory import Run
+from rlsparse.run.recipe import Recipe, to_dict
+from rlsparse.run.records import density_rows, progress_rows
+from rlsparse.sim.collect import Collector, by_member, flatten
+from rlsparse.sim.episodes import Scores, evaluate
+from rlsparse.sparse.packed_update import update
 
 if TYPE_CHECKING:
-    from rlsparse.device_rollout import DeviceCollector
+    from rlsparse.sim.device_rollout import DeviceCollector
 
 SAVE_INTERVAL = 60.0
 """Most seconds between two checkpoints."""
@@ -136,7 +138,7 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, "Collector | De
     firsts = [env_seed for seed in seeds for env_seed in env_seeds(seed, "train_env", num_envs // size)]
     train_seeds = [first for first in firsts for _ in range(size)]
     if recipe.simulator == "warp":
-        from rlsparse.device_rollout import DeviceCollector
+        from rlsparse.sim.device_rollout import DeviceCollector
 
         return learner, DeviceCollector(env, len(seeds), train_seeds, device)
     objective = objectives.find(recipe, obs_size)
@@ -335,7 +337,7 @@ def _score(
     """Evaluate where the run's environments are; only on the CPU can observations be watched."""
     if session.recipe.simulator == "mujoco":
         return evaluate(session.eval_env, actors, seeds, stop, watch)
-    from rlsparse.device_episodes import evaluate_on_device
+    from rlsparse.sim.device_episodes import evaluate_on_device
 
     return evaluate_on_device(session.eval_env, actors, seeds, stop)
 

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 import tyro
 
-from rlsparse import cards, components, device, objectives
-from rlsparse.advantage_limits import check_horizon
-from rlsparse.command_line import fail_in_one_line, outlive_reader, parse
-from rlsparse.default_recipe import CHOOSING, FROM_CARDS, chosen_recipe, gpu_agent
+from rlsparse.advantage import find_projection as objectives
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
-from rlsparse.recipe import Recipe, check, to_toml
+from rlsparse.run import cards, components, device
+from rlsparse.run.advantage_limits import check_horizon
+from rlsparse.run.choose import CHOOSING, FROM_CARDS, chosen_recipe, gpu_agent
+from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
+from rlsparse.run.recipe import Recipe, check, to_toml
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.loop import Session
-    from rlsparse.runs import Run
+    from rlsparse.run.directory import Run
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +115,9 @@ def _check_shipped_curve(agent: str | None, env_id: str) -> None:
 
 def _make_plan(recipe: Recipe, show: bool) -> None:
     """Try environment and optimiser, before a run directory is made; warn of probes that will not be, show the plan."""
-    from rlsparse import plan, sim
-    from rlsparse.explorer import horizon
+    from rlsparse import sim
+    from rlsparse.explore.explorer import horizon
+    from rlsparse.run import plan
 
     if recipe.simulator == "warp":
         from rlsparse.sim.warp_physics import import_warp
@@ -163,7 +165,7 @@ def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
 def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
     """Train a new run."""
     with StopSignal() as stop:
-        from rlsparse import runs
+        from rlsparse.run import directory as runs
 
         run = runs.create(recipe, agent, flags.out, flags.run_dir, where)
         with run, device.memory_told(recipe, where, _resume_command(run.path, recipe)):
@@ -175,7 +177,8 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
 def resume(flags: ResumeFlags) -> None:
     """Go on with an interrupted run, as if it had never stopped."""
     with StopSignal() as stop:
-        from rlsparse import loop, runs
+        from rlsparse import loop
+        from rlsparse.run import directory as runs
 
         run, recipe, agent, begun_on = runs.reopen(flags.resume)
         try:
@@ -201,7 +204,8 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
 
 
 def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
-    from rlsparse import loop, process
+    from rlsparse import loop
+    from rlsparse.run import process
 
     process.prepare(where)
     return loop.open_session(recipe, run, where)
@@ -291,12 +295,12 @@ class _Reporters:
     """Passes every report to the progress line and to TensorBoard, where there are any."""
 
     def __init__(self, session: "Session", quiet: bool) -> None:
-        from rlsparse.progress import ProgressLine
+        from rlsparse.run.progress import ProgressLine
 
         self._reporters: list[Any] = [] if quiet else [ProgressLine()]
         self._open = ExitStack()
         with suppress(ImportError):
-            from rlsparse.events import TensorBoard
+            from rlsparse.run.events import TensorBoard
 
             self._reporters.append(self._open.enter_context(TensorBoard(session.run.path / "tb", session)))
 
@@ -324,10 +328,10 @@ class _Reporters:
 
 def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> None:
     """Draw the curve, write the summary, print the table; the last line names the run directory."""
-    from rlsparse.plot import draw_curve
-    from rlsparse.runs import read_probes, read_progress
-    from rlsparse.storage import write_atomic
-    from rlsparse.summary import summarise, table
+    from rlsparse.compare.plot import draw_curve
+    from rlsparse.compare.summary import summarise, table
+    from rlsparse.run.directory import read_probes, read_progress
+    from rlsparse.run.storage import write_atomic
 
     run, recipe = session.run, session.recipe
     rows = read_progress(run.progress)
@@ -350,7 +354,7 @@ def _beside_card(run: Path, flags: TrainFlags | ResumeFlags) -> list[Path]:
     """Draw the shipped curve that was asked for beside the run's own; a failure costs only the picture."""
     if not isinstance(flags, TrainFlags) or flags.compare_with is None:
         return []
-    from rlsparse.compare import draw_beside_card
+    from rlsparse.compare.__main__ import draw_beside_card
 
     try:
         return [draw_beside_card(run, cards.agent(flags.compare_with))]

@@ -5,8 +5,8 @@ from gymnasium import Env
 from gymnasium.spaces import Box
 
 from rlsparse import sim
+from rlsparse.explore.explorer import Explorer
 from rlsparse.explore.explorler import ExploRLer
-from rlsparse.explorer import Explorer
 
 BEST = 0.6
 

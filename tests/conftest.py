@@ -6,9 +6,9 @@ import pytest
 from aim import Aim
 from hypothesis import settings
 
-from rlsparse.data import Batch
-from rlsparse.learner import Learner
-from rlsparse.policy import ActorCritic
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.network import ActorCritic
+from rlsparse.learner.records import Batch
 
 # The same examples every time, in memory alone, however slow the machine is.
 settings.register_profile("rlsparse", deadline=None, derandomize=True, database=None, max_examples=50)
@@ -57,8 +57,8 @@ def new_batch():
     """Draw a batch for a learner; old log-probabilities lie `distance` (standard deviation) from the current ones."""
 
     def build(learner, size=24, distance=0.3, dtype=np.float32, seed=0):
-        from rlsparse.losses import gaussian_log_prob
-        from rlsparse.policy import action_mean
+        from rlsparse.learner.gaussian import gaussian_log_prob
+        from rlsparse.learner.network import action_mean
 
         rng = np.random.default_rng(seed)
         members, layout = learner.members, learner.layout

@@ -11,14 +11,14 @@ from typing import Any, get_args, get_type_hints
 
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
-from rlsparse.algorithm import Algorithm
+from rlsparse.algorithms.kinds import Algorithm
+from rlsparse.algorithms.natural_gradient import Solver
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.surrogate import Objective
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer, Probe, Proposal
-from rlsparse.kinds import kinds
-from rlsparse.natural_gradient import Solver
-from rlsparse.objective import Objective
-from rlsparse.ppo import PPO
-from rlsparse.recipe import Recipe, from_dict
+from rlsparse.run.kinds import kinds
+from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Rule
 

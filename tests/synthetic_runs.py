@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from rlsparse.cards import agent as agent_card
-from rlsparse.cards import environments
-from rlsparse.recipe import from_dict, to_toml
+from rlsparse.run.cards import agent as agent_card
+from rlsparse.run.cards import environments
+from rlsparse.run.recipe import from_dict, to_toml
 
 PACKAGES = {"gymnasium": "1.4.0", "mujoco": "4.0.0", "numpy": "2.4.6"}
 

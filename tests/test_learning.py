@@ -6,14 +6,14 @@ from gymnasium.spaces import Box
 
 from rlsparse import loop, sim
 from rlsparse.advantage.gae import GAE
-from rlsparse.evaluate import evaluate
-from rlsparse.learner import Learner
-from rlsparse.policy import ActorCritic, forward
-from rlsparse.ppo import PPO
-from rlsparse.recipe import Recipe
-from rlsparse.rollout import Collector
-from rlsparse.streams import env_seeds
-from rlsparse.trpo import TRPO
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.trpo import TRPO
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.network import ActorCritic, forward
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run.recipe import Recipe
+from rlsparse.sim.collect import Collector
+from rlsparse.sim.episodes import evaluate
 
 
 class Aim(gymnasium.Env):

@@ -10,9 +10,9 @@ import pairs
 import pytest
 
 from rlsparse import loop
+from rlsparse.explore.explorer import Explorer
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explorer import Explorer
-from rlsparse.process import prepare
+from rlsparse.run.process import prepare
 
 ITERATIONS = 3
 """The second may exchange weights and fills the anchors of iterations; the third learns from what was probed."""

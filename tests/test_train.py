@@ -15,15 +15,18 @@ import pytest
 import safetensors.numpy
 import tiny
 
-from rlsparse import cards, checkpoint, default_recipe, loop, policy_file, process, runs, train
+from rlsparse import loop, train
+from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.probe import Racing
 from rlsparse.explore.surrogate import Surrogate
-from rlsparse.kinds import kind_of, kinds
-from rlsparse.probe_episodes import ProbeEpisodes
-from rlsparse.recipe import from_dict, from_toml
-from rlsparse.trpo import TRPO
+from rlsparse.run import cards, checkpoint, policy_file, process
+from rlsparse.run import choose as default_recipe
+from rlsparse.run import directory as runs
+from rlsparse.run.kinds import kind_of, kinds
+from rlsparse.run.recipe import from_dict, from_toml
+from rlsparse.sim.probe_episodes import ProbeEpisodes
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +133,7 @@ def test_equal_recipes_and_seeds_give_equal_runs(run):
 
 
 def test_without_tensorboard_only_its_files_are_missing(run, monkeypatch):
-    monkeypatch.delitem(sys.modules, "rlsparse.events", raising=False)
+    monkeypatch.delitem(sys.modules, "rlsparse.run.events", raising=False)
     for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # importing it raises ImportError
@@ -232,8 +235,8 @@ def test_probes_that_will_never_be_are_warned_of_before_training(flags, reason, 
 
 def count_calls(monkeypatch):
     """Lists that grow with every gradient step and every rollout."""
-    from rlsparse.optimiser import Adam
-    from rlsparse.rollout import Collector
+    from rlsparse.learner.adam import Adam
+    from rlsparse.sim.collect import Collector
 
     counts = []
     for owner, name in ((Adam, "step"), (Collector, "collect")):

@@ -8,12 +8,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from rlsparse import checkpoint, loop, runs
+from rlsparse import loop
 from rlsparse.advantage.gae import GAE
-from rlsparse.policy import ActorCritic
-from rlsparse.ppo import PPO
-from rlsparse.process import prepare
-from rlsparse.recipe import Recipe
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.learner.network import ActorCritic
+from rlsparse.run import checkpoint
+from rlsparse.run import directory as runs
+from rlsparse.run.process import prepare
+from rlsparse.run.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 

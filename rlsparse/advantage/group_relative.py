@@ -17,7 +17,7 @@ from rlsparse.advantage.group_scores import (
     to_members,
 )
 from rlsparse.advantage.scaffold import Scaffold
-from rlsparse.data import Advantages, Rollout
+from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)

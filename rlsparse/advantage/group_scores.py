@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from rlsparse.returns import discounted_to_go, unseen_share
+from rlsparse.advantage.returns import discounted_to_go, unseen_share
 
 EQUAL = 1e-6
 """Scores that differ by less, relative to their size or 1, are equal: rounding must not be scaled up to a score."""

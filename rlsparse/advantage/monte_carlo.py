@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlsparse.arrays import namespace
-from rlsparse.data import Advantages, Rollout
-from rlsparse.returns import discounted_to_go, unseen_share
+from rlsparse.advantage.returns import discounted_to_go, unseen_share
+from rlsparse.learner.arrays import namespace
+from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from rlsparse.errors import UsageError
-from rlsparse.projection import Projection
-from rlsparse.set_gains import (
+from rlsparse.advantage.projection import Projection
+from rlsparse.advantage.set_gains import (
     Concave,
     concave_worth,
     count_gains,
@@ -24,7 +23,8 @@ from rlsparse.set_gains import (
     grid_cells,
     log_det_gains,
 )
-from rlsparse.streams import generator
+from rlsparse.errors import UsageError
+from rlsparse.learner.streams import generator
 
 MOST_CELLS = 2**20
 """Most cells, references or numbers of a matrix that one environment keeps."""

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.kinds import WithCritic
 from rlsparse.advantage.set_functions import Coverage, SetFunction
-from rlsparse.arrays import Array
-from rlsparse.data import Advantages, Rollout
+from rlsparse.learner.arrays import Array
+from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlsparse.data import Advantages, Rollout
-from rlsparse.returns import gae
+from rlsparse.advantage.returns import gae
+from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlsparse.advantage.projection import Projection
 from rlsparse.advantage.set_functions import SetFunction
 from rlsparse.advantage.submodular import Submodular
-from rlsparse.projection import Projection
 
 if TYPE_CHECKING:  # a command line is refused without loading environments
     from gymnasium.vector import VectorEnv

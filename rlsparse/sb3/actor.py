@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from rlsparse.errors import UsageError
 from rlsparse.sb3.reached import reached
-from rlsparse.sb3.sparse.training import SparseTraining
+from rlsparse.sb3.training import SparseTraining
 
 log = logging.getLogger(__name__)
 

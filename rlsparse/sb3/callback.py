@@ -19,21 +19,21 @@ from stable_baselines3.common.logger import CSVOutputFormat
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.optim import Optimizer
 
-from rlsparse.data import Counters
 from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.explore.choice import Choice
+from rlsparse.explore.explorer import account, episodes_per_probe
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explorer import account, episodes_per_probe
-from rlsparse.learner import Learner
-from rlsparse.runs import Run
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.records import Counters
+from rlsparse.learner.streams import Purpose, env_seeds, generator
+from rlsparse.run.directory import Run
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.configuration import configuration
 from rlsparse.sb3.environments import MakeEnv, environments
 from rlsparse.sb3.episodes import CandidateEpisodes, undisturbed
-from rlsparse.sb3.refusals import refuse
 from rlsparse.sb3.report import Report
-from rlsparse.streams import Purpose, env_seeds, generator
+from rlsparse.sb3.supported import refuse
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import (
 
 from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, UsageError
-from rlsparse.evaluate import STEP_CAP
+from rlsparse.sim.episodes import STEP_CAP
 from rlsparse.sim.gym import episode_seed
 from rlsparse.sim.tasks import TASKS
 

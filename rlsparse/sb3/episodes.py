@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 
-from rlsparse.evaluate import STEP_CAP
-from rlsparse.rollout import LARGEST
 from rlsparse.sb3.actor import Actor, Obs
 from rlsparse.sb3.environments import Environments
+from rlsparse.sim.collect import LARGEST
+from rlsparse.sim.episodes import STEP_CAP
 
 
 class CandidateEpisodes:

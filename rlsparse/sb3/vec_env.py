@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from rlsparse import sim
-from rlsparse.cards import resolve_environment
+from rlsparse.run.cards import resolve_environment
 
 
 def make_vec_env(env_id: str, num_envs: int = 1, seed: int | None = None) -> VecEnv:

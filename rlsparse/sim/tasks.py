@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rlsparse.arrays import Array, namespace
+from rlsparse.learner.arrays import Array, namespace
 
 Fields = SimpleNamespace
 Range = tuple[float, float]

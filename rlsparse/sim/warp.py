@@ -20,7 +20,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from rlsparse.errors import UnsupportedEnvironment, UsageError
-from rlsparse.recorded import Recorded, Results, overwrite, recorder
+from rlsparse.learner.recorded import Recorded, Results, overwrite, recorder
 from rlsparse.sim.counter_random import EpisodeStream, signed
 from rlsparse.sim.cpu import load_model, make_task
 from rlsparse.sim.reset_arguments import seed_each

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rlsparse.params import Group, Layout, Slot
+from rlsparse.learner.layout import Group, Layout, Slot
 from rlsparse.sparse.budgets import Budget, densities, kept
 from rlsparse.sparse.rules import AST, RigL, Rule
 

@@ -5,13 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from rlsparse.arrays import Array, to_device, to_numpy
-from rlsparse.params import Layout
+from rlsparse.learner.arrays import Array, to_device, to_numpy
+from rlsparse.learner.layout import Layout
+from rlsparse.learner.streams import generator
 from rlsparse.sparse import account
 from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
 from rlsparse.sparse.exchange import exchange, keep_norms, random_mask, rechoose
 from rlsparse.sparse.packed_layout import PackedLayout, packed_layout
-from rlsparse.streams import generator
 
 MOST_TRIES = 6
 """An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""

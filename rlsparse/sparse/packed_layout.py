@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rlsparse.arrays import Array
-from rlsparse.packed_matrix import PackedMatrix, Pattern
-from rlsparse.params import Layout, Slot, Views
+from rlsparse.learner.arrays import Array
+from rlsparse.learner.layout import Layout, Slot, Views
+from rlsparse.sparse.packed_matrix import PackedMatrix, Pattern
 
 
 @dataclass(frozen=True)

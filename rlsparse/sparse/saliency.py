@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from rlsparse.arrays import Array, namespace
-from rlsparse.params import Layout
-from rlsparse.policy import Layers, forward
+from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.layout import Layout
+from rlsparse.learner.network import Layers, forward
 from rlsparse.sparse.config import NETWORKS, weight_slots
 
 

@@ -12,7 +12,7 @@ from rlsparse.advantage.monte_carlo import MonteCarlo
 from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.td_lambda import TDLambda
 from rlsparse.advantage.vtrace import VTrace
-from rlsparse.data import Rollout
+from rlsparse.learner.records import Rollout
 
 DATA = Path(__file__).parent.parent / "data"
 CASE = json.loads((DATA / "gae_5x2.json").read_text())

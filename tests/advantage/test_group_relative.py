@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.group_scores import centred_on_batch, relative, scaled_by_batch
 from rlsparse.advantage.presets import GRPO, RLOO, DrGRPO, ReinforcePlusPlus
-from rlsparse.data import Rollout
+from rlsparse.learner.records import Rollout
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "advantage.json").read_text())
 CASE = VECTORS["group_outcome_3x4"]

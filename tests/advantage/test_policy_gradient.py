@@ -11,7 +11,7 @@ from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.presets import RLOO
 from rlsparse.advantage.td_lambda import TDLambda
 from rlsparse.advantage.vtrace import VTrace
-from rlsparse.data import Rollout
+from rlsparse.learner.records import Rollout
 
 
 def with_any_critic(paths, rewards):

@@ -13,7 +13,7 @@ from rlsparse.advantage.archive import Episode, better, packed, unpacked
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.group_scores import relative
 from rlsparse.advantage.scaffold import Help, Scaffold, next_help, skipped_steps
-from rlsparse.data import Rollout
+from rlsparse.learner.records import Rollout
 
 CASE = json.loads((Path(__file__).parent.parent / "data" / "advantage.json").read_text())["scaffold_controller"]
 

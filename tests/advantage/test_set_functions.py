@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from rlsparse.advantage.projection import Projection
 from rlsparse.advantage.set_functions import Coverage, FacilityLocation, LogDet
 from rlsparse.errors import UsageError
-from rlsparse.projection import Projection
 
 PLANE = Projection("x and y, m", "observation", (0, 1), (0.0, 0.0), (1.0, 1.0), (6, 5))
 FUNCTIONS = {

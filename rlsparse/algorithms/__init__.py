@@ -1,0 +1,1 @@
+"""What improves policies: PPO, TRPO, and the leaves beside them."""

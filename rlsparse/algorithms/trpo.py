@@ -1,0 +1,121 @@
+"""Trust region policy optimisation. Source: Schulman et al., arXiv 1502.05477."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from rlsparse.algorithms.critic import CriticByAdam
+from rlsparse.algorithms.natural_gradient import CG, Solver, System
+from rlsparse.algorithms.solve import dot, line_search
+from rlsparse.algorithms.trust_region import TrustRegion
+from rlsparse.learner.adam import Adam
+from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.gaussian import gaussian_entropy
+from rlsparse.learner.layout import Layout, Views
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.recorded import Recorded, Results
+from rlsparse.learner.records import Batch, EpochStats
+
+
+@dataclass(frozen=True)
+class TRPO(CriticByAdam):
+    """One natural-gradient step inside a KL trust region, by line search; the critic by minibatch Adam."""
+
+    target_kl: float = 0.01
+    """Largest mean KL divergence from the policy that an update begins with."""
+    kl_reduction: Literal["sum", "mean_dims"] = "sum"
+    """KL divergence of all action dimensions together, or their average, as sb3-contrib has it."""
+    damping: float = 0.1
+    """Multiple of the identity added to the Fisher information."""
+    solver: Solver = field(default_factory=CG)
+    """How the natural gradient is found."""
+    fisher_subsample: int = 1
+    """The Fisher information is estimated on one of so many samples, drawn at random; the line search uses all."""
+    backtrack_factor: float = 0.8
+    """The line search multiplies a refused step by this."""
+    backtracks: int = 10
+    """Steps that the line search tries; where none will do the policy stays exactly as it was."""
+
+    epochs: ClassVar[int] = 1
+    """Times that an update moves the policy."""
+
+    def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
+        """Improve the learner on the batch; yields once."""
+        gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
+        if self._records(learner):
+            terms = self._recorded_policy_step(learner, batch)(*batch.present().values())
+        else:
+            terms = self.improve_policy(learner, batch, gradient)
+        terms["value_loss"] = self.fit_critic(learner, batch, gradient)
+        yield EpochStats(**terms)
+
+    def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Adam:
+        """Return what steps the critics of a learner's parameters [S, D]."""
+        return Adam(params, own_steps)
+
+    def improve_policy(self, learner: Learner, batch: Batch, gradient: Views) -> dict[str, Array]:
+        """Take the policies' step; `gradient`, all zeros, is working memory and zero again after. Returns its account.
+
+        step = s F^-1 g with s = sqrt(2 target_kl / x^T F x), x = F^-1 g, then shortened until the surrogate gains and
+        the KL divergence is at most `target_kl`.
+        """
+        layout, part = learner.layout, learner.layout.policy
+        start = learner.params[:, part] * 1  # a copy; the sum with 0 would turn the sign of -0
+        region = TrustRegion(layout, start, batch, self.advantages(batch), self._kl_weight(layout))
+        region.surrogate_gradient(gradient)
+        if learner.masks is not None:
+            learner.masks.hide(gradient.flat)
+        ascent = gradient.flat[:, part] * 1
+        gradient.flat[:, part] = 0.0
+
+        system = System(learner, batch, region, self.damping, self.fisher_subsample)
+        full_step, valid = self._full_step(system, self.solver(system, ascent))
+
+        def moved(fraction: Array) -> Array:
+            return start + fraction[:, None] * full_step
+
+        fraction, gain, kl = line_search(
+            lambda fraction: region(moved(fraction)), valid, self.target_kl, self.backtrack_factor, self.backtracks
+        )
+        learner.params[:, part] = namespace(start).where(fraction[:, None] > 0, moved(fraction), start)
+        return {
+            "policy_loss": -(region.surrogate + gain),
+            "entropy": gaussian_entropy(layout.log_std(learner.params)),
+            "approx_kl": kl,
+            "clip_fraction": kl * np.nan,
+            "grad_norm": dot(ascent, ascent) ** 0.5,
+            "step_fraction": fraction,
+        }
+
+    def _records(self, learner: Learner) -> bool:
+        """Whether the policies' step can be recorded: it draws no samples, and conjugate gradient asks for nothing."""
+        return learner.records_steps and self.fisher_subsample == 1 and isinstance(self.solver, CG)
+
+    def _recorded_policy_step(self, learner: Learner, batch: Batch) -> Recorded:
+        """Return the policies' step as a recording that takes samples, with a gradient of its own."""
+        names = batch.present().keys()
+
+        def build() -> Callable[..., Results]:
+            gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
+            return lambda *samples: self.improve_policy(
+                learner, Batch.of(dict(zip(names, samples, strict=True))), gradient
+            )
+
+        return learner.recording((self, "policy", *names), build)
+
+    def _kl_weight(self, layout: Layout) -> float:
+        """Return what the KL divergence summed over action dimensions is multiplied with."""
+        return 1.0 / layout.action_size if self.kl_reduction == "mean_dims" else 1.0
+
+    def _full_step(self, system: System, direction: Array) -> tuple[Array, Array]:
+        """Return the step [S, P] whose quadratic KL divergence is `target_kl`, and 1 for members that have one, [S].
+
+        There is none, and 0 is returned, where the curvature along the direction is not positive and finite.
+        """
+        xp = namespace(direction)
+        curvature = dot(direction, system.product(direction))
+        valid = (curvature > 0) & xp.isfinite(curvature)
+        length = xp.where(valid, (2.0 * self.target_kl / xp.where(valid, curvature, 1.0)) ** 0.5, 0.0)
+        return length[:, None] * direction, xp.where(valid, length * 0 + 1, 0.0)

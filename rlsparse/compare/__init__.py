@@ -1,0 +1,1 @@
+"""Compare runs: read curves, arrange them into arms, test, draw, report."""

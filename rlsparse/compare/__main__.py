@@ -1,0 +1,221 @@
+"""`rlsparse compare`, `python -m rlsparse.compare`: reward curves of several runs, with intervals."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.run.cards import AgentCard
+from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
+
+if TYPE_CHECKING:  # numpy, scipy and plotting are imported once the command line is known to be good
+    from rlsparse.compare.comparison import Comparison
+
+PROG = "rlsparse compare"
+
+GOING_ON = ("running", "")
+"""States of runs that may still write; logs of other libraries do not say theirs."""
+
+
+@dataclass(frozen=True)
+class CompareFlags:
+    """Compare reward curves at equal environment steps, with intervals over seeds."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN...]")] = ()
+    """Run directories, folders of them, logs of Stable-Baselines3, rl-zoo or CleanRL, globs, agent cards, or TOML
+    lists of these."""
+    group: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=GLOB...")] = ()
+    """Put the runs that a glob names into one arm of this name; may be given several times."""
+    out: Path = Path("comparison")
+    """Folder for the pictures, report.html, report.csv, curves.csv and report.json."""
+    figure: tuple[str, ...] = ("report.png",)
+    """Pictures to draw, as PNG, PDF or SVG by their names' endings."""
+    x: Literal["steps", "train-steps", "updates", "seconds"] = "steps"
+    """What curves are compared at equal amounts of: train + probe steps, unless chosen otherwise."""
+    returns: str = "auto"
+    """evaluation, training or a TensorBoard tag; auto is evaluation where a log has it."""
+    statistic: Literal["mean", "iqm"] = "mean"
+    """What the lines of the picture are: the mean or the interquartile mean over seeds."""
+    baseline: str | None = None
+    """The arm that all others are tested against, and that normalises returns over environments."""
+    threshold: tuple[str, ...] = ()
+    """Return whose first reaching is timed, a number or ENVIRONMENT=NUMBER; the lowest final mean if not given."""
+    env: str | None = None
+    """Only this environment; logs that do not say theirs are taken to be of it."""
+    allow_mixed: bool = False
+    """Compare what is not alike, and say on the figure why it is not."""
+    watch: bool = False
+    """Draw again while runs go on, until they have ended or Ctrl-C."""
+    every: float = 10.0
+    """Seconds between two drawings of --watch."""
+    quiet: bool = False
+    """Only write files."""
+    json: bool = False
+    """Print report.json instead of the tables."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; exits with the code of what went wrong, if anything did."""
+    with fail_in_one_line():
+        run_command(sys.argv[1:] if arguments is None else arguments)
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """Parse and do what `rlsparse compare` is told."""
+    flags = parse(CompareFlags, one_group_flag(arguments), prog=PROG)
+    if not flags.runs and not flags.group:
+        raise UsageError("compare what? e.g. rlsparse compare runs/HalfCheetah-v5, or --group NAME=GLOB")
+    if not flags.every > 0:
+        raise UsageError(f"--every {flags.every}: expected a number of seconds above 0")
+    thresholds = read_thresholds(flags.threshold)
+    groups = read_groups(flags.group)
+
+    from threadpoolctl import threadpool_limits
+
+    from rlsparse.compare.files import check_pictures
+
+    check_pictures(flags.figure)
+    with threadpool_limits(1, "blas"):  # products this small lose more to waking threads than they gain
+        while report_once(flags, groups, thresholds) and flags.watch:
+            try:
+                time.sleep(flags.every)
+            except KeyboardInterrupt:
+                return
+
+
+def report_once(flags: CompareFlags, groups: dict[str, list[str]], thresholds: dict[str, float]) -> bool:
+    """Read, compare, write and print; returns whether a run may still go on.
+
+    Raises RunDirectoryError if there is nothing to compare, which --watch waits for instead.
+    """
+    from rlsparse.compare.files import write_report
+
+    try:
+        comparison = read_and_compare(flags, groups, thresholds)
+    except RunDirectoryError as error:
+        if not flags.watch:
+            raise
+        print(f"rlsparse: {error}", file=sys.stderr)
+        return True
+    write_report(comparison, flags.out, flags.statistic, flags.figure)
+    show(comparison, flags)
+    return any(log.state in GOING_ON for log in comparison.logs)
+
+
+def draw_beside_card(run: Path, card: AgentCard) -> Path:
+    """Compare a run with the curve that ships with an agent card; returns the picture, in the run's comparison/."""
+    flags = CompareFlags(runs=(str(run), str(card.path)), out=run / "comparison", quiet=True)
+    report_once(flags, {}, {})
+    return flags.out / flags.figure[0]
+
+
+def one_group_flag(arguments: Sequence[str]) -> list[str]:
+    """Collect what follows every --group behind one, for the parser knows each flag once.
+
+    `--group A=x B=y` and `--group A=x --group B=y` are the same; words without = are runs.
+    """
+    words, groups, in_group = [], [], False
+    for word in arguments:
+        if word == "--group" or word.startswith("--group="):
+            in_group = True
+            groups += [word[8:]] if word.startswith("--group=") else []
+        elif in_group and "=" in word and not word.startswith("-"):
+            groups.append(word)
+        else:
+            in_group = False
+            words.append(word)
+    if not groups:
+        return list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    return [*words[:end], "--group", *groups, *words[end:]]
+
+
+def read_groups(entries: Sequence[str]) -> dict[str, list[str]]:
+    """Return the globs of each group; raises UsageError for what is not NAME=GLOB."""
+    groups: dict[str, list[str]] = {}
+    for entry in entries:
+        name, equals, pattern = entry.partition("=")
+        if not (name.strip() and equals and pattern):
+            raise UsageError(f"--group {entry}: expected NAME=GLOB, such as tuned='runs/HalfCheetah-v5/ppo/2026*'")
+        groups.setdefault(name.strip(), []).append(pattern)
+    return groups
+
+
+def read_thresholds(entries: Sequence[str]) -> dict[str, float]:
+    """Return the thresholds by environment, "" for all others; raises UsageError for what is no number."""
+    from rlsparse.compare.own import environment_in
+
+    thresholds = {}
+    for entry in entries:
+        env, _, text = entry.rpartition("=")
+        try:
+            thresholds[environment_in(env) or env] = float(text)
+        except ValueError:
+            raise UsageError(f"--threshold {entry}: expected a number, or ENVIRONMENT=NUMBER") from None
+    return thresholds
+
+
+def read_and_compare(flags: CompareFlags, groups: dict[str, list[str]], thresholds: dict[str, float]) -> "Comparison":
+    """Read all logs and compare them; raises RunDirectoryError if none can be read."""
+    from rlsparse.compare.arms import arrange
+    from rlsparse.compare.comparison import compare
+    from rlsparse.compare.logs import read_list, read_logs
+
+    runs, patterns = [], {name: list(globs) for name, globs in groups.items()}
+    for run in flags.runs:
+        if Path(run).suffix == ".toml" and Path(run).name != "card.toml":
+            listed, named = read_list(Path(run))
+            runs += listed
+            for name, globs in named.items():
+                patterns.setdefault(name, []).extend(globs)
+        else:
+            runs.append(run)
+    found = read_logs(runs, flags.returns)
+    members = {name: read_logs(globs, flags.returns) for name, globs in patterns.items()}
+    everything = [found, *members.values()]
+    unreadable = list(dict.fromkeys(text for one in everything for text in one.unreadable))
+    if not any(one.logs for one in everything):
+        raise RunDirectoryError(_nothing(unreadable, [*runs, *(x for globs in patterns.values() for x in globs)]))
+    arms = arrange(found.logs, {name: one.logs for name, one in members.items() if one.logs}, flags.env)
+    remarks = [f"not read: {text}" for text in unreadable]
+    remarks += [f"{path} was named more than once and counts once" for one in everything for path in one.repeated]
+    return compare(
+        arms,
+        flags.x,
+        baseline=flags.baseline,
+        thresholds=thresholds,
+        allow_mixed=flags.allow_mixed,
+        remarks=remarks,
+    )
+
+
+def _nothing(unreadable: list[str], arguments: list[str]) -> str:
+    if not unreadable:
+        return f"there is no log in {', '.join(arguments)}"
+    more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+    return f"no log could be read: {unreadable[0]}{more}"
+
+
+def show(comparison: "Comparison", flags: CompareFlags) -> None:
+    """Print the report and where it was written."""
+    from rlsparse.compare.account import account
+    from rlsparse.compare.text import report
+
+    with outlive_reader(sys.stdout):
+        if flags.json:
+            print(json.dumps(account(comparison)))
+        elif not flags.quiet:
+            if flags.watch and sys.stdout.isatty():
+                print("\x1b[2J\x1b[H", end="")
+            names = ", ".join([*flags.figure, "report.html", "report.csv", "curves.csv", "report.json"])
+            print(f"{report(comparison)}\n\n{flags.out}: {names}")
+
+
+if __name__ == "__main__":
+    main()

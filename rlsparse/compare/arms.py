@@ -1,0 +1,195 @@
+"""Sort logs into arms: what is compared. An arm is an agent, one of its variants, or a group named by the user."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from rlsparse.compare.own import environment_in
+from rlsparse.compare.record import Curve, Log
+from rlsparse.errors import UsageError
+
+NOT_THE_METHOD = {"env", "seed", "num_seeds", "eval_every", "eval_episodes"}
+"""Fields of a recipe in which two runs of the same method may differ."""
+
+UNKNOWN_ENVIRONMENT = "environment not logged"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One seed of one run."""
+
+    log: Log
+    curve: Curve
+
+    @property
+    def label(self) -> str:
+        """What to call it beside its siblings."""
+        return f"seed {self.curve.seed}" if self.curve.seed is not None else str(self.log.path)
+
+
+@dataclass
+class Arms:
+    """Members by arm and environment, each seed once, and what was noticed on the way."""
+
+    members: dict[str, dict[str, list[Member]]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The arms, in the order in which they were named."""
+        return list(self.members)
+
+    @property
+    def environments(self) -> list[str]:
+        """All environments, sorted."""
+        return sorted({env for by_env in self.members.values() for env in by_env})
+
+    def all(self) -> Iterable[tuple[str, str, Member]]:
+        """Every arm, environment and member."""
+        for arm, by_env in self.members.items():
+            for env, members in by_env.items():
+                for member in members:
+                    yield arm, env, member
+
+
+def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None = None) -> Arms:
+    """Sort logs into arms by agent and variant, and those of `groups` by group; `env` chooses an environment.
+
+    Logs that do not say their environment are taken to be of `env`. Raises UsageError for a run in two groups, and
+    when nothing is left.
+    """
+    named = [(name, log) for name, members in groups.items() for log in members]
+    _refuse_overlap(named)
+    grouped = {log.path.resolve() for _, log in named}
+    rest = [log for log in logs if log.path.resolve() not in grouped]
+    entries = [(name, log) for name, log in zip(_variant_names(rest), rest, strict=True)] + named
+    if env is not None:
+        env = environment_in(env) or env
+        entries = [(name, replace(log, env=log.env or env)) for name, log in entries if log.env in (env, None)]
+        if not entries:
+            raise UsageError(f"--env {env}: no log is of this environment")
+    entries = _without_other_environments_of_cards(entries)
+    arms = Arms()
+    for name, log in entries:
+        members = arms.members.setdefault(name, {}).setdefault(log.env or UNKNOWN_ENVIRONMENT, [])
+        members += [Member(log, curve) for curve in log.curves]
+        members += [Member(log, _no_curve(seed)) for seed in log.missing]
+    for by_env in arms.members.values():
+        for members in by_env.values():
+            members[:] = _each_seed_once(members, arms.remarks)
+    _remark_equal_arms(arms)
+    return arms
+
+
+def _no_curve(seed: int) -> Curve:
+    return Curve(seed, {}, np.array([]))
+
+
+def _refuse_overlap(named: list[tuple[str, Log]]) -> None:
+    for (name, log), (other, same) in combinations(named, 2):
+        if name != other and log.path.resolve() == same.path.resolve():
+            raise UsageError(f"{log.path} is in both --group {name} and --group {other}: a run belongs to one")
+
+
+def _variant_names(logs: Sequence[Log]) -> list[str]:
+    """Name each log by its agent, by what wrote it, and by the settings in which runs of the agent differ.
+
+    The last two only where it is needed to tell arms apart.
+    """
+    differing: dict[str, set[str]] = {}
+    kinds: dict[str, set[str]] = {}
+    for log in logs:
+        kinds.setdefault(log.agent, set()).add(log.kind)
+        same = [x for x in logs if (x.agent, x.env) == (log.agent, log.env) and x.settings and log.settings]
+        fields = {name for x in same for name in _differences(log.settings, x.settings)}
+        differing.setdefault(log.agent, set()).update(fields)
+    return [
+        log.agent
+        + (f" ({log.kind})" if len(kinds[log.agent]) > 1 and log.kind != "rlsparse run" else "")
+        + _settings_text(log, sorted(differing[log.agent]))
+        for log in logs
+    ]
+
+
+def _differences(a: dict[str, Any], b: dict[str, Any]) -> set[str]:
+    return {name for name in a.keys() | b.keys() if a.get(name) != b.get(name)} - NOT_THE_METHOD
+
+
+def _settings_text(log: Log, fields: list[str]) -> str:
+    if not fields or not log.settings:
+        return ""
+    last = Counter(name.rpartition(".")[2] for name in fields)
+    short = {name: name.rpartition(".")[2] for name in fields}
+    settings = (
+        f"{short[name] if last[short[name]] == 1 else name}={_value(log.settings.get(name))}" for name in fields
+    )
+    return " " + " ".join(settings)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "-".join(map(_value, value)) if isinstance(value, list) else str(value)
+
+
+def _without_other_environments_of_cards(entries: list[tuple[str, Log]]) -> list[tuple[str, Log]]:
+    """A card ships curves of many environments; beside runs, only those of the runs' environments count."""
+    own = {log.env for _, log in entries if log.kind != "agent card"}
+    kept = [(name, log) for name, log in entries if log.kind != "agent card" or not own or log.env in own]
+    for name in dict.fromkeys(name for name, _ in entries):
+        if name not in {other for other, _ in kept}:
+            raise UsageError(f"{name} has no curve on {' or '.join(sorted(str(env) for env in own))}")
+    return kept
+
+
+def _each_seed_once(members: list[Member], remarks: list[str]) -> list[Member]:
+    """Leave out copies of a run, and all but one run of the same seed; say so."""
+    kept: list[Member] = []
+    left_out: dict[str, list[str]] = {}
+    for member in sorted(members, key=_completeness, reverse=True):
+        same = next((x for x in kept if _same_data(x, member)), None)
+        if same is not None and member.curve.seed in (same.curve.seed, None):
+            text = f"{member.log.path} holds the same data as {same.log.path} and counts once"
+            left_out.setdefault(text, []).append(member.label)
+            continue
+        if same is not None:
+            remarks.append(
+                f"{member.label} of {member.log.path} equals {same.label} of {same.log.path} in every return"
+            )
+        twin = next((x for x in kept if x.curve.seed == member.curve.seed is not None), None)
+        if twin is not None:
+            text = f"{member.log.path} is left out, for {twin.log.path} has the same seeds"
+            left_out.setdefault(text, []).append(member.label)
+            continue
+        kept.append(member)
+    remarks += [f"{text} ({_some(labels)})" for text, labels in left_out.items()]
+    return sorted(kept, key=lambda x: (x.curve.seed is None, x.curve.seed or 0))
+
+
+def _completeness(member: Member) -> tuple[bool, float, str]:
+    steps = member.curve.axes.get("steps", np.array([]))
+    return member.log.state == "finished", float(steps[-1]) if len(steps) else -1.0, member.log.started
+
+
+def _same_data(a: Member, b: Member) -> bool:
+    """Whether two curves are equal at every point, by more than being short or flat."""
+    x, y = a.curve.returns, b.curve.returns
+    return len(x) > 1 and np.array_equal(x, y) and bool(np.ptp(x) > 0)
+
+
+def _some(labels: list[str]) -> str:
+    return ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
+
+
+def _remark_equal_arms(arms: Arms) -> None:
+    """Two arms with the same numbers may be a control, or a mistake: the reader decides."""
+    for a, b in combinations(arms.names, 2):
+        for env in arms.environments:
+            pairs = zip(arms.members[a].get(env, []), arms.members[b].get(env, []), strict=False)
+            equal = sum(_same_data(x, y) for x, y in pairs)
+            if equal:
+                arms.remarks.append(f"{a} and {b} have identical returns on {env} in {equal} of their seeds")

@@ -1,0 +1,145 @@
+"""A whole comparison: from arms to everything that the report shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rlsparse.compare.arms import Arms
+from rlsparse.compare.cells import LEAST_SEEDS_FOR_FIGURE, Panel, panel
+from rlsparse.compare.contrasts import Contrast, choose_pairs, contrast_all
+from rlsparse.compare.fairness import merge_versions, mismatches
+from rlsparse.compare.interval import FEWEST
+from rlsparse.compare.over_environments import Overall, overall
+from rlsparse.compare.record import AXIS_LABELS, Axis, Log
+from rlsparse.compare.statistics import BOOTSTRAP_FROM
+from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.run import cards
+
+
+@dataclass
+class Comparison:
+    """Everything that a report shows."""
+
+    arms: list[str]
+    axis: Axis
+    measure: str
+    baseline: str | None
+    panels: list[Panel]
+    contrasts: list[Contrast]
+    overall: Overall | None
+    mismatches: list[str]
+    """Why these curves would not be compared without --allow-mixed."""
+    remarks: list[str]
+    logs: list[Log] = field(default_factory=list)
+    """Where the curves come from."""
+
+    @property
+    def x_label(self) -> str:
+        """What the curves are drawn against."""
+        return AXIS_LABELS[self.axis]
+
+    @property
+    def caution(self) -> str:
+        """What must be said of a figure with few seeds."""
+        cells = [cell for panel in self.panels for cell in panel.cells.values()]
+        few = {cell.arm: None for cell in cells if cell.n < LEAST_SEEDS_FOR_FIGURE}
+        if not few:
+            return ""
+        which = "" if len(few) == len(self.arms) else f" in {', '.join(few)}"
+        none = "; n < 3 is too small for an interval" if any(cell.n < FEWEST for cell in cells) else ""
+        return f"SMOKE CHECK: fewer than {LEAST_SEEDS_FOR_FIGURE} seeds{which}{none}"
+
+
+def compare(
+    arms: Arms,
+    axis: Axis = "steps",
+    *,
+    baseline: str | None = None,
+    thresholds: dict[str, float] | None = None,
+    allow_mixed: bool = False,
+    remarks: Sequence[str] = (),
+) -> Comparison:
+    """Compare arms at equal amounts of `axis`.
+
+    Raises UsageError for arms that must not be compared (unless `allow_mixed`) and for an unknown baseline,
+    RunDirectoryError if no environment can be compared.
+    """
+    found = mismatches(arms, axis)
+    if found and not allow_mixed:
+        raise UsageError(f"{'; '.join(found)}; --allow-mixed shows them together and says so on the figure")
+    if baseline is not None and baseline not in arms.names:
+        raise UsageError(f"--baseline {baseline}: the arms are {', '.join(arms.names)}")
+    for env in set(thresholds or {}) - {""} - set(arms.environments):
+        raise UsageError(f"--threshold {env}: the environments are {', '.join(arms.environments)}")
+    if found:
+        merge_versions(arms)
+    panels, failures = _panels(arms, axis, thresholds or {})
+    logs, pairs = _logs(arms), choose_pairs(arms.names, baseline)
+    result = overall(panels, arms.names, pairs, baseline)
+    if result is None and len(panels) > 1:
+        failures.append("there are no results over environments: not two of them have every arm")
+    return Comparison(
+        arms=arms.names,
+        axis=axis,
+        measure=" / ".join(sorted({log.measure for log in logs})),
+        baseline=baseline,
+        panels=panels,
+        contrasts=contrast_all(panels, pairs),
+        overall=result,
+        mismatches=found,
+        remarks=[
+            *failures,
+            *(text for panel in panels for text in panel.remarks),
+            *(_short_budgets(panels) if axis == "steps" else []),
+            *arms.remarks,
+            *(result.remarks if result else []),
+            *_log_remarks(arms),
+            *remarks,
+        ],
+        logs=logs,
+    )
+
+
+def _panels(arms: Arms, axis: Axis, thresholds: dict[str, float]) -> tuple[list[Panel], list[str]]:
+    """Return the environments that can be compared, and why the others cannot."""
+    panels, failures = [], []
+    for env in arms.environments:
+        try:
+            panels.append(panel(arms, env, axis, thresholds.get(env, thresholds.get(""))))
+        except RunDirectoryError as error:
+            failures.append(str(error))
+    if not panels:
+        raise RunDirectoryError("; ".join(failures) or "there is no curve to compare")
+    return panels, failures
+
+
+def _short_budgets(panels: list[Panel]) -> list[str]:
+    """Name the environments that were trained for less than a quarter of what their cards call usual."""
+    known = cards.environments()
+    short = {p.env: p.end / known[p.env].total_steps for p in panels if p.env in known}
+    listed = ", ".join(f"{env} {100 * share:.0f} %" for env, share in short.items() if share < 1 / 4)
+    return [f"a test of the plumbing, not of the agents, by the share of their usual steps: {listed}"] if listed else []
+
+
+def _logs(arms: Arms) -> list[Log]:
+    return list({id(member.log): member.log for _, _, member in arms.all()}.values())
+
+
+def _log_remarks(arms: Arms) -> list[str]:
+    """What reading left out, and in what evaluations differ."""
+    logs = _logs(arms)
+    remarks = [text for log in logs for text in log.remarks]
+    for env in arms.environments:
+        episodes = sorted({n for _, of, member in arms.all() if of == env for n in member.log.episodes})
+        if len(episodes) > 1:
+            remarks.append(f"{env}: points are means of different numbers of episodes: {', '.join(map(str, episodes))}")
+    if len({log.kind for log in logs}) > 1:
+        kinds = sorted({log.kind for log in logs})
+        remarks.append(f"logs of different origin are compared ({', '.join(kinds)}): check that evaluations are alike")
+    return remarks
+
+
+def interval_name(statistic: str, n: int) -> str:
+    """Return the name of the interval that 3 seeds or more get."""
+    if statistic == "mean":
+        return "95 % t interval of the mean"
+    return "95 % bootstrap interval of the IQM" if n >= BOOTSTRAP_FROM else "95 % t interval of the IQM"

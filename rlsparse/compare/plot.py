@@ -1,0 +1,69 @@
+"""Reward curves as pictures: one drawing of an arm, for the picture of one run and for comparisons."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter
+
+from rlsparse.compare.interval import mean_interval
+
+BLUE = "#0072B2"
+
+MOST_SEED_LINES = 40
+"""With more seeds in one pair of axes, only mean and interval are drawn."""
+
+
+def curves(rows: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Return steps [P], mean returns [seeds, P] and the seeds, from the rows of progress.csv.
+
+    Seeds that were evaluated after other numbers of steps, as probing makes them, are read off between theirs.
+    """
+    seeds = sorted({int(row["seed"]) for row in rows})
+    steps = np.array(sorted({row["total_steps"] for row in rows}))
+    own = [sorted((row["total_steps"], row["return_mean"]) for row in rows if row["seed"] == seed) for seed in seeds]
+    return steps, np.array([np.interp(steps, *np.array(points).T) for points in own]), seeds
+
+
+def draw_arm(
+    axes: Any, x: np.ndarray, center: np.ndarray, ends: tuple[np.ndarray, np.ndarray], seeds: np.ndarray, **style: Any
+) -> None:
+    """Draw a line [P], the band between its ends where they are numbers, and each of the seeds [n, P] faintly."""
+    if 1 < len(seeds) <= MOST_SEED_LINES:
+        axes.plot(x, seeds.T, color=style["color"], alpha=0.3, linewidth=0.7)
+    if np.isfinite(ends[0]).all():
+        axes.fill_between(x, *ends, color=style["color"], alpha=0.18, linewidth=0)
+    marker = {"marker": "o", "markersize": 3} if len(x) == 1 else {}
+    axes.plot(x, center, **{"linewidth": 2, **marker, **style})
+
+
+def style_axes(axes: Any) -> None:
+    """Short numbers on both axes, a faint grid, no box."""
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.10g}".replace("-", "\N{MINUS SIGN}")))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_curve(rows: list[dict[str, float]], title: str, path: Path) -> None:
+    """Draw return against environment steps: each seed faintly, their mean, its 95 % interval from 3 seeds on."""
+    steps, returns, seeds = curves(rows)
+    mean, half_width = mean_interval(returns)
+    figure = Figure(figsize=(7, 4.2), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    label = f"mean of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+    if np.isfinite(half_width).all():
+        label += ", 95 % interval"
+    draw_arm(axes, steps, mean, (mean - half_width, mean + half_width), returns, color=BLUE, label=label)
+    axes.set(
+        title=title,
+        xlabel="environment steps per seed (train + probe)",
+        ylabel="evaluation return",
+        xlim=(0, None),
+    )
+    style_axes(axes)
+    axes.legend(loc="lower right", frameon=False)
+    FigureCanvasAgg(figure)
+    figure.savefig(path)

@@ -1,0 +1,74 @@
+"""The result of a run in numbers: final returns per seed and over seeds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rlsparse.compare.interval import mean_interval
+from rlsparse.run.recipe import Recipe
+
+
+def summarise(
+    rows: list[dict[str, float]],
+    recipe: Recipe,
+    agent: str,
+    seconds: float,
+    probes: Sequence[tuple[int, bool]] = (),
+) -> dict[str, Any]:
+    """Return the last evaluation of every seed, and mean and 95 % interval over seeds.
+
+    `probes` are the seed of each probe and whether it was accepted; they are told if the recipe asks for any.
+    """
+    last = {row["seed"]: row for row in rows}
+    final = sorted(last.values(), key=lambda row: row["seed"])
+    returns = np.array([row["return_mean"] for row in final])
+    mean, half_width = mean_interval(returns)
+    return {
+        "env": recipe.env,
+        "agent": agent,
+        "seeds": [
+            {
+                "seed": int(row["seed"]),
+                "return_mean": row["return_mean"],
+                "return_std": row["return_std"],
+                "episodes": int(row["episodes"]),
+                **{name: int(row[name]) for name in ("train_steps", "probe_steps", "eval_steps")},
+                **(_outcomes([accepted for seed, accepted in probes if seed == row["seed"]]) if recipe.explore else {}),
+            }
+            for row in final
+        ],
+        "return_mean": float(mean),
+        "interval_95": None if np.isnan(half_width) else [float(mean - half_width), float(mean + half_width)],
+        "n": len(returns),
+        "seconds": round(seconds, 1),
+        "steps_per_second": round(sum(row["total_steps"] for row in final) / seconds, 1),
+    }
+
+
+def _outcomes(accepted: list[bool]) -> dict[str, int]:
+    return {"probes": len(accepted), "accepted": sum(accepted)}
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Return the summary as a table for the terminal; steps of training and of probing apart, if there are both."""
+    probed = any(row["probe_steps"] for row in summary["seeds"])
+    columns = {"train steps": "train_steps", "probe steps": "probe_steps"} if probed else {"steps": "train_steps"}
+    lines = [f"{'seed':>6}{''.join(f'{name:>12}' for name in columns)}{'return':>12}{'+- std':>10}   over"]
+    for row in summary["seeds"]:
+        steps = "".join(f"{row[name]:>12,}" for name in columns.values())
+        probes = f", {row['accepted']} of {row['probes']} probes accepted" if "probes" in row else ""
+        lines.append(
+            f"{row['seed']:>6}{steps}{row['return_mean']:>12,.1f}{row['return_std']:>10,.1f}"
+            f"   {row['episodes']} evaluation episodes{probes}"
+        )
+    if summary["interval_95"] is None:
+        spread = f"n = {summary['n']}: too few seeds for an interval"
+    else:
+        low, high = summary["interval_95"]
+        spread = f"95 % interval {low:,.1f} to {high:,.1f}, n = {summary['n']}"
+    width = 12 * len(columns)
+    lines.append(f"{'mean':>6}{'':>{width}}{summary['return_mean']:>12,.1f}{'':>10}   {spread}")
+    counted = "training and probe steps" if probed else "training steps"
+    lines.append(f"{summary['seconds']:,.0f} s, {summary['steps_per_second']:,.0f} {counted}/s over all seeds")
+    return "\n".join(lines)

@@ -1,1 +1,0 @@
-"""Reward curves out of log files: our runs, agent cards, Stable-Baselines3, rl-zoo, CleanRL, TensorBoard."""

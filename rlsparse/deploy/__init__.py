@@ -1,1 +1,0 @@
-"""Files of a trained policy that run without this library."""

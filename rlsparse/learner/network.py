@@ -1,0 +1,169 @@
+"""The Gaussian tanh-MLP actor and the critic: functions of the flat parameter vector."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
+from rlsparse.learner.layout import Layout, actor_critic_layout
+from rlsparse.learner.normaliser import ObsScale
+from rlsparse.sparse.packed_matrix import PackedMatrix
+
+Layers = Sequence[tuple[Array, Array]]
+"""(weight, bias) of each layer; the weights of sparse ones may be `PackedMatrix`."""
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """A tanh-MLP Gaussian actor with state-independent log-std, and a separate tanh-MLP critic."""
+
+    actor_hidden: tuple[int, ...] = (64, 64)
+    """Widths of the actor's hidden layers."""
+    critic_hidden: tuple[int, ...] = (64, 64)
+    """Widths of the critic's hidden layers."""
+    log_std_init: float = 0.0
+    """Initial log standard deviation of every action, in units of half the action range."""
+    normalise_observations: bool = True
+    """Shift and scale observations by their running mean and deviation."""
+    scale_rewards: bool = True
+    """Divide rewards by the running deviation of the discounted return."""
+
+    def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
+        """Return where the parameters for these sizes lie in the flat vector, with a critic or without."""
+        return actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden if critic else None)
+
+    def init(self, layout: Layout, generator: np.random.Generator) -> np.ndarray:
+        """Draw one member's initial parameters, [D] float32.
+
+        Orthogonal weights with gain sqrt(2) in hidden layers, 0.01 for the action mean and 1 for the
+        value; zero biases. Source: Andrychowicz et al., arXiv 2006.05990, section 3.2.
+        """
+        params = np.zeros(layout.size, np.float32)
+        for group, last_gain in (("actor", 0.01), ("critic", 1.0)):
+            layers = layout.layers(params, group)  # type: ignore[arg-type]
+            for i, (weight, _) in enumerate(layers):
+                gain = last_gain if i == len(layers) - 1 else math.sqrt(2.0)
+                rows, columns = weight.shape
+                weight[...] = orthogonal(rows, columns, gain, generator)
+        layout.log_std(params)[...] = self.log_std_init
+        return params
+
+
+def orthogonal(rows: int, columns: int, gain: float, generator: np.random.Generator) -> np.ndarray:
+    """Draw a (semi-)orthogonal matrix times `gain`, uniformly (Haar), [rows, columns]."""
+    normal = generator.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(normal)
+    q = q * np.sign(np.diag(r))
+    return gain * (q if rows >= columns else q.T)
+
+
+def forward(layers: Layers, x: Array) -> list[Array]:
+    """Run a tanh MLP; x [S, B, in]; returns every layer's input and, last, the linear output."""
+    xp = namespace(x)
+    activations = [x]
+    for i, (weight, bias) in enumerate(layers):
+        x = x @ weight
+        x += bias[:, None, :]
+        if i < len(layers) - 1:
+            xp.tanh(x, out=x)
+        activations.append(x)
+    return activations
+
+
+def backward(
+    layers: Layers,
+    activations: Sequence[Array],
+    d_output: Array,
+    gradients: Layers,
+    slopes: Sequence[Array] | None = None,
+) -> None:
+    """Write d loss / d (weight, bias) into `gradients`, given d loss / d output [S, B, out].
+
+    Overwrites the hidden activations, unless their `tanh_slopes` are given.
+    """
+    xp = namespace(d_output)
+    delta = d_output
+    ones = xp.ones_like(delta[:1, :, 0])[:, None]  # [1, 1, B]: as a product, a sum over samples costs a third
+    for i in range(len(layers) - 1, -1, -1):
+        layer_input, weight = activations[i], layers[i][0]
+        d_weight, d_bias = gradients[i]
+        if isinstance(d_weight, PackedMatrix):
+            d_weight.write_gradient(layer_input, delta)
+        else:
+            d_weight[...] = xp.matmul(layer_input.mT, delta)
+        d_bias[...] = xp.matmul(ones, delta)[:, 0]
+        if i > 0:
+            # BLAS is slow at outer products
+            outer = not isinstance(weight, PackedMatrix) and weight.shape[-1] == 1
+            delta = delta * weight.mT if outer else delta @ weight.mT
+            delta *= slopes[i - 1] if slopes is not None else tanh_slope(layer_input, layer_input)
+
+
+def tanh_slope(activation: Array, out: Array) -> Array:
+    """Write 1 - tanh^2, the derivative of tanh, into `out`, which may be the activation's own memory."""
+    xp = namespace(activation)
+    xp.multiply(activation, activation, out=out)
+    return xp.subtract(1.0, out, out=out)
+
+
+def tanh_slopes(activations: Sequence[Array]) -> list[Array]:
+    """Return the derivative of tanh at every hidden unit, [S, B, width] of each hidden layer."""
+    return [tanh_slope(x, namespace(x).empty_like(x)) for x in activations[1:-1]]
+
+
+def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Array], direction: Layers) -> list[Array]:
+    """Derivatives of every layer's output, [S, B, width] each, as the parameters move along `direction`.
+
+    A forward-mode pass, around what `forward` gave and its `tanh_slopes`; the last one is of the network's output.
+    """
+    moved: list[Array] = []
+    for i, ((weight, _), (d_weight, d_bias)) in enumerate(zip(layers, direction, strict=True)):
+        change = activations[i] @ d_weight
+        change += d_bias[:, None, :]
+        if moved:
+            change += moved[-1] @ weight
+        if i < len(slopes):
+            change *= slopes[i]
+        moved.append(change)
+    return moved
+
+
+def action_mean(layout: Layout, params: Array, obs: Array) -> Array:
+    """Mean action, in units of half the action range, for normalised obs [S, B, O]; [S, B, A]."""
+    return forward(layout.layers(params, "actor"), obs)[-1]
+
+
+def value(layout: Layout, params: Array, obs: Array) -> Array:
+    """Critic's value of normalised obs [S, B, O]; [S, B]."""
+    return forward(layout.layers(params, "critic"), obs)[-1][..., 0]
+
+
+@dataclass(frozen=True)
+class Actors:
+    """The deterministic policies of S members, normaliser included, ready to act."""
+
+    layout: Layout
+    params: Array
+    """[S, D]."""
+    scale: ObsScale
+    seeds: tuple[int, ...]
+    """Seed that each member was trained with."""
+    device: str = "cpu"
+
+    def __call__(self, obs: Array) -> Array:
+        """Mean action, in units of half the action range, for raw obs [S, N, O], where these live; [S, N, A]."""
+        x = self.scale(as_float32(obs))
+        mean = forward(self._layers, to_device(x, self.device))[-1]
+        return to_numpy(mean) if isinstance(obs, np.ndarray) else mean
+
+    def only(self, member: int) -> "Actors":
+        """Return one member's policy, with S = 1."""
+        one = slice(member, member + 1)
+        return Actors(self.layout, self.params[one], self.scale.only(member), self.seeds[one], self.device)
+
+    @cached_property
+    def _layers(self) -> Layers:
+        return self.layout.layers(self.params, "actor")

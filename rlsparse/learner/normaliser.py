@@ -1,0 +1,69 @@
+"""Running statistics of observations and returns: buffers of the policy, never parameters."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlsparse.learner.arrays import Array, namespace, to_device
+
+CLIP = 10.0
+"""Normalised observations are clipped to this many deviations, as the field does."""
+
+
+class RunningMoments:
+    """Mean and variance of a stream of batches for each of S members, in float64.
+
+    Parallel update of Chan, Golub and LeVeque (1979). `mean` and `var` are [S, ...], `count` [S]; on `device`.
+    """
+
+    def __init__(self, members: int, shape: tuple[int, ...], device: str = "cpu") -> None:
+        self.mean = to_device(np.zeros((members, *shape)), device)
+        self.var = to_device(np.ones((members, *shape)), device)
+        self.count = to_device(np.zeros(members), device)
+
+    def update(self, x: Array, valid: np.ndarray | None = None) -> None:
+        """Take in x [S, B, ...], B new samples of each member, or those that are `valid`, [S, B] bool, one at least."""
+        xp = namespace(x)
+        # numpy adds up in an order that depends on the memory's: laid out alike, a member's sums are those it has alone
+        x = xp.asarray(x, dtype=xp.float64, order="C") if xp is np else x.double()
+        if valid is None:
+            batch_count, mean = xp.full_like(self.count, x.shape[1]), x.mean(1)
+            var = xp.square(x - mean[:, None]).mean(1)
+        else:
+            rows = [row[some] for row, some in zip(x, valid, strict=True)]
+            batch_count = valid.sum(1)
+            mean, var = np.stack([row.mean(0) for row in rows]), np.stack([row.var(0) for row in rows])
+        weight = (batch_count / (self.count + batch_count)).reshape(-1, *(1,) * (x.ndim - 2))
+        delta = mean - self.mean
+        self.mean = self.mean + weight * delta
+        self.var = (1 - weight) * self.var + weight * var + weight * (1 - weight) * delta * delta
+        self.count = self.count + batch_count
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the statistics as arrays."""
+        return {"mean": self.mean, "var": self.var, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        """Put back what `state_dict` gave."""
+        self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
+
+
+@dataclass(frozen=True)
+class ObsScale:
+    """How the observations of S members are normalised: shifted, scaled, clipped; frozen."""
+
+    mean: Array
+    """[S, O]."""
+    inv_std: Array
+    """1 / deviation, [S, O]."""
+    clip: float = CLIP
+    """Largest magnitude of a normalised observation; infinite for none."""
+
+    def __call__(self, obs: Array) -> Array:
+        """Normalise obs [S, B, O]."""
+        xp = namespace(obs)
+        return xp.clip((obs - self.mean[:, None, :]) * self.inv_std[:, None, :], -self.clip, self.clip)
+
+    def only(self, member: int) -> "ObsScale":
+        """Return that of one member, with S = 1."""
+        return ObsScale(self.mean[member : member + 1], self.inv_std[member : member + 1], self.clip)

@@ -1,0 +1,147 @@
+"""The records that pass between collecting, estimating and learning.
+
+Axes: T steps, S members (seeds trained together), N environments of each member, B = T * N samples.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rlsparse.learner.arrays import Array, to_numpy
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What T steps of S x N environments gave; every stored transition that is `valid` is real."""
+
+    obs: Array
+    """Observations acted on, as the environment gave them, [T, S, N, O]."""
+    action: Array
+    """Actions as sampled, before clipping to the action box, [T, S, N, A]."""
+    log_prob: Array
+    """Log-density of `action` under the policy that drew it, [T, S, N]."""
+    reward: Array
+    """The environment's rewards, or what the advantage makes of them, times the member's reward scale, [T, S, N]."""
+    value: Array | None
+    """V(obs), [T, S, N]; None without a critic."""
+    next_value: Array | None
+    """V of the true successor, the final observation of a finished episode included, [T, S, N]; None likewise."""
+    terminated: Array
+    """The successor is terminal: nothing to bootstrap from, [T, S, N] bool."""
+    truncated: Array
+    """The episode was cut at the successor: bootstrap from `next_value`, [T, S, N] bool."""
+    valid: Array | None = None
+    """False where an environment stood still, its episode over, until its group's next one, [T, S, N] bool; such a step
+    is none, and is marked as the episode's end was. None: nowhere."""
+    replayed: Array | None = None
+    """True where an environment took an archived action and not `action`, [T, S, N] bool: a real step, not learned
+    from. None: nowhere."""
+    own_log_prob: Array | None = None
+    """Log-density of `action` under the member's own policy, [T, S, N]; None where that drew all of them."""
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """What an advantage estimator returns."""
+
+    advantage: Array
+    """[T, S, N]."""
+    value_target: Array | None
+    """What the critic regresses on, [T, S, N]; None without a critic."""
+    weight: Array | None = None
+    """How much each step counts in the losses, [T, S, N]; None: all alike."""
+    log_prob: Array | None = None
+    """What the policy's probability ratio is taken to, [T, S, N]; None: the rollout's own."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A rollout flattened for learning, a row per member."""
+
+    obs: Array
+    """Normalised observations, [S, B, O]."""
+    action: Array
+    """[S, B, A]."""
+    log_prob: Array
+    """[S, B]."""
+    advantage: Array
+    """[S, B]."""
+    value_target: Array | None
+    """[S, B]; None without a critic."""
+    weight: Array | None = None
+    """How much each sample counts in the means over samples, [S, B]; None: all alike."""
+    episode: Array | None = None
+    """A number of the episode within the rollout, of each member's own counting, [S, B] int64; None: not asked for."""
+    outputs: Array | None = None
+    """Mean and log-std of the policy as an update found it, [S, B, 2 A]; None: not asked for."""
+    cloned: Array | None = None
+    """Where the action is to be imitated, whatever its advantage, [S, B] bool; None: nowhere."""
+    critic_obs: Array | None = None
+    """Normalised observations that `value_target` is of, [S, B, O]; None: `obs`."""
+    critic_weight: Array | None = None
+    """How much each of them counts, [S, B]; None: all alike, or as `weight` says where they are `obs`."""
+
+    @classmethod
+    def of(cls, arrays: dict[str, Array]) -> "Batch":
+        """Return the batch of these arrays by name; it has no others."""
+        return cls(**dict.fromkeys(cls.__dataclass_fields__) | arrays)
+
+    @property
+    def for_critic(self) -> tuple[Array, Array | None]:
+        """What the critic learns from: observations [S, B, O], and their weights [S, B]."""
+        return (self.obs, self.weight) if self.critic_obs is None else (self.critic_obs, self.critic_weight)
+
+    def present(self) -> dict[str, Array]:
+        """Return the arrays that are not None, by name."""
+        return {name: x for name, x in vars(self).items() if x is not None}
+
+    def map(self, change: Callable[[Array], Array]) -> "Batch":
+        """Return the batch with every array changed; what is None stays so."""
+        return replace(self, **{name: change(x) for name, x in self.present().items()})
+
+
+@dataclass(frozen=True)
+class EpochStats:
+    """Means over the minibatches of one pass over the batch, each [S]; nan where an algorithm has no such number.
+
+    The last one is of the rollout that was learned from.
+    """
+
+    policy_loss: Array
+    value_loss: Array
+    entropy: Array
+    approx_kl: Array
+    clip_fraction: Array
+    grad_norm: Array
+    step_fraction: Array
+    """Of the longest step that a trust region allows, the share that the line search took; 0 where none improved."""
+    degenerate_groups: Array | None = None
+    """Share of the groups of episodes that give no advantage; None without groups."""
+
+    def present(self) -> dict[str, Array]:
+        """Return the numbers by name, without the share of groups where there are none."""
+        return {name: x for name, x in vars(self).items() if x is not None}
+
+    def on_host(self) -> "EpochStats":
+        """Return the numbers as numpy arrays."""
+        return EpochStats(**{name: to_numpy(x) for name, x in self.present().items()})
+
+
+@dataclass
+class Counters:
+    """Environment steps of each member by what they were spent on, each [S] int64."""
+
+    train: np.ndarray
+    probe: np.ndarray
+    eval: np.ndarray
+
+    @classmethod
+    def zeros(cls, members: int) -> "Counters":
+        """Start counting."""
+        return cls(*(np.zeros(members, np.int64) for _ in range(3)))
+
+    @property
+    def total(self) -> np.ndarray:
+        """Steps that count against the budget: train + probe, [S]."""
+        return self.train + self.probe

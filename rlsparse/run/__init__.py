@@ -1,0 +1,1 @@
+"""A run and its description: recipe, cards, directory, checkpoints, reporters."""

@@ -1,0 +1,417 @@
+"""Environment and agent cards: the TOML files under `envs/` and `agents/` that drive the program.
+
+Only the standard library is imported, so that the command line can answer a mistyped name at once.
+"""
+
+import difflib
+import importlib
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rlsparse.advantage.projection import Projection
+from rlsparse.errors import RlsparseError, UsageError
+
+R = TypeVar("R")
+
+LAST_REMOVED_VERSION = 3
+"""The -v2 and -v3 MuJoCo tasks left Gymnasium for gymnasium-robotics; -v4 is still registered."""
+
+
+@dataclass(frozen=True)
+class RandomReturn:
+    """Undiscounted return of whole episodes under uniformly random actions."""
+
+    mean: float
+    std: float
+    """Standard deviation over the episodes."""
+    episodes: int
+    command: str
+    """What measured it."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published return, for context: the environment's version and the way of measuring may differ."""
+
+    algorithm: str
+    environment: str
+    steps: int
+    mean: float
+    std: float
+    source: str
+
+
+@dataclass(frozen=True)
+class EnvironmentCard:
+    """What is known of a task before running it."""
+
+    id: str
+    """Gymnasium's registered id."""
+    aliases: tuple[str, ...]
+    description: str
+    observation_size: int
+    action_size: int
+    horizon: int
+    """Steps after which an episode is truncated."""
+    total_steps: int
+    """Default budget of environment steps per seed."""
+    default_agent: str
+    random_return: RandomReturn
+    references: tuple[Reference, ...]
+    projections: dict[str, Projection]
+    """What set functions may see, by name; the first is the usual one."""
+    path: Path
+
+
+@dataclass(frozen=True)
+class AgentCard:
+    """A named recipe, with what differs from it per environment, and its trained policies."""
+
+    name: str
+    description: str
+    base: "AgentCard | None"
+    """The card that this one differs from; what it does not say is as there."""
+    recipe: dict[str, Any]
+    """Nested recipe fields; a table is a component, such as `algorithm`."""
+    environments: dict[str, dict[str, Any]]
+    """By environment id, the fields that override `recipe` there."""
+    path: Path
+
+    def recipe_for(self, env_id: str) -> dict[str, Any]:
+        """Return the recipe's fields on `env_id`, as a nested dict of its own."""
+        base = self.base.recipe_for(env_id) if self.base else {}
+        return _merged(_merged(base, self.recipe), self.environments.get(env_id, {}))
+
+    def policy_path(self, env_id: str) -> Path | None:
+        """Return the trained policy that ships for `env_id`, or None."""
+        return self._shipped(env_id, "policy.safetensors")
+
+    def curve_path(self, env_id: str) -> Path | None:
+        """Return the reward curve that ships for `env_id`, or None."""
+        return self._shipped(env_id, "curve.csv")
+
+    def _shipped(self, env_id: str, name: str) -> Path | None:
+        path = self.path.parent / env_id / name
+        return path if path.is_file() else None
+
+
+def find_cards_root(package: Path | None = None) -> Path:
+    """Return the folder that holds `agents/` and `envs/`: shipped inside `package`, or the clone around it.
+
+    The parent folder counts only with our own pyproject.toml: beside an installed package, `agents` is
+    someone else's. `package` is this one unless given.
+    """
+    package = package or Path(__file__).resolve().parent.parent
+    shipped = package / "_cards"
+    if shipped.is_dir():
+        return shipped
+    if _is_our_clone(package.parent):
+        return package.parent
+    raise RlsparseError(f"rlsparse's cards are missing from {shipped}: reinstall rlsparse")
+
+
+def environments() -> dict[str, EnvironmentCard]:
+    """Return every environment card by id."""
+    return dict(_environments(find_cards_root()))
+
+
+def agents() -> dict[str, AgentCard]:
+    """Return every agent card by name."""
+    return dict(_agents(find_cards_root()))
+
+
+def environment(name: str) -> EnvironmentCard:
+    """Return the card that `name` means: its id, an alias or its file's name, in any case.
+
+    Raises UsageError, with the nearest card, where there is none.
+    """
+    card = _card_named(name)
+    if card is None:
+        raise _unknown_environment(name, ())
+    return card
+
+
+def resolve_environment(name: str) -> str:
+    """Return the registered id that `name` means: a card's, else one that Gymnasium knows.
+
+    Gymnasium's ids are found in any case, and without a version as the newest one. Gymnasium is imported only
+    for a name that neither is a card's nor, lacking a version, almost one.
+    Raises UsageError, with the nearest valid name, for any other.
+    """
+    card = _card_named(name)
+    if card is not None:
+        return card.id
+    base, version = _split_version(name)
+    successor = _card_named(base)
+    if successor is not None and version is not None and version <= LAST_REMOVED_VERSION:
+        raise UsageError(f"{name} has moved out of Gymnasium: its successor is {successor.id}")
+    if version is None and not {"/", ":"} & set(name) and _nearest_card(name, cutoff=0.8):
+        raise _unknown_environment(name, ())
+    registered, known = _registered(name)
+    if registered is None:
+        raise _unknown_environment(name, known)
+    return registered
+
+
+def trust_environment(env_id: str, named: str | None, source: Path) -> str:
+    """Return the id that a file, `source`, gives, unless using it would import a module that nobody has named.
+
+    Gymnasium imports the module of "module:id", which runs its code. Raises UsageError where the command line's own
+    --env, `named`, is not the same.
+    """
+    if ":" in env_id and env_id != named:
+        raise UsageError(
+            f"{source} names the environment {env_id}, for which the module {env_id.rpartition(':')[0]} would be "
+            f"imported and its code run: if you trust it, say so by --env {env_id}"
+        )
+    return env_id
+
+
+def agent(name: str) -> AgentCard:
+    """Return the shipped agent of that name, in any case, or the card at that path (a file, or its folder).
+
+    Raises UsageError, with the nearest name, where there is none.
+    """
+    cards = agents()
+    for card in cards.values():
+        if card.name.casefold() == name.casefold():
+            return card
+    path = Path(name).expanduser()
+    path = path / "card.toml" if path.is_dir() else path
+    if path.is_file():
+        return read_agent_card(path)
+    if "/" in name or path.suffix == ".toml":
+        raise UsageError(f"no agent card at '{name}': expected a card.toml or a folder that holds one")
+    hint = _did_you_mean(name, {card.casefold(): card for card in cards})
+    raise UsageError(f"unknown agent '{name}'{hint} (rlsparse agents lists them)")
+
+
+def read_environment_card(path: Path) -> EnvironmentCard:
+    """Read and check one environment card; UsageError names the file and the key of what is wrong."""
+    table = _read_toml(path)
+    random_return = _table(table.pop("random_return", None), path, "random_return")
+    references = table.pop("references", [])
+    projections = _table(table.pop("projections", {}), path, "projections")
+    if not isinstance(references, list):
+        raise UsageError(f"{path}: references must be [[references]] tables")
+    return _record(
+        EnvironmentCard,
+        table,
+        path,
+        random_return=_record(RandomReturn, random_return, path, "random_return."),
+        references=tuple(
+            _record(Reference, _table(reference, path, f"references[{i}]"), path, f"references[{i}].")
+            for i, reference in enumerate(references)
+        ),
+        projections={name: _projection(given, path, f"projections.{name}") for name, given in projections.items()},
+        path=path,
+    )
+
+
+def _projection(given: object, path: Path, name: str) -> Projection:
+    projection = _record(Projection, _table(given, path, name), path, f"{name}.")
+    if flaw := projection.flaw():
+        raise UsageError(f"{path}: {name}.{flaw}")
+    return projection
+
+
+def read_agent_card(path: Path) -> AgentCard:
+    """Read and check one agent card, all but the recipe's own field names, which `recipe` knows."""
+    table = _read_toml(path)
+    base = _base_card(table.pop("base", None), path)
+    recipe = _recipe_table(table.pop("recipe", {}), path, "recipe")
+    if "env" in recipe:
+        raise UsageError(f"{path}: recipe.env does not belong into an agent card: --env says which environment")
+    overrides = _table(table.pop("environments", {}), path, "environments")
+    by_environment = {}
+    for env_id, override in overrides.items():
+        _check_environment_key(env_id, path)
+        by_environment[env_id] = _recipe_table(override, path, f'environments."{env_id}"')
+        if "env" in by_environment[env_id]:
+            raise UsageError(f'{path}: environments."{env_id}".env does not belong there: --env says it')
+    return _record(AgentCard, table, path, base=base, recipe=recipe, environments=by_environment, path=path)
+
+
+def _base_card(name: object, path: Path) -> AgentCard | None:
+    """The card of that name in the folder beside `path`'s own."""
+    if name is None:
+        return None
+    other = path.resolve().parent.parent / str(name) / "card.toml"
+    shipped = find_cards_root() / "agents" / str(name) / "card.toml"
+    file = other if other.is_file() else shipped
+    if not file.is_file():
+        raise UsageError(f"{path}: base must be the name of another agent card, not {name!r}")
+    if "base" in _read_toml(file):
+        raise UsageError(f"{path}: base {name!r} has a base itself: name that one, and say here what differs")
+    return read_agent_card(file)
+
+
+@cache
+def _environments(root: Path) -> dict[str, EnvironmentCard]:
+    cards = [read_environment_card(path) for path in sorted((root / "envs").glob("*.toml"))]
+    return {card.id: card for card in cards}
+
+
+@cache
+def _agents(root: Path) -> dict[str, AgentCard]:
+    cards = [read_agent_card(path) for path in sorted((root / "agents").glob("*/card.toml"))]
+    return {card.name: card for card in cards}
+
+
+def _is_our_clone(folder: Path) -> bool:
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return bool(project["name"] == "rlsparse")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _key(name: str) -> str:
+    """What names that differ only in case, hyphens and underscores have in common."""
+    return re.sub(r"[-_]", "", name.casefold())
+
+
+def _card_keys() -> dict[str, EnvironmentCard]:
+    cards = environments().values()
+    return {_key(name): card for card in cards for name in (card.id, card.path.stem, *card.aliases)}
+
+
+def _card_named(name: str) -> EnvironmentCard | None:
+    return _card_keys().get(_key(name))
+
+
+def _nearest_card(name: str, cutoff: float) -> bool:
+    return bool(difflib.get_close_matches(_key(name), list(_card_keys()), n=1, cutoff=cutoff))
+
+
+def _split_version(name: str) -> tuple[str, int | None]:
+    match = re.fullmatch(r"(.+)-[vV](\d+)", name)
+    return (match[1], int(match[2])) if match else (name, None)
+
+
+def _registered(name: str) -> tuple[str | None, list[str]]:
+    """Gymnasium's id for `name`, or None, and all ids it knows."""
+    import gymnasium
+
+    known = list(gymnasium.registry)
+    module, _, env_id = name.rpartition(":")
+    if module:
+        # Gymnasium's own "module:id": importing the module registers the id.
+        with suppress(ImportError, TypeError, ValueError):
+            importlib.import_module(module)
+            return (name if env_id in gymnasium.registry else None), known
+        return None, known
+    if name in gymnasium.registry:
+        return name, known
+    same = [env_id for env_id in known if name.casefold() in (env_id.casefold(), _split_version(env_id)[0].casefold())]
+    newest = max(same, key=lambda env_id: _split_version(env_id)[1] or 0, default=None)
+    return newest, known
+
+
+def _unknown_environment(name: str, registered: Iterable[str]) -> UsageError:
+    base = _split_version(name)[0]
+    others = {_key(_split_version(env_id)[0]): env_id for env_id in registered}
+    hint = _did_you_mean(_key(base), {**others, **{key: card.id for key, card in _card_keys().items()}})
+    return UsageError(f"unknown environment '{name}'{hint} (rlsparse envs lists them)")
+
+
+def _did_you_mean(name: str, choices: dict[str, str]) -> str:
+    near = difflib.get_close_matches(name.casefold(), list(choices), n=1)
+    return f": did you mean {choices[near[0]]}?" if near else ""
+
+
+def _check_environment_key(env_id: str, file: Path) -> None:
+    """An override under a name that no run resolves to would be ignored without a word."""
+    card = _card_named(env_id)
+    expected = card.id if card is not None else env_id
+    if env_id != expected:
+        raise UsageError(f'{file}: environments."{env_id}" must be the id, {expected}')
+    base, version = _split_version(env_id)
+    if version is None or (_card_named(base) is None and _nearest_card(base, cutoff=0.9)):
+        choices = {key: card.id for key, card in _card_keys().items()}
+        raise UsageError(f'{file}: environments."{env_id}" is no environment id{_did_you_mean(_key(base), choices)}')
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{file}: not a TOML file: {error}") from error
+
+
+def _table(value: object, file: Path, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{file}: [{name}] must be a table" + (", and is missing" if value is None else ""))
+    return value
+
+
+def _recipe_table(value: object, file: Path, name: str) -> dict[str, Any]:
+    table = _table(value, file, name)
+    for key, item in table.items():
+        if isinstance(item, dict):
+            _recipe_table(item, file, f"{name}.{key}")
+        elif not all(isinstance(x, str | int | float) for x in (item if isinstance(item, list) else [item])):
+            raise UsageError(f"{file}: {name}.{key} must be text, a number, true or false, or a list of these")
+    return table
+
+
+def _record(cls: type[R], table: dict[str, Any], file: Path, prefix: str = "", **known: Any) -> R:
+    """Build the dataclass `cls` from `known` fields and a table that has all the others and nothing else."""
+    names = fields(cls)  # type: ignore[arg-type]
+    kinds = {field.name: field.type for field in names if field.name not in known}
+    for key in table:
+        if key not in kinds:
+            hint = _did_you_mean(key, {kind: prefix + kind for kind in kinds})
+            raise UsageError(f"{file}: unknown key {prefix}{key}{hint}")
+    for key, kind in kinds.items():
+        if key not in table:
+            raise UsageError(f"{file}: the key {prefix}{key} is missing")
+        what, fits, convert = _KINDS[kind]
+        if not fits(table[key]):
+            raise UsageError(f"{file}: {prefix}{key} must be {what}, not {table[key]!r}")
+        known[key] = convert(table[key])
+    return cls(**known)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_list(of: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(map(of, value))
+
+
+def _is_index(value: object) -> bool:
+    return value == 0 or _is_count(value)
+
+
+_KINDS: dict[Any, tuple[str, Callable[[object], bool], Callable[[Any], Any]]] = {
+    str: ("text", lambda value: isinstance(value, str), str),
+    int: ("a whole number above 0", _is_count, int),
+    float: ("a finite number", _is_number, float),
+    tuple[str, ...]: ("a list of texts", _is_list(lambda item: isinstance(item, str)), tuple),
+    tuple[int, ...]: ("a list of whole numbers, none below 0", _is_list(_is_index), tuple),
+    tuple[float, ...]: ("a list of finite numbers", _is_list(_is_number), tuple),
+}
+
+
+def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    merged = deepcopy(base)
+    for key, value in override.items():
+        both_tables = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if both_tables else deepcopy(value)
+    return merged

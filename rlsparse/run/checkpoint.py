@@ -1,0 +1,167 @@
+"""Checkpoints: a directory of safetensors and a manifest that vouches for every byte; never a pickle."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from rlsparse.errors import RunDirectoryError
+from rlsparse.run.storage import storage_errors, sync_directory, write_synced
+
+FORMAT = 1
+KEPT = 2
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything training goes on from: named groups of arrays, and plain JSON values."""
+
+    arrays: dict[str, dict[str, np.ndarray]]
+    values: dict[str, Any]
+
+
+def encode_arrays(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
+    """Return arrays as a safetensors document."""
+    # safetensors writes the memory as it lies, so it must lie in C order
+    contiguous = {name: np.asarray(x, order="C") for name, x in arrays.items()}
+    return safetensors.numpy.save(contiguous, metadata)
+
+
+def save(folder: Path, total_steps: int, checkpoint: Checkpoint) -> None:
+    """Write folder/<total_steps>/: beside first, synced, then renamed; the two newest are kept.
+
+    Raises StorageError, leaving earlier checkpoints as they were.
+    """
+    beside = folder / f".tmp-{total_steps}"
+    with storage_errors(folder / str(total_steps)):
+        folder.mkdir(exist_ok=True)
+        for leftover in folder.glob(".tmp-*"):
+            shutil.rmtree(leftover)
+        try:
+            _write(beside, checkpoint)
+            _put_in_place(beside, folder / str(total_steps))
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    _remove_outdated(folder, total_steps)
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    folder.mkdir()
+    files = {f"{group}.safetensors": encode_arrays(x) for group, x in checkpoint.arrays.items()}
+    for name, content in files.items():
+        write_synced(folder / name, content)
+    write_synced(folder / "manifest.json", _encode_manifest(_describe(files, checkpoint.values)))
+    sync_directory(folder)
+
+
+def _put_in_place(beside: Path, target: Path) -> None:
+    """Rename to `target`; a checkpoint of that name stays readable as <name>.old until it is replaced."""
+    old = target.with_name(f"{target.name}.old")
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(target, old)
+    os.rename(beside, target)
+    sync_directory(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_outdated(folder: Path, total_steps: int) -> None:
+    """Keep the newest; those of more steps than the one just written were damaged and passed over."""
+    found = _newest_first(folder)
+    passed_over = [path for path in found if _steps(path) > total_steps]
+    for outdated in passed_over + found[len(passed_over) + KEPT :]:
+        shutil.rmtree(outdated, ignore_errors=True)
+
+
+def load_latest(folder: Path) -> Checkpoint:
+    """Read the newest whole checkpoint; a warning names those that are damaged and were passed over.
+
+    Raises RunDirectoryError if none is left. Runs no code from the files.
+    """
+    damage = []
+    for path in _newest_first(folder):
+        try:
+            checkpoint = _load(path)
+        except RunDirectoryError as error:
+            damage.append(str(error))
+            continue
+        if damage:
+            log.warning("%s; going on from the checkpoint before it, %s", "; ".join(damage), path)
+        return checkpoint
+    if damage:
+        raise RunDirectoryError(f"{damage[0]}, and no whole checkpoint is left in {folder}")
+    raise RunDirectoryError(f"{folder} holds no checkpoint: the run stopped before its first one; start it anew")
+
+
+def load_whole(folder: Path) -> Iterator[Checkpoint]:
+    """Read the checkpoints that are whole, newest first; a run that goes on may meanwhile take them away."""
+    for path in _newest_first(folder):
+        with suppress(RunDirectoryError):
+            yield _load(path)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("*") if path.name.removesuffix(".old").isdecimal()]
+    return sorted(found, key=lambda path: (_steps(path), path.suffix != ".old"), reverse=True)
+
+
+def _steps(path: Path) -> int:
+    return int(path.name.removesuffix(".old"))
+
+
+def _describe(files: dict[str, bytes], values: dict[str, Any]) -> dict[str, Any]:
+    described = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)} for name, content in files.items()
+    }
+    return {"format": FORMAT, "files": described, "values": values}
+
+
+def _encode_manifest(body: dict[str, Any]) -> bytes:
+    digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+    return json.dumps({"sha256": digest, **body}, indent=1).encode()
+
+
+def _load(path: Path) -> Checkpoint:
+    manifest = _read_manifest(path / "manifest.json")
+    arrays = {}
+    for name, expected in manifest["files"].items():
+        content = _read(path / name)
+        if len(content) != expected["size"] or hashlib.sha256(content).hexdigest() != expected["sha256"]:
+            raise RunDirectoryError(f"{path / name} is damaged: its bytes are not those that were written")
+        try:
+            arrays[name.removesuffix(".safetensors")] = safetensors.numpy.load(content)
+        except safetensors.SafetensorError as error:
+            raise RunDirectoryError(f"{path / name} is not a safetensors file: {error}") from error
+    return Checkpoint(arrays, manifest["values"])
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    content = _read(path)
+    try:
+        body = json.loads(content)
+        del body["sha256"]
+        form, whole = body["format"], content == _encode_manifest(body)
+    except (ValueError, KeyError, TypeError):
+        form, whole = FORMAT, False
+    if form != FORMAT:
+        raise RunDirectoryError(f"{path} has format {form}; this version reads format {FORMAT}")
+    if not whole:
+        raise RunDirectoryError(f"{path} is damaged: its bytes are not those that were written")
+    return body
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,155 @@
+"""Where a run computes: what the machine has, what was asked for, and why one or the other was taken."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.run.recipe import Recipe
+
+TENSORS_ON_CPU = "cpu:0"
+"""The CPU as torch names it: there MuJoCo Warp runs without a GPU, slowly; "cpu" alone means numpy's arrays."""
+
+DRIVER = Path("/proc/driver/nvidia/version")
+"""Where Linux shows NVIDIA's driver: to ask torch for a GPU takes seconds."""
+
+MANY = 1024
+"""Fewer environments than this leave a GPU idle; the CPU then is faster."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The GPUs that torch can use, by name, or why there are none."""
+
+    gpus: tuple[str, ...]
+    why_none: str = ""
+
+
+def look() -> Machine:
+    """Ask torch what there is."""
+    import torch
+
+    if torch.version.cuda is None:
+        return Machine((), f"torch {torch.__version__} is built without CUDA: install one from https://pytorch.org")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.cuda.init()
+        except RuntimeError as error:
+            return Machine((), _why_none(str(error), f"torch {torch.__version__}, built for CUDA {torch.version.cuda}"))
+        return Machine(tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
+
+
+def _why_none(error: str, built: str) -> str:
+    """Put what torch says into one line, and say what helps."""
+    error = " ".join(error.split())
+    if "no NVIDIA driver" in error:
+        return f"{built}, finds no NVIDIA driver: install the driver of your GPU"
+    if found := re.search(r"driver on your system is too old(?: \(found version (\d+)\))?", error):
+        knows = f", which knows CUDA {int(found[1]) // 1000}.{int(found[1]) % 1000 // 10}," if found[1] else ""
+        return f"the NVIDIA driver{knows} is too old for {built}: update it, or install torch for an older CUDA"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hidden = f" with CUDA_VISIBLE_DEVICES={visible}" if visible is not None else ""
+    return f"{built}, can use no GPU{hidden}: {error}"
+
+
+def check_name(device: str) -> None:
+    """Raise UsageError unless the device has one of the names that --device takes."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
+
+
+def resolve(
+    device: str, recipe: Recipe, gpu_agent: tuple[str, int] | None = None, machine: Machine | None = None
+) -> tuple[str, str]:
+    """Return the device that arrays live on, and a line that says why, or none where it is what anyone expects.
+
+    `gpu_agent` is the card that would have its environments on a GPU, and how many, where there is one. Raises
+    UsageError for a GPU that is not there; the `machine` is looked at only where it matters.
+    """
+    check_name(device)
+    warp = recipe.simulator == "warp"
+    if device == "cpu":
+        return (TENSORS_ON_CPU, _slow("that is for trying things out")) if warp else ("cpu", "")
+    if device == "auto" and not warp and (gpu_agent is None or not (machine or DRIVER.exists())):
+        return "cpu", ""
+    machine = machine or look()
+    if device == "auto" and not warp:
+        return "cpu", _idle(recipe, *gpu_agent) if gpu_agent and machine.gpus else ""
+    if not machine.gpus:
+        if device == "auto":
+            return TENSORS_ON_CPU, _slow(machine.why_none)
+        raise UsageError(f"--device {device}: {machine.why_none}; or use --device cpu")
+    index = int(device.partition(":")[2] or 0)
+    if index >= len(machine.gpus):
+        there = ", ".join(f"cuda:{i} ({name})" for i, name in enumerate(machine.gpus))
+        raise UsageError(f"--device {device} is not there: expected one of {there}")
+    name = f"cuda:{index} ({machine.gpus[index]})"
+    if warp:
+        return f"cuda:{index}", f"simulating and learning on {name}"
+    both = f"; --agent {gpu_agent[0]} does both there" if gpu_agent else ""
+    return f"cuda:{index}", f"simulating on the CPU, learning on {name}{both}"
+
+
+def _slow(why: str) -> str:
+    return f"simulating on the CPU, which takes long with MuJoCo Warp: {why}"
+
+
+def _idle(recipe: Recipe, agent: str, num_envs: int) -> str:
+    """What a GPU that is not used could do."""
+    few = recipe.num_envs * recipe.num_seeds
+    why = f"{few:,} environment{'s' * (few > 1)} would leave a GPU idle" if few < MANY else "as MuJoCo simulates there"
+    return f"training on the CPU, {why}; --device cuda trains {num_envs:,} on the GPU with agent {agent}"
+
+
+def resumed(begun_on: str, device: str, recipe: Recipe) -> str:
+    """Return what to resolve for a resumed run; raises UsageError where it cannot go on there.
+
+    What MuJoCo Warp's runs draw at random on one kind of device cannot be drawn on another.
+    """
+    check_name(device)
+    begun = "cpu" if begun_on.startswith("cpu") else begun_on
+    if device == "auto":
+        return begun
+    if recipe.simulator == "warp" and device.partition(":")[0] != begun.partition(":")[0]:
+        raise UsageError(f"--device {device}: the run began on {begun} and can only go on there")
+    return device
+
+
+def name_of(device: str) -> str | None:
+    """Return what a GPU is called; None for the CPU."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def memory_of(device: str) -> str:
+    """Return how much memory a GPU has, in words; nothing for the CPU."""
+    if not device.startswith("cuda"):
+        return ""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    return f" ({name_of(device)}, {total / 2**30:.0f} GiB, {free / 2**30:.0f} GiB of them free)"
+
+
+@contextmanager
+def memory_told(recipe: Recipe, device: str, resume: str) -> Iterator[None]:
+    """Say in one line when a device's memory is used up; the last checkpoint stays, and `resume` goes on from it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search(r"out of memory|failed to allocate|can't allocate memory", str(error), re.IGNORECASE):
+            raise
+        seeds = "1 seed" if recipe.num_seeds == 1 else f"{recipe.num_seeds} seeds"
+        raise RlsparseError(
+            f"{device}{memory_of(device)} has not enough memory for {seeds} of {recipe.num_envs:,} environments with "
+            f"rollouts of {recipe.rollout_length} steps: use fewer --num-envs or --num-seeds, or a shorter "
+            f"--rollout-length; if another program filled it, go on with: {resume}"
+        ) from error

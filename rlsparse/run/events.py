@@ -1,0 +1,104 @@
+"""TensorBoard events under Stable-Baselines3's tag names, one sub-run per seed; no torch needed."""
+
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from rlsparse.algorithms.kinds import Algorithm
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.trpo import TRPO
+from rlsparse.learner.arrays import to_numpy
+from rlsparse.learner.records import EpochStats
+from rlsparse.loop import Session
+from rlsparse.sparse.masks import METRICS
+
+
+class TensorBoard:
+    """Writes <folder>/seed-<seed>/ as a context: all is on the disk when it is left."""
+
+    def __init__(self, folder: Path, session: Session) -> None:
+        self._writers = [EventFileWriter(str(folder / f"seed-{seed}")) for seed in session.recipe.seeds]
+        restart = SessionLog(status=SessionLog.START)
+        for writer in self._writers:
+            # a resumed run writes the steps after its checkpoint again: readers drop what they have of them
+            writer.add_event(Event(wall_time=time.time(), step=session.total_steps + 1, session_log=restart))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
+
+    def iteration(self, session: Session, stats: EpochStats) -> None:
+        """Write the training scalars of every member."""
+        learner, collector, recipe = session.learner, session.collector, session.recipe
+        log_std = to_numpy(learner.layout.log_std(learner.params))
+        rates = recipe.algorithm.learning_rates(learner)
+        for member, writer in enumerate(self._writers):
+            total = int(learner.counters.total[member])
+            scalars = {
+                "train/approx_kl": stats.approx_kl[member],
+                "train/entropy_loss": -stats.entropy[member],
+                "train/learning_rate": rates[member],
+                "train/policy_gradient_loss": stats.policy_loss[member],
+                "train/value_loss": stats.value_loss[member],
+                "train/std": np.exp(log_std[member]).mean(),
+                "time/fps": session.total_steps * learner.members / session.seconds,
+                "time/total_timesteps": total,
+                "rollout/ep_rew_mean": _mean(collector.recent_returns[member]),
+                "rollout/ep_len_mean": _mean(collector.recent_lengths[member]),
+                **own_scalars(recipe.algorithm, stats, member),
+            }
+            if stats.degenerate_groups is not None:
+                scalars["train/degenerate_groups"] = stats.degenerate_groups[member]
+            if collector.guide is not None:
+                scalars["train/help_tier"] = collector.guide.mean_tier()[member]
+            if collector.best_episodes is not None:
+                scalars["train/cloned"] = collector.best_episodes.cloning[member]
+            self._write(writer, total, scalars)
+
+    def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:
+        """Write the evaluation scalars of the members that were evaluated."""
+        for row in rows:
+            writer = self._writers[session.learner.seeds.index(row["seed"])]
+            scalars = {"eval/mean_reward": row["return_mean"], "eval/mean_ep_length": row["length_mean"]}
+            scalars |= {"eval/coverage": row["coverage"]} if "coverage" in row else {}
+            scalars |= {f"sparse/{name}": row[name] for name in METRICS if name in row}
+            self._write(writer, int(row["total_steps"]), scalars)
+            writer.flush()
+
+    def probe(self, session: Session, rows: list[dict[str, Any]]) -> None:
+        """Write the account of a probe of every member that probed."""
+        for row in rows:
+            writer = self._writers[session.learner.seeds.index(row["seed"])]
+            names = ("accepted", "probability", "best_score", "incumbent_score", "steps", "probe_steps")
+            self._write(writer, int(row["total_steps"]), {f"probe/{name}": row[name] for name in names})
+
+    def _write(self, writer: EventFileWriter, step: int, scalars: dict[str, float]) -> None:
+        values = [Summary.Value(tag=tag, simple_value=float(x)) for tag, x in scalars.items() if np.isfinite(x)]
+        writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+
+def own_scalars(algorithm: Algorithm, stats: EpochStats, member: int) -> dict[str, float]:
+    """Return what only this algorithm has; of TRPO under sb3-contrib's names too."""
+    if isinstance(algorithm, PPO):
+        return {"train/clip_fraction": stats.clip_fraction[member], "train/clip_range": algorithm.clip_range}
+    if not isinstance(algorithm, TRPO):
+        return {}
+    fraction = stats.step_fraction[member]
+    return {
+        "train/step_fraction": fraction,
+        "train/is_line_search_success": float(fraction > 0),
+        "train/kl_divergence_loss": stats.approx_kl[member],
+        "train/policy_objective": -stats.policy_loss[member],
+    }
+
+
+def _mean(recent: np.ndarray) -> float:
+    return float(np.nanmean(recent)) if np.isfinite(recent).any() else float("nan")

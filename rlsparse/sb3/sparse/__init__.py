@@ -1,1 +1,0 @@
-"""Sparse networks under Stable-Baselines3: masks on the policies of its on-policy algorithms."""

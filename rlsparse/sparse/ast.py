@@ -1,0 +1,129 @@
+"""Sub-networks: actors of several densities, one inside the other, that learn in turns from one rollout."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlsparse.learner.arrays import Array, namespace, to_device
+from rlsparse.learner.layout import Layout, Views
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.exchange import top
+from rlsparse.sparse.rules import AST
+
+
+def nested_levels(weight: np.ndarray, active: np.ndarray, counts: Sequence[np.ndarray]) -> np.ndarray:
+    """In how many networks each weight of a layer is, [S, n] uint8: in the one of all `active` ones, and in others.
+
+    Each other one has the `counts` [S] largest of them, so that they lie one inside the other.
+    """
+    size = np.where(active, np.abs(weight), -1.0)
+    return sum((top(size, np.minimum(count, active.sum(1))) for count in counts), active.astype(np.uint8))
+
+
+def without_conflict(gradient: Array, before: Array, among: Array) -> Array:
+    """Take from gradients [S, n] what opposes those `before`, of the members `among` [S] bool.
+
+    Where g . b < 0 it is g - (g . b / b . b) b, whose product with b is 0. Source: Yang et al., Get more at once:
+    alternating sparse training with gradient correction, NeurIPS 2022.
+    """
+    xp = namespace(gradient)
+    product, square = (gradient * before).sum(-1), (before * before).sum(-1)
+    opposed = among & (product < 0)
+    share = xp.where(opposed, product / xp.where(opposed, square, 1.0), 0.0)
+    return gradient - share[:, None] * before
+
+
+class SubNetworks:
+    """K networks of S members in one vector, the densest first, each inside the one before.
+
+    The critic, biases and log-stds belong to all. `begin` an update, then for each minibatch take the `next` network
+    and `hide` its gradient.
+    """
+
+    def __init__(self, config: Sparse, layout: Layout, members: int, device: str = "cpu") -> None:
+        assert isinstance(config.rule, AST)
+        self.rule, self.layout, self.device = config.rule, layout, device
+        self.densities = config.densities_at_once()
+        self._finals = config.nested_budgets(layout)
+        self.levels = np.full((members, layout.size), len(self.densities), np.uint8)
+        """In how many networks each number is, [S, D] uint8; 0 is absent."""
+        self.divergence = np.zeros((members, len(self.densities)))
+        """Mean KL divergence of each network's policy from the densest one's, which acts, [S, K]."""
+        self._turn = -1
+        self._before: Array | None = None
+        self._corrected = [slice(slot.start, slot.stop) for slot in layout.slots if slot.group != "critic"]
+        self._refresh()
+
+    def _refresh(self) -> None:
+        masks = [self.mask(k) for k in range(len(self.densities))]
+        self._factors = [to_device(mask.astype(np.float32), self.device) for mask in masks]
+        differ = [(a != b).any(1) for a, b in zip([masks[0], *masks], masks, strict=False)]
+        self._differ = [to_device(x, self.device) for x in differ]
+        self._correct = [self.rule.correct and bool(x.any()) for x in differ]
+
+    def mask(self, network: int) -> np.ndarray:
+        """Return what a network has, [S, D] bool."""
+        return self.levels > network
+
+    def params(self, params: Array, network: int) -> Array:
+        """Return a network's numbers, [S, D], zero for what it lacks."""
+        return params * self._factors[network]
+
+    def mean_weights(self, weights: np.ndarray) -> np.ndarray:
+        """How many of these weights [D] bool a network has, on average over networks; [S]."""
+        return np.mean([self.mask(k)[:, weights].sum(1) for k in range(len(self.densities))], 0)
+
+    @property
+    def acting(self) -> bool:
+        """Whether it is the turn of the densest network, which drew the actions."""
+        return self._turn == 0
+
+    def begin(self) -> None:
+        """Begin an update: the densest network is next."""
+        self._turn, self._before = -1, None
+
+    def next(self, params: Array) -> Views:
+        """Return the network whose turn it is, of all numbers [S, D]."""
+        self._turn = (self._turn + 1) % len(self.densities)
+        return self.layout.views(self.params(params, self._turn))
+
+    def hide(self, gradient: Array) -> None:
+        """Take away, in place, the gradient [S, D] of what the network lacks, and what opposes the network before.
+
+        The first one of each round has none before it, nor have two that are the same anything to reconcile.
+        """
+        k = self._turn
+        gradient *= self._factors[k]
+        own = gradient + 0 if k + 1 < len(self.densities) and self._correct[k + 1] else None
+        if self._correct[k]:
+            assert self._before is not None
+            before = self._before * self._factors[k]  # so that nothing comes back to what the network lacks
+            for part in self._corrected:
+                gradient[:, part] = without_conflict(gradient[:, part], before[:, part], self._differ[k])
+        self._before = own
+
+    def choose(self, params: np.ndarray, active: np.ndarray, due: np.ndarray, progress: np.ndarray) -> None:
+        """Choose the networks of the members [S] bool whose turn it is among what is `active`, [S, D] bool.
+
+        All of them shrink on one schedule, and stay as they are once they have their final size.
+        """
+        levels = np.where(active, len(self.densities), 0).astype(np.uint8)
+        for slot, finals in self._finals:
+            part, size = slice(slot.start, slot.stop), slot.stop - slot.start
+            old, there = self.levels[:, part], active[:, part]
+            counts = [np.minimum(self.rule.left(final, size, progress), there.sum(1)) for final in finals]
+            final = np.all([(old * there > k).sum(1) == count for k, count in enumerate(counts, 1)], 0)
+            stays = ~due | (final & (progress >= self.rule.end))
+            new = nested_levels(params[:, part], there, counts)
+            levels[:, part] = np.where(stays[:, None], old * there, new)
+        self.levels = levels
+        self._refresh()
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return all that the networks go on from."""
+        return {"levels": self.levels, "divergence": self.divergence}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
+        self.levels, self.divergence = state["levels"].copy(), state["divergence"].copy()
+        self._refresh()

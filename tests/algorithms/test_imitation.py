@@ -1,0 +1,300 @@
+"""Runs that clone their best episodes when they fail: what is learned from, members alone and together, resumed."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from tape import tape
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rlsparse import loop
+from rlsparse.advantage.group_relative import GroupRelative
+from rlsparse.advantage.monte_carlo import MonteCarlo
+from rlsparse.advantage.presets import RLOO
+from rlsparse.algorithms.imitation import switched
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.surrogate import HPT, Clip
+from rlsparse.errors import UsageError
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Line
+from rlsparse.learner.network import action_mean
+from rlsparse.run import checkpoint
+from rlsparse.run import directory as runs
+from rlsparse.run.events import TensorBoard
+from rlsparse.run.process import prepare
+from rlsparse.run.recipe import from_toml, to_toml
+from rlsparse.sim.collect import flatten
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.rules import AST, DCIL, RigL
+from rlsparse.train import run_command
+
+HOPPER = tiny.recipe(
+    env="Hopper-v5",
+    num_seeds=2,
+    num_envs=4,
+    rollout_length=32,
+    total_steps=512,
+    eval_every=256,
+    algorithm=PPO(1e-3, epochs=2, minibatches=4, objective=HPT(success_return=10.0, gate=0.5, episodes=3)),
+)
+"""Episodes end in every rollout and span others; now the one member clones, now the other, both or none."""
+
+GROUPS = replace(HOPPER, advantage=GroupRelative(gamma=0.9, group_size=2))
+PROBING = ExploRLer(Line((0.0, 2.0)), Episodes(2, "always"), num_anchors=2, budget_fraction=0.6)
+CASES = {
+    "gae": HOPPER,
+    "monte-carlo": replace(HOPPER, advantage=MonteCarlo(gamma=0.9)),
+    "early stops": replace(HOPPER, algorithm=replace(HOPPER.algorithm, target_kl=0.004)),
+    "groups": GROUPS,
+    "sparse": replace(HOPPER, sparse=Sparse(0.5, rule=RigL(every=1, end=1.0))),
+    "dual path": replace(HOPPER, sparse=Sparse(0.5, rule=DCIL(start=0.0, end=1.0))),
+    "in turns": replace(HOPPER, sparse=Sparse(0.5, rule=AST(start=0.0, end=1.0))),
+    "probing": replace(HOPPER, explore=PROBING),
+    "in the rollout": replace(HOPPER, explore=replace(PROBING, probe=InRollout(share=1.0, move="evolution"))),
+}
+
+
+@pytest.fixture(autouse=True)
+def do_not_wait_for_the_disk(monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Of every update, the batch of the rollout and the one that is learned from."""
+    seen = []
+
+    def record(batch, best, learner):
+        result = switched(batch, best, learner)
+        seen.append((batch, result))
+        return result
+
+    monkeypatch.setattr(loop, "switched", record)
+    return seen
+
+
+def after(recipe, iterations, device="cpu"):
+    learner, collector = loop.begin(recipe, device)
+    for _ in range(iterations):
+        loop.iterate(recipe, learner, collector)
+    return learner, collector
+
+
+# What is learned from
+
+
+@pytest.mark.parametrize("case", ["gae", "monte-carlo", "groups"])
+def test_who_clones_sees_stored_steps_as_the_policy_stands_and_who_does_not_sees_the_rollout(case):
+    recipe = CASES[case]
+    learner, collector = after(recipe, 3)
+    cloned = set()
+    for _ in range(4):
+        rollout = collector.collect(learner, recipe.rollout_length, 0.99)
+        batch, best = flatten(rollout, recipe.advantage(rollout), learner), collector.best_episodes
+        result = switched(batch, best, learner)
+        for member in range(2):
+            cloned.add(bool(best.cloning[member]))
+            assert (result.cloned[member] == best.cloning[member]).all()
+            if best.cloning[member]:
+                of_stored_steps(result, learner, best, member)
+            else:
+                for name in ("obs", "action", "log_prob", "advantage"):
+                    np.testing.assert_array_equal(getattr(result, name)[member], getattr(batch, name)[member])
+        obs, weight = result.for_critic
+        assert obs is batch.obs
+        assert weight is batch.weight
+        assert result.value_target is batch.value_target
+        loop.iterate(recipe, learner, collector)
+    assert cloned == {False, True}
+
+
+def of_stored_steps(batch, learner, best, member):
+    obs, action = (np.concatenate(x) for x in list(zip(*best.kept[member], strict=True))[:2])
+    seen = learner.obs_scale().only(member)(obs[None])[0]
+    stored = {(*o.tolist(), *a.tolist()) for o, a in zip(seen, action, strict=True)}
+    drawn = [(*o.tolist(), *a.tolist()) for o, a in zip(batch.obs[member], batch.action[member], strict=True)]
+    assert set(drawn) <= stored
+    assert len(set(drawn)) > min(len(stored), len(drawn)) / 2
+    mean = learner.actors().only(member)(obs[None])[0]
+    rows = [next(i for i, s in enumerate(seen) if (s == o).all()) for o in batch.obs[member]]
+    std = torch.tensor(np.exp(learner.layout.log_std(learner.params)[member]))
+    policy = torch.distributions.Normal(torch.tensor(mean[rows]), std)
+    expected = policy.log_prob(torch.tensor(batch.action[member])).sum(-1)
+    np.testing.assert_allclose(batch.log_prob[member], expected, rtol=1e-4, atol=1e-4)
+    assert (batch.weight is None) or (batch.weight[member] == 1).all()
+
+
+def test_steps_are_drawn_anew_for_every_update_that_clones(batches):
+    recipe = replace(HOPPER, num_seeds=1, algorithm=replace(HOPPER.algorithm, objective=HPT(10.0, gate=1.0)))
+    learner, collector = after(recipe, 2)
+    (one, batch), (_, other) = batches[-1], (None, switched(batches[-1][0], collector.best_episodes, learner))
+    assert batch.cloned.all()
+    assert other.cloned.all()
+    assert one.obs.shape == batch.obs.shape
+    assert (batch.action != other.action).any()
+
+
+def test_the_critic_learns_the_same_as_without_the_switch():
+    """With a norm that is never clipped nothing of the policy's gradient reaches it; the first rollouts are equal."""
+    critics = []
+    for objective in (HPT(10.0, gate=1.0), Clip()):
+        recipe = replace(HOPPER, algorithm=replace(HOPPER.algorithm, objective=objective, max_grad_norm=1e9))
+        learner, collector = after(recipe, 1)
+        critics.append(learner.params[:, learner.layout.group("critic")])
+    assert (critics[0] == critics[1]).all()
+
+
+def test_cloning_makes_the_stored_actions_likelier(batches):
+    recipe = replace(HOPPER, algorithm=replace(HOPPER.algorithm, epochs=20))
+    learner, collector = after(recipe, 1)
+    (_, batch), cloned = batches[0], collector.best_episodes.cloning
+    assert cloned.any()
+    for member in np.flatnonzero(cloned):
+        # the batch was seen through the normaliser as it was before the rollout
+        params = learner.params[member : member + 1]
+        mean = action_mean(learner.layout, params, batch.obs[member : member + 1])
+        std = torch.tensor(np.exp(learner.layout.log_std(params)))
+        now = torch.distributions.Normal(torch.tensor(mean[0]), std).log_prob(torch.tensor(batch.action[member]))
+        assert now.sum(-1).mean() > batch.log_prob[member].mean() + 0.01
+
+
+def test_a_run_that_never_clones_is_that_of_the_clipped_surrogate_bit_for_bit():
+    runs = [
+        after(replace(HOPPER, algorithm=replace(HOPPER.algorithm, objective=objective)), 3)[0].state_dict()
+        for objective in (HPT(success_return=1e9), Clip())
+    ]
+    for name, x in runs[1].items():
+        np.testing.assert_array_equal(runs[0][name], x, name)
+
+
+# Members, streams, checkpoints
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_member_is_bitwise_the_run_of_its_seed_alone(case, tmp_path):
+    together = tiny.begin(tmp_path / "together", CASES[case])
+    tiny.go_on(together)
+    clonings = together.collector.best_episodes.clonings
+    assert ((clonings > 0) & (clonings < together.learner.optimiser.steps.max() / 8)).all()
+    for member in range(2):
+        alone = tiny.begin(tmp_path / str(member), replace(CASES[case], seed=member, num_seeds=1))
+        tiny.go_on(alone)
+        for name, x in alone.learner.state_dict().items():
+            if name in ("params", "counters.train", "obs_moments.mean", "masks.active"):
+                np.testing.assert_array_equal(together.learner.state_dict()[name][member], x[0], name)
+
+
+@pytest.mark.parametrize("case", ["gae", "groups"])
+def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(case, tmp_path, monkeypatch):
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    save = checkpoint.save
+
+    def save_and_copy(path, total_steps, contents):
+        save(path, total_steps, contents)
+        shutil.copytree(path.parent, copies / str(len(list(copies.iterdir()))))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SAVE_INTERVAL", -1)
+        patch.setattr(checkpoint, "save", save_and_copy)
+        expected = tiny.outcome(tiny.train(tmp_path / "run", CASES[case]))
+    names = {name for name in expected if name.startswith("collector/best.")}
+    assert {"collector/best.kept.obs", "collector/best.running.total", "collector/best.clonings"} <= names
+    assert len(list(copies.iterdir())) > 5
+    for copy in copies.iterdir():
+        assert tiny.outcome(tiny.resume(copy)) == expected
+
+
+def test_episodes_that_a_new_rollout_breaks_off_are_not_kept(tmp_path):
+    """Outcomes are compared of whole episodes, so that every rollout begins new ones."""
+    recipe = tiny.recipe(num_envs=4, rollout_length=8, advantage=RLOO(group_size=2))
+    algorithm = PPO(epochs=2, minibatches=4, objective=HPT(success_return=-1e9, gate=1.0, episodes=1000))
+    session = tiny.begin(tmp_path / "run", replace(recipe, algorithm=algorithm))
+    tiny.go_on(session)
+    kept = session.collector.best_episodes.kept[0]
+    assert max(len(episode.obs) for episode in kept) == 5  # the time limit
+    assert len(kept) > 10
+
+
+# On tensors, as on a GPU
+
+
+@pytest.mark.parametrize("case", ["gae", "groups"])
+def test_on_tensors_it_is_what_it_is_on_arrays(case):
+    learners = [after(CASES[case], 2, device) for device in ("cpu", "cpu:0")]
+    assert learners[0][1].best_episodes.clonings.any()
+    np.testing.assert_array_equal(*(collector.best_episodes.clonings for _, collector in learners))
+    np.testing.assert_allclose(learners[0][0].params, learners[1][0].params, atol=1e-4)
+
+
+def test_recorded_steps_are_those_of_plain_ones(caplog):
+    recipe = replace(HOPPER, algorithm=replace(HOPPER.algorithm, epochs=1, minibatches=2))
+    prepare()
+    plain, recorded = (loop.begin(recipe, "cpu:0") for _ in range(2))
+    recorded[0].record = tape
+    for _ in range(3):
+        for learner, collector in (plain, recorded):
+            loop.iterate(recipe, learner, collector)
+        torch.testing.assert_close(recorded[0].params, plain[0].params, rtol=0, atol=0)
+    assert len(recorded[0].recordings) == 1
+    assert not caplog.messages  # of recordings that failed
+    assert 0 < recorded[1].best_episodes.clonings.sum() < 6
+
+
+# What is told, and what does not go together
+
+
+def test_progress_tells_the_share_of_updates_that_cloned_and_tensorboard_which(tmp_path):
+    session = tiny.begin(tmp_path / "run", HOPPER)
+    with TensorBoard(tmp_path / "tb", session) as events:
+        loop.train(session, events, tiny.never)
+    session.run.release()
+    rows = runs.read_progress(tmp_path / "run" / "progress.csv")
+    for member in range(2):
+        which = EventAccumulator(str(tmp_path / "tb" / f"seed-{member}")).Reload().Scalars("train/cloned")
+        shares = {row["total_steps"]: row["cloned"] for row in rows if row["seed"] == member}
+        assert np.isnan(shares.pop(0))
+        assert sum(x.value for x in which) == session.collector.best_episodes.clonings[member]
+        before = 0
+        for steps, share in shares.items():
+            assert share == np.mean([x.value for x in which if before < x.step <= steps])
+            before = steps
+    assert {row["cloned"] for row in rows if row["total_steps"]} - {0.0, 1.0}
+
+
+def test_other_runs_have_no_such_column(tmp_path):
+    alone = tiny.train(tmp_path / "alone", tiny.recipe(total_steps=16))
+    assert "cloned" not in runs.read_progress(alone / "progress.csv")[0]
+
+
+def test_a_recipe_says_it():
+    recipe = from_toml(to_toml(HOPPER), "recipe")
+    assert recipe == HOPPER
+    assert recipe.cloning == HPT(success_return=10.0, gate=0.5, episodes=3)
+    assert tiny.RECIPE.cloning is None
+
+
+HPT_FLAGS = "--algorithm.objective hpt"
+REFUSED = {
+    f"{HPT_FLAGS} --algorithm.objective.gate 1.5": "--algorithm.objective.gate is 1.5: expected a number from 0 to 1",
+    f"{HPT_FLAGS} --algorithm.objective.episodes 0": "--algorithm.objective.episodes is 0: expected a positive whole",
+    f"{HPT_FLAGS} --algorithm.objective.success-return inf": "--algorithm.objective.success-return is inf: expected a",
+    f"--algorithm trpo {HPT_FLAGS}": "unknown flag --algorithm.objective: --algorithm trpo has none, use ppo",
+    "--algorithm.objective clip --algorithm.objective.gate 0.5": "unknown flag --algorithm.objective.gate: --algo",
+    f"{HPT_FLAGS} --advantage group-relative --advantage.scaffold.after 2": "--advantage.scaffold.after and --alg",
+    f"--env Hopper {HPT_FLAGS} --simulator warp": "--simulator warp: --algorithm.objective hpt clones episodes, which",
+}
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_what_cannot_work_is_refused_before_anything_runs(flags, tmp_path):
+    env = [] if "--env" in flags else ["--env", "fake_envs:Point-v0"]
+    with pytest.raises(UsageError) as error:
+        run_command([*env, *flags.split(), "--run-dir", str(tmp_path / "run")])
+    assert str(error.value).startswith(REFUSED[flags])
+    assert not (tmp_path / "run").exists()

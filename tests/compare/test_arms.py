@@ -1,0 +1,128 @@
+"""Who is compared with whom: agents, variants and groups; every seed once."""
+
+import numpy as np
+import pytest
+from synthetic_runs import write_run
+
+from rlsparse.compare.arms import arrange
+from rlsparse.compare.logs import read_logs
+from rlsparse.errors import UsageError
+
+GENERATOR = np.random.default_rng(0)
+
+
+def curves(seeds=3, points=11):
+    return GENERATOR.normal(size=(seeds, points))
+
+
+def arms_of(folder, groups=(), env=None):
+    named = {name: read_logs([str(pattern)]).logs for name, pattern in groups}
+    return arrange(read_logs([str(folder)]).logs, named, env)
+
+
+def seeds(arms, name, env="Pendulum-v1"):
+    return [member.curve.seed for member in arms.members[name][env]]
+
+
+def test_an_agent_is_an_arm_over_all_its_runs_and_environments(tmp_path):
+    write_run(tmp_path / "a", curves())
+    write_run(tmp_path / "b", {3: curves()[0], 4: curves()[1]})
+    write_run(tmp_path / "c", curves(), env="Hopper-v5")
+    write_run(tmp_path / "d", curves(), agent="trpo")
+    arms = arms_of(tmp_path)
+    assert arms.names == ["ppo", "trpo"]
+    assert arms.environments == ["Hopper-v5", "Pendulum-v1"]
+    assert seeds(arms, "ppo") == [0, 1, 2, 3, 4]
+    assert arms.remarks == []
+
+
+def test_runs_of_an_agent_with_other_settings_are_other_arms_named_by_them(tmp_path):
+    write_run(tmp_path / "a", curves(), algorithm__learning_rate=1e-4)
+    write_run(tmp_path / "b", curves(), algorithm__learning_rate=3e-4)
+    write_run(tmp_path / "c", curves(), env="Hopper-v5", algorithm__learning_rate=3e-4)
+    arms = arms_of(tmp_path)
+    assert arms.names == ["ppo learning_rate=0.0001", "ppo learning_rate=0.0003"]
+    assert seeds(arms, "ppo learning_rate=0.0003", "Hopper-v5") == [0, 1, 2]
+
+
+def test_seeds_and_evaluation_intervals_make_no_other_method(tmp_path):
+    write_run(tmp_path / "a", curves(), eval_every=1000)
+    write_run(tmp_path / "b", {7: curves()[0]}, eval_every=2000)
+    assert arms_of(tmp_path).names == ["ppo"]
+
+
+def test_a_group_is_an_arm_whatever_is_in_it(tmp_path):
+    write_run(tmp_path / "a", curves(), algorithm__learning_rate=1e-4)
+    write_run(tmp_path / "b", {5: curves()[0]}, agent="trpo")
+    write_run(tmp_path / "c", curves(), agent="other")
+    arms = arms_of(tmp_path / "c", [("mine", tmp_path / "[ab]")])
+    assert arms.names == ["other", "mine"]
+    assert seeds(arms, "mine") == [0, 1, 2, 5]
+
+
+def test_a_run_in_two_groups_is_refused(tmp_path):
+    write_run(tmp_path / "a", curves())
+    with pytest.raises(UsageError, match="is in both --group x and --group y"):
+        arms_of(tmp_path / "a", [("x", tmp_path / "a"), ("y", tmp_path / "*")])
+
+
+def test_a_copied_run_counts_once(tmp_path):
+    same = curves()
+    write_run(tmp_path / "a", same)
+    write_run(tmp_path / "copy", same)
+    arms = arms_of(tmp_path)
+    assert seeds(arms, "ppo") == [0, 1, 2]
+    assert len(arms.remarks) == 1
+    assert "holds the same data as" in arms.remarks[0]
+
+
+def test_of_two_runs_of_a_seed_the_finished_longest_newest_counts(tmp_path):
+    old, new = curves(2), curves(2)
+    write_run(tmp_path / "crashed", {0: curves()[0]}, state="failed", started="2026-11-23T00:00:00+00:00")
+    write_run(tmp_path / "old", old, started="2026-11-20T00:00:00+00:00")
+    write_run(tmp_path / "new", new, started="2026-11-21T00:00:00+00:00")
+    arms = arms_of(tmp_path)
+    members = arms.members["ppo"]["Pendulum-v1"]
+    np.testing.assert_array_equal([member.curve.returns for member in members], new)
+    assert len(arms.remarks) == 2
+    assert all("is left out, for" in text and text.count("new") == 1 for text in arms.remarks)
+
+
+def test_different_seeds_with_equal_returns_are_kept_and_said(tmp_path):
+    same = curves(1)[0]
+    write_run(tmp_path / "a", {0: same, 1: same})
+    arms = arms_of(tmp_path)
+    assert seeds(arms, "ppo") == [0, 1]
+    assert "equals seed 0" in arms.remarks[0]
+
+
+def test_two_arms_with_equal_returns_are_said(tmp_path):
+    same = curves()
+    write_run(tmp_path / "a", same)
+    write_run(tmp_path / "b", same, agent="null-probe")
+    assert arms_of(tmp_path).remarks == ["ppo and null-probe have identical returns on Pendulum-v1 in 3 of their seeds"]
+
+
+def test_flat_curves_are_no_copies(tmp_path):
+    write_run(tmp_path / "a", {0: [1000.0] * 5, 1: [1000.0] * 5})
+    assert arms_of(tmp_path).remarks == []
+
+
+def test_an_agent_of_another_library_with_the_same_name_is_another_arm(tmp_path):
+    write_run(tmp_path / "ours", curves())
+    folder = tmp_path / "ppo" / "Pendulum-v1_1"
+    folder.mkdir(parents=True)
+    np.savez(folder / "evaluations.npz", timesteps=np.arange(5), results=curves(5, 3))
+    assert set(arms_of(tmp_path).names) == {"ppo", "ppo (SB3 evaluations.npz)"}
+
+
+def test_env_chooses_and_names_what_does_not_say(tmp_path):
+    write_run(tmp_path / "a", curves(), env="Hopper-v5")
+    write_run(tmp_path / "b", curves(), env="Ant-v5")
+    (tmp_path / "unknown").mkdir()
+    np.savez(tmp_path / "unknown" / "evaluations.npz", timesteps=np.arange(5), results=curves(5, 3))
+    arms = arms_of(tmp_path, env="hopper")
+    assert arms.environments == ["Hopper-v5"]
+    assert arms.names == ["ppo", "unknown"]
+    with pytest.raises(UsageError, match="no log is of this environment"):
+        arms_of(tmp_path / "a", env="Walker2d")

@@ -1,0 +1,105 @@
+"""The networks: how they begin, and what they compute forward and backward, against torch."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rlsparse.learner.network import ActorCritic, action_mean, backward, forward, orthogonal, value
+from rlsparse.learner.streams import generator
+
+POLICY = ActorCritic(actor_hidden=(16, 8), critic_hidden=(12,), log_std_init=-0.5)
+LAYOUT = POLICY.layout(5, 3)
+
+
+def torch_network(layers, member=0):
+    """The same weights in torch's own modules; torch keeps weights as [out, in]."""
+    modules = []
+    for weight, bias in layers:
+        linear = torch.nn.Linear(*weight.shape[1:], dtype=torch.float64)
+        linear.weight.data = torch.tensor(np.asarray(weight[member], float).T)
+        linear.bias.data = torch.tensor(np.asarray(bias[member], float))
+        modules += [linear, torch.nn.Tanh()]
+    return torch.nn.Sequential(*modules[:-1])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(6, 6), (9, 4), (4, 9), (1, 5), (1, 1)])
+def test_orthogonal_matrices(rows, columns):
+    matrix = orthogonal(rows, columns, 1.5, np.random.default_rng(0))
+    gram = matrix.T @ matrix if rows >= columns else matrix @ matrix.T
+    assert matrix.shape == (rows, columns)
+    np.testing.assert_allclose(gram, 1.5**2 * np.eye(min(rows, columns)), atol=1e-12)
+
+
+def test_orthogonal_matrices_are_drawn_from_all_sides():
+    # QR alone would give one sign only
+    signs = [orthogonal(1, 1, 1.0, np.random.default_rng(i))[0, 0] for i in range(40)]
+    assert 10 < signs.count(1.0) < 30
+    assert signs.count(1.0) + signs.count(-1.0) == 40
+
+
+def test_initial_gains_biases_and_log_std():
+    params = POLICY.init(LAYOUT, generator(0, "init"))
+    assert (params.dtype, params.shape) == (np.float32, (LAYOUT.size,))
+    for group, last_gain in (("actor", 0.01), ("critic", 1.0)):
+        layers = LAYOUT.layers(params, group)
+        gains = [math.sqrt(2)] * (len(layers) - 1) + [last_gain]
+        for (weight, bias), gain in zip(layers, gains, strict=True):
+            np.testing.assert_allclose(np.linalg.svd(weight, compute_uv=False), gain, rtol=1e-5)
+            assert not bias.any()
+    assert (LAYOUT.log_std(params) == np.float32(-0.5)).all()
+
+
+def test_initial_parameters_depend_on_the_seed_alone():
+    first, again, other = (POLICY.init(LAYOUT, generator(seed, "init")) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+@pytest.fixture
+def params():
+    return np.random.default_rng(1).normal(size=(2, LAYOUT.size))
+
+
+@pytest.fixture
+def obs():
+    return np.random.default_rng(2).normal(size=(2, 7, 5))
+
+
+def test_forward_is_a_tanh_network(params, obs):
+    for member in range(2):
+        actor, critic = (torch_network(LAYOUT.layers(params, group), member) for group in ("actor", "critic"))
+        x = torch.tensor(obs[member])
+        np.testing.assert_allclose(action_mean(LAYOUT, params, obs)[member], actor(x).detach(), rtol=1e-12)
+        np.testing.assert_allclose(value(LAYOUT, params, obs)[member], critic(x)[:, 0].detach(), rtol=1e-12)
+
+
+def test_forward_leaves_its_input_alone(params, obs):
+    kept = obs.copy()
+    assert forward(LAYOUT.layers(params, "actor"), obs)[0] is obs
+    np.testing.assert_array_equal(obs, kept)
+
+
+@pytest.mark.parametrize("group", ["actor", "critic"])
+def test_backward_is_torchs(params, obs, group):
+    layers = LAYOUT.layers(params, group)
+    activations = forward(layers, obs)
+    d_output = np.random.default_rng(3).normal(size=activations[-1].shape)
+    gradient = np.full_like(params, np.nan)
+    backward(layers, activations, d_output, LAYOUT.layers(gradient, group))
+    for member in range(2):
+        network = torch_network(layers, member)
+        network(torch.tensor(obs[member])).backward(torch.tensor(d_output[member]))
+        written = LAYOUT.layers(gradient, group)
+        for linear, (d_weight, d_bias) in zip(list(network)[::2], written, strict=True):
+            np.testing.assert_allclose(d_weight[member], linear.weight.grad.T, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(d_bias[member], linear.bias.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_without_hidden_layers_the_policy_is_linear():
+    layout = ActorCritic(actor_hidden=(), critic_hidden=()).layout(2, 1)
+    params = np.zeros((1, layout.size))
+    (weight, bias), *_ = layout.layers(params, "actor")
+    weight[0], bias[0] = [[2.0], [3.0]], [5.0]
+    assert action_mean(layout, params, np.array([[[10.0, 100.0]]])) == 325.0

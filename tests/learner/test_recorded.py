@@ -1,0 +1,181 @@
+"""A recorded step: what it does when it is replayed is what the function would have done, whatever the numbers are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tape import Cuda, GraphOnTape, tape
+
+from rlsparse.algorithms.natural_gradient import CG, MFAC
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.trpo import TRPO
+from rlsparse.learner.member_streams import HostStreams
+from rlsparse.learner.recorded import Recorded, recorder
+
+DEVICE = "cpu:0"
+
+
+def test_a_replay_reads_new_inputs_and_changes_the_same_memory():
+    total = torch.zeros(2)
+
+    def add(x):
+        total.add_(x)
+        return {"total": total * 1, "square": x * x}
+
+    recorded = Recorded(add, [total], tape)
+    for i in range(1, 4):
+        result = recorded(torch.tensor([1.0, i]))
+        assert total.tolist() == [i, sum(range(i + 1))]
+        assert {name: x.tolist() for name, x in result.items()} == {"total": total.tolist(), "square": [1, i * i]}
+
+
+def test_what_it_returns_is_not_overwritten_by_the_next_call():
+    recorded = Recorded(lambda x: {"double": 2 * x}, [], tape)
+    first = recorded(torch.ones(3))
+    recorded(torch.zeros(3))
+    assert first["double"].tolist() == [2, 2, 2]
+
+
+def test_the_tape_freezes_what_a_graph_would():
+    factor = [1.0]
+    recorded = Recorded(lambda x: {"product": x * factor[0]}, [], tape)
+    recorded(torch.ones(1))
+    factor[0] = 5.0
+    assert recorded(torch.ones(1))["product"].item() == 1.0
+
+
+def test_results_of_all_kinds_come_back_by_name():
+    def several(x):
+        return {"twice": 2 * x, "sum": x.sum(), "positive": x > 0, "half": x / 2}
+
+    recorded = Recorded(several, [], tape)
+    for x in (torch.ones(2), torch.tensor([-1.0, 3.0])):
+        for name, result in several(x).items():
+            assert torch.equal(recorded(x)[name], result)
+
+
+def test_other_shapes_than_those_recorded_are_refused():
+    recorded = Recorded(lambda x: {"double": 2 * x}, [], tape)
+    recorded(torch.ones(3))
+    with pytest.raises(AssertionError, match=r"recorded for .*3.*, called with .*1"):
+        recorded(torch.ones(1))
+
+
+def new_counter(record):
+    """A recorded step that adds its input to `total` and returns the old total."""
+    total = torch.zeros(2)
+
+    def add(x):
+        old = total.clone()
+        total.add_(x)
+        return {"old": old}
+
+    return total, Recorded(add, [total], record)
+
+
+def count_up(total, recorded):
+    for i in range(4):
+        assert recorded(torch.full((2,), i + 1.0))["old"].tolist() == [i * (i + 1) / 2] * 2
+        assert total.tolist() == [(i + 1) * (i + 2) / 2] * 2
+
+
+def test_a_cuda_graph_is_captured_on_its_own_device_where_its_warm_ups_ran(monkeypatch):
+    cuda, streams = Cuda(monkeypatch), []
+    main = cuda.stream
+    total, recorded = new_counter(recorder("cuda:1"))
+    function = recorded._function
+    recorded._function = lambda x: (streams.append(cuda.stream), function(x))[1]
+    count_up(total, recorded)
+    assert cuda.devices == ["cuda:1"]
+    assert streams[0] is cuda.stream is main
+    assert len(streams) == 5 and len(set(streams[1:])) == 1 and streams[1] is not main
+
+
+class Forbidden(GraphOnTape):
+    def capture_end(self):
+        super().capture_end()
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
+def out_of_memory(function):
+    function()
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def nothing(function):
+    return function(), lambda: None
+
+
+def all_but_the_last_operations(function):
+    result, replay = tape(function)
+    del replay.__self__.notes[-2:]
+    return result, replay
+
+
+FAILURES = {
+    "capture": "operation not permitted",
+    "memory": "out of memory",
+    "nothing": "does not do what was recorded",
+    "less": "does not do what was recorded",
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_what_cannot_be_recorded_goes_on_unrecorded_with_the_same_numbers(failure, monkeypatch, caplog):
+    cuda = Cuda(monkeypatch, Forbidden)
+    main = cuda.stream
+    records = {"memory": out_of_memory, "nothing": nothing, "less": all_but_the_last_operations}
+    count_up(*new_counter(records.get(failure, recorder("cuda"))))
+    assert cuda.stream is main
+    (line,) = caplog.messages
+    assert line.startswith("a step goes on unrecorded, which is slower: ") and FAILURES[failure] in line
+
+
+def test_on_a_cpu_nothing_is_recorded():
+    assert recorder("cpu:0") is None
+    count_up(*new_counter(None))
+
+
+TRPO_FAST = TRPO(critic_epochs=2, critic_minibatches=4, learning_rate=1e-2, learning_rate_decay=True)
+ALGORITHMS = {
+    "ppo": (PPO(epochs=2, minibatches=4, learning_rate=1e-2, learning_rate_decay=True), 1),
+    "ppo otherwise": (PPO(epochs=2, minibatches=3, normalise_advantages=False, entropy_coef=0.01), 1),
+    "trpo": (TRPO_FAST, 2),
+    "trpo of members that are done at different times": (
+        replace(TRPO_FAST, target_kl=0.3, solver=CG(6, 0.1), backtracks=3),
+        2,
+    ),
+    "trpo that draws its system": (replace(TRPO_FAST, solver=MFAC(8)), 1),
+    "trpo that draws a part": (replace(TRPO_FAST, fisher_subsample=2), 1),
+}
+
+
+@pytest.mark.parametrize(("algorithm", "recordings"), ALGORITHMS.values(), ids=ALGORITHMS)
+@pytest.mark.parametrize("weighted", ["never", "always", "later"])
+def test_updates_by_recorded_steps_are_those_by_plain_ones(
+    new_learner, new_batch, algorithm, recordings, weighted, caplog
+):
+    plain, learner = (new_learner(device=DEVICE) for _ in range(2))
+    learner.record = tape
+    for update in range(4):
+        batch = new_batch(new_learner(), seed=update).map(torch.tensor)
+        batch.advantage[1] *= torch.nan if update == 2 and algorithm is TRPO_FAST else 1
+        if weighted == "always" or (weighted == "later" and update > 1):
+            batch = replace(batch, weight=torch.arange(24.0).expand(3, 24) % 3)
+        for one in (plain, learner):
+            one.progress = np.full(3, update / 4)
+        for expected, stats in zip(algorithm.update(plain, batch), algorithm.update(learner, batch), strict=True):
+            for name, x in expected.present().items():
+                torch.testing.assert_close(getattr(stats, name), x, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(learner.params, plain.params, rtol=0, atol=0)
+    assert len(learner.recordings) == recordings * (2 if weighted == "later" else 1)
+    assert not caplog.messages  # of recordings that failed
+    assert isinstance(learner.orders, HostStreams)
+
+
+def test_an_update_that_may_end_early_is_not_recorded(new_learner, new_batch):
+    learner = new_learner(device=DEVICE)
+    learner.record = tape
+    list(PPO(epochs=1, minibatches=2, target_kl=0.1).update(learner, new_batch(new_learner()).map(torch.tensor)))
+    assert not learner.recordings

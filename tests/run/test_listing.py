@@ -1,0 +1,116 @@
+"""`rlsparse envs` and `rlsparse agents`: what the tables and the JSON say of the cards."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rlsparse.run import cards, listing
+
+
+@pytest.fixture
+def run(capsys):
+    def run_command(*arguments):
+        listing.main(arguments)
+        return capsys.readouterr().out
+
+    return run_command
+
+
+@pytest.fixture
+def card_folder(tmp_path, monkeypatch):
+    """An agent that trained on one environment, and only has a curve of another."""
+    folder = tmp_path / "agents" / "walker"
+    for env_id, name in {"Hopper-v5": "policy.safetensors", "Ant-v5": "curve.csv"}.items():
+        (folder / env_id).mkdir(parents=True)
+        (folder / env_id / name).touch()
+    (folder / "Hopper-v5" / "curve.csv").touch()
+    (folder / "card.toml").write_text('name = "walker"\ndescription = "It walks."\n')
+    monkeypatch.setattr(cards, "find_cards_root", lambda: tmp_path)
+    return folder
+
+
+def row_of(env_id, table):
+    return next(line for line in table.splitlines() if line.startswith(env_id + " ")).split()
+
+
+def test_one_row_for_each_environment(run):
+    table = run("envs")
+    for card in cards.environments().values():
+        row = row_of(card.id, table)
+        assert row[2:5] == [str(card.observation_size), str(card.action_size), f"{card.horizon:,}"]
+
+
+def test_a_row_says_aliases_budget_random_return_and_best_reference(run):
+    row = " ".join(row_of("HalfCheetah-v5", run("envs")))
+    assert row == "HalfCheetah-v5 half-cheetah 17 6 1,000 1M -267.7 5,784 PPO"
+    # TRPO's reference is higher than PPO's here
+    assert row_of("Walker2d-v5", run("envs"))[-2:] == ["3,827", "TRPO"]
+    assert row_of("Pusher-v5", run("envs"))[-1] == "-"
+
+
+@pytest.mark.parametrize("command", ["envs", "agents"])
+def test_tables_fit_100_columns(run, command):
+    assert max(map(len, run(command).splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("hopper", ["Hopper-v5"]),
+        ("double-pend", ["InvertedDoublePendulum-v5"]),
+        ("HUMANOID", ["HumanoidStandup-v5", "Humanoid-v5"]),
+        ("h*r-v5", ["Hopper-v5"]),
+    ],
+)
+def test_a_pattern_selects_by_id_and_alias_in_any_case(run, pattern, expected):
+    assert [card["id"] for card in json.loads(run("envs", pattern, "--json"))] == expected
+
+
+def test_json_holds_the_whole_environment_card(run):
+    (record,) = json.loads(run("envs", "Reacher", "--json"))
+    card = cards.environment("Reacher")
+    assert record["random_return"]["episodes"] == card.random_return.episodes
+    assert [reference["source"] for reference in record["references"]] == [x.source for x in card.references]
+
+
+def test_agents_say_what_they_do_and_where_they_were_trained(run, card_folder):
+    assert run("agents") == "walker  It walks.\n        trained: Ant-v5 (curve only), Hopper-v5\n"
+
+
+def test_json_of_agents_names_policies_and_curves(run, card_folder):
+    (record,) = json.loads(run("agents", "--json"))
+    assert record["policies"] == {"Hopper-v5": str(card_folder / "Hopper-v5" / "policy.safetensors")}
+    assert sorted(record["curves"]) == ["Ant-v5", "Hopper-v5"]
+
+
+def test_every_shipped_agent_is_listed(run):
+    names = [line.split()[0] for line in run("agents").splitlines() if not line.startswith(" ")]
+    assert names == list(cards.agents())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["envs", "hoper"], "no environment card has 'hoper' in its name: did you mean Hopper?"),
+        (["agents", "pppo"], "no agent card has 'pppo' in its name: did you mean ppo?"),
+        (["envs", "--jsn"], "unknown flag --jsn: did you mean --json?"),
+        (["envs", "Ant", "Hopper"], "unknown argument Hopper: rlsparse envs --help lists the flags"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        listing.main(arguments)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"rlsparse: {message}\n"
+
+
+def test_listing_imports_no_heavy_package():
+    code = """if True:
+        import sys
+        from rlsparse.run.listing import main
+        main(["envs"]); main(["agents"])
+        print(*({"numpy", "torch", "gymnasium", "mujoco", "matplotlib"} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""

@@ -1,0 +1,135 @@
+"""policy.safetensors: the policy that acts is the policy that was trained, or none at all."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+import tiny
+from test_checkpoint import Marker
+
+from rlsparse.errors import RunDirectoryError
+from rlsparse.run import policy_file
+from rlsparse.sim.episodes import evaluate
+
+RECIPE = tiny.recipe(num_seeds=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """A run of two seeds, to its end."""
+    session = tiny.begin(tmp_path_factory.mktemp("policy") / "run", RECIPE)
+    tiny.go_on(session)
+    return session
+
+
+@pytest.fixture
+def path(session, tmp_path):
+    """A copy of its policy file."""
+    return Path(shutil.copy(session.run.path / "policy.safetensors", tmp_path))
+
+
+def test_the_loaded_policy_acts_as_the_trained_one(session, path):
+    policy = policy_file.load(path)
+    learner = session.learner
+    obs = np.random.default_rng(0).standard_normal((5, 2))
+    expected = learner.actors()(np.stack([obs, obs]))
+    for member in (0, 1):
+        np.testing.assert_array_equal(policy.actors.only(member)(obs[None]), expected[member : member + 1])
+
+
+def test_it_repeats_the_last_evaluation(session, path):
+    """Episodes run with the file alone give the returns that training reports."""
+    policy = policy_file.load(path)
+    session.learner.params[...] = 0.0
+    session.learner.params[...] = policy.actors.params
+    seeds = [int(s) for s in session.eval_env.get_state()["seed"]]
+    again = evaluate(session.eval_env, session.learner.actors(), seeds).returns.mean(1)
+    last = (session.run.path / "progress.csv").read_text().splitlines()[-2:]
+    np.testing.assert_allclose(again, [float(row.split(",")[6]) for row in last], rtol=1e-12)
+
+
+def test_it_says_what_it_was_trained_by(path):
+    policy = policy_file.load(path)
+    assert policy.recipe == RECIPE
+    assert policy.actors.seeds == (3, 4)
+    assert (policy.actors.layout.obs_size, policy.actors.layout.action_size) == (2, 1)
+
+
+def test_equal_policies_are_equal_files(session, path, tmp_path):
+    for name in "abcdefgh":
+        policy_file.save(tmp_path / name, RECIPE, session.learner)
+        assert (tmp_path / name).read_bytes() == path.read_bytes()
+
+
+def test_it_opens_with_safetensors_alone(session, path):
+    with safetensors.safe_open(path, "np") as file:
+        assert sorted(file.keys()) == ["obs_inv_std", "obs_mean", "params"]
+        np.testing.assert_array_equal(file.get_tensor("params"), session.learner.params)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.5, 0.99])
+def test_a_cut_file_is_refused_by_name(share, path):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(RunDirectoryError, match=r"policy\.safetensors is not a policy file, or is damaged"):
+        policy_file.load(path)
+
+
+def test_a_changed_byte_is_refused_or_changes_nothing(path):
+    """Only blanks of the header may differ."""
+    content, expected = path.read_bytes(), policy_file.load(path)
+    rng = np.random.default_rng(0)
+    for at in [*range(8), *rng.integers(8, len(content), 300)]:
+        changed = bytearray(content)
+        changed[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(changed)
+        try:
+            policy = policy_file.load(path)
+        except RunDirectoryError as error:
+            assert str(path) in str(error)
+            assert "\n" not in str(error)
+        else:
+            assert chr(content[at]).isspace()
+            assert policy.recipe == expected.recipe
+            np.testing.assert_array_equal(policy.actors.params, expected.params)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RunDirectoryError, match=r"cannot read .*/none\.safetensors: No such file"):
+        policy_file.load(tmp_path / "none.safetensors")
+
+
+def test_somebody_elses_safetensors_is_refused(tmp_path):
+    safetensors.numpy.save_file({"weight": np.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(RunDirectoryError, match="is not a policy file"):
+        policy_file.load(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change", [{"params": np.zeros((2, 9), np.float32)}, {"obs_mean": np.zeros((2, 3), np.float32)}]
+)
+def test_arrays_of_other_sizes_than_the_recipe_makes_are_refused(change, session, path):
+    """Such a file has a right digest: somebody made it."""
+    with safetensors.safe_open(path, "np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()} | change  # noqa: SIM118 - not a dict
+    recorded = {
+        "recipe": policy_file.to_dict(RECIPE),
+        "seeds": [3, 4],
+        "obs_size": 2,
+        "action_size": 1,
+        "obs_clip": 10.0,
+    }
+    policy_file.write_atomic(path, policy_file._encode(recorded, arrays))
+    with pytest.raises(RunDirectoryError, match="is not a policy file.*shape"):
+        policy_file.load(path)
+
+
+def test_a_pickle_is_refused_and_not_run(path, tmp_path):
+    path.write_bytes(pickle.dumps(Marker(tmp_path / "marker")))
+    with pytest.raises(RunDirectoryError, match="is not a policy file"):
+        policy_file.load(path)
+    assert not (tmp_path / "marker").exists()

@@ -1,0 +1,70 @@
+"""Files are replaced whole or not at all, and a failure says which file and why."""
+
+import errno
+import os
+
+import pytest
+
+from rlsparse.errors import StorageError
+from rlsparse.run import storage
+
+
+def failing(code):
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_a_file_is_created_and_replaced(tmp_path):
+    path = tmp_path / "status.json"
+    for content in (b"first", "second, as text: ü"):
+        storage.write_atomic(path, content)
+        assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert os.listdir(tmp_path) == ["status.json"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failure_at_any_step_leaves_the_old_file_and_nothing_beside(call, tmp_path, monkeypatch):
+    path = tmp_path / "status.json"
+    storage.write_atomic(path, "old")
+    monkeypatch.setattr(os, call, failing(errno.ENOSPC))
+    with pytest.raises(StorageError, match=r"cannot write .*status\.json.*: No space left on device"):
+        storage.write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["status.json"]
+
+
+def test_what_a_killed_process_left_beside_goes_with_the_next_write(tmp_path, monkeypatch):
+    path = tmp_path / "status.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", failing(errno.EIO))
+        patch.setattr(type(path), "unlink", lambda *_, **__: None)  # killed before it could clean up
+        with pytest.raises(StorageError):
+            storage.write_atomic(path, "new")
+    assert len(os.listdir(tmp_path)) == 1
+    storage.write_atomic(path, "newer")
+    assert os.listdir(tmp_path) == ["status.json"]
+
+
+def test_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    order = []
+    for call in ("fsync", "replace"):
+        real = getattr(os, call)
+        monkeypatch.setattr(os, call, lambda *a, call=call, real=real: (order.append(call), real(*a))[1])
+    storage.write_atomic(tmp_path / "file", "content")
+    assert order == ["fsync", "replace", "fsync"]  # the file, its name, the directory
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o022)
+    try:
+        storage.write_atomic(tmp_path / "file", "content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(StorageError, match="missing/.*No such file or directory"):
+        storage.write_atomic(tmp_path / "missing" / "file", "content")

@@ -1,0 +1,200 @@
+"""The population on a device: it collects and learns what the one on the CPU does, and no step waits for another."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensors
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tape import tape
+from tensors import DEVICE, NumpyDraws, TensorEnv, never_waiting
+
+from rlsparse import loop, sim
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.trpo import TRPO
+from rlsparse.algorithms.variance_reduced import NPGIGT
+from rlsparse.errors import DivergenceError
+from rlsparse.learner.arrays import to_numpy
+from rlsparse.learner.network import ActorCritic
+from rlsparse.run.recipe import Recipe
+from rlsparse.sim.collect import flatten
+from rlsparse.sim.device_rollout import newest
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.rules import AST, DCIL, RigL
+
+HOST = Recipe(
+    env="Hopper-v5",
+    num_seeds=2,
+    num_envs=3,
+    rollout_length=40,
+    total_steps=10_000,
+    policy=ActorCritic((8, 8), (8, 8)),
+    algorithm=PPO(epochs=2, minibatches=4),
+)
+ALGORITHMS = {
+    "ppo": HOST.algorithm,
+    "ppo that stops early": PPO(epochs=3, minibatches=4, learning_rate=1e-2, target_kl=0.01),
+    "trpo": TRPO(critic_epochs=2, critic_minibatches=4),
+    "n-pg-igt": NPGIGT(critic_epochs=2, critic_minibatches=4),
+}
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    """Build a recipe's learner and environments as a device has them, drawing what numpy draws for the CPU."""
+    monkeypatch.setattr(sim, "make", TensorEnv)
+
+    def begin(recipe):
+        learner, collector = loop.begin(replace(recipe, simulator="warp"), DEVICE)
+        learner.noise, learner.orders = NumpyDraws(learner.seeds, "noise"), NumpyDraws(learner.seeds, "minibatch")
+        return learner, collector
+
+    return begin
+
+
+def begin_on_host(recipe):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sim, "make", tensors.make_on_the_host)
+        return loop.begin(recipe)
+
+
+def assert_near(ours, theirs, tolerance=2e-4):
+    np.testing.assert_allclose(to_numpy(ours), theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_a_device_collects_what_the_cpu_does(begin):
+    (learner, collector), (host, on_host) = begin(HOST), begin_on_host(HOST)
+    for _ in range(2):
+        rollout, expected = collector.collect(learner, 40, 0.99), on_host.collect(host, 40, 0.99)
+        assert expected.terminated.any()
+        for name, array in vars(expected).items():
+            if array is not None:
+                assert_near(getattr(rollout, name), array)
+    np.testing.assert_array_equal(learner.counters.train, host.counters.train)
+    assert_near(collector.recent_returns, on_host.recent_returns)
+    assert_near(collector.recent_lengths, on_host.recent_lengths)
+    for name, moment in host.return_moments.state_dict().items():
+        assert_near(getattr(learner.return_moments, name), moment)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_an_iteration_on_a_device_learns_what_one_on_the_cpu_does(begin, algorithm):
+    recipe = replace(HOST, algorithm=algorithm)
+    (learner, collector), (host, on_host) = begin(recipe), begin_on_host(recipe)
+    before = host.params.copy()
+    stats, _ = loop.iterate(recipe, learner, collector)
+    expected, _ = loop.iterate(recipe, host, on_host)
+    assert np.abs(host.params - before).max() > 1e-3
+    assert_near(learner.params, host.params, 5e-4)
+    assert_near(learner.obs_moments.mean, host.obs_moments.mean)
+    for name, numbers in expected.present().items():
+        assert_near(getattr(stats, name), numbers, 5e-3)
+
+
+RULES = {"rigl": RigL(), "ast": AST(), "dcil": DCIL()}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_sparse_networks_learn_on_a_device_what_they_do_on_the_cpu(begin, rule):
+    recipe = replace(HOST, sparse=Sparse(sparsity=0.5, rule=rule), total_steps=600)
+    (learner, collector), (host, on_host) = begin(recipe), begin_on_host(recipe)
+    for _ in range(3):
+        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, host, on_host)
+    assert learner.masks.regrown.tolist() == host.masks.regrown.tolist()
+    np.testing.assert_array_equal(learner.masks.active, host.masks.active)
+    assert_near(learner.params, host.params, 2e-3)
+
+
+SPARSE = {"dense": None} | {name: Sparse(sparsity=0.5, rule=rule) for name, rule in RULES.items()}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "sparse"),
+    [(algorithm, "dense") for algorithm in ALGORITHMS] + [("ppo", rule) for rule in RULES] + [("trpo", "rigl")],
+)
+def test_the_host_waits_for_nothing_between_the_first_step_and_the_last_gradient(begin, algorithm, sparse):
+    algorithm, sparse = ALGORITHMS[algorithm], SPARSE[sparse]
+    recipe = replace(HOST, algorithm=algorithm, sparse=sparse)
+    learner, collector = begin(recipe)
+    learner.begin_iteration(recipe.total_steps)
+    with never_waiting():
+        rollout = collector.collect(learner, 40, 0.99)
+        batch = flatten(rollout, recipe.advantage(rollout), learner)
+        stats = list(algorithm.update(learner, batch))
+    assert np.isfinite(stats[-1].on_host().grad_norm).all()
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "trpo"])
+def test_the_host_waits_for_nothing_that_is_replayed(begin, algorithm):
+    recipe = replace(HOST, algorithm=ALGORITHMS[algorithm])
+    learner, collector = begin(recipe)
+    learner.record = tape
+    loop.iterate(recipe, learner, collector)
+    learner.begin_iteration(recipe.total_steps)
+    with never_waiting():
+        rollout = collector.collect(learner, 40, 0.99)
+        list(recipe.algorithm.update(learner, flatten(rollout, recipe.advantage(rollout), learner)))
+
+
+def test_waiting_is_noticed():
+    x = torch.ones(3)
+    for question in (
+        lambda: bool(x.any()),
+        lambda: x.tolist(),
+        lambda: x[x > 0],
+        lambda: x.nonzero(),
+        lambda: np.asarray(x),
+    ):
+        with never_waiting(), pytest.raises(AssertionError, match="the host waits"):
+            question()
+
+
+def test_a_run_on_a_device_goes_on_exactly_where_it_was(monkeypatch):
+    monkeypatch.setattr(sim, "make", TensorEnv)
+    recipe = replace(HOST, simulator="warp")
+    learner, collector = loop.begin(recipe, DEVICE)
+    loop.iterate(recipe, learner, collector)
+    arrays = {name: x.copy() for name, x in learner.state_dict().items()}
+    random, steps = learner.random_state(), {name: x.copy() for name, x in collector.state_dict().items()}
+    loop.iterate(recipe, learner, collector)
+
+    resumed, its_collector = loop.begin(recipe, DEVICE)
+    resumed.load_state_dict(arrays)
+    resumed.load_random_state(random)
+    its_collector.load_state_dict(steps)
+    loop.iterate(recipe, resumed, its_collector)
+    for name, x in learner.state_dict().items():
+        np.testing.assert_array_equal(resumed.state_dict()[name], x, err_msg=name)
+    for name, x in collector.state_dict().items():
+        np.testing.assert_array_equal(its_collector.state_dict()[name], x, err_msg=name)
+
+
+def test_a_number_that_is_not_finite_is_told_after_the_rollout(begin):
+    learner, collector = begin(HOST)
+    step = collector.env.step
+
+    def faulty(actions):
+        obs, reward, *rest = step(actions)
+        reward[4] = torch.nan
+        return obs, reward, *rest
+
+    collector.env.step = faulty
+    with pytest.raises(DivergenceError, match=r"Hopper-v5 gave .* not finite: seed 1, the rollout before 120 training"):
+        loop.iterate(HOST, learner, collector)
+
+
+@given(
+    kept=st.lists(st.none() | st.integers(-9, 9), min_size=4, max_size=4),
+    new=st.lists(st.tuples(st.integers(-9, 9), st.booleans()), max_size=9),
+)
+def test_the_newest_that_are_marked_push_out_the_oldest(kept, new):
+    kept = [np.nan if x is None else x for x in kept]
+    values = torch.tensor([[float(x) for x, _ in new]])
+    marked = torch.tensor([[mark for _, mark in new]], dtype=torch.bool)
+    expected = (kept + [x for x, mark in new if mark])[-4:]
+    np.testing.assert_array_equal(
+        newest(torch.tensor([kept]), values, marked).numpy(), np.array([expected], np.float32)
+    )
