@@ -1,10 +1,12 @@
 """Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from rlsparse.advantage.environments import About, WrappedEnvs
+from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.group_scores import (
     centred_on_batch,
     degenerate_share,
@@ -19,15 +21,22 @@ from rlsparse.advantage.group_scores import (
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.learner.records import Advantages, Rollout
 
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlsparse.learner.learner import Learner
+
 
 @dataclass(frozen=True)
-class GroupRelative:
+class GroupRelative(AdvantageEstimator):
     """Compare each step's return with those of the group at the same time index; no critic, so no value loss.
 
     Source: GR2PO, arXiv 2609.19850, and Group Policy Gradient, arXiv 2510.03679; the baseline leaves the own out.
     """
 
     needs_critic: ClassVar[bool] = False
+    autoreset: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]] = ("degenerate_groups",)
 
     gamma: float = 0.99
     """Discount per environment step."""
@@ -70,6 +79,14 @@ class GroupRelative:
             lengths, _ = returns_and_hidden(acted, rollout.terminated, rollout.truncated, 1.0)
             weight /= np.maximum(held(lengths, starts), 1.0).astype(np.float32)
         return Advantages(np.where(acted, advantage, 0.0).astype(np.float32), None, weight)
+
+    def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
+        """Return the environments in groups, which are helped if the scaffold says so."""
+        return self.scaffold.wrap(env, learner, self.group_size)
+
+    def metrics(self, rollout: Rollout, advantages: Advantages) -> dict[str, np.ndarray]:
+        """Return the share of groups that teach nothing, [S]."""
+        return {"degenerate_groups": self.degenerate(rollout, advantages)}
 
     def degenerate(self, rollout: Rollout, estimated: Advantages) -> np.ndarray:
         """Share of the groups with a weight whose advantages are all zero, so that they teach nothing, [S].

@@ -1,21 +1,19 @@
 """Returns to the end of the episode as a component."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import discounted_to_go, unseen_share
 from rlsparse.learner.arrays import namespace
 from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)
-class MonteCarlo:
+class MonteCarlo(AdvantageEstimator):
     """Returns to the end of the episode without bootstrapping, less the critic's value: REINFORCE with a baseline.
 
     Source: Williams, Machine Learning 8 (1992), section 4; Sutton and Barto (2018), section 13.4.
     """
-
-    needs_critic: ClassVar[bool] = True
 
     gamma: float = 0.99
     """Discount per environment step."""

@@ -1,21 +1,19 @@
 """V-trace as a component."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import vtrace
 from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)
-class VTrace:
+class VTrace(AdvantageEstimator):
     """Returns corrected for steps that another policy took. Source: Espeholt et al., arXiv 1802.01561.
 
     Candidates of in-rollout probing are such policies. Where the member itself acted, value targets are those of GAE,
     and with lambda 1 advantages too.
     """
-
-    needs_critic: ClassVar[bool] = True
 
     gamma: float = 0.99
     """Discount per environment step."""

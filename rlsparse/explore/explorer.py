@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -22,10 +23,12 @@ from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import action_mean
 from rlsparse.learner.records import Advantages, Rollout
 from rlsparse.learner.streams import Purpose, env_seeds, generator
-from rlsparse.sim.episodes import STEP_CAP
-from rlsparse.sim.probe_episodes import ProbeEpisodes
+from rlsparse.sim.episodes import STEP_CAP, ProbeEpisodes
 
 log = logging.getLogger(__name__)
+
+Estimate = Callable[[Rollout], Advantages]
+"""The run's advantage estimator."""
 
 
 def searched_slice(layout: Layout, log_std: bool) -> slice:
@@ -34,16 +37,49 @@ def searched_slice(layout: Layout, log_std: bool) -> slice:
     return slice(actor.start, layout.group("log_std").stop) if log_std else actor
 
 
-def episodes_for(learner: Learner) -> type[ProbeEpisodes]:
-    """Return what runs a learner's episodes where its environments are simulated."""
-    if learner.simulated_on == "cpu":
-        return ProbeEpisodes
-    from rlsparse.sim.device_episodes import DeviceProbeEpisodes
+class NoProbing:
+    """The explorer of a run that does not probe: nothing is due, nothing is judged, and it costs nothing."""
 
-    return DeviceProbeEpisodes
+    def acting(self) -> np.ndarray | None:
+        """Return the actors that take the next rollout's steps, [S, N, P]; None: the members' own."""
+        return None
+
+    def judge(self, rollout: Rollout, estimate: Estimate, acting: np.ndarray | None) -> Choice | None:
+        """Judge candidates by a rollout that no gradient has seen yet; None where there is nothing to judge."""
+        return None
+
+    def after_epoch(self) -> None:
+        """An epoch of the update is over."""
+
+    def after_iteration(self, skipped_epochs: int = 0) -> None:
+        """An iteration is over, and its update left out so many epochs."""
+
+    def due(self) -> np.ndarray:
+        """Return the members that probe by episodes now, [n] indices: whose turn it is, and who can pay for it."""
+        return np.zeros(0, np.int64)
+
+    def ended(self) -> np.ndarray:
+        """Which members have made their last probe and learn no more, [S] bool, or [1] for all."""
+        return np.zeros(1, bool)
+
+    @property
+    def cycles(self) -> np.ndarray:
+        """Probes that each member has made, [S] int64, or [1] for all."""
+        return np.zeros(1, np.int64)
+
+    def probe(self, members: np.ndarray, stop: Callable[[], bool]) -> Choice:
+        """Probe around the members (indices) by episodes; only those that are due are probed."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return all that probing goes on from."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
 
 
-class Explorer:
+class Explorer(NoProbing):
     """Probing around S learning members. It has random streams of its own, and changes nothing but by accepting."""
 
     def __init__(
@@ -60,10 +96,15 @@ class Explorer:
         """The last points that training went through, [S, K, P], where parameters live."""
         self.anchored_at = 0
         self.iterations = 0
-        self.cycles = np.zeros(learner.members, np.int64)
+        self._cycles = np.zeros(learner.members, np.int64)
         self.last_probe = np.zeros(learner.members, np.int64)
         self.longest = np.full(learner.members, STEP_CAP, np.int64)
         self.idle = np.zeros(learner.members, bool)
+
+    @property
+    def cycles(self) -> np.ndarray:
+        """Probes that each member has made, [S] int64."""
+        return self._cycles
 
     def _incumbent(self) -> np.ndarray:
         return to_numpy(self._learner.params[:, self._searched]).astype(np.float64)
@@ -79,8 +120,7 @@ class Explorer:
         Members that end their update early stay as they are during others' epochs, and so they do alone. Anchors
         follow the weights that sparse networks have just exchanged.
         """
-        if self._learner.masks is not None:
-            self._learner.masks.clear(self.anchors, self._searched)
+        self._learner.sparsity.clear(self.anchors, self._searched)
         for _ in range(skipped_epochs):
             self.after_epoch()
         self.iterations += 1
@@ -163,7 +203,7 @@ class Explorer:
 
         noise = seeds("probe_noise") if probe.stochastic else None
         allowance = self.allowance()[members]
-        return episodes_for(self._learner)(
+        return ProbeEpisodes(
             self._learner, members, self._searched, self._env, seeds("probe_env"), allowance, noise, stop
         )
 
@@ -172,11 +212,10 @@ class Explorer:
         newer = (anchors[:, -1:] != incumbent).any(2, keepdims=True)
         anchors = np.where(newer, np.concatenate([anchors[:, 1:], incumbent], 1), anchors)
         streams = [generator(self._learner.seeds[m], "propose", int(self.cycles[m])) for m in members]
-        masks = self._learner.masks
+        sparsity = self._learner.sparsity
 
         def propose(probed: Probed) -> np.ndarray:
-            points = self.config.proposal(anchors, probed, streams)
-            return points if masks is None else masks.project(points, members, self._searched)
+            return sparsity.project(self.config.proposal(anchors, probed, streams), members, self._searched)
 
         return propose
 
@@ -199,10 +238,12 @@ class Explorer:
         proposed = self._propose(members)(Probed.nothing(incumbent))
         return probe.spread(proposed, incumbent, self._num_envs)
 
-    def judge(self, rollout: Rollout, advantages: Advantages, acting: np.ndarray | None) -> Choice | None:
+    def judge(self, rollout: Rollout, estimate: Estimate, acting: np.ndarray | None) -> Choice | None:
         """Judge candidates by a rollout that no gradient has seen yet; None where there is nothing to judge."""
         probe, members = self.config.probe, np.arange(self._learner.members)
-        advantage = np.moveaxis(to_numpy(advantages.advantage), 1, 0)
+        if not isinstance(probe, InRollout | Surrogate):
+            return None
+        advantage = np.moveaxis(to_numpy(estimate(replace(rollout, own_log_prob=None)).advantage), 1, 0)
         if isinstance(probe, InRollout) and acting is not None:
             choice = probe.choose(acting, self._incumbent(), advantage)
         elif isinstance(probe, Surrogate) and self._ready().all():
@@ -226,7 +267,7 @@ class Explorer:
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state_dict` gave."""
-        self.anchors, self.cycles = to_device(state["anchors"].copy(), self._learner.device), state["cycles"].copy()
+        self.anchors, self._cycles = to_device(state["anchors"].copy(), self._learner.device), state["cycles"].copy()
         self.last_probe, self.longest = state["last_probe"].copy(), state["longest"].copy()
         self.idle = state["idle"].copy()
         self.anchored_at, self.iterations = state["count"].tolist()

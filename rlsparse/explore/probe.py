@@ -22,10 +22,13 @@ from rlsparse.explore.choice import (
 class Evaluate(Protocol):
     """Runs episodes of the S members' policies and counts what they cost."""
 
-    steps: np.ndarray
-    """Environment steps spent so far, [S] int64."""
-    exhausted: np.ndarray
-    """The member's allowance is used up: what it still asks for comes back as NaN, [S] bool."""
+    @property
+    def steps(self) -> np.ndarray:
+        """Environment steps spent so far, [S] int64."""
+
+    @property
+    def exhausted(self) -> np.ndarray:
+        """The member's allowance is used up: what it still asks for comes back as NaN, [S] bool."""
 
     def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Return of episodes `first` to `first + count` of every point [S, C, P]; [S, C, count].

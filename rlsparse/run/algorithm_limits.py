@@ -8,10 +8,11 @@ from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.advantage.vtrace import VTrace
+from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.natural_gradient import MFAC
+from rlsparse.algorithms.objectives import A2C
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import A2C, HPT
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG
 from rlsparse.errors import UsageError, require
@@ -20,8 +21,8 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.run.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, SURENESS, Range
 from rlsparse.run.kinds import kind_of
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("epochs", "minibatches", "critic_epochs", "critic_minibatches"), COUNT),

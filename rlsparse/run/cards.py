@@ -14,10 +14,13 @@ from copy import deepcopy
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlsparse.advantage.projection import Projection
 from rlsparse.errors import RlsparseError, UsageError
+
+if TYPE_CHECKING:
+    from rlsparse.advantage.environments import About
 
 R = TypeVar("R")
 
@@ -137,6 +140,14 @@ def environment(name: str) -> EnvironmentCard:
     if card is None:
         raise _unknown_environment(name, ())
     return card
+
+
+def about(env_id: str) -> "About":
+    """Return what the card of an environment says of it, if there is one."""
+    from rlsparse.advantage.environments import About
+
+    card = environments().get(env_id)
+    return About(env_id, card.projections if card else {})
 
 
 def resolve_environment(name: str) -> str:

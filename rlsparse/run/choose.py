@@ -8,8 +8,7 @@ from rlsparse.errors import UsageError
 from rlsparse.run import cards
 from rlsparse.run.kinds import kind_of, kinds
 from rlsparse.run.recipe import Recipe, from_dict
-from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import Rule
+from rlsparse.sparse.config import Rule, Sparse
 
 FROM_CARDS: dict[str, dict[str, Any]] = {"explore": {"explorler": "explorler-{algorithm}"}, "sparse": kinds(Rule)}
 """Components that a recipe may take from an agent card by a flag of their own, and short names for it.

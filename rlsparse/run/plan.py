@@ -13,7 +13,8 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.layout import Layout
 from rlsparse.run.recipe import Recipe
-from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
+from rlsparse.sparse.budgets import NETWORKS, weight_slots
+from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.packed_matrix import can_multiply
 
 
@@ -119,7 +120,7 @@ def _rollouts_for_anchors(recipe: Recipe, explore: ExploRLer) -> int:
 def describe(recipe: Recipe, horizon: int) -> str:
     """Return the plan as lines for the terminal."""
     plan = predict(recipe, horizon)
-    waits = ", or more: environments wait for their group" if recipe.group_size else ""
+    waits = ", or more: environments wait for their group" if not recipe.advantage.autoreset else ""
     second = ""
     if isinstance(recipe.algorithm, NHARPG):
         second = f", and second ones of {recipe.num_envs} x {recipe.algorithm.second_length}"

@@ -11,18 +11,15 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from rlsparse.advantage.gae import GAE
-from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
-from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import HPT
-from rlsparse.algorithms.variance_reduced import NHARPG
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.network import ActorCritic
+from rlsparse.learner.sparsity import DENSE, NewSparsity
 from rlsparse.run import advantage_limits, algorithm_limits, explore_limits, simulator_limits, sparse_limits
 from rlsparse.run.kinds import kind_of, kinds, others_with
 from rlsparse.sparse.config import Sparse
@@ -82,21 +79,9 @@ class Recipe:
         return self.policy.layout(obs_size, action_size, self.advantage.needs_critic)
 
     @property
-    def group_size(self) -> int | None:
-        """Environments of a group that begin their episodes in the same state; None if each is by itself."""
-        return self.advantage.group_size if isinstance(self.advantage, GroupRelative) else None
-
-    @property
-    def scaffold(self) -> Scaffold | None:
-        """When groups that stall are helped; None if they never are."""
-        scaffold = self.advantage.scaffold if isinstance(self.advantage, GroupRelative) else Scaffold()
-        return scaffold if scaffold.after > 0 else None
-
-    @property
-    def cloning(self) -> HPT | None:
-        """What says when members clone the best of their episodes; None: never."""
-        objective = self.algorithm.objective if isinstance(self.algorithm, PPO) else None
-        return objective if isinstance(objective, HPT) else None
+    def sparsity(self) -> NewSparsity:
+        """What says which weights exist: all of them unless networks are sparse."""
+        return self.sparse or DENSE
 
     @property
     def batch_size(self) -> int:
@@ -106,8 +91,7 @@ class Recipe:
     @property
     def iteration_steps(self) -> int:
         """Environment steps of one member between two updates: those of its rollout, and of a second one if any."""
-        second = self.algorithm.second_length if isinstance(self.algorithm, NHARPG) else 0
-        return self.num_envs * (self.rollout_length + second)
+        return self.num_envs * (self.rollout_length + self.algorithm.second_length)
 
     @property
     def iterations(self) -> int:

@@ -3,9 +3,10 @@
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
+from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.kinds import Algorithm
+from rlsparse.algorithms.objectives import GSPO
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import GSPO, HPT
 from rlsparse.algorithms.variance_reduced import NHARPG
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer

@@ -5,8 +5,11 @@ from numbers import Real
 
 from rlsparse.errors import UsageError, require
 from rlsparse.run.explore_limits import COUNT, NOT_ALL, NOT_NONE, POSITIVE, SHARE, Range
-from rlsparse.sparse.config import NETWORKS, Sparse
-from rlsparse.sparse.rules import AST, DCIL, Magnitude, Static
+from rlsparse.sparse.ast import AST
+from rlsparse.sparse.budgets import NETWORKS
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import Magnitude, Static
 
 RULE: dict[str, Range] = {"drop": NOT_NONE, "every": COUNT, "start": NOT_ALL, "end": NOT_NONE}
 """Ranges by field; fields that are one of a few words need none."""

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from rlsparse.sb3 import moments, weights
 from rlsparse.sb3.hooks import Hooks
 from rlsparse.sparse import account
-from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
+from rlsparse.sparse.budgets import NETWORKS, weight_slots
+from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.masks import Masks
 
 

@@ -1,13 +1,17 @@
 """The configuration of sparse networks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rlsparse.learner.layout import Group, Layout, Slot
-from rlsparse.sparse.budgets import Budget, densities, kept
-from rlsparse.sparse.rules import AST, RigL, Rule
+from rlsparse.sparse.ast import AST
+from rlsparse.sparse.budgets import NETWORKS, Budget, densities, kept, weight_slots
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
+from rlsparse.sparse.topology import Topology
 
-NETWORKS: tuple[Group, Group] = ("actor", "critic")
+Rule = RigL | SET | Static | Magnitude | DCIL | AST
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Sparse:
     max_kl: float | None = None
     """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
 
+    def build(self, layout: Layout, seeds: Sequence[int], device: str) -> Topology:
+        """Return the sparse networks of a learner with these seeds."""
+        return self.rule.build(self, layout, seeds, device)
+
     def network(self, group: Group) -> tuple[float, tuple[float, ...]]:
         """Sparsity of actor or critic, and its layers' densities if they are given."""
         own = self.actor_sparsity if group == "actor" else self.critic_sparsity
@@ -45,19 +53,16 @@ class Sparse:
 
     def densities_at_once(self) -> tuple[float, ...]:
         """Densities of the actors that are trained at once, the densest first; one, if the rule is not AST."""
-        return tuple(1.0 - sparsity for sparsity in (self.network("actor")[0], *self._sparser()))
+        return tuple(1.0 - sparsity for sparsity in (self.network("actor")[0], *self.rule.inner_sparsities()))
 
     def nested_budgets(self, layout: Layout) -> list[tuple[Slot, list[int]]]:
         """Return the actor's layers, and how many weights of each the sparser actors inside it have in the end."""
-        actors = [replace(self, actor_sparsity=sparsity).budgets(layout) for sparsity in self._sparser()]
+        actors = [replace(self, actor_sparsity=sparsity).budgets(layout) for sparsity in self.rule.inner_sparsities()]
         return [
             (slot, [min(kept, actor[i][1]) for actor in actors])
             for i, (slot, kept) in enumerate(self.budgets(layout))
             if slot.group == "actor"
         ]
-
-    def _sparser(self) -> tuple[float, ...]:
-        return self.rule.sparser if isinstance(self.rule, AST) else ()
 
     def budgets(self, layout: Layout) -> list[tuple[Slot, int]]:
         """Return every layer's weights and how many of them are there in the end."""
@@ -71,8 +76,3 @@ class Sparse:
             shares = given or densities(shapes, sparsity, self.budget)
             found += [(slot, kept(shape, share)) for slot, shape, share in zip(slots, shapes, shares, strict=True)]
         return found
-
-
-def weight_slots(layout: Layout, group: Group) -> list[Slot]:
-    """Return where the weights of a network's layers lie, in order."""
-    return [slot for slot in layout.slots if slot.group == group and len(slot.shape) == 2]

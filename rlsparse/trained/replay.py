@@ -8,18 +8,19 @@ import numpy as np
 
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.explore.choice import Choice
-from rlsparse.explore.explorer import Explorer, searched_slice
+from rlsparse.explore.explorer import Estimate, Explorer, searched_slice
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.probe import Propose
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.records import Advantages, EpochStats, Rollout
-from rlsparse.loop import begin, iterate, single_episodes
+from rlsparse.learner.records import EpochStats, Rollout
+from rlsparse.loop import iterate
 from rlsparse.run import checkpoint
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.device import TENSORS_ON_CPU
 from rlsparse.run.directory import read_json, read_progress, read_recipe
 from rlsparse.run.recipe import Recipe, to_dict
+from rlsparse.run.session import begin, single_episodes
 
 Watch = Callable[[int, int], None]
 """Is told how many updates have been replayed, and how many there are to replay."""
@@ -70,9 +71,9 @@ class _Watched(Explorer):
 
     before: np.ndarray
 
-    def judge(self, rollout: Rollout, advantages: Advantages, acting: np.ndarray | None) -> Choice | None:
+    def judge(self, rollout: Rollout, estimate: Estimate, acting: np.ndarray | None) -> Choice | None:
         """Judge as always, then note the policies as the update finds them."""
-        choice = super().judge(rollout, advantages, acting)
+        choice = super().judge(rollout, estimate, acting)
         self.before = self._incumbent()
         return choice
 
@@ -95,7 +96,7 @@ class Replay:
 
     def __init__(self, recipe: Recipe, device: str, saved: Checkpoint | None) -> None:
         self.recipe = recipe
-        self.learner, self.collector = begin(recipe, device)
+        self.learner, self.collector, _ = begin(recipe, device)
         config = recipe.explore or _watching(recipe)
         self.explorer = _Watched(
             config, self.learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps
@@ -120,14 +121,14 @@ class Replay:
             self.explorer.probe(due, lambda: False)
             return
         with np.errstate(over="ignore", invalid="ignore"):  # reported as one error
-            self.stats, _ = iterate(self.recipe, self.learner, self.collector, self.explorer)
+            self.stats = iterate(self.recipe, self.learner, self.collector, self.explorer).stats
 
     def agrees(self, member: int, rows: dict[int, Row]) -> bool:
         """Whether the run recorded the same statistics, if it recorded any at this many steps."""
         row = rows.get(int(self.learner.counters.total[member]))
         if row is None or self.stats is None:
             return True
-        numbers = {name: stat[member] for name, stat in self.stats.present().items()}
+        numbers = {name: stat[member] for name, stat in vars(self.stats).items()}
         return np.array_equal(
             np.array([row[name] for name in numbers], np.float32), list(numbers.values()), equal_nan=True
         )
