@@ -54,8 +54,8 @@ BROUGHT_ALONG = {"imageio", "PIL", "packaging"}
 
 TORCH_FIRST = {
     "rlsparse.trained.torch_policy",
-    "rlsparse.sim.device_episodes",
-    "rlsparse.sim.device_rollout",
+    "rlsparse.sim.episodes",
+    "rlsparse.sim.collect_device",
     "rlsparse.sim.counter_random",
     "rlsparse.sim.warp",
     "rlsparse.sim.warp_physics",

@@ -141,7 +141,7 @@ def test_a_run_that_ends_by_probing_ends_where_probes_cannot_take_a_step(tmp_pat
     def fail(*_):
         raise EnvironmentFailure("it cannot be built")
 
-    monkeypatch.setattr("rlsparse.sim.probe_episodes.ProbeEpisodes.__call__", fail)
+    monkeypatch.setattr("rlsparse.sim.episodes.ProbeEpisodes.__call__", fail)
     explore = replace(PROBING, start=0.5, finish=True, budget_fraction=1.0)
     session = tiny.begin(tmp_path / "run", tiny.recipe(total_steps=240, num_seeds=2, explore=explore))
     tiny.go_on(session)

@@ -19,8 +19,9 @@ from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.td_lambda import TDLambda
 from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.natural_gradient import CG, MFAC
+from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning, Objective
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import A2C, CISPO, GSPO, SSO, Clip, Cloning, Objective
+from rlsparse.algorithms.surrogate import Clip
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer, Probe

@@ -8,15 +8,17 @@ from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.advantage.vtrace import VTrace
+from rlsparse.algorithms.cloning import HPT
+from rlsparse.algorithms.objectives import CISPO, GSPO
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import CISPO, GSPO, HPT
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
 from rlsparse.run.recipe import Recipe, check, from_dict
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, RigL
+from rlsparse.sparse.rules import RigL
 
 RECIPE = Recipe(env="Hopper-v5", simulator="warp", num_envs=8, rollout_length=64)
 

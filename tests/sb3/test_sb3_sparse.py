@@ -27,8 +27,10 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Gaussian
 from rlsparse.sb3 import ExploRLerCallback, load_sparse, moments, sparsify, weights
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.budgets import densities, kept
-from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL, Static
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "sparse.json").read_text())
 

@@ -17,8 +17,10 @@ from rlsparse.run import sparse_limits
 from rlsparse.run.kinds import kind_of, kinds
 from rlsparse.run.plan import describe_weights, slow_warning, sparse_warning
 from rlsparse.run.recipe import Recipe, check, from_toml, to_toml
-from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL, Rule, Static
+from rlsparse.sparse.ast import AST
+from rlsparse.sparse.config import Rule, Sparse
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 RECIPE = Recipe("Pendulum-v1")
 share = st.floats(0, 1, exclude_max=True)

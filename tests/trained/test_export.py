@@ -135,7 +135,7 @@ def test_half_precision_is_the_default_and_near(run, trained, tmp_path):
 
 def enlarge(learner):
     """Make a first weight larger than half precision knows."""
-    learner.params[:, np.flatnonzero(learner.masks.active[0])[0]] = 1e6
+    learner.params[:, np.flatnonzero(learner.sparsity.masks.active[0])[0]] = 1e6
 
 
 def steepen(learner):
