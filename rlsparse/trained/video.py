@@ -129,7 +129,12 @@ def filming(env: "gymnasium.Env", path: Path) -> Iterator[Callable[[int], None]]
     fps = float(env.metadata.get("render_fps") or DEFAULT_FPS)
     stride = stride_of(path, fps)
     with open_video(path, fps / stride) as add:
-        yield lambda step: None if step % stride else add(picture(env))
+
+        def watch(step: int) -> None:
+            if step % stride == 0:
+                add(picture(env))
+
+        yield watch
 
 
 def stride_of(path: Path, fps: float) -> int:
@@ -181,11 +186,14 @@ def _gif(path: Path, beside: Path, rate: float) -> Iterator[AddPicture]:
 
     with storage_errors(path):
         file = open(beside, "wb")  # noqa: SIM115 - open as long as the writer is
-    with contextlib.closing(file):
+    try:
         yield add
         with storage_errors(path):
             file.write(b";")
-            file.flush()
+            file.close()
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import ctypes.util
 import itertools
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,22 @@ def test_a_failure_of_ffmpeg_is_a_storage_error(tmp_path, capfd, count):
         for frame in itertools.islice(itertools.cycle(pictures(10)), count):
             add(frame)
     assert capfd.readouterr().err == "", "the error is the only line"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_a_full_disk_is_a_storage_error_that_keeps_the_old_file(tmp_path, suffix):
+    pytest.importorskip("imageio_ffmpeg")
+    path, rng = tmp_path / f"noise{suffix}", np.random.default_rng(0)
+    path.write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=f"^cannot write {path}: "):
+            write(path, (rng.integers(0, 256, (40, 60, 3), np.uint8) for _ in range(300)), rate=20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_mp4_that_is_not_whole_does_not_replace_the_old_one(tmp_path, monkeypatch):
