@@ -53,8 +53,6 @@ BROUGHT_ALONG = {"imageio", "PIL", "packaging"}
 """Installed by gymnasium[mujoco] and matplotlib, which say so in their own metadata."""
 
 TORCH_FIRST = {
-    "rlsparse.trained.torch_policy",
-    "rlsparse.sim.episodes",
     "rlsparse.sim.collect_device",
     "rlsparse.sim.counter_random",
     "rlsparse.sim.warp",
