@@ -17,7 +17,7 @@ from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Objective
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer, Probe, Proposal
-from rlsparse.run.kinds import kinds
+from rlsparse.learner.kinds import kinds
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Rule

@@ -21,10 +21,10 @@ from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.probe import Racing
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import cards, checkpoint, policy_file, process
 from rlsparse.run import choose as default_recipe
 from rlsparse.run import directory as runs
-from rlsparse.run.kinds import kind_of, kinds
 from rlsparse.run.recipe import from_dict, from_toml
 from rlsparse.sim.probe_episodes import ProbeEpisodes
 

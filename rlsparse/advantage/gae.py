@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlsparse.advantage.returns import gae
+from rlsparse.learner.bounds import Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -13,9 +14,9 @@ class GAE:
 
     needs_critic: ClassVar[bool] = True
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    gae_lambda: float = 0.95
+    gae_lambda: Fraction = 0.95
     """Weight of longer-horizon estimates: 0 is one-step, 1 is Monte-Carlo with bootstrap."""
 
     def __call__(self, rollout: Rollout) -> Advantages:

@@ -1,9 +1,10 @@
 """Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from rlsparse.advantage.group_scores import (
     centred_on_batch,
@@ -17,6 +18,7 @@ from rlsparse.advantage.group_scores import (
     to_members,
 )
 from rlsparse.advantage.scaffold import Scaffold
+from rlsparse.learner.bounds import Expected, Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -29,9 +31,9 @@ class GroupRelative:
 
     needs_critic: ClassVar[bool] = False
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    group_size: int = 8
+    group_size: Annotated[int, Ge(2), Expected("2 or more, for one episode has nothing to be compared with")] = 8
     """Environments that begin their episodes in the same state, and the next one when all are over."""
     score: Literal["return-to-go", "outcome"] = "return-to-go"
     """What is compared: the return from each step on, or for all steps of an episode its whole return."""
@@ -41,7 +43,7 @@ class GroupRelative:
     """What it is divided by: nothing, or the deviation of the group's scores, or of all steps'."""
     count: Literal["steps", "episodes"] = "steps"
     """What counts alike in the loss: every step, or every episode."""
-    unseen: float = 0.5
+    unseen: Fraction = 0.5
     """Most of a return, gamma^k, that may lie behind the rollout's end; a group has no weight where there is more."""
     scaffold: Scaffold = field(default_factory=Scaffold)
     """Help for groups that find no success where rewards are sparse."""

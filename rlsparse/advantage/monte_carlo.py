@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from rlsparse.advantage.returns import discounted_to_go, unseen_share
 from rlsparse.learner.arrays import namespace
+from rlsparse.learner.bounds import Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -17,9 +18,9 @@ class MonteCarlo:
 
     needs_critic: ClassVar[bool] = True
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    unseen: float = 0.5
+    unseen: Fraction = 0.5
     """Most of the discounted future that a time limit or the rollout's end may hide; steps with more have weight 0."""
 
     def __call__(self, rollout: Rollout) -> Advantages:

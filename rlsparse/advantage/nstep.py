@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlsparse.advantage.returns import n_step_returns
+from rlsparse.learner.bounds import Count, Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -13,9 +14,9 @@ class NStep:
 
     needs_critic: ClassVar[bool] = True
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    n: int = 16
+    n: Count = 16
     """Steps before the critic takes over; fewer where an episode or the rollout ends."""
 
     def __call__(self, rollout: Rollout) -> Advantages:

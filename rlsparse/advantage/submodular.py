@@ -7,6 +7,7 @@ from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.kinds import WithCritic
 from rlsparse.advantage.set_functions import Coverage, SetFunction
 from rlsparse.learner.arrays import Array
+from rlsparse.learner.bounds import Finite, NotNegative
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -23,15 +24,15 @@ class Submodular:
     """What visited states are worth together."""
     projection: str | None = None
     """Coordinates that it sees: one of the environment card's, its first if not given, or observations as obs:0,2."""
-    low: tuple[float, ...] = ()
+    low: tuple[Finite, ...] = ()
     """Lower corner of the box that matters, in the projection's units; the card's if not given."""
-    high: tuple[float, ...] = ()
+    high: tuple[Finite, ...] = ()
     """Upper corner of the box; the card's if not given."""
     gain: Literal["marginal", "modular"] = "marginal"
     """What a step gives: what its state adds to those before it, or, to compare with, what it is worth alone."""
-    gain_weight: float = 1.0
+    gain_weight: NotNegative = 1.0
     """What gains are multiplied with."""
-    reward_weight: float = 0.0
+    reward_weight: NotNegative = 0.0
     """What the environment's rewards are multiplied with before gains are added."""
     inner: WithCritic = field(default_factory=GAE)
     """Advantage estimator for these rewards, one with a critic."""

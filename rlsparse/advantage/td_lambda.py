@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlsparse.advantage.returns import gae
+from rlsparse.learner.bounds import Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -16,11 +17,11 @@ class TDLambda:
 
     needs_critic: ClassVar[bool] = True
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    actor_lambda: float = 0.95
+    actor_lambda: Fraction = 0.95
     """Lambda of the returns that advantages are made of."""
-    critic_lambda: float = 1.0
+    critic_lambda: Fraction = 1.0
     """Lambda of the returns that the critic learns; 1 does not build on what it believes already."""
 
     def __call__(self, rollout: Rollout) -> Advantages:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlsparse.advantage.returns import vtrace
+from rlsparse.learner.bounds import Fraction, NotNegative, Positive
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -17,13 +18,13 @@ class VTrace:
 
     needs_critic: ClassVar[bool] = True
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    trace_lambda: float = 0.95
+    trace_lambda: Fraction = 0.95
     """Weight of longer-horizon estimates: 0 is one-step, 1 is the published form."""
-    rho_bar: float = 1.0
+    rho_bar: Positive = 1.0
     """Most that a step's probability ratio may weigh it."""
-    c_bar: float = 1.0
+    c_bar: NotNegative = 1.0
     """Most that a step's probability ratio may weigh what comes after it."""
 
     def __call__(self, rollout: Rollout) -> Advantages:

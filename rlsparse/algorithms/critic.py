@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlsparse.learner.arrays import Array, namespace, to_device
+from rlsparse.learner.bounds import Count, Positive
 from rlsparse.learner.gaussian import squared_error, standardise
 from rlsparse.learner.layout import Views
 from rlsparse.learner.learner import Learner
@@ -20,15 +21,15 @@ from rlsparse.learner.records import Batch
 class CriticByAdam:
     """Passes of minibatch Adam on the critic's squared error."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Step size of the critic's Adam."""
     learning_rate_decay: bool = False
     """Decay the critic's learning rate linearly to zero over the budget."""
-    critic_epochs: int = 10
+    critic_epochs: Count = 10
     """Passes of the critic over each rollout."""
-    critic_minibatches: int = 16
+    critic_minibatches: Count = 16
     """Parts of equal size that each pass is cut into."""
-    adam_epsilon: float = 1e-5
+    adam_epsilon: Positive = 1e-5
     """Epsilon of the critic's Adam."""
     normalise_advantages: bool = True
     """Standardise the advantages of a rollout."""

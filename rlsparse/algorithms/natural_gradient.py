@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rlsparse.algorithms.solve import conjugate_gradient, woodbury
 from rlsparse.algorithms.trust_region import TrustRegion
 from rlsparse.learner.arrays import Array
+from rlsparse.learner.bounds import Count, FractionBelowOne
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.minibatch import reorder
 from rlsparse.learner.records import Batch
@@ -45,9 +46,9 @@ class System:
 class CG:
     """Conjugate gradient: products with the Fisher information, never the matrix."""
 
-    iterations: int = 10
+    iterations: Count = 10
     """Most products for one step."""
-    tolerance: float = 1e-5
+    tolerance: FractionBelowOne = 1e-5
     """A member's system is solved once its residual is at most so many times as long as the gradient."""
 
     def __call__(self, system: System, gradient: Array) -> Array:
@@ -59,7 +60,7 @@ class CG:
 class MFAC:
     """Solve directly with F estimated from score vectors of single samples. After Frantar et al., arXiv 2107.03356."""
 
-    samples: int = 256
+    samples: Count = 256
     """Score vectors, of samples drawn at random."""
 
     def __call__(self, system: System, gradient: Array) -> Array:

@@ -11,6 +11,7 @@ from rlsparse.algorithms.surrogate import Clip, Objective
 from rlsparse.algorithms.torch_optimiser import TorchOptimiser
 from rlsparse.learner.adam import Adam, Optimiser
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device
+from rlsparse.learner.bounds import Count, NotNegative, Positive
 from rlsparse.learner.gaussian import gaussian_entropy, squared_error, standardise
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -28,27 +29,27 @@ from rlsparse.sparse.masks import Masks
 class PPO:
     """Several epochs of minibatch steps on the clipped surrogate, a squared value error and an entropy bonus."""
 
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """The optimiser's step size."""
     learning_rate_decay: bool = False
     """Decay the learning rate linearly to zero over the budget."""
-    epochs: int = 10
+    epochs: Count = 10
     """Passes over each rollout."""
-    minibatches: int = 32
+    minibatches: Count = 32
     """Parts of equal size that each pass is cut into."""
-    clip_range: float = 0.2
+    clip_range: Positive = 0.2
     """How far from 1 the probability ratio may be rewarded for going."""
-    entropy_coef: float = 0.0
+    entropy_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
-    value_coef: float = 0.5
+    value_coef: NotNegative = 0.5
     """Weight of the critic's mean squared error."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: Positive = 0.5
     """Largest Euclidean norm of a member's gradient; longer ones are scaled down."""
-    target_kl: float | None = None
+    target_kl: Positive | None = None
     """A member stops its update once the approximate KL of a minibatch exceeds 1.5 times this."""
     normalise_advantages: bool = True
     """Standardise advantages in every minibatch."""
-    adam_epsilon: float = 1e-5
+    adam_epsilon: Positive = 1e-5
     """The optimiser's epsilon."""
     objective: Objective = field(default_factory=Clip)
     """What the policy follows: the clipped surrogate, or what takes its place."""

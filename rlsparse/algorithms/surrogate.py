@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.bounds import Count, Finite, Fraction, Positive
 from rlsparse.learner.gaussian import gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Views
 from rlsparse.learner.network import forward
@@ -110,7 +111,7 @@ class Likelihood:
 class Clip(Likelihood):
     """PPO's clipped surrogate: reference pi_old, no gradient where the ratio is out of range for the better."""
 
-    clip_range_high: float | None = None
+    clip_range_high: Positive | None = None
     """How far above 1 the ratio may be rewarded for going, if not as far as below (DAPO: 0.28)."""
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
@@ -136,7 +137,7 @@ class GSPO(Likelihood):
 
     whole_episodes: ClassVar[bool] = True
 
-    clip_range: float = 0.01
+    clip_range: Positive = 0.01
     """How far from 1 an episode's ratio may be rewarded for going; --algorithm.clip-range is for single steps."""
 
     def begin(self, batch: Batch, params: Views) -> Batch:
@@ -190,11 +191,11 @@ class HPT(Clip):
     al., arXiv 2509.04419, hybrid post-training.
     """
 
-    success_return: float = 0.0
+    success_return: Finite = 0.0
     """An episode whose undiscounted return is above this succeeds."""
-    gate: float = 0.0
+    gate: Fraction = 0.0
     """Largest share of successes, among the episodes that ended in a rollout, after which its update clones."""
-    episodes: int = 4
+    episodes: Count = 4
     """Best successful episodes that each member keeps, to clone them."""
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
@@ -218,7 +219,7 @@ class SSO:
 
     whole_episodes: ClassVar[bool] = False
 
-    output_step: float = 1.0
+    output_step: Positive = 1.0
     """Length of the gradient step that the outputs, mean and log-std at each sample, are to make."""
 
     def begin(self, batch: Batch, params: Views) -> Batch:

@@ -12,6 +12,7 @@ from rlsparse.algorithms.solve import dot, line_search
 from rlsparse.algorithms.trust_region import TrustRegion
 from rlsparse.learner.adam import Adam
 from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.bounds import Count, NotNegative, Positive, Probability
 from rlsparse.learner.gaussian import gaussian_entropy
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -23,19 +24,19 @@ from rlsparse.learner.records import Batch, EpochStats
 class TRPO(CriticByAdam):
     """One natural-gradient step inside a KL trust region, by line search; the critic by minibatch Adam."""
 
-    target_kl: float = 0.01
+    target_kl: Positive = 0.01
     """Largest mean KL divergence from the policy that an update begins with."""
     kl_reduction: Literal["sum", "mean_dims"] = "sum"
     """KL divergence of all action dimensions together, or their average, as sb3-contrib has it."""
-    damping: float = 0.1
+    damping: NotNegative = 0.1
     """Multiple of the identity added to the Fisher information."""
     solver: Solver = field(default_factory=CG)
     """How the natural gradient is found."""
-    fisher_subsample: int = 1
+    fisher_subsample: Count = 1
     """The Fisher information is estimated on one of so many samples, drawn at random; the line search uses all."""
-    backtrack_factor: float = 0.8
+    backtrack_factor: Probability = 0.8
     """The line search multiplies a refused step by this."""
-    backtracks: int = 10
+    backtracks: Count = 10
     """Steps that the line search tries; where none will do the policy stays exactly as it was."""
 
     epochs: ClassVar[int] = 1

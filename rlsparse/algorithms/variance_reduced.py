@@ -16,6 +16,7 @@ from rlsparse.algorithms.momentum import MomentumAdam, falling, look_ahead, runn
 from rlsparse.algorithms.solve import dot
 from rlsparse.algorithms.trust_region import TrustRegion
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.learner.bounds import Count, FractionAboveZero, NotNegative, Positive
 from rlsparse.learner.gaussian import gaussian_entropy, share
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -27,11 +28,11 @@ from rlsparse.learner.streams import generator
 class NormalisedMomentum(CriticByAdam):
     """What both have in common: d = (1 - eta) d + eta g, then a step of given length along d."""
 
-    step_length: float = 0.1
+    step_length: Positive = 0.1
     """Length of the policy's first step, in the Euclidean norm of actor weights and log-stds together."""
-    step_power: float = 1.0
+    step_power: NotNegative = 1.0
     """Later steps are this power of 2 / (t + 2) times as long, after t updates."""
-    eta_power: float = 0.8
+    eta_power: FractionAboveZero = 0.8
     """The newest gradient weighs this power of 2 / (t + 2) in the running mean."""
 
     kind: ClassVar[str]
@@ -112,9 +113,9 @@ class NHARPG(NormalisedMomentum):
 
     kind: ClassVar[str] = "n-harpg"
 
-    eta_power: float = 1.0
+    eta_power: FractionAboveZero = 1.0
     """The newest gradient weighs this power of 2 / (t + 2) in the running mean."""
-    second_length: int = 32
+    second_length: Count = 32
     """Steps of every environment for the second rollout, which are training steps as all others."""
 
     def sampling_point(self, learner: Learner) -> Array:

@@ -16,6 +16,7 @@ from rlsparse.explore.propose import (
     SurrogateGradient,
 )
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.learner.bounds import Count, Fraction, FractionAboveZero, FractionBelowOne
 
 Proposal = EmptySpace | RandomWalk | Averages | Gaussian | Line | GuidedEvolution | Consensus | SurrogateGradient
 Probe = Episodes | Racing | InRollout | Surrogate
@@ -31,17 +32,17 @@ class ExploRLer:
     """How candidates are scored and when one replaces the policy."""
     anchors: Literal["epochs", "iterations"] = "epochs"
     """Checkpoints that candidates are made from: after every epoch of the update, or after every iteration."""
-    num_anchors: int = 10
+    num_anchors: Count = 10
     """How many of the last checkpoints are kept."""
-    anchor_span: float = 0.0
+    anchor_span: Fraction = 0.0
     """Share of the budget over which iteration anchors are spread evenly; 0 takes every iteration."""
-    every: int = 1
+    every: Count = 1
     """Iterations between two probes, at least."""
-    start: float = 0.0
+    start: FractionBelowOne = 0.0
     """Share of the budget before which nothing is probed."""
     finish: bool = False
     """From the first probe on there are no updates, and the run ends when no further probe can be paid."""
-    budget_fraction: float = 0.1
+    budget_fraction: FractionAboveZero = 0.1
     """Most of all steps so far that may have gone to probing; 1 sets no limit."""
     moments: Literal["keep", "reset", "transport"] = "keep"
     """Adam's moments when the policy is replaced: kept; all begun anew, as published; or the actor's first moments

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from rlsparse.explore.choice import Choice, mean_and_error, paired_gains, t_test
+from rlsparse.learner.bounds import FractionAboveZero, Probability
 
 BLOCKS = 8
 """Stretches of time whose differences give a score's standard error."""
@@ -19,13 +20,13 @@ class InRollout:
     and Langford, 2002). Each step keeps the log-probability of the policy that took it, so the update may use all.
     """
 
-    share: float = 0.5
+    share: FractionAboveZero = 0.5
     """Share of each member's environments in which candidates act, one candidate in each."""
     antithetic: bool = True
     """Let candidates come in pairs, the second opposite to the first."""
     move: Literal["none", "best", "evolution"] = "none"
     """Afterwards stay; go to the best candidate if a paired t-test is sure; or go to the score-weighted mean."""
-    level: float = 0.9
+    level: Probability = 0.9
     """How sure "best" must be."""
 
     def candidates(self, num_envs: int) -> int:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
+from annotated_types import MinLen
 
 from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import (
@@ -17,6 +18,7 @@ from rlsparse.explore.choice import (
     shrunken_probability,
     t_test,
 )
+from rlsparse.learner.bounds import Count, FractionAboveZero, Probability
 
 
 class Evaluate(Protocol):
@@ -43,11 +45,11 @@ Propose = Callable[[Probed], np.ndarray]
 class Episodes:
     """Give every candidate the same whole episodes. With accept = "always" it is the published protocol."""
 
-    episodes: int = 3
+    episodes: Count = 3
     """Episodes of each candidate; all candidates begin theirs alike."""
     accept: Accept = "posterior"
     """When the best candidate replaces the incumbent; only "always" spares scoring the incumbent."""
-    level: float = 0.9
+    level: Probability = 0.9
     """How sure "evidence" and "posterior" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
@@ -86,15 +88,15 @@ class Racing:
     Source: Jamieson and Talwalkar, arXiv 1502.07943 (the race); paired episodes as in common random numbers.
     """
 
-    episodes: tuple[int, ...] = (1, 2)
+    episodes: Annotated[tuple[Count, ...], MinLen(1)] = (1, 2)
     """Episodes of the incumbent and of every candidate that is still in the race, in each round."""
-    keep: float = 0.25
+    keep: FractionAboveZero = 0.25
     """Share of the candidates that goes on to the next round."""
-    duel: int = 4
+    duel: Count = 4
     """Episodes of the last candidate and of the incumbent against each other."""
     accept: Accept = "evidence"
     """When the last candidate replaces the incumbent."""
-    level: float = 0.8
+    level: Probability = 0.8
     """How sure "evidence" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""

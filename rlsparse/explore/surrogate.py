@@ -6,6 +6,7 @@ import numpy as np
 
 from rlsparse.explore.choice import Accept, Choice
 from rlsparse.explore.probe import Episodes, Evaluate, Propose
+from rlsparse.learner.bounds import Count, Probability
 
 LARGEST_RATIO = 10.0
 """Importance ratios are cut here: beyond, a single step would decide a score."""
@@ -19,11 +20,11 @@ class Surrogate:
     Schulman et al., arXiv 1502.05477, equation 3.
     """
 
-    blocks: int = 16
+    blocks: Count = 16
     """Parts of the rollout whose differences give the standard error."""
     accept: Accept = "posterior"
     """When the best candidate replaces the incumbent."""
-    level: float = 0.9
+    level: Probability = 0.9
     """How sure "evidence" and "posterior" must be."""
 
     def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:

@@ -11,8 +11,8 @@ from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.learner.kinds import kind_of
 from rlsparse.run.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range
-from rlsparse.run.kinds import kind_of
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("gamma", "gae_lambda", "actor_lambda", "critic_lambda", "trace_lambda", "unseen"), SHARE),

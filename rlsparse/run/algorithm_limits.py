@@ -18,8 +18,8 @@ from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.learner.kinds import kind_of
 from rlsparse.run.explore_limits import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, SURENESS, Range
-from rlsparse.run.kinds import kind_of
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import AST
 

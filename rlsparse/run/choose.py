@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any, get_type_hints
 
 from rlsparse.errors import UsageError
+from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import cards
-from rlsparse.run.kinds import kind_of, kinds
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Rule

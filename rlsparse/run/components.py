@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 import tyro
 
 from rlsparse.errors import UsageError
-from rlsparse.run.kinds import kind_of, kinds, others_with
+from rlsparse.learner.kinds import kind_of, kinds, others_with
 from rlsparse.run.recipe import Recipe
 
 C = TypeVar("C")

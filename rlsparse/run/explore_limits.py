@@ -11,7 +11,7 @@ from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.surrogate import Surrogate
-from rlsparse.run.kinds import kind_of
+from rlsparse.learner.kinds import kind_of
 
 Range = tuple[Callable[[Any], bool], str]
 """A test, and what it expects in words."""

@@ -21,10 +21,10 @@ from rlsparse.algorithms.surrogate import HPT
 from rlsparse.algorithms.variance_reduced import NHARPG
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
+from rlsparse.learner.kinds import kind_of, kinds, others_with
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import advantage_limits, algorithm_limits, explore_limits, simulator_limits, sparse_limits
-from rlsparse.run.kinds import kind_of, kinds, others_with
 from rlsparse.sparse.config import Sparse
 
 Simulator = Literal["mujoco", "warp"]

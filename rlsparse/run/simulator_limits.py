@@ -10,7 +10,7 @@ from rlsparse.algorithms.variance_reduced import NHARPG
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.run.kinds import kind_of
+from rlsparse.learner.kinds import kind_of
 
 
 def check(

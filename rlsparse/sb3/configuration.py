@@ -5,9 +5,9 @@ from dataclasses import replace
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.learner.kinds import kind_of
 from rlsparse.run import explore_limits
 from rlsparse.run.cards import agent
-from rlsparse.run.kinds import kind_of
 from rlsparse.run.recipe import from_dict
 
 DEFAULT_CARD = "explorler-ppo"

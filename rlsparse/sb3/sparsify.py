@@ -19,7 +19,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 
 from rlsparse.errors import UsageError
-from rlsparse.run.kinds import kinds
+from rlsparse.learner.kinds import kinds
 from rlsparse.run.sparse_limits import out_of_range
 from rlsparse.sb3.masks import Sparsity
 from rlsparse.sb3.supported import refuse_masks

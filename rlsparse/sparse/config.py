@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from rlsparse.learner.bounds import Fraction, FractionAboveZero, FractionBelowOne, Positive
 from rlsparse.learner.layout import Group, Layout, Slot
 from rlsparse.sparse.budgets import Budget, densities, kept
 from rlsparse.sparse.rules import AST, RigL, Rule
@@ -14,27 +15,27 @@ NETWORKS: tuple[Group, Group] = ("actor", "critic")
 class Sparse:
     """Leave out most weights of actor and critic: they are zero and get no gradient. Biases and action noise stay."""
 
-    sparsity: float = 0.9
+    sparsity: FractionBelowOne = 0.9
     """Share of each network's weights that is absent."""
-    actor_sparsity: float | None = None
+    actor_sparsity: FractionBelowOne | None = None
     """That of the actor, if not the same."""
-    critic_sparsity: float | None = None
+    critic_sparsity: FractionBelowOne | None = None
     """That of the critic, if not the same."""
     budget: Budget = "erk"
     """How a network's weights are shared among its layers: Erdos-Renyi-Kernel, or in proportion to their sizes."""
-    actor_densities: tuple[float, ...] = ()
+    actor_densities: tuple[FractionAboveZero, ...] = ()
     """Density of each of the actor's layers in order, instead of sparsity and budget."""
-    critic_densities: tuple[float, ...] = ()
+    critic_densities: tuple[FractionAboveZero, ...] = ()
     """Density of each of the critic's layers."""
     init: Literal["rescaled", "masked"] = "rescaled"
     """Scale what is left of each unit's initial weights to the norm that all of them had, or leave it as it is."""
-    rate_power: float = 0.5
+    rate_power: Fraction = 0.5
     """Adam's steps in a layer are divided by its density to this power: 0 leaves them, 1 is the rule of SuPar."""
     rule: Rule = field(default_factory=RigL)
     """Which weights are there, and how that changes between iterations."""
     drop_by: Literal["magnitude", "kl"] = "magnitude"
     """What goes first: the smallest weights, or those whose loss moves the policy (the critic's values) least."""
-    max_kl: float | None = None
+    max_kl: Positive | None = None
     """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
 
     def network(self, group: Group) -> tuple[float, tuple[float, ...]]:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from rlsparse.learner.bounds import Count, Finite, FractionAboveZero, FractionBelowOne
 from rlsparse.sparse.schedule import Schedule, drop_fraction, gradual_sparsity
 
 
@@ -54,13 +55,13 @@ class Static(Exchange):
 class SET(Exchange):
     """Drop the smallest weights and grow as many at random. Source: Mocanu et al., Nature Communications 9 (2018)."""
 
-    drop: float = 0.3
+    drop: FractionAboveZero = 0.3
     """Share of each layer's weights that is exchanged at first."""
-    every: int = 4
+    every: Count = 4
     """Iterations between two exchanges: new weights start at zero and need time to prove themselves."""
     schedule: Schedule = "cosine"
     """Whether that share falls along half a cosine, or stays."""
-    end: float = 0.75
+    end: FractionAboveZero = 0.75
     """Share of the budget after which masks stay as they are."""
 
     grows: ClassVar[bool] = True
@@ -98,11 +99,11 @@ class RigL(SET):
 class Magnitude(Exchange):
     """Begin dense and drop the smallest weights little by little. Source: Zhu and Gupta, arXiv 1710.01878."""
 
-    start: float = 0.2
+    start: FractionBelowOne = 0.2
     """Share of the budget before which all weights stay."""
-    end: float = 0.8
+    end: FractionAboveZero = 0.8
     """Share of the budget at which only the final ones are left."""
-    every: int = 1
+    every: Count = 1
     """Iterations between two cuts."""
 
     @property
@@ -154,7 +155,7 @@ class DCIL(Magnitude):
 class AST(Magnitude):
     """Prune to several densities at once: nested networks learn in turns. After Yang et al., NeurIPS 2022."""
 
-    sparser: tuple[float, ...] = (0.95, 0.98)
+    sparser: tuple[Finite, ...] = (0.95, 0.98)
     """Sparsities of further actors inside the one of --sparsity, which alone acts; all of them can be deployed."""
     correct: bool = True
     """Take from each network's gradient what opposes that of the network before."""

@@ -29,9 +29,9 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
 from rlsparse.explore.propose import Averages, Consensus, Gaussian, GuidedEvolution, Line
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import cards, explore_limits
-from rlsparse.run.kinds import kind_of, kinds
 from rlsparse.run.recipe import Recipe, check, from_dict, from_toml, to_dict, to_toml
 
 counts = st.integers(1, 500)

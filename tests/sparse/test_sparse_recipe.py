@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from rlsparse import train
 from rlsparse.errors import UsageError
+from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import sparse_limits
-from rlsparse.run.kinds import kind_of, kinds
 from rlsparse.run.plan import describe_weights, slow_warning, sparse_warning
 from rlsparse.run.recipe import Recipe, check, from_toml, to_toml
 from rlsparse.sparse.config import Sparse
