@@ -16,13 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 import tyro
 
-from rlsparse.advantage import find_projection as objectives
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
-from rlsparse.run import cards, components, device
-from rlsparse.run.advantage_limits import check_horizon
-from rlsparse.run.choose import CHOOSING, FROM_CARDS, chosen_recipe, gpu_agent
+from rlsparse.run import cards, choose, device
 from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
-from rlsparse.run.recipe import Recipe, check, to_toml
+from rlsparse.run.recipe import Recipe, check, set_objective, to_toml
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.loop import Session
@@ -71,25 +68,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse train` is told."""
-    chosen = components.values((*CHOOSING, "resume"), arguments)
+    chosen = choose.values((*choose.CHOOSING, "resume"), arguments)
     if "resume" in chosen:
         resume(_resume_flags(arguments))
         return
-    agent, default = chosen_recipe(chosen)
-    components.refuse_flags_of_nothing(default, {name: [*short][0] for name, short in FROM_CARDS.items()}, arguments)
-    default = components.choose(default, arguments)
-    components.refuse_flags_of_other_kinds(default, arguments)
+    agent, default = choose.chosen_recipe(chosen)
+    choose.refuse_flags_of_nothing(default, {name: short[0] for name, short in choose.SHORT_NAMES.items()}, arguments)
+    default = choose.with_kinds(default, arguments)
+    choose.refuse_flags_of_other_kinds(default, arguments)
     if "env" not in chosen and not {"-h", "--help"}.isdisjoint(arguments):
         default = replace(default, env=tyro.MISSING)  # which the help shows as required
-    flags_class = components.flags_with_kinds(TrainFlags, default)
+    flags_class = choose.flags_with_kinds(TrainFlags, default)
     flags = parse(flags_class, arguments, prog="rlsparse train", default=flags_class(default))
     if "env" not in chosen:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
     recipe = _with_sparsity(replace(flags.recipe, env=default.env), flags.sparsity, arguments)
     check(recipe)
-    objectives.find(recipe)
+    set_objective(recipe)
     _check_shipped_curve(flags.compare_with, recipe.env)
-    where, why = device.resolve(flags.device, recipe, gpu_agent(recipe))
+    where, why = device.resolve(flags.device, recipe, choose.gpu_agent(recipe))
     _make_plan(recipe, flags.dry_run)
     if not flags.dry_run:
         _announce(why, flags.quiet or not why)
@@ -101,8 +98,10 @@ def _with_sparsity(recipe: Recipe, sparsity: float | None, arguments: Sequence[s
     if sparsity is None:
         return recipe
     if recipe.sparse is None:
-        raise UsageError(f"--sparsity {sparsity:g} needs --sparse, for example --sparse {[*FROM_CARDS['sparse']][0]}")
-    if components.values(["sparse.sparsity"], arguments):
+        raise UsageError(
+            f"--sparsity {sparsity:g} needs --sparse, for example --sparse {choose.SHORT_NAMES['sparse'][0]}"
+        )
+    if choose.values(["sparse.sparsity"], arguments):
         raise UsageError("--sparsity and --sparse.sparsity are the same: give one of them")
     return replace(recipe, sparse=replace(recipe.sparse, sparsity=sparsity))
 
@@ -126,10 +125,10 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     env = sim.make(recipe.env, 1)
     longest = horizon(env)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
-    objectives.find(recipe, obs_size)
+    set_objective(recipe, obs_size)
     layout = recipe.layout(obs_size, action_size)
     env.close()
-    check_horizon(recipe.advantage, recipe.rollout_length, longest)
+    recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
     warnings = (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout), plan.slow_warning(recipe))
     for reason in filter(None, warnings):

@@ -1,18 +1,16 @@
 """Generalised advantage estimation as a component."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import gae
 from rlsparse.learner.bounds import Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)
-class GAE:
+class GAE(AdvantageEstimator):
     """Generalised advantage estimation. Source: Schulman et al., arXiv 1506.02438."""
-
-    needs_critic: ClassVar[bool] = True
 
     gamma: Fraction = 0.99
     """Discount per environment step."""

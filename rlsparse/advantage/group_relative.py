@@ -1,11 +1,13 @@
 """Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
 
+from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
 from rlsparse.advantage.group_scores import (
     centred_on_batch,
     degenerate_share,
@@ -18,18 +20,22 @@ from rlsparse.advantage.group_scores import (
     to_members,
 )
 from rlsparse.advantage.scaffold import Scaffold
+from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Expected, Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)
-class GroupRelative:
+class GroupRelative(AdvantageEstimator):
     """Compare each step's return with those of the group at the same time index; no critic, so no value loss.
 
     Source: GR2PO, arXiv 2609.19850, and Group Policy Gradient, arXiv 2510.03679; the baseline leaves the own out.
     """
 
     needs_critic: ClassVar[bool] = False
+    needs: ClassVar[Mapping[str, str]] = {
+        "cpu-environments": "lets environments wait for their group, and needs environments on the CPU"
+    }
 
     gamma: Fraction = 0.99
     """Discount per environment step."""
@@ -52,6 +58,37 @@ class GroupRelative:
     def restarts(self) -> bool:
         """Whether every rollout begins new episodes: only whole ones have an outcome."""
         return self.score == "outcome"
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """It has no critic, breaks episodes off at a group's end, and maybe helps some of them."""
+        unaided = {"unaided-episodes"} if self.scaffold.after == 0 else set()
+        return frozenset({"environment-return", *unaided})
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless environments make whole groups, and advantages are scaled once at most."""
+        size, num_envs = self.group_size, recipe.num_envs
+        if num_envs % size:
+            raise UsageError(
+                f"--advantage.group-size {size} does not divide --num-envs {num_envs} into groups: use a multiple of "
+                f"it, such as {-(-num_envs // size) * size}"
+            )
+        if recipe.algorithm.normalise_advantages and self.scale != "none":
+            raise UsageError(
+                f'--advantage.scale "{self.scale}" and --algorithm.normalise-advantages both scale advantages: use '
+                '--algorithm.no-normalise-advantages, or --advantage.scale "none"'
+            )
+
+    def check_horizon(self, rollout_length: int, horizon: int) -> None:
+        """Raise UsageError if a rollout cannot hold the episodes that must be whole, or shows too little of them."""
+        if rollout_length >= horizon:
+            return
+        if self.restarts:
+            raise UsageError(
+                f"--rollout-length {rollout_length} is shorter than an episode may be, {horizon:,} steps: "
+                '--advantage.score "outcome" compares whole episodes, so use longer rollouts, or "return-to-go"'
+            )
+        check_seen(self, rollout_length)
 
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and weights, [T, S, N]; there are no value targets."""

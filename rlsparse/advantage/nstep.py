@@ -1,18 +1,16 @@
 """Returns of n steps as a component."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import n_step_returns
 from rlsparse.learner.bounds import Count, Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)
-class NStep:
+class NStep(AdvantageEstimator):
     """Rewards of n steps, then the critic. Source: Sutton and Barto (2018), section 7.1; A3C, arXiv 1602.01783."""
-
-    needs_critic: ClassVar[bool] = True
 
     gamma: Fraction = 0.99
     """Discount per environment step."""

@@ -1,21 +1,19 @@
 """Lambda-returns with a lambda of its own for the critic, as a component."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import gae
 from rlsparse.learner.bounds import Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
 @dataclass(frozen=True)
-class TDLambda:
+class TDLambda(AdvantageEstimator):
     """TD(lambda) returns, the critic's lambda apart from the actor's; with equal ones this is GAE.
 
     Source: Sutton and Barto (2018), section 12.1; apart as in VC-PPO, arXiv 2503.01491.
     """
-
-    needs_critic: ClassVar[bool] = True
 
     gamma: Fraction = 0.99
     """Discount per environment step."""

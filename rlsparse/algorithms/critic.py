@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import Array, namespace, to_device
 from rlsparse.learner.bounds import Count, Positive
 from rlsparse.learner.gaussian import squared_error, standardise
 from rlsparse.learner.layout import Views
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.minibatch import shuffled_minibatches
+from rlsparse.learner.minibatch import check_minibatches, shuffled_minibatches
 from rlsparse.learner.network import backward, forward
 from rlsparse.learner.recorded import Recorded
 from rlsparse.learner.records import Batch
@@ -33,6 +35,19 @@ class CriticByAdam:
     """Epsilon of the critic's Adam."""
     normalise_advantages: bool = True
     """Standardise the advantages of a rollout."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless the critic's minibatches fit the rollouts."""
+        if self.normalise_advantages and recipe.batch_size == 1:
+            raise UsageError(
+                "rollouts of one sample are too few to normalise advantages: use a longer --rollout-length, or "
+                "--algorithm.no-normalise-advantages"
+            )
+        check_minibatches("critic-minibatches", self.critic_minibatches, recipe, normalises=False)
+
+    def steps_per_environment(self, rollout_length: int) -> int:
+        """Return the steps that every environment takes between two updates."""
+        return rollout_length
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
         """Return the step size of each member's critic as its budget stands, [S]."""

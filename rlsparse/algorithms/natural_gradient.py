@@ -1,9 +1,11 @@
 """The natural gradient of an update: the linear system of every member, and two ways to solve it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from rlsparse.algorithms.solve import conjugate_gradient, woodbury
 from rlsparse.algorithms.trust_region import TrustRegion
+from rlsparse.errors import require
 from rlsparse.learner.arrays import Array
 from rlsparse.learner.bounds import Count, FractionBelowOne
 from rlsparse.learner.learner import Learner
@@ -62,6 +64,13 @@ class MFAC:
 
     samples: Count = 256
     """Score vectors, of samples drawn at random."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless a rollout has so many samples, and the system is damped."""
+        batch, damping = recipe.batch_size, recipe.algorithm.damping
+        expected = f"at most the {batch} samples of a rollout"
+        require(self.samples <= batch, "algorithm.solver.samples", self.samples, expected)
+        require(damping > 0, "algorithm.damping", damping, "a positive number, which mfac divides by")
 
     def __call__(self, system: System, gradient: Array) -> Array:
         """Return (F + damping I)^-1 g for the estimated F, [S, P]."""

@@ -1,21 +1,23 @@
 """Proximal policy optimisation with the clipped surrogate. Source: Schulman et al., arXiv 1707.06347."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from rlsparse.algorithms.surrogate import Clip, Objective
 from rlsparse.algorithms.torch_optimiser import TorchOptimiser
+from rlsparse.errors import UsageError
 from rlsparse.learner.adam import Adam, Optimiser
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device
 from rlsparse.learner.bounds import Count, NotNegative, Positive
 from rlsparse.learner.gaussian import gaussian_entropy, squared_error, standardise
+from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.minibatch import shuffled_minibatches
+from rlsparse.learner.minibatch import check_minibatches, shuffled_minibatches
 from rlsparse.learner.network import backward, forward
 from rlsparse.learner.recorded import Recorded
 from rlsparse.learner.records import Batch, EpochStats
@@ -55,6 +57,32 @@ class PPO:
     """What the policy follows: the clipped surrogate, or what takes its place."""
     optimiser: Literal["adam", "diffgrad", "adamp", "sgdp"] = "adam"
     """What steps down the gradient; all but adam need rlsparse[optimisers]."""
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """What else a recipe must have: torch's optimisers are made for the CPU alone."""
+        if self.optimiser == "adam":
+            return {}
+        return {"cpu-environments": "steps parameters on the CPU, and needs environments on the CPU"}
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on, that of the objective included."""
+        adam = {"adam"} if self.optimiser == "adam" else set()
+        return frozenset({"minibatches", "own-rollout", "policy-optimiser-memory", *adam, *self.objective.gives})
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless rollouts can be cut into these minibatches."""
+        if self.objective.whole_episodes and self.minibatches > 1:
+            raise UsageError(
+                f"--algorithm.objective {kind_of(type(self.objective))} weighs whole episodes, which "
+                f"--algorithm.minibatches {self.minibatches} would tear apart: use --algorithm.minibatches 1"
+            )
+        check_minibatches("minibatches", self.minibatches, recipe, self.normalise_advantages)
+
+    def steps_per_environment(self, rollout_length: int) -> int:
+        """Return the steps that every environment takes between two updates."""
+        return rollout_length
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""

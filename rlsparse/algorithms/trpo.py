@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from rlsparse.algorithms.critic import CriticByAdam
 from rlsparse.algorithms.natural_gradient import CG, Solver, System
 from rlsparse.algorithms.solve import dot, line_search
 from rlsparse.algorithms.trust_region import TrustRegion
+from rlsparse.errors import require
 from rlsparse.learner.adam import Adam
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.bounds import Count, NotNegative, Positive, Probability
@@ -41,6 +42,15 @@ class TRPO(CriticByAdam):
 
     epochs: ClassVar[int] = 1
     """Times that an update moves the policy."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"own-rollout", "others-actions"})
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless rollouts are large enough."""
+        super().check(recipe)
+        expected = f"at most the {recipe.batch_size} samples of a rollout"
+        fits = self.fisher_subsample <= recipe.batch_size
+        require(fits, "algorithm.fisher_subsample", self.fisher_subsample, expected)
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch; yields once."""

@@ -4,9 +4,9 @@ Source: Fatkhullin et al., ICML 2023, arXiv 2302.01734. Both step along a runnin
 for the policy's having moved since: the first by where it samples, the second by a Hessian-vector product.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from rlsparse.algorithms.likelihood import LogLikelihood
 from rlsparse.algorithms.momentum import MomentumAdam, falling, look_ahead, running_mean, step_along
 from rlsparse.algorithms.solve import dot
 from rlsparse.algorithms.trust_region import TrustRegion
+from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.learner.bounds import Count, FractionAboveZero, NotNegative, Positive
 from rlsparse.learner.gaussian import gaussian_entropy, share
@@ -39,6 +40,7 @@ class NormalisedMomentum(CriticByAdam):
     """Its name on the command line."""
     epochs: ClassVar[int] = 1
     """Times that an update moves the policy."""
+    gives: ClassVar[frozenset[str]] = frozenset({"policy-optimiser-memory"})
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> MomentumAdam:
         """Return what steps the critics of a learner's parameters [S, D], and remembers the policies' gradients."""
@@ -112,11 +114,28 @@ class NHARPG(NormalisedMomentum):
     """Hessian-aided: a second, small rollout between the last two policies tells how the gradient has changed."""
 
     kind: ClassVar[str] = "n-harpg"
+    needs: ClassVar[Mapping[str, str]] = {
+        "single-episodes": "collects a second rollout, and needs episodes that are not compared in groups",
+        "cpu-environments": "sums over episodes, and needs environments on the CPU",
+    }
 
     eta_power: FractionAboveZero = 1.0
     """The newest gradient weighs this power of 2 / (t + 2) in the running mean."""
     second_length: Count = 32
     """Steps of every environment for the second rollout, which are training steps as all others."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless both rollouts are large enough."""
+        super().check(recipe)
+        if self.normalise_advantages and self.second_length * recipe.num_envs == 1:
+            raise UsageError(
+                "--algorithm.second-length 1 of one environment is too little to normalise advantages: use more, or "
+                "--algorithm.no-normalise-advantages"
+            )
+
+    def steps_per_environment(self, rollout_length: int) -> int:
+        """Return the steps that every environment takes between two updates, of both rollouts."""
+        return rollout_length + self.second_length
 
     def sampling_point(self, learner: Learner) -> Array:
         """Return the policies that collect the second rollout, [S, P]: drawn evenly between the last two."""

@@ -38,6 +38,11 @@ class GuidedEvolution(PerMember):
 
     rounds: ClassVar[int] = 2
 
+    @property
+    def fewest_anchors(self) -> int:
+        """How many anchors it needs: one, if its perturbations do not depend on the others."""
+        return 1 if self.unit == "absolute" and self.isotropic > 0 else 2
+
     def count(self, num_anchors: int) -> int:
         """Candidates per round."""
         return 2 * self.pairs

@@ -4,10 +4,10 @@ The bound of a tuple's annotation is one of its length; that of its items stands
 is within the bound. Fields of text, yes or no, and one of a few words need none.
 """
 
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from math import isfinite
 from numbers import Integral, Real
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -61,10 +61,10 @@ def out_of_bounds(component: Any, where: str = "") -> Iterator[tuple[str, object
             yield where + name, as_text(given), expected(hints[name])
 
 
-@cache
 def bounded_hints(cls: type) -> dict[str, Any]:
-    """Return a dataclass's annotations, with their bounds; those without one are left as they are."""
-    return {name: _without_none(hint) for name, hint in get_type_hints(cls, include_extras=True).items()}
+    """Return the annotations of a dataclass's fields, with their bounds; those without one are left as they are."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {f.name: _without_none(hints[f.name]) for f in fields(cls)}
 
 
 def is_bounded(hint: Any) -> bool:
@@ -89,24 +89,26 @@ def expected(hint: Any) -> str:
     if told:
         return told[0]
     if _is_tuple(hint):
-        many = expected(_item(hint)).removeprefix("a ").replace("number", "numbers")
+        many = re.sub(r"\ba (?=.*number)", "", expected(_item(hint))).replace("number", "numbers")
         return f"one or more {many}" if any(isinstance(bound, MinLen) for bound in _bounds(hint)) else many
+    return _number_in_words(hint)
+
+
+def _number_in_words(hint: Any) -> str:
     whole = "whole " if _base(hint) is int else ""
-    low, high, above, below = (_limit(hint, kind) for kind in (Ge, Le, Gt, Lt))
-    if any(isinstance(bound, MultipleOf) for bound in _bounds(hint)):
+    limits = {type(bound): getattr(bound, type(bound).__name__.lower(), None) for bound in _bounds(hint)}
+    low, high, above, below = (limits.get(kind) for kind in (Ge, Le, Gt, Lt))
+    if MultipleOf in limits:
         return "a positive even number"
-    if (low, high, above, below) == (1 if whole else None, None, None if whole else 0, None):
-        return f"a positive {whole}number"
-    if (low, high, above, below) == (0, None, None, None):
-        return f"zero or a positive {whole}number"
-    ends = {
-        (True, True, False, False): f"a {whole}number from {low} to {high}",
-        (False, True, True, False): f"a {whole}number above {above}, at most {high}",
-        (True, False, False, True): f"a {whole}number from {low} on, below {below}",
-        (False, False, True, True): f"a {whole}number between {above} and {below}",
-        (True, False, False, False): f"{low} or more",
-    }
-    return ends.get(tuple(x is not None for x in (low, high, above, below)), "a finite number")  # type: ignore[call-overload]
+    if high is None and below is None:
+        if above == 0 or (whole and low == 1):
+            return f"a positive {whole}number"
+        if low is None:
+            return "a finite number"
+        return f"zero or a positive {whole}number" if low == 0 else f"{low} or more"
+    if above is not None:
+        return f"a number above {above}, at most {high}" if below is None else f"a number between {above} and {below}"
+    return f"a {whole}number from {low} to {high}" if below is None else f"a number from {low} on, below {below}"
 
 
 def as_text(given: object) -> object:
@@ -114,8 +116,8 @@ def as_text(given: object) -> object:
     return (" ".join(map(str, given)) or "empty") if isinstance(given, tuple | list) else given
 
 
-def _holds(bound: Any, given: object) -> bool:
-    if not isinstance(given, Real) or not (isinstance(given, Integral) or isfinite(given)):
+def _holds(bound: Any, given: Any) -> bool:
+    if not _is_finite(given):
         return False
     match bound:
         case Ge(ge=low):
@@ -132,12 +134,12 @@ def _holds(bound: Any, given: object) -> bool:
             return True
 
 
+def _is_finite(given: object) -> bool:
+    return isinstance(given, Integral) or (isinstance(given, Real) and isfinite(given))
+
+
 def _bounds(hint: Any) -> list[Bound]:
     return [x for x in get_args(hint)[1:] if isinstance(x, Bound)] if get_origin(hint) is Annotated else []
-
-
-def _limit(hint: Any, kind: type) -> Any:
-    return next((getattr(x, kind.__name__.lower()) for x in _bounds(hint) if isinstance(x, kind)), None)
 
 
 def _base(hint: Any) -> Any:

@@ -9,7 +9,8 @@ from gymnasium.vector import VectorEnv
 from rlsparse.advantage.guide import Guide
 from rlsparse.advantage.returns import running_returns
 from rlsparse.advantage.scaffold import Scaffold
-from rlsparse.advantage.visits import Objective, Visits
+from rlsparse.advantage.submodular import Objective
+from rlsparse.advantage.visits import Visits
 from rlsparse.algorithms.best_episodes import BestEpisodes
 from rlsparse.errors import DivergenceError
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy

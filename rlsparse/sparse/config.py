@@ -1,8 +1,10 @@
 """The configuration of sparse networks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
+from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Fraction, FractionAboveZero, FractionBelowOne, Positive
 from rlsparse.learner.layout import Group, Layout, Slot
 from rlsparse.sparse.budgets import Budget, densities, kept
@@ -37,6 +39,32 @@ class Sparse:
     """What goes first: the smallest weights, or those whose loss moves the policy (the critic's values) least."""
     max_kl: Positive | None = None
     """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """What else a recipe must have, and why."""
+        if self.drop_by == "magnitude":
+            return {}
+        return {"drops-by-worth": "weighs what each weight does, and needs a rule that drops by more than size"}
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on: what the rule gives."""
+        return self.rule.gives
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless given densities are one for each layer, and say it alone."""
+        for group, hidden in zip(NETWORKS, (recipe.policy.actor_hidden, recipe.policy.critic_hidden), strict=True):
+            flag, given, layers = f"--sparse.{group}-densities", self.network(group)[1], len(hidden) + 1
+            if given and len(given) != layers:
+                raise UsageError(
+                    f"{flag} gives {len(given)} densities, but --policy.{group}-hidden makes {layers} layers: expected "
+                    "one for each"
+                )
+            if given and getattr(self, f"{group}_sparsity") is not None:
+                raise UsageError(
+                    f"{flag} and --sparse.{group}-sparsity both say how much of the {group} is there: use one of them"
+                )
 
     def network(self, group: Group) -> tuple[float, tuple[float, ...]]:
         """Sparsity of actor or critic, and its layers' densities if they are given."""

@@ -1,11 +1,13 @@
 """Rules: when weights are exchanged, how many, and which grow. Pure functions of what they are given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from rlsparse.errors import UsageError, require
 from rlsparse.learner.bounds import Count, Finite, FractionAboveZero, FractionBelowOne
 from rlsparse.sparse.schedule import Schedule, drop_fraction, gradual_sparsity
 
@@ -21,6 +23,8 @@ class Exchange:
     """Whether absent weights go on learning in a dense network, and may come back from there."""
     own_loop: ClassVar[bool] = False
     """Whether it is more than masks: PPO's update has to know of it."""
+    gives: ClassVar[frozenset[str]] = frozenset({"drops-by-worth"})
+    """What other components may rely on: here, that what goes first may be chosen by more than size."""
 
     @property
     def starts_dense(self) -> bool:
@@ -49,6 +53,8 @@ class Exchange:
 @dataclass(frozen=True)
 class Static(Exchange):
     """Draw a random mask at the start and keep it."""
+
+    gives: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,14 @@ class Magnitude(Exchange):
     every: Count = 1
     """Iterations between two cuts."""
 
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless there is something between start and end."""
+        if self.start >= self.end:
+            raise UsageError(
+                f"--sparse.rule.start {self.start:g} is not before --sparse.rule.end {self.end:g}: pruning needs a "
+                "part of the budget in between"
+            )
+
     @property
     def starts_dense(self) -> bool:
         """All of them."""
@@ -134,6 +148,11 @@ class DCIL(Magnitude):
 
     dual_path: ClassVar[bool] = True
     own_loop: ClassVar[bool] = True
+    needs: ClassVar[Mapping[str, str]] = {
+        "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
+        "adam": "trains absent weights by Adam too, and needs the moments of Adam to exchange",
+    }
+    gives: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def starts_dense(self) -> bool:
@@ -161,6 +180,28 @@ class AST(Magnitude):
     """Take from each network's gradient what opposes that of the network before."""
 
     own_loop: ClassVar[bool] = True
+    needs: ClassVar[Mapping[str, str]] = {
+        "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
+        "small-minibatches": "trains its networks in turns, and needs a minibatch for each",
+    }
+    gives: ClassVar[frozenset[str]] = frozenset()
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless sparser actors lie one inside the other, and each has a minibatch."""
+        super().check(recipe)
+        if recipe.sparse.actor_densities:
+            raise UsageError("--sparse.actor-densities does not go with ast: use --sparse.budget and sparsities")
+        own, minibatches = recipe.sparse.network("actor")[0], recipe.algorithm.minibatches
+        all_of_them = (own, *self.sparser)
+        rising = all(a < b for a, b in pairwise(all_of_them))
+        given = " ".join(map(str, self.sparser)) or "nothing"
+        expected = f"one or more sparsities, rising, above the actor's {own:g} and below 1"
+        require(bool(self.sparser) and rising and self.sparser[-1] < 1, "sparse.rule.sparser", given, expected)
+        if len(self.sparser) >= minibatches:
+            raise UsageError(
+                f"--sparse.rule.sparser makes {len(all_of_them)} networks that take turns, but --algorithm.minibatches "
+                f"is {minibatches}: expected at least one minibatch for each"
+            )
 
 
 Rule = RigL | SET | Static | Magnitude | DCIL | AST
