@@ -14,8 +14,8 @@ from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import bounded_hints, out_of_bounds, within
 from rlsparse.learner.kinds import kind_of, kinds
 
-SHORT_FLAGS = {"sparse.sparsity": "sparsity"}
-"""Fields that have a flag of their own beside the one after their place."""
+SHORT_FLAGS = {"sparse.sparsity": "sparsity", "sparse.rule": "sparse"}
+"""Fields that have a shorter flag beside the one after their place."""
 
 MOST_NAMED = 4
 """Kinds that a refusal names of one field; further ones are hinted at."""
@@ -91,7 +91,7 @@ def refusal(recipe: Any, need: Unmet) -> str:
     giving = [change for change in helping if _asks(change.recipe, need)]
     own = next((c for c in asking if c.where.rpartition(".")[0] == need.where and not is_dataclass(c.before)), None)
     who = _flag(own.where, own.before) if own else _flag(need.where, dict(components(recipe))[need.where])
-    lacking = max(giving, key=lambda change: change.where.count("."), default=None)
+    lacking = max(giving, key=_depth, default=None)
     what = _flag(lacking.where, lacking.before) if lacking else "this recipe"
     return f"{who} {need.why}, which {what} does not give: use {_alternatives(helping)}"
 
@@ -133,12 +133,16 @@ def _changed(component: Any, path: list[str], value: Any) -> Any:
 
 
 def _alternatives(changes: list[Change]) -> str:
-    """Return flags with the values that help: --a x or y, or --b z."""
+    """Return flags with the values that help, those of the smallest parts first: --a.b x or y, or --c z."""
     by_flag: dict[str, list[str]] = {}
-    for change in changes:
+    for change in sorted(changes, key=_depth, reverse=True):
         flag, _, value = _flag(change.where, change.after).partition(" ")
         by_flag.setdefault(flag, []).append(value)
     return ", or ".join(f"{flag} {_any_of(values)}".rstrip() for flag, values in by_flag.items())
+
+
+def _depth(change: Change) -> int:
+    return change.where.count(".")
 
 
 def _any_of(values: list[str]) -> str:
@@ -152,7 +156,8 @@ def _flag(where: str, value: Any) -> str:
     if isinstance(value, bool):
         owner, _, name = where.rpartition(".")
         return f"--{_hyphened(f'{owner}.' if owner else '')}{'' if value else 'no-'}{_hyphened(name)}"
-    return f"--{_hyphened(where)} {kind_of(type(value)) if is_dataclass(value) else value}"
+    text = kind_of(type(value)) if is_dataclass(value) else f"{value:g}" if isinstance(value, float) else value
+    return f"--{_hyphened(SHORT_FLAGS.get(where, where))} {text}"
 
 
 def _hyphened(name: str) -> str:
