@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rlsparse.learner.bounds import Count, CountOrNone, Finite
+from rlsparse.learner.bounds import Count, CountFromZero, Finite
 
 if TYPE_CHECKING:  # environment cards hold projections, and are read without any package
     import numpy as np
@@ -17,7 +17,7 @@ class Projection:
     """What the coordinates are, with units."""
     source: Literal["observation", "qpos"]
     """"observation", or "qpos": MuJoCo's generalised positions, of which observations leave some out."""
-    index: tuple[CountOrNone, ...]
+    index: tuple[CountFromZero, ...]
     """Which numbers of the source, d of them."""
     low: tuple[Finite, ...]
     """The box's lower corner, in the source's units."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlsparse.learner.bounds import Count, CountOrNone, Finite, Fraction
+from rlsparse.learner.bounds import Count, CountFromZero, Finite, Fraction
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Scaffold:
     group does and repeats that episode's first actions. Then the policy acts.
     """
 
-    after: CountOrNone = 0
+    after: CountFromZero = 0
     """Groups in a row without a success after which there is more help; 0: there never is any."""
     success_return: Finite = 0.0
     """An episode whose undiscounted return is above this succeeds."""

@@ -25,7 +25,7 @@ from rlsparse.advantage.set_gains import (
     log_det_gains,
 )
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Count, CountOrNone, Positive
+from rlsparse.learner.bounds import Count, CountFromZero, Positive
 from rlsparse.learner.streams import generator
 
 MOST_CELLS = 2**20
@@ -43,7 +43,7 @@ class Coverage:
 
     cells: tuple[Count, ...] = ()
     """Cells along each dimension; the projection's own if not given."""
-    radius: CountOrNone = 0
+    radius: CountFromZero = 0
     """A point also covers cells up to so many away, along every dimension."""
     count: Concave = "once"
     """A cell visited n times is worth min(n, 1), sqrt(n) or log(1 + n)."""

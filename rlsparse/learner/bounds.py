@@ -28,7 +28,7 @@ class Anything:
 
 
 Count = Annotated[int, Ge(1)]
-CountOrNone = Annotated[int, Ge(0)]
+CountFromZero = Annotated[int, Ge(0)]
 Finite = Annotated[float, Anything()]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]

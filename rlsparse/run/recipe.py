@@ -17,7 +17,7 @@ from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
-from rlsparse.learner.bounds import Count, CountOrNone, Expected
+from rlsparse.learner.bounds import Count, CountFromZero, Expected
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.network import ActorCritic
@@ -40,7 +40,7 @@ class Recipe:
 
     env: str
     """Environment: a card's name or alias, or any Gymnasium id with Box observations and actions."""
-    seed: CountOrNone = 0
+    seed: CountFromZero = 0
     """Seed of the first member; the others count up from it."""
     num_seeds: Count = 1
     """Members trained together in one process, each as if it were alone."""

@@ -71,7 +71,7 @@ def test_what_is_out_of_its_bound_is_refused_by_its_flag(where):
     ("hint", "words", "inside", "outside"),
     [
         (bounds.Count, "a positive whole number", (1, 10**400), (0, -1, nan, "1")),
-        (bounds.CountOrNone, "zero or a positive whole number", (0, 7), (-1,)),
+        (bounds.CountFromZero, "zero or a positive whole number", (0, 7), (-1,)),
         (bounds.Positive, "a positive number", (1e-300, 3), (0.0, -1.0, inf, nan)),
         (bounds.NotNegative, "zero or a positive number", (0.0, 1e9), (-1e-9, inf)),
         (bounds.Finite, "a finite number", (-1e9, 0), (inf, -inf, nan)),
