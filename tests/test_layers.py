@@ -42,6 +42,7 @@ DISTRIBUTION_OF = {
     "stable_baselines3": "stable-baselines3",
     "sb3_contrib": "sb3-contrib",
     "tomli_w": "tomli-w",
+    "annotated_types": "annotated-types",
     "pytorch_optimizer": "pytorch-optimizer",
     "imageio_ffmpeg": "imageio-ffmpeg",
     "mujoco_warp": "mujoco-warp",

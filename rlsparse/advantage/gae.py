@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import gae
+from rlsparse.learner.bounds import Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -11,9 +12,9 @@ from rlsparse.learner.records import Advantages, Rollout
 class GAE(AdvantageEstimator):
     """Generalised advantage estimation. Source: Schulman et al., arXiv 1506.02438."""
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    gae_lambda: float = 0.95
+    gae_lambda: Fraction = 0.95
     """Weight of longer-horizon estimates: 0 is one-step, 1 is Monte-Carlo with bootstrap."""
 
     def __call__(self, rollout: Rollout) -> Advantages:

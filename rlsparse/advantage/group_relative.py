@@ -1,12 +1,14 @@
 """Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from rlsparse.advantage.environments import About, WrappedEnvs
-from rlsparse.advantage.estimator import AdvantageEstimator
+from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
 from rlsparse.advantage.group_scores import (
     centred_on_batch,
     degenerate_share,
@@ -19,6 +21,8 @@ from rlsparse.advantage.group_scores import (
     to_members,
 )
 from rlsparse.advantage.scaffold import Scaffold
+from rlsparse.errors import UsageError
+from rlsparse.learner.bounds import Expected, Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 if TYPE_CHECKING:
@@ -37,10 +41,13 @@ class GroupRelative(AdvantageEstimator):
     needs_critic: ClassVar[bool] = False
     autoreset: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("degenerate_groups",)
+    needs: ClassVar[Mapping[str, str]] = {
+        "cpu-environments": "lets environments wait for their group, and needs environments on the CPU"
+    }
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    group_size: int = 8
+    group_size: Annotated[int, Ge(2), Expected("2 or more, for one episode has nothing to be compared with")] = 8
     """Environments that begin their episodes in the same state, and the next one when all are over."""
     score: Literal["return-to-go", "outcome"] = "return-to-go"
     """What is compared: the return from each step on, or for all steps of an episode its whole return."""
@@ -50,7 +57,7 @@ class GroupRelative(AdvantageEstimator):
     """What it is divided by: nothing, or the deviation of the group's scores, or of all steps'."""
     count: Literal["steps", "episodes"] = "steps"
     """What counts alike in the loss: every step, or every episode."""
-    unseen: float = 0.5
+    unseen: Fraction = 0.5
     """Most of a return, gamma^k, that may lie behind the rollout's end; a group has no weight where there is more."""
     scaffold: Scaffold = field(default_factory=Scaffold)
     """Help for groups that find no success where rewards are sparse."""
@@ -59,6 +66,37 @@ class GroupRelative(AdvantageEstimator):
     def restarts(self) -> bool:
         """Whether every rollout begins new episodes: only whole ones have an outcome."""
         return self.score == "outcome"
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """It has no critic, breaks episodes off at a group's end, and maybe helps some of them."""
+        unaided = {"unaided-episodes"} if self.scaffold.after == 0 else set()
+        return frozenset({"environment-return", *unaided})
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless environments make whole groups, and advantages are scaled once at most."""
+        size, num_envs = self.group_size, recipe.num_envs
+        if num_envs % size:
+            raise UsageError(
+                f"--advantage.group-size {size} does not divide --num-envs {num_envs} into groups: use a multiple of "
+                f"it, such as {-(-num_envs // size) * size}"
+            )
+        if recipe.algorithm.normalise_advantages and self.scale != "none":
+            raise UsageError(
+                f'--advantage.scale "{self.scale}" and --algorithm.normalise-advantages both scale advantages: use '
+                '--algorithm.no-normalise-advantages, or --advantage.scale "none"'
+            )
+
+    def check_horizon(self, rollout_length: int, horizon: int) -> None:
+        """Raise UsageError if a rollout cannot hold the episodes that must be whole, or shows too little of them."""
+        if rollout_length >= horizon:
+            return
+        if self.restarts:
+            raise UsageError(
+                f"--rollout-length {rollout_length} is shorter than an episode may be, {horizon:,} steps: "
+                '--advantage.score "outcome" compares whole episodes, so use longer rollouts, or "return-to-go"'
+            )
+        check_seen(self, rollout_length)
 
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and weights, [T, S, N]; there are no value targets."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import n_step_returns
+from rlsparse.learner.bounds import Count, Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -11,9 +12,9 @@ from rlsparse.learner.records import Advantages, Rollout
 class NStep(AdvantageEstimator):
     """Rewards of n steps, then the critic. Source: Sutton and Barto (2018), section 7.1; A3C, arXiv 1602.01783."""
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    n: int = 16
+    n: Count = 16
     """Steps before the critic takes over; fewer where an episode or the rollout ends."""
 
     def __call__(self, rollout: Rollout) -> Advantages:

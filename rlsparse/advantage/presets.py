@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rlsparse.advantage.group_relative import GroupRelative
+from rlsparse.learner.bounds import Fraction
 
 
 @dataclass(frozen=True)
 class GRPO(GroupRelative):
     """Group relative policy optimisation: outcomes, standardised in the group. Source: arXiv 2402.03300."""
 
-    gamma: float = 1.0
+    gamma: Fraction = 1.0
     """Discount per environment step; the published form has none."""
     score: Literal["return-to-go", "outcome"] = "outcome"
     """What is compared: here, for all steps of an episode, its whole return."""
@@ -26,7 +27,7 @@ class GRPO(GroupRelative):
 class DrGRPO(GroupRelative):
     """GRPO without deviation and lengths, which bias it. Source: Liu et al., arXiv 2503.20783."""
 
-    gamma: float = 1.0
+    gamma: Fraction = 1.0
     """Discount per environment step; the published form has none."""
     score: Literal["return-to-go", "outcome"] = "outcome"
     """What is compared: here, for all steps of an episode, its whole return."""
@@ -38,7 +39,7 @@ class DrGRPO(GroupRelative):
 class RLOO(GroupRelative):
     """REINFORCE, its baseline the mean outcome of the others. Source: Ahmadian et al., arXiv 2402.14740."""
 
-    gamma: float = 1.0
+    gamma: Fraction = 1.0
     """Discount per environment step; the published form has none."""
     score: Literal["return-to-go", "outcome"] = "outcome"
     """What is compared: here, for all steps of an episode, its whole return."""

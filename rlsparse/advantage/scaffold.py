@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from rlsparse.advantage.grouped_envs import GroupedEnvs
     from rlsparse.learner.learner import Learner
+from rlsparse.learner.bounds import Count, CountFromZero, Finite, Fraction
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Scaffold:
     group does and repeats that episode's first actions. Then the policy acts.
     """
 
-    after: int = 0
+    after: CountFromZero = 0
     """Groups in a row without a success after which there is more help; 0: there never is any."""
-    success_return: float = 0.0
+    success_return: Finite = 0.0
     """An episode whose undiscounted return is above this succeeds."""
-    increments: int = 4
+    increments: Count = 4
     """Parts of equal size in which a tier's help is withdrawn, one after each success."""
-    exempt: float = 0.15
+    exempt: Fraction = 0.15
     """Share of the budget that passes before anyone is helped."""
 
     def wrap(self, env: "VectorEnv", learner: "Learner", group_size: int) -> "GroupedEnvs":

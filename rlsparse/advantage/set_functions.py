@@ -7,9 +7,10 @@ the gains of points in the order of time, and the array after them. `alone` is w
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
+from annotated_types import Ge, MultipleOf
 
 from rlsparse.advantage.projection import Projection
 from rlsparse.advantage.set_gains import (
@@ -24,6 +25,7 @@ from rlsparse.advantage.set_gains import (
     log_det_gains,
 )
 from rlsparse.errors import UsageError
+from rlsparse.learner.bounds import Count, CountFromZero, Positive
 from rlsparse.learner.streams import generator
 
 MOST_CELLS = 2**20
@@ -39,9 +41,9 @@ Step = tuple[np.ndarray, np.ndarray]
 class Coverage:
     """Visited cells of a grid over the projection's box; what lies outside of it is worth nothing."""
 
-    cells: tuple[int, ...] = ()
+    cells: tuple[Count, ...] = ()
     """Cells along each dimension; the projection's own if not given."""
-    radius: int = 0
+    radius: CountFromZero = 0
     """A point also covers cells up to so many away, along every dimension."""
     count: Concave = "once"
     """A cell visited n times is worth min(n, 1), sqrt(n) or log(1 + n)."""
@@ -83,9 +85,9 @@ class Coverage:
 class FacilityLocation:
     """How close, as exp(-distance^2 / (2 reach^2)), the episode came to each reference point of a grid; their sum."""
 
-    references: int = 10
+    references: Count = 10
     """Reference points along each dimension of the projection's box."""
-    reach: float = 0.1
+    reach: Positive = 0.1
     """Length at which closeness decays, in sides of the box."""
 
     def on(self, projection: Projection) -> Self:
@@ -118,11 +120,11 @@ class LogDet:
     K is of random Fourier features of the kernel exp(-distance^2 / (2 reach^2)), which are the same in every run.
     """
 
-    reach: float = 0.1
+    reach: Positive = 0.1
     """Length scale of the kernel, in sides of the projection's box."""
-    noise: float = 0.1
+    noise: Positive = 0.1
     """Variance of a measurement's noise; that of the process is 1."""
-    features: int = 64
+    features: Annotated[int, Ge(2), MultipleOf(2)] = 64
     """Fourier features, an even number; more are closer to the kernel and slower."""
 
     def on(self, projection: Projection) -> Self:

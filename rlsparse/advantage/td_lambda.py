@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import gae
+from rlsparse.learner.bounds import Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -14,11 +15,11 @@ class TDLambda(AdvantageEstimator):
     Source: Sutton and Barto (2018), section 12.1; apart as in VC-PPO, arXiv 2503.01491.
     """
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    actor_lambda: float = 0.95
+    actor_lambda: Fraction = 0.95
     """Lambda of the returns that advantages are made of."""
-    critic_lambda: float = 1.0
+    critic_lambda: Fraction = 1.0
     """Lambda of the returns that the critic learns; 1 does not build on what it believes already."""
 
     def __call__(self, rollout: Rollout) -> Advantages:

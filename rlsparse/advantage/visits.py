@@ -1,38 +1,14 @@
 """What environments have visited in their running episodes, and what each step added to it."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rlsparse.advantage.environments import EvaluationWatch, WrappedEnvs
-from rlsparse.advantage.projection import Projection
-from rlsparse.advantage.set_functions import SetFunction
-from rlsparse.advantage.submodular import Submodular
+from rlsparse.advantage.submodular import Objective
 
 if TYPE_CHECKING:  # a command line is refused without loading environments
     from gymnasium.vector import VectorEnv
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A set function of points, and how to see the points in an environment."""
-
-    advantage: Submodular
-    function: SetFunction
-    projection: Projection
-
-    def points(self, env: "VectorEnv", obs: np.ndarray) -> np.ndarray:
-        """Where the environments are, [E, d]; `obs` [E, O] is what they have last given."""
-        qpos = self.projection.source == "qpos"
-        return self.projection(env.qpos if qpos else obs)  # type: ignore[attr-defined]
-
-    def values(self, points: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """F of whole episodes of lengths [...], E in all; those of `points` [L + 1, E, d] after an end do not count."""
-        empty = self.function.empty(points.shape[2])
-        episodes = (points[: length + 1, e] for e, length in enumerate(lengths.ravel()))
-        values = [self.function.add(empty, episode)[0].sum() for episode in episodes]
-        return np.reshape(values, lengths.shape)
 
 
 class GainsWatch(EvaluationWatch):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.returns import vtrace
+from rlsparse.learner.bounds import Fraction, NotNegative, Positive
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -15,14 +16,19 @@ class VTrace(AdvantageEstimator):
     and with lambda 1 advantages too.
     """
 
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per environment step."""
-    trace_lambda: float = 0.95
+    trace_lambda: Fraction = 0.95
     """Weight of longer-horizon estimates: 0 is one-step, 1 is the published form."""
-    rho_bar: float = 1.0
+    rho_bar: Positive = 1.0
     """Most that a step's probability ratio may weigh it."""
-    c_bar: float = 1.0
+    c_bar: NotNegative = 1.0
     """Most that a step's probability ratio may weigh what comes after it."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """It corrects for actions of others, whatever the policy then learns by."""
+        return super().gives | {"others-actions"}
 
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and value targets, [T, S, N]; the policy's ratio then begins at the one that learns."""

@@ -4,9 +4,9 @@ Source: Lv et al., arXiv 2509.04419.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rlsparse.advantage.archive import packed, unpacked
 from rlsparse.algorithms.surrogate import Clip, Weighed, unmasked
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, namespace, to_device
+from rlsparse.learner.bounds import Count, Finite, Fraction
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.learner import Learner
@@ -40,11 +41,16 @@ class HPT(Clip):
     al., arXiv 2509.04419, hybrid post-training.
     """
 
-    success_return: float = 0.0
+    needs: ClassVar[Mapping[str, str]] = {
+        "unaided-episodes": "clones the best episodes, and needs episodes that had no help",
+        "cpu-environments": "keeps episodes to clone them, and needs environments on the CPU",
+    }
+
+    success_return: Finite = 0.0
     """An episode whose undiscounted return is above this succeeds."""
-    gate: float = 0.0
+    gate: Fraction = 0.0
     """Largest share of successes, among the episodes that ended in a rollout, after which its update clones."""
-    episodes: int = 4
+    episodes: Count = 4
     """Best successful episodes that each member keeps, to clone them."""
 
     def archive(self, members: int, num_envs: int, layout: Layout) -> "BestEpisodes":

@@ -1,12 +1,14 @@
 """Probing by whole episodes: run the candidates, then replace the incumbent or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
+from annotated_types import MinLen
 
+from rlsparse.errors import require
 from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import (
     INCUMBENT,
@@ -17,6 +19,7 @@ from rlsparse.explore.choice import (
     shrunken_probability,
     t_test,
 )
+from rlsparse.learner.bounds import Count, FractionAboveZero, Probability
 
 
 class Evaluate(Protocol):
@@ -42,18 +45,41 @@ Propose = Callable[[Probed], np.ndarray]
 """Asks the proposal for its next candidates [S, C, P], given what was scored so far."""
 
 
+def check_pairs(accept: Accept, name: str, given: int) -> None:
+    """Raise UsageError if episodes are compared by their differences, and the probe's field gives only one."""
+    enough = given >= 2 or accept not in ("evidence", "posterior")
+    require(enough, f"explore.probe.{name}", given, f'2 or more, which --explore.probe.accept "{accept}" needs')
+
+
 @dataclass(frozen=True)
 class Episodes:
     """Give every candidate the same whole episodes. With accept = "always" it is the published protocol."""
 
-    episodes: int = 3
+    needs: ClassVar[Mapping[str, str]] = {
+        "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
+    }
+
+    episodes: Count = 3
     """Episodes of each candidate; all candidates begin theirs alike."""
     accept: Accept = "posterior"
     """When the best candidate replaces the incumbent; only "always" spares scoring the incumbent."""
-    level: float = 0.9
+    level: Probability = 0.9
     """How sure "evidence" and "posterior" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on."""
+        return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless there are episodes enough to decide by."""
+        check_pairs(self.accept, "episodes", self.episodes)
+
+    def width(self, candidates: int, rounds: int) -> int:
+        """Return how many episodes run at once, at most."""
+        return candidates * self.episodes
 
     def episodes_for(self, candidates: int, rounds: int) -> int:
         """Return how many episodes a probe runs at most."""
@@ -89,18 +115,36 @@ class Racing:
     Source: Jamieson and Talwalkar, arXiv 1502.07943 (the race); paired episodes as in common random numbers.
     """
 
-    episodes: tuple[int, ...] = (1, 2)
+    needs: ClassVar[Mapping[str, str]] = {
+        "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
+    }
+
+    episodes: Annotated[tuple[Count, ...], MinLen(1)] = (1, 2)
     """Episodes of the incumbent and of every candidate that is still in the race, in each round."""
-    keep: float = 0.25
+    keep: FractionAboveZero = 0.25
     """Share of the candidates that goes on to the next round."""
-    duel: int = 4
+    duel: Count = 4
     """Episodes of the last candidate and of the incumbent against each other."""
     accept: Accept = "evidence"
     """When the last candidate replaces the incumbent."""
-    level: float = 0.8
+    level: Probability = 0.8
     """How sure "evidence" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on."""
+        return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless the duel has episodes enough to decide by."""
+        check_pairs(self.accept, "duel", self.duel)
+
+    def width(self, candidates: int, rounds: int) -> int:
+        """Return how many episodes run at once, at most."""
+        later = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
+        return max(candidates * self.episodes[0], 2 * self.duel, *(n * e for n, e in later))
 
     def survivors(self, candidates: int) -> list[int]:
         """Return how many candidates run in each round."""

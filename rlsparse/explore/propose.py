@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
+from annotated_types import MinLen
 
 from rlsparse.explore.anchors import (
     PerMember,
@@ -20,6 +21,7 @@ from rlsparse.explore.anchors import (
 from rlsparse.explore.empty_space import EmptySpace, start_weights
 from rlsparse.explore.evolution import Consensus, GuidedEvolution
 from rlsparse.explore.gaussian_process import SurrogateGradient
+from rlsparse.learner.bounds import Count, Finite, Positive
 
 __all__ = [
     "PROPOSALS",
@@ -89,9 +91,9 @@ class RandomWalk(EmptySpace):
 class Averages:
     """Control of empty-space search: its start points, unmoved, and the mean of all anchors."""
 
-    agents: int = 5
+    agents: Count = 5
     """How many start points."""
-    neighbours: int = 6
+    neighbours: Count = 6
     """Nearest anchors, itself included, of which those other than an anchor itself are averaged."""
 
     rounds: ClassVar[int] = 1
@@ -112,9 +114,9 @@ class Averages:
 class Gaussian(PerMember):
     """Samples of the normal distribution fitted to the anchors, which never leave their span."""
 
-    candidates: int = 20
+    candidates: Count = 20
     """Candidates per round."""
-    reach: float = 1.0
+    reach: Positive = 1.0
     """Root-mean-square distance of the samples to the anchors' mean, in units."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""
@@ -141,7 +143,7 @@ class Gaussian(PerMember):
 class Line(PerMember):
     """Points on the line through the first and the last anchor: back along the update and beyond it."""
 
-    fractions: tuple[float, ...] = (0.0, 0.5, 1.5, 2.0)
+    fractions: Annotated[tuple[Finite, ...], MinLen(1)] = (0.0, 0.5, 1.5, 2.0)
     """Where: 0 is the first anchor, 1 the incumbent."""
 
     rounds: ClassVar[int] = 1

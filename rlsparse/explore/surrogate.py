@@ -1,11 +1,14 @@
 """Scores without a step: importance-weighted advantages on a rollout that the gradient has not seen yet."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rlsparse.explore.choice import Accept, Choice
-from rlsparse.explore.probe import Episodes, Evaluate, Propose
+from rlsparse.explore.probe import Episodes, Evaluate, Propose, check_pairs
+from rlsparse.learner.bounds import Count, Probability
 
 LARGEST_RATIO = 10.0
 """Importance ratios are cut here: beyond, a single step would decide a score."""
@@ -19,12 +22,26 @@ class Surrogate:
     Schulman et al., arXiv 1502.05477, equation 3.
     """
 
-    blocks: int = 16
+    needs: ClassVar[Mapping[str, str]] = {
+        "critic": "judges candidates by a critic, and needs advantages with one",
+        "own-rollout": "judges by the rollout, and needs one of the policy itself",
+        "cpu-environments": "scores candidates on the CPU, and needs environments on the CPU",
+    }
+
+    blocks: Count = 16
     """Parts of the rollout whose differences give the standard error."""
     accept: Accept = "posterior"
     """When the best candidate replaces the incumbent."""
-    level: float = 0.9
+    level: Probability = 0.9
     """How sure "evidence" and "posterior" must be."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless there are blocks enough to decide by."""
+        check_pairs(self.accept, "blocks", self.blocks)
+
+    def width(self, candidates: int, rounds: int) -> int:
+        """Return how many candidates are scored at once."""
+        return candidates
 
     def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
         """Probe around the incumbents [S, P]; `evaluate` gives block scores in place of returns."""

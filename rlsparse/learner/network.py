@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
+from rlsparse.learner.bounds import Finite, Widths
 from rlsparse.learner.layout import Layout, actor_critic_layout
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.sparse.packed_matrix import PackedMatrix
@@ -20,11 +21,11 @@ Layers = Sequence[tuple[Array, Array]]
 class ActorCritic:
     """A tanh-MLP Gaussian actor with state-independent log-std, and a separate tanh-MLP critic."""
 
-    actor_hidden: tuple[int, ...] = (64, 64)
+    actor_hidden: Widths = (64, 64)
     """Widths of the actor's hidden layers."""
-    critic_hidden: tuple[int, ...] = (64, 64)
+    critic_hidden: Widths = (64, 64)
     """Widths of the critic's hidden layers."""
-    log_std_init: float = 0.0
+    log_std_init: Finite = 0.0
     """Initial log standard deviation of every action, in units of half the action range."""
     normalise_observations: bool = True
     """Shift and scale observations by their running mean and deviation."""

@@ -1,6 +1,5 @@
 """`rlsparse envs`, `rlsparse agents`: the cards as tables; only the standard library and the parser are imported."""
 
-import difflib
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlsparse.errors import UsageError
+from rlsparse.errors import UsageError, nearest
 from rlsparse.run import cards
 from rlsparse.run.cards import AgentCard, EnvironmentCard, Reference
 from rlsparse.run.command_line import fail_in_one_line, parse
@@ -101,8 +100,8 @@ def _matching(names: Mapping[str, Sequence[str]], pattern: str | None, kind: str
     found = [key for key, all_names in names.items() if any(_has(name.casefold(), wanted) for name in all_names)]
     if not found:
         known = {name.casefold(): name for all_names in names.values() for name in all_names}
-        near = difflib.get_close_matches(wanted, known, 1)
-        hint = f"did you mean {known[near[0]]}?" if near else f"there are {', '.join(names)}"
+        near = nearest(wanted, known)
+        hint = f"did you mean {known[near]}?" if near else f"there are {', '.join(names)}"
         raise UsageError(f"no {kind} card has '{pattern}' in its name: {hint}")
     return found
 

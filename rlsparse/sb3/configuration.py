@@ -5,10 +5,9 @@ from dataclasses import replace
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.run import explore_limits
+from rlsparse.learner.kinds import kind_of
 from rlsparse.run.cards import agent
-from rlsparse.run.kinds import kind_of
-from rlsparse.run.recipe import from_dict
+from rlsparse.run.recipe import Recipe, check, from_dict
 
 DEFAULT_CARD = "explorler-ppo"
 
@@ -33,7 +32,8 @@ def configuration(
         )
     if probe.stochastic and use_sde:
         raise UsageError("stochastic probes draw independent noise, which gSDE does not: use stochastic=False")
-    explore_limits.check(explore if budget_fraction != 0 else replace(explore, budget_fraction=1.0), num_envs)
+    probed = explore if budget_fraction != 0 else replace(explore, budget_fraction=1.0)
+    check(Recipe(env_id or "any", num_envs=num_envs, explore=probed))
     return explore
 
 

@@ -238,7 +238,7 @@ REFUSED = {
     f"{GROUPS} --advantage.scale group --algorithm.normalise-advantages": '--advantage.scale "group" and --algorithm',
     f"{GROUPS} --explore explorler-ppo-in-rollout": "--explore.probe in-rollout judges candidates by a",
     f"{GROUPS} --explore explorler-ppo-surrogate": "--explore.probe surrogate judges candidates by a c",
-    f"{GROUPS} --explore explorler": "--explore.anchor-span spreads anchors by steps",
+    f"{GROUPS} --explore explorler": "--explore.anchor-span 0.33 spreads anchors by steps",
     "--advantage rloo --advantage.group-size 2 --rollout-length 4": "--rollout-length 4 is shorter than an episode m",
     f"{GROUPS} --advantage.baseline median": "--advantage.baseline median: expected one of others, mean, batch",
 }

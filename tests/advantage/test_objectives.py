@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from rlsparse import sim, train
-from rlsparse.advantage import find_projection as objectives
+from rlsparse.advantage import submodular
 from rlsparse.advantage.set_functions import Coverage
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
-from rlsparse.run.recipe import Recipe
+from rlsparse.run.recipe import Recipe, set_objective
 
 CARDS = list(cards.environments().values())
 
 
 def find(env="Ant-v5", **settings):
-    return objectives.find(Recipe(env, advantage=Submodular(**settings)))
+    return set_objective(Recipe(env, advantage=Submodular(**settings)))
 
 
 def test_an_ordinary_advantage_sees_nothing():
-    assert objectives.find(Recipe("Ant-v5")) is None
+    assert set_objective(Recipe("Ant-v5")) is None
 
 
 def test_the_cards_first_projection_is_the_usual_one():
@@ -41,7 +41,7 @@ def test_a_box_of_ones_own_becomes_the_unit_cube():
 def test_observations_by_number():
     found = find("Pendulum-v1", projection="obs:2,0", low=(-8.0, -1.0), high=(8.0, 1.0))
     np.testing.assert_allclose(found.projection(np.array([[0.0, 9.0, 4.0]])), [[0.75, 0.5]])
-    assert found.function.cells == (objectives.CELLS, objectives.CELLS)
+    assert found.function.cells == (submodular.CELLS, submodular.CELLS)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
@@ -50,7 +50,7 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
     obs, _ = env.reset(seed=0)
     assert card.projections
     for name in card.projections:
-        found = objectives.find(Recipe(card.id, advantage=Submodular(projection=name)), obs.shape[1])
+        found = set_objective(Recipe(card.id, advantage=Submodular(projection=name)), obs.shape[1])
         points = found.points(env, obs)
         assert points.shape == (8, len(found.projection.index))
         assert ((points >= 0) & (points <= 1)).all()
@@ -88,11 +88,11 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
         ),
         (
             "--env Ant --advantage submodular --advantage.low nan 0",
-            "--advantage.low is (nan, 0.0): expected finite numbers",
+            "--advantage.low is nan 0.0: expected finite numbers",
         ),
         (
             "--env Ant --advantage submodular --advantage.set-function.cells 1000 1000 --num-envs 1000",
-            "--num-seeds 1 with --num-envs 1000 and this --advantage.set-function keeps 1,000,000,000 numbers",
+            "1,000 environments (--num-seeds x --num-envs) with this --advantage.set-function keep 1,000,000,000 num",
         ),
         (
             "--env Ant --advantage submodular --advantage.set-function log-det --advantage.set-function.features 5",
@@ -100,7 +100,7 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
         ),
         (
             "--env Ant --advantage submodular --advantage.set-function.cells 0 1",
-            "--advantage.set-function.cells is (0, 1): expected positive whole numbers",
+            "--advantage.set-function.cells is 0 1: expected positive whole numbers",
         ),
         (
             "--env Ant --advantage submodular --advantage.inner nstep --advantage.inner.n 0",
@@ -112,7 +112,8 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
         ),
         (
             "--env Ant --advantage submodular --explore explorler-ppo-racing",
-            "--advantage submodular with --advantage.reward-weight 0 leaves the environment's return out, by which --",
+            "--explore.probe racing compares candidates by their return, and needs advantages of the environment's "
+            "reward, which --advantage.reward-weight 0 does not give: use --advantage.reward-weight 1, or --",
         ),
     ],
 )

@@ -39,17 +39,23 @@ ACCEPTED = {
     "racing": {"explore": explorer("explorler-ppo-racing")},
 }
 REFUSED = {
-    "group": ({"advantage": GroupRelative()}, "wait there for their group, as --advantage group-relative wants"),
-    "submodular": ({"advantage": Submodular()}, "are computed on the CPU"),
-    "n-harpg": ({"algorithm": NHARPG()}, "waits to hear how many there are"),
-    "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "waits to hear how many there are"),
-    "hpt": ({"algorithm": PPO(objective=HPT())}, "hpt clones episodes, which are kept on the CPU"),
+    "group": ({"advantage": GroupRelative()}, "--advantage group-relative lets environments wait for their group"),
+    "submodular": ({"advantage": Submodular()}, "--advantage submodular computes marginal gains on the CPU"),
+    "n-harpg": ({"algorithm": NHARPG()}, "--algorithm n-harpg sums over episodes"),
+    "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "--algorithm.objective gspo averages over episodes"),
+    "hpt": ({"algorithm": PPO(objective=HPT())}, "--algorithm.objective hpt keeps episodes to clone them"),
     "optimiser": (
         {"algorithm": PPO(optimiser="adamp")},
-        "optimiser adamp runs on the CPU, only adam there",
+        "--algorithm.optimiser adamp steps parameters on the CPU",
     ),
-    "in-rollout": ({"explore": explorer("explorler-ppo-in-rollout")}, "--explore.probe episodes or racing alone"),
-    "surrogate": ({"explore": explorer("explorler-ppo-surrogate")}, "--explore.probe episodes or racing alone"),
+    "in-rollout": (
+        {"explore": explorer("explorler-ppo-in-rollout")},
+        "--explore.probe in-rollout lets candidates act too",
+    ),
+    "surrogate": (
+        {"explore": explorer("explorler-ppo-surrogate")},
+        "--explore.probe surrogate scores candidates on the CPU",
+    ),
 }
 
 
@@ -60,7 +66,9 @@ def test_accepted(parts):
 
 @pytest.mark.parametrize(("parts", "reason"), REFUSED.values(), ids=REFUSED)
 def test_refused(parts, reason):
-    with pytest.raises(UsageError, match=f"--simulator warp: .*{reason}.*; use --simulator mujoco"):
+    with pytest.raises(
+        UsageError, match=f"^{reason}, and needs .* CPU, which --simulator warp does not give: use .*--simulator mujoco"
+    ):
         check(replace(RECIPE, **parts))
     check(replace(RECIPE, simulator="mujoco", **parts))
 

@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from rlsparse.errors import UsageError
-from rlsparse.run import components
+from rlsparse.run import choose
 from rlsparse.run.command_line import parse
 
 
@@ -51,8 +51,8 @@ class Flags:
 
 def grown(*arguments, tree=None):
     """A tree as the command line wants it, from the choice of its parts to their flags."""
-    tree = components.choose(tree or Tree(), arguments)
-    cls = components.flags_with_kinds(Flags, tree)
+    tree = choose.with_kinds(tree or Tree(), arguments)
+    cls = choose.flags_with_kinds(Flags, tree)
     return parse(cls, arguments, prog="tree", default=cls(tree)).tree
 
 
@@ -114,11 +114,11 @@ def test_flags_of_a_part_that_is_not_there_are_refused_with_what_to_add():
     examples = {"fruit": "apple"}
     for arguments in (["--fruit.size", "3"], ["--age", "2", "--fruit.size=3"]):
         with pytest.raises(UsageError, match=r"^--fruit.size needs --fruit, for example --fruit apple$"):
-            components.refuse_flags_of_nothing(Tree(), examples, arguments)
-        components.refuse_flags_of_nothing(Tree(fruit=Leaf()), examples, arguments)
-    components.refuse_flags_of_nothing(Tree(), examples, ["--age", "2", "--fruits.size", "3"])
+            choose.refuse_flags_of_nothing(Tree(), examples, arguments)
+        choose.refuse_flags_of_nothing(Tree(fruit=Leaf()), examples, arguments)
+    choose.refuse_flags_of_nothing(Tree(), examples, ["--age", "2", "--fruits.size", "3"])
 
 
 def test_the_last_value_of_a_flag_counts_and_one_without_is_left_to_the_parser():
     arguments = ["--a.b", "1", "--c=2", "--a.b", "3", "--d", "--e", "-1", "--a.bc", "4", "--ab", "5"]
-    assert components.values(("a.b", "c", "d", "f", "a"), arguments) == {"a.b": "3", "c": "2"}
+    assert choose.values(("a.b", "c", "d", "f", "a"), arguments) == {"a.b": "3", "c": "2"}
