@@ -18,12 +18,12 @@ from rlsparse.algorithms.best_episodes import BestEpisodes
 from rlsparse.algorithms.imitation import switched
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
-from rlsparse.explore.choice import Choice
-from rlsparse.explore.explorer import Explorer, account
+from rlsparse.explore.choice import Choice, probe_rows
+from rlsparse.explore.explorer import Explorer, NoProbing
 from rlsparse.learner.arrays import namespace, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
-from rlsparse.learner.records import Advantages, Batch, EpochStats, Rollout
+from rlsparse.learner.records import Batch, EpochStats, Rollout
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import checkpoint, policy_file
 from rlsparse.run.checkpoint import Checkpoint
@@ -68,7 +68,7 @@ class Session:
     learner: Learner
     collector: "Collector | DeviceCollector"
     eval_env: VectorEnv
-    explorer: Explorer | None
+    explorer: NoProbing
     evaluated_at: np.ndarray
     """Steps of each member at its last evaluation, -1 before the first, [S]."""
     stats: EpochStats | None = None
@@ -84,8 +84,7 @@ class Session:
     @property
     def finished(self) -> np.ndarray:
         """Which members have spent their budget, or all of it that their last probes could use, [S] bool."""
-        spent = self.learner.counters.total >= self.recipe.total_steps
-        return spent if self.explorer is None else spent | self.explorer.ended()
+        return (self.learner.counters.total >= self.recipe.total_steps) | self.explorer.ended()
 
     @property
     def evaluation_due(self) -> np.ndarray:
@@ -104,7 +103,7 @@ def open_session(recipe: Recipe, run: Run, device: str) -> Session:
     learner, collector = begin(recipe, device)
     make = single_episodes(recipe, device)
     eval_env = make(recipe.num_seeds * recipe.eval_episodes)
-    explorer = None
+    explorer = NoProbing()
     if recipe.explore is not None:
         explorer = Explorer(recipe.explore, learner, make, recipe.num_envs, recipe.total_steps)
     return Session(recipe, run, learner, collector, eval_env, explorer, np.full(recipe.num_seeds, -1))
@@ -164,8 +163,8 @@ def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> Non
         if stop():
             save(session, last=True)
             raise Interrupted
-        if session.explorer is not None and session.explorer.due().size:
-            _probe_and_record(session, session.explorer, reporter, stop)
+        if session.explorer.due().size:
+            _probe_and_record(session, reporter, stop)
         else:
             with _policy_kept(session), _finished_kept(session):
                 session.stats, choice = iterate(session.recipe, session.learner, session.collector, session.explorer)
@@ -207,7 +206,7 @@ def _policy_kept(session: Session) -> Iterator[None]:
 
 
 def iterate(
-    recipe: Recipe, learner: Learner, collector: "Collector | DeviceCollector", explorer: Explorer | None = None
+    recipe: Recipe, learner: Learner, collector: "Collector | DeviceCollector", explorer: NoProbing | None = None
 ) -> tuple[EpochStats, Choice | None]:
     """One iteration: collect a rollout, estimate advantages, update, exchange weights of sparse networks.
 
@@ -216,21 +215,21 @@ def iterate(
     Returns the last epoch's statistics, and the account of a probe that took no steps of its own.
     """
     learner.begin_iteration(recipe.total_steps)
-    acting = explorer.acting() if explorer else None
+    explorer = explorer or NoProbing()
+    acting = explorer.acting()
     groups = recipe.advantage if isinstance(recipe.advantage, GroupRelative) else None
     if groups is not None and groups.restarts:
         assert isinstance(collector, Collector), "groups are simulated on the CPU"
         collector.restart()
     rollout, beside = _collect(recipe, learner, collector, acting)
     advantages = recipe.advantage(rollout)
-    choice = explorer.judge(rollout, _as_acted(recipe, rollout, advantages), acting) if explorer else None
+    choice = explorer.judge(rollout, recipe.advantage, acting)
     batch, best = flatten(rollout, advantages, learner), collector.best_episodes
     epochs_left = recipe.algorithm.epochs
     for epoch_stats in update(recipe.algorithm, learner, switched(batch, best, learner) if best else batch, *beside):
         last = epoch_stats
         epochs_left -= 1
-        if explorer:
-            explorer.after_epoch()
+        explorer.after_epoch()
     collector.check(learner)
     stats = last.on_host()
     if groups is not None:
@@ -238,8 +237,7 @@ def iterate(
     _check_update(learner, stats)
     learner.evolve(batch.obs)
     learner.obs_moments.update(by_member(rollout.obs), None if rollout.valid is None else by_member(rollout.valid))
-    if explorer:
-        explorer.after_iteration(skipped_epochs=epochs_left)
+    explorer.after_iteration(skipped_epochs=epochs_left)
     return stats, choice
 
 
@@ -271,18 +269,11 @@ def _collect(
     return rollout, [flatten(second, recipe.advantage(second), learner)]
 
 
-def _as_acted(recipe: Recipe, rollout: Rollout, advantages: Advantages) -> Advantages:
-    """Advantages by which candidates are judged: not corrected for what the incumbent would have done."""
-    if advantages.log_prob is None or rollout.own_log_prob is None:
-        return advantages
-    return recipe.advantage(replace(rollout, own_log_prob=None))
-
-
-def _probe_and_record(session: Session, explorer: Explorer, reporter: Reporter, stop: Callable[[], bool]) -> None:
+def _probe_and_record(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
     """Probe with the members whose turn it is; a probe that is interrupted or fails leaves the policies alone."""
-    members = explorer.due()
+    members = session.explorer.due()
     try:
-        choice = explorer.probe(members, stop)
+        choice = session.explorer.probe(members, stop)
     except Interrupted:
         save(session, last=True)
         raise
@@ -290,8 +281,8 @@ def _probe_and_record(session: Session, explorer: Explorer, reporter: Reporter, 
 
 
 def _record_probe(session: Session, members: np.ndarray, choice: Choice, reporter: Reporter) -> None:
-    assert session.explorer is not None
-    rows = account(choice, members, session.learner, session.explorer.cycles)
+    learner = session.learner
+    rows = probe_rows(choice, members, learner.seeds, learner.counters, session.explorer.cycles)
     session.run.append("probe.csv", rows)
     reporter.probe(session, rows)
 
@@ -362,8 +353,8 @@ def save(session: Session, *, last: bool = False) -> None:
 def _save(session: Session) -> None:
     learner = session.learner
     arrays = {"learner": learner.state_dict(), "collector": session.collector.state_dict()}
-    if session.explorer is not None:
-        arrays["explorer"] = session.explorer.state_dict()
+    if probing := session.explorer.state_dict():
+        arrays["explorer"] = probing
     values = {
         "recipe": to_dict(session.recipe),
         "random": learner.random_state(),
@@ -393,8 +384,7 @@ def restore(session: Session) -> None:
     session.learner.load_random_state(saved.values["random"])
     session.collector.load_state_dict(saved.arrays["collector"])
     session.stats = EpochStats(**saved.arrays["stats"]) if "stats" in saved.arrays else None
-    if session.explorer is not None:
-        session.explorer.load_state_dict(saved.arrays["explorer"])
+    session.explorer.load_state_dict(saved.arrays.get("explorer", {}))
     session.evaluated_at = np.array(saved.values["evaluated_at"])
     session.seconds_before = saved.values["seconds"]
     session.run.restore_records(saved.values["records"])

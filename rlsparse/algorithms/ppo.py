@@ -55,6 +55,11 @@ class PPO:
     optimiser: Literal["adam", "diffgrad", "adamp", "sgdp"] = "adam"
     """What steps down the gradient; all but adam need rlsparse[optimisers]."""
 
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        steps = f"{rollouts * self.epochs * self.minibatches:,} gradient steps per seed"
+        return steps + (", fewer where --algorithm.target-kl ends one early" if self.target_kl is not None else "")
+
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
         dense_rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)

@@ -41,6 +41,10 @@ class TRPO(CriticByAdam):
     epochs: ClassVar[int] = 1
     """Times that an update moves the policy."""
 
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{rollouts:,} natural gradient steps of the policy, {self.describe_critic(rollouts)}"
+
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch; yields once."""
         gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))

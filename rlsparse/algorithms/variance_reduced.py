@@ -39,6 +39,10 @@ class NormalisedMomentum(CriticByAdam):
     epochs: ClassVar[int] = 1
     """Times that an update moves the policy."""
 
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{rollouts:,} normalised gradient steps of the policy, {self.describe_critic(rollouts)}"
+
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> MomentumAdam:
         """Return what steps the critics of a learner's parameters [S, D], and remembers the policies' gradients."""
         return MomentumAdam(params, layout, own_steps)
@@ -116,6 +120,10 @@ class NHARPG(NormalisedMomentum):
     """The newest gradient weighs this power of 2 / (t + 2) in the running mean."""
     second_length: int = 32
     """Steps of every environment for the second rollout, which are training steps as all others."""
+
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{super().describe(rollouts)}; a second rollout of {self.second_length} steps beside each"
 
     def sampling_point(self, learner: Learner) -> Array:
         """Return the policies that collect the second rollout, [S, P]: drawn evenly between the last two."""

@@ -1,18 +1,20 @@
 """Probing inside the rollout: candidates act in some of the training environments, and no step is added."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import Choice, mean_and_error, paired_gains, t_test
+from rlsparse.explore.probe import Evidence, ProbeKind, Propose
 
 BLOCKS = 8
 """Stretches of time whose differences give a score's standard error."""
 
 
 @dataclass(frozen=True)
-class InRollout:
+class InRollout(ProbeKind):
     """Share the next rollout's environments among incumbent and candidates.
 
     A candidate's score is its mean advantage under the incumbent's critic: the performance-difference lemma (Kakade
@@ -28,9 +30,25 @@ class InRollout:
     level: float = 0.9
     """How sure "best" must be."""
 
+    acts: ClassVar[bool] = True
+
     def candidates(self, num_envs: int) -> int:
         """Return how many candidates act."""
         return min(num_envs, max(1, round(self.share * num_envs)))
+
+    def tried(self, proposed: int, num_envs: int) -> int:
+        """Return how many candidates act, however many are proposed."""
+        return self.candidates(num_envs)
+
+    def acting(self, propose: Propose, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
+        """Return who acts in each environment, [S, N, P]."""
+        return self.spread(propose(Probed.nothing(incumbent)), incumbent, num_envs)
+
+    def judge(self, evidence: Evidence) -> Choice | None:
+        """Judge the candidates that acted, if any did."""
+        if evidence.acting is None:
+            return None
+        return self.choose(evidence.acting, evidence.incumbent, evidence.advantage)
 
     def spread(self, proposed: np.ndarray, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
         """Return who acts in each environment, [S, N, P]: the incumbent first, the candidates last.

@@ -1,9 +1,9 @@
-"""Probing by whole episodes: run the candidates, then replace the incumbent or not."""
+"""What a probe is, and probing by whole episodes: run the candidates, then replace the incumbent or not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -40,7 +40,63 @@ Propose = Callable[[Probed], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Episodes:
+class Evidence:
+    """What S members' rollout of T steps in N environments says, before any gradient has seen it."""
+
+    incumbent: np.ndarray
+    """The members' own policies, [S, P]."""
+    acting: np.ndarray | None
+    """Who acted in each environment, [S, N, P]; None: the incumbents in all."""
+    advantage: np.ndarray
+    """Of what was done, under the incumbents' critic, [S, T, N]."""
+    log_ratio: Callable[[np.ndarray], np.ndarray]
+    """Log of how much more likely points [S, C, P] would have done it, [S, C, T, N]."""
+    propose: Propose
+    rounds: int
+    """How often candidates are asked for."""
+
+
+class ProbeKind:
+    """What every kind of probe can be asked. One that `spends` is called; any other acts in a rollout or judges by it.
+
+    By itself it does nothing.
+    """
+
+    spends: ClassVar[bool] = False
+    """It runs episodes of its own, whose steps are counted."""
+    acts: ClassVar[bool] = False
+    """Candidates act in the rollout that they are judged by."""
+    stochastic: bool = False
+    """Its episodes have the action noise that training has."""
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return how many of its episodes begin differently."""
+        return 0
+
+    def episodes_for(self, candidates: int, rounds: int) -> int:
+        """Return how many episodes a probe runs at most."""
+        return 0
+
+    def tried(self, proposed: int, num_envs: int) -> int:
+        """Return how many of the proposed candidates are tried, where `num_envs` environments of a member act."""
+        return proposed
+
+    def acting(self, propose: Propose, incumbent: np.ndarray, num_envs: int) -> np.ndarray | None:
+        """Return who acts in each environment of the next rollout, [S, N, P]; None: the incumbents [S, P] in all."""
+        return None
+
+    def judge(self, evidence: Evidence) -> Choice | None:
+        """Judge candidates by a rollout; None: that is not how they are judged."""
+        return None
+
+    def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
+        """Probe around the incumbents [S, P] by episodes, which `evaluate` runs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Episodes(ProbeKind):
     """Give every candidate the same whole episodes. With accept = "always" it is the published protocol."""
 
     episodes: int = 3
@@ -51,6 +107,13 @@ class Episodes:
     """How sure "evidence" and "posterior" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
+
+    spends: ClassVar[bool] = True
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return `episodes`."""
+        return self.episodes
 
     def episodes_for(self, candidates: int, rounds: int) -> int:
         """Return how many episodes a probe runs at most."""
@@ -78,7 +141,7 @@ class Episodes:
 
 
 @dataclass(frozen=True)
-class Racing:
+class Racing(ProbeKind):
     """Successive halving: after each round the worse candidates leave; the last one duels with the incumbent.
 
     The duel's episodes are its own, so that the luck by which a candidate came through counts for nothing; there is
@@ -98,6 +161,13 @@ class Racing:
     """How sure "evidence" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
+
+    spends: ClassVar[bool] = True
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return the episodes of all rounds and of the duel."""
+        return sum(self.episodes) + self.duel
 
     def survivors(self, candidates: int) -> list[int]:
         """Return how many candidates run in each round."""
