@@ -58,6 +58,6 @@ class ExploRLer:
         episodes, share = self.episodes_per_probe(), min(self.budget_fraction, 1.0 - self.start)
         return (
             f"{made}: at most {episodes} episodes, {episodes * horizon:,} steps if all last {horizon:,}\n"
-            f"probe steps      at most {round(share * total_steps):,} per seed, {share:g} of the budget; cheaper probes "
-            "leave room for more"
+            f"probe steps      at most {round(share * total_steps):,} per seed, {share:g} of the budget; cheaper "
+            "probes leave room for more"
         )

@@ -70,10 +70,14 @@ class Schedule:
         unfinished = steps.total < self.total_steps
         return begun & waited & unfinished & (anchors == self.config.num_anchors)
 
+    def left(self, steps: Counters) -> np.ndarray:
+        """Steps of each member's budget that a probe may still take, [S] int64."""
+        return np.maximum(self.total_steps - steps.total - self.kept_for_training, 0)
+
     def allowance(self, steps: Counters) -> np.ndarray:
         """Steps that each member may spend on probing now, [S] int64."""
         share = self.config.budget_fraction
-        left = np.maximum(self.total_steps - steps.total - self.kept_for_training, 0)
+        left = self.left(steps)
         if share >= 1.0:
             return left
         return np.clip(np.floor(share / (1.0 - share) * steps.train).astype(np.int64) - steps.probe, 0, left)
@@ -123,7 +127,7 @@ class Schedule:
         if not config.finish and self.iterations - self.last_probe[0] < config.every:
             return f"probing every {config.every} updates"
         cost, allowance = self.cost()[0], self.allowance(steps)[0]
-        if allowance < cost and steps.total[0] < self.total_steps - self.kept_for_training:
+        if allowance < cost and self.left(steps)[0]:
             return f"a probe may take {cost:,} steps, and {allowance:,} may be spent"
         return ""
 
@@ -165,7 +169,7 @@ def why_never(config: ExploRLer, total_steps: int, horizon: int, rollout_steps: 
         return f"there will be no probe: {budget} are over before {settings} let the first one be"
     episodes = config.episodes_per_probe()
     return (
-        f"there will be no probe: one may take {episodes * horizon:,} steps ({episodes} episodes of {horizon:,}), which "
-        f"--explore.budget-fraction {config.budget_fraction:g} of {budget} cannot pay: raise one of them, or probe "
-        "fewer candidates"
+        f"there will be no probe: one may take {episodes * horizon:,} steps ({episodes} episodes of {horizon:,}), "
+        f"which --explore.budget-fraction {config.budget_fraction:g} of {budget} cannot pay: raise one of them, or "
+        "probe fewer candidates"
     )

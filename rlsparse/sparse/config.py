@@ -91,10 +91,10 @@ class Sparse:
     def dead_units(self, layout: Layout) -> str | None:
         """Return which layer keeps so few weights that units are left without any; None if there is no such layer."""
         inside = [(slot, counts[-1]) for slot, counts in self.nested_budgets(layout) if counts]
-        for slot, kept in [*self.budgets(layout), *inside]:
-            if kept < slot.shape[1]:
+        for slot, count in [*self.budgets(layout), *inside]:
+            if count < slot.shape[1]:
                 return (
-                    f"the sparse networks have dead units: {slot.name} keeps {kept:,} weights for {slot.shape[1]:,} "
+                    f"the sparse networks have dead units: {slot.name} keeps {count:,} weights for {slot.shape[1]:,} "
                     "units; use a smaller --sparsity or wider layers"
                 )
         return None

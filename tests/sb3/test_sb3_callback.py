@@ -283,7 +283,6 @@ def test_learning_ends_at_once_when_a_probe_takes_the_last_steps():
     config = replace(PROBING, budget_fraction=1.0, start=0.5, probe=Episodes(200, accept="never"))
     callback = ExploRLerCallback(config, seed=0)
     model = new_model(env=make_vec_env("fake_envs:Steady-v0", 2, seed=3))
-    callback._longest = 5
     total = 5 * ROLLOUT + 4 * 200 * 5 + 2  # five updates, one probe of four policies, one step of both environments
     callback._explore = replace(config, start=5 * ROLLOUT / total)
     model.learn(total, callback=callback)

@@ -237,7 +237,7 @@ def test_the_plan_says_what_each_network_keeps():
 def test_dead_units_of_the_sparsest_are_warned_of():
     sparse = Sparse(0.5, rule=AST(sparser=(0.9, 0.99)))
     assert sparse.dead_units(ActorCritic().layout(17, 6)).startswith(
-        "the sparse networks have dead units: actor.0.weight keeps 17 wei"
+        "the sparse networks have dead units: actor.0.weight keeps 17"
     )
 
 
