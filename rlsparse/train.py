@@ -128,14 +128,11 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     env.close()
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
-    warnings = (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout), plan.slow_warning(recipe))
-    for reason in filter(None, warnings):
+    for reason in plan.warnings(recipe, layout, longest):
         log.warning(reason)
     if show:
         print(to_toml(recipe))
-        print(plan.describe(recipe, longest))
-        if recipe.sparse is not None:
-            print(plan.describe_weights(recipe.sparse, layout))
+        print(plan.describe(recipe, layout, longest))
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,10 @@ class CriticByAdam(OnPolicy):
             )
         check_minibatches("critic-minibatches", self.critic_minibatches, recipe, normalises=False)
 
+    def describe_critic(self, rollouts: int) -> str:
+        """Return what is done for the critic with so many rollouts, in words."""
+        return f"{rollouts * self.critic_epochs * self.critic_minibatches:,} gradient steps of the critic per seed"
+
     def learning_rates(self, learner: Learner) -> np.ndarray:
         """Return the step size of each member's critic as its budget stands, [S]."""
         decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)

@@ -80,6 +80,11 @@ class PPO(OnPolicy):
             )
         check_minibatches("minibatches", self.minibatches, recipe, self.normalise_advantages)
 
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        steps = f"{rollouts * self.epochs * self.minibatches:,} gradient steps per seed"
+        return steps + (", fewer where --algorithm.target-kl ends one early" if self.target_kl is not None else "")
+
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
         rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)

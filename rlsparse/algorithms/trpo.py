@@ -46,6 +46,10 @@ class TRPO(CriticByAdam):
         fits = self.fisher_subsample <= recipe.batch_size
         require(fits, "algorithm.fisher_subsample", self.fisher_subsample, expected)
 
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{rollouts:,} natural gradient steps of the policy, {self.describe_critic(rollouts)}"
+
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch; yields once."""
         gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))

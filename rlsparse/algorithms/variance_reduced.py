@@ -157,6 +157,10 @@ class NormalisedMomentum(CriticByAdam):
     """Its name on the command line."""
     gives: ClassVar[frozenset[str]] = frozenset({"policy-optimiser-memory"})
 
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{rollouts:,} normalised gradient steps of the policy, {self.describe_critic(rollouts)}"
+
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> MomentumAdam:
         """Return what steps the critics of a learner's parameters [S, D], and remembers the policies' gradients."""
         return MomentumAdam(params, layout, own_steps)
@@ -260,6 +264,10 @@ class NHARPG(NormalisedMomentum):
                 "--algorithm.second-length 1 of one environment is too little to normalise advantages: use more, or "
                 "--algorithm.no-normalise-advantages"
             )
+
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{super().describe(rollouts)}; a second rollout of {self.second_length} steps beside each"
 
     def sampling_point(self, learner: Learner) -> Array:
         """Return the policies that collect the second rollout, [S, P]: drawn evenly between the last two."""

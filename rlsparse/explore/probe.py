@@ -1,4 +1,4 @@
-"""Probing by whole episodes: run the candidates, then replace the incumbent or not."""
+"""What a probe is, and probing by whole episodes: run the candidates, then replace the incumbent or not."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -52,7 +52,63 @@ def check_pairs(accept: Accept, name: str, given: int) -> None:
 
 
 @dataclass(frozen=True)
-class Episodes:
+class Evidence:
+    """What S members' rollout of T steps in N environments says, before any gradient has seen it."""
+
+    incumbent: np.ndarray
+    """The members' own policies, [S, P]."""
+    acting: np.ndarray | None
+    """Who acted in each environment, [S, N, P]; None: the incumbents in all."""
+    advantage: np.ndarray
+    """Of what was done, under the incumbents' critic, [S, T, N]."""
+    log_ratio: Callable[[np.ndarray], np.ndarray]
+    """Log of how much more likely points [S, C, P] would have done it, [S, C, T, N]."""
+    propose: Propose
+    rounds: int
+    """How often candidates are asked for."""
+
+
+class ProbeKind:
+    """What every kind of probe can be asked. One that `spends` is called; any other acts in a rollout or judges by it.
+
+    By itself it does nothing.
+    """
+
+    spends: ClassVar[bool] = False
+    """It runs episodes of its own, whose steps are counted."""
+    acts: ClassVar[bool] = False
+    """Candidates act in the rollout that they are judged by."""
+    stochastic: bool = False
+    """Its episodes have the action noise that training has."""
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return how many of its episodes begin differently."""
+        return 0
+
+    def episodes_for(self, candidates: int, rounds: int) -> int:
+        """Return how many episodes a probe runs at most."""
+        return 0
+
+    def tried(self, proposed: int, num_envs: int) -> int:
+        """Return how many of the proposed candidates are tried, where `num_envs` environments of a member act."""
+        return proposed
+
+    def acting(self, propose: Propose, incumbent: np.ndarray, num_envs: int) -> np.ndarray | None:
+        """Return who acts in each environment of the next rollout, [S, N, P]; None: the incumbents [S, P] in all."""
+        return None
+
+    def judge(self, evidence: Evidence) -> Choice | None:
+        """Judge candidates by a rollout; None: that is not how they are judged."""
+        return None
+
+    def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
+        """Probe around the incumbents [S, P] by episodes, which `evaluate` runs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Episodes(ProbeKind):
     """Give every candidate the same whole episodes. With accept = "always" it is the published protocol."""
 
     needs: ClassVar[Mapping[str, str]] = {
@@ -81,6 +137,13 @@ class Episodes:
         """Return how many episodes run at once, at most."""
         return candidates * self.episodes
 
+    spends: ClassVar[bool] = True
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return `episodes`."""
+        return self.episodes
+
     def episodes_for(self, candidates: int, rounds: int) -> int:
         """Return how many episodes a probe runs at most."""
         return self.episodes * (candidates * rounds + (self.accept != "always"))
@@ -107,7 +170,7 @@ class Episodes:
 
 
 @dataclass(frozen=True)
-class Racing:
+class Racing(ProbeKind):
     """Successive halving: after each round the worse candidates leave; the last one duels with the incumbent.
 
     The duel's episodes are its own, so that the luck by which a candidate came through counts for nothing; there is
@@ -145,6 +208,13 @@ class Racing:
         """Return how many episodes run at once, at most."""
         later = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
         return max(candidates * self.episodes[0], 2 * self.duel, *(n * e for n, e in later))
+
+    spends: ClassVar[bool] = True
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return the episodes of all rounds and of the duel."""
+        return sum(self.episodes) + self.duel
 
     def survivors(self, candidates: int) -> list[int]:
         """Return how many candidates run in each round."""

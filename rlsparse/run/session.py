@@ -12,8 +12,8 @@ from gymnasium.vector import VectorEnv
 
 from rlsparse import sim
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
-from rlsparse.explore.choice import Choice
-from rlsparse.explore.explorer import Explorer, NoProbing, account
+from rlsparse.explore.choice import Choice, probe_rows
+from rlsparse.explore.explorer import Explorer, NoProbing
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.learner.records import EpochStats
@@ -197,7 +197,8 @@ def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[],
 
 def record_probe(session: Session, members: np.ndarray, choice: Choice, reporter: Reporter) -> None:
     """Write the account of a probe of these members."""
-    rows = account(choice, members, session.learner, session.explorer.cycles)
+    learner = session.learner
+    rows = probe_rows(choice, members, learner.seeds, learner.counters, session.explorer.cycles)
     session.run.append("probe.csv", rows)
     reporter.probe(session, rows)
 

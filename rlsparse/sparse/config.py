@@ -104,3 +104,30 @@ class Sparse:
             shares = given or densities(shapes, sparsity, self.budget)
             found += [(slot, kept(shape, share)) for slot, shape, share in zip(slots, shapes, shares, strict=True)]
         return found
+
+    def describe(self, layout: Layout) -> str:
+        """Return how many weights of each layer there are in the end, as lines for the terminal."""
+        budgets, lines = self.budgets(layout), []
+        for group in (group for group in NETWORKS if weight_slots(layout, group)):
+            own = [(slot.stop - slot.start, kept) for slot, kept in budgets if slot.group == group]
+            layers = ", ".join(f"{kept:,} of {size:,}" for size, kept in own)
+            size, kept = (sum(numbers) for numbers in zip(*own, strict=True))
+            lines.append(f"{group + ' weights':<16} {kept:,} of {size:,} kept; by layer {layers}")
+        for i, density in enumerate(self.densities_at_once()[1:]):
+            inside = [counts[i] for _, counts in self.nested_budgets(layout)]
+            layers = ", ".join(f"{count:,}" for count in inside)
+            lines.append(f"actor inside     {sum(inside):,} weights, density {density:g}; by layer {layers}")
+        absent = sum(slot.stop - slot.start - kept for slot, kept in budgets)
+        lines.append(f"parameters kept  {layout.size - absent:,} of {layout.size:,}, biases and action noise included")
+        return "\n".join(lines)
+
+    def dead_units(self, layout: Layout) -> str | None:
+        """Return which layer keeps so few weights that units are left without any; None if there is no such layer."""
+        inside = [(slot, counts[-1]) for slot, counts in self.nested_budgets(layout) if counts]
+        for slot, count in [*self.budgets(layout), *inside]:
+            if count < slot.shape[1]:
+                return (
+                    f"the sparse networks have dead units: {slot.name} keeps {count:,} weights for {slot.shape[1]:,} "
+                    "units; use a smaller --sparsity or wider layers"
+                )
+        return None
