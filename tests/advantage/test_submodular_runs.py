@@ -9,11 +9,9 @@ import pytest
 import tiny
 
 from rlsparse import loop, sim, train
-from rlsparse.advantage.gae import GAE
-from rlsparse.advantage.nstep import NStep
+from rlsparse.advantage.estimators import GAE, NStep
 from rlsparse.advantage.set_functions import Coverage, FacilityLocation, LogDet
-from rlsparse.advantage.submodular import Submodular
-from rlsparse.advantage.visits import Visits
+from rlsparse.advantage.submodular import Submodular, Visits
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run.recipe import from_toml, set_objective, to_toml
 

@@ -6,11 +6,10 @@ from typing import ClassVar
 import pairs
 import pytest
 
+from rlsparse.advantage.estimators import NStep, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.submodular import Submodular
-from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import A2C, GSPO, HPT
 from rlsparse.algorithms.trpo import TRPO

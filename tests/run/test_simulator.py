@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from rlsparse.advantage.estimators import NStep, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.submodular import Submodular
-from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.objectives import CISPO, GSPO
 from rlsparse.algorithms.ppo import PPO
