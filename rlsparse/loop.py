@@ -27,7 +27,7 @@ from rlsparse.learner.streams import env_seeds
 from rlsparse.run import checkpoint, policy_file
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.directory import Run
-from rlsparse.run.recipe import Recipe, set_objective, to_dict
+from rlsparse.run.recipe import Recipe, objective_of, to_dict
 from rlsparse.run.records import density_rows, progress_rows
 from rlsparse.sim.collect import Collector, by_member, flatten
 from rlsparse.sim.episodes import Scores, evaluate
@@ -140,7 +140,7 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, "Collector | De
         from rlsparse.sim.device_rollout import DeviceCollector
 
         return learner, DeviceCollector(env, len(seeds), train_seeds, device)
-    objective = set_objective(recipe, obs_size)
+    objective = objective_of(recipe, obs_size)
     best = None if recipe.cloning is None else BestEpisodes(recipe.cloning, len(seeds), num_envs, obs_size, action_size)
     return learner, Collector(env, len(seeds), train_seeds, group, objective, recipe.scaffold, best)
 

@@ -19,7 +19,7 @@ import tyro
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
 from rlsparse.run import cards, choose, device
 from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
-from rlsparse.run.recipe import Recipe, check, set_objective, to_toml
+from rlsparse.run.recipe import Recipe, check, objective_of, to_toml
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.loop import Session
@@ -84,7 +84,7 @@ def run_command(arguments: Sequence[str]) -> None:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
     recipe = _with_sparsity(replace(flags.recipe, env=default.env), flags.sparsity, arguments)
     check(recipe)
-    set_objective(recipe)
+    objective_of(recipe)
     _check_shipped_curve(flags.compare_with, recipe.env)
     where, why = device.resolve(flags.device, recipe, choose.gpu_agent(recipe))
     _make_plan(recipe, flags.dry_run)
@@ -125,7 +125,7 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     env = sim.make(recipe.env, 1)
     longest = horizon(env)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
-    set_objective(recipe, obs_size)
+    objective_of(recipe, obs_size)
     layout = recipe.layout(obs_size, action_size)
     env.close()
     recipe.advantage.check_horizon(recipe.rollout_length, longest)

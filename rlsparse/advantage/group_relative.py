@@ -1,6 +1,5 @@
 """Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -33,9 +32,7 @@ class GroupRelative(AdvantageEstimator):
     """
 
     needs_critic: ClassVar[bool] = False
-    needs: ClassVar[Mapping[str, str]] = {
-        "cpu-environments": "lets environments wait for their group, and needs environments on the CPU"
-    }
+    needs: ClassVar = {"cpu-environments": "lets environments wait for their group, and needs environments on the CPU"}
 
     gamma: Fraction = 0.99
     """Discount per environment step."""

@@ -25,7 +25,7 @@ from rlsparse.advantage.set_gains import (
     log_det_gains,
 )
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Count, CountFromZero, Positive
+from rlsparse.learner.bounds import Count, CountFromZero, Expected, Positive
 from rlsparse.learner.streams import generator
 
 MOST_CELLS = 2**20
@@ -124,7 +124,7 @@ class LogDet:
     """Length scale of the kernel, in sides of the projection's box."""
     noise: Positive = 0.1
     """Variance of a measurement's noise; that of the process is 1."""
-    features: Annotated[int, Ge(2), MultipleOf(2)] = 64
+    features: Annotated[int, Ge(2), MultipleOf(2), Expected("a positive even number")] = 64
     """Fourier features, an even number; more are closer to the kernel and slower."""
 
     def on(self, projection: Projection) -> Self:

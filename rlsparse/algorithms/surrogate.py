@@ -7,7 +7,6 @@ carries it to the policy's outputs. Source: Lv et al., arXiv 2509.04419. Shapes:
 minimised, so every coefficient comes with a minus sign and the sample's share of the mean.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -86,8 +85,6 @@ class Likelihood:
 
     whole_episodes: ClassVar[bool] = False
     """Whether a minibatch must hold all samples of a rollout."""
-    needs: ClassVar[Mapping[str, str]] = {}
-    """What else a recipe must have, and why."""
     gives: ClassVar[frozenset[str]] = frozenset({"small-minibatches", "others-actions"})
     """What other components may rely on."""
 
@@ -130,7 +127,7 @@ class Clip(Likelihood):
 class A2C(Likelihood):
     """The plain policy gradient of actor-critic: reference pi itself, no mask. Mnih et al., arXiv 1602.01783."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"small-minibatches"})
+    gives: ClassVar = frozenset({"small-minibatches"})
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
         """Turn each sample's ratio and advantage into its part of the loss."""
@@ -143,10 +140,8 @@ class GSPO(Likelihood):
     """Clipping by the ratio of whole episodes, the geometric mean over their steps. Zheng et al., arXiv 2507.18071."""
 
     whole_episodes: ClassVar[bool] = True
-    needs: ClassVar[Mapping[str, str]] = {
-        "cpu-environments": "averages over episodes, and needs environments on the CPU"
-    }
-    gives: ClassVar[frozenset[str]] = frozenset({"others-actions"})
+    needs: ClassVar = {"cpu-environments": "averages over episodes, and needs environments on the CPU"}
+    gives: ClassVar = frozenset({"others-actions"})
 
     clip_range: Positive = 0.01
     """How far from 1 an episode's ratio may be rewarded for going; --algorithm.clip-range is for single steps."""
@@ -204,7 +199,7 @@ class HPT(Clip):
 
     clones: ClassVar[bool] = True
     """Whether a rollout without success is replaced by the best episodes so far."""
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "unaided-episodes": "clones the best episodes, and needs episodes that had no help",
         "cpu-environments": "keeps episodes to clone them, and needs environments on the CPU",
     }
@@ -236,7 +231,7 @@ class SSO:
     """
 
     whole_episodes: ClassVar[bool] = False
-    gives: ClassVar[frozenset[str]] = frozenset({"small-minibatches", "others-actions"})
+    gives: ClassVar = frozenset({"small-minibatches", "others-actions"})
 
     output_step: Positive = 1.0
     """Length of the gradient step that the outputs, mean and log-std at each sample, are to make."""

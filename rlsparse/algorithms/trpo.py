@@ -43,7 +43,7 @@ class TRPO(CriticByAdam):
     epochs: ClassVar[int] = 1
     """Times that an update moves the policy."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"own-rollout", "others-actions"})
+    gives: ClassVar = frozenset({"own-rollout", "others-actions"})
 
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless rollouts are large enough."""

@@ -4,7 +4,7 @@ Source: Fatkhullin et al., ICML 2023, arXiv 2302.01734. Both step along a runnin
 for the policy's having moved since: the first by where it samples, the second by a Hessian-vector product.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,7 +40,7 @@ class NormalisedMomentum(CriticByAdam):
     """Its name on the command line."""
     epochs: ClassVar[int] = 1
     """Times that an update moves the policy."""
-    gives: ClassVar[frozenset[str]] = frozenset({"policy-optimiser-memory"})
+    gives: ClassVar = frozenset({"policy-optimiser-memory"})
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> MomentumAdam:
         """Return what steps the critics of a learner's parameters [S, D], and remembers the policies' gradients."""
@@ -114,7 +114,7 @@ class NHARPG(NormalisedMomentum):
     """Hessian-aided: a second, small rollout between the last two policies tells how the gradient has changed."""
 
     kind: ClassVar[str] = "n-harpg"
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "single-episodes": "collects a second rollout, and needs episodes that are not compared in groups",
         "cpu-environments": "sums over episodes, and needs environments on the CPU",
     }

@@ -1,6 +1,6 @@
 """Probing by whole episodes: run the candidates, then replace the incumbent or not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Annotated, Any, ClassVar, Protocol
@@ -42,6 +42,20 @@ Propose = Callable[[Probed], np.ndarray]
 """Asks the proposal for its next candidates [S, C, P], given what was scored so far."""
 
 
+class EpisodeProbe:
+    """What probes by whole episodes have in common."""
+
+    needs: ClassVar = {
+        "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
+    }
+    stochastic: bool
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on."""
+        return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
+
+
 def check_pairs(accept: Accept, name: str, given: int) -> None:
     """Raise UsageError if episodes are compared by their differences, and the probe's field gives only one."""
     enough = given >= 2 or accept not in ("evidence", "posterior")
@@ -49,12 +63,8 @@ def check_pairs(accept: Accept, name: str, given: int) -> None:
 
 
 @dataclass(frozen=True)
-class Episodes:
+class Episodes(EpisodeProbe):
     """Give every candidate the same whole episodes. With accept = "always" it is the published protocol."""
-
-    needs: ClassVar[Mapping[str, str]] = {
-        "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
-    }
 
     episodes: Count = 3
     """Episodes of each candidate; all candidates begin theirs alike."""
@@ -64,11 +74,6 @@ class Episodes:
     """How sure "evidence" and "posterior" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
-
-    @property
-    def gives(self) -> frozenset[str]:
-        """What other components may rely on."""
-        return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
 
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless there are episodes enough to decide by."""
@@ -104,17 +109,13 @@ class Episodes:
 
 
 @dataclass(frozen=True)
-class Racing:
+class Racing(EpisodeProbe):
     """Successive halving: after each round the worse candidates leave; the last one duels with the incumbent.
 
     The duel's episodes are its own, so that the luck by which a candidate came through counts for nothing; there is
     none where the incumbent, which runs all rounds beside the candidates, is ahead of them.
     Source: Jamieson and Talwalkar, arXiv 1502.07943 (the race); paired episodes as in common random numbers.
     """
-
-    needs: ClassVar[Mapping[str, str]] = {
-        "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
-    }
 
     episodes: Annotated[tuple[Count, ...], MinLen(1)] = (1, 2)
     """Episodes of the incumbent and of every candidate that is still in the race, in each round."""
@@ -128,11 +129,6 @@ class Racing:
     """How sure "evidence" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
-
-    @property
-    def gives(self) -> frozenset[str]:
-        """What other components may rely on."""
-        return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
 
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless the duel has episodes enough to decide by."""

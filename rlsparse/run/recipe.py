@@ -162,7 +162,7 @@ def _check_size(recipe: Recipe) -> None:
         )
 
 
-def set_objective(recipe: Recipe, obs_size: int | None = None) -> Any:
+def objective_of(recipe: Recipe, obs_size: int | None = None) -> Any:
     """Return the set function whose gains a recipe learns from, None if it learns from rewards.
 
     Raises UsageError for what does not exist; numbers of observations are held against `obs_size` if that is known.

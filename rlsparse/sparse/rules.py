@@ -1,6 +1,6 @@
 """Rules: when weights are exchanged, how many, and which grow. Pure functions of what they are given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -23,7 +23,7 @@ class Exchange:
     """Whether absent weights go on learning in a dense network, and may come back from there."""
     own_loop: ClassVar[bool] = False
     """Whether it is more than masks: PPO's update has to know of it."""
-    gives: ClassVar[frozenset[str]] = frozenset({"drops-by-worth"})
+    gives: ClassVar = frozenset({"drops-by-worth"})
     """What other components may rely on: here, that what goes first may be chosen by more than size."""
 
     @property
@@ -54,7 +54,7 @@ class Exchange:
 class Static(Exchange):
     """Draw a random mask at the start and keep it."""
 
-    gives: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar = frozenset()
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ class DCIL(Magnitude):
 
     dual_path: ClassVar[bool] = True
     own_loop: ClassVar[bool] = True
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
         "adam": "trains absent weights by Adam too, and needs the moments of Adam to exchange",
     }
-    gives: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar = frozenset()
 
     @property
     def starts_dense(self) -> bool:
@@ -180,11 +180,11 @@ class AST(Magnitude):
     """Take from each network's gradient what opposes that of the network before."""
 
     own_loop: ClassVar[bool] = True
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
         "small-minibatches": "trains its networks in turns, and needs a minibatch for each",
     }
-    gives: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar = frozenset()
 
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless sparser actors lie one inside the other, and each has a minibatch."""
