@@ -43,11 +43,12 @@ from rlsparse.errors import Interrupted
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, device
 from rlsparse.run import directory as runs
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import Recipe, from_dict
+from rlsparse.sim.collect_device import DeviceCollector
 from rlsparse.sim.cpu import load_model, make_task
-from rlsparse.sim.device_episodes import evaluate_on_device
-from rlsparse.sim.device_rollout import DeviceCollector
+from rlsparse.sim.episodes import evaluate_on_device
 from rlsparse.sim.warp_physics import WarpPhysics
 
 AGENT = "ppo-gpu"
@@ -193,7 +194,7 @@ def train(env_id: str, place: str, num_envs: int, steps: int, rounds: int) -> It
     """Measure iterations of PPO, and where their time goes."""
     for num_seeds in SEEDS:
         recipe = shipped(env_id, num_envs, num_seeds)
-        learner, collector = loop.begin(recipe, place)
+        learner, collector = sessions.begin(recipe, place)
         count = max(1, steps // recipe.rollout_length)
 
         def iterations(
@@ -216,7 +217,7 @@ def train(env_id: str, place: str, num_envs: int, steps: int, rounds: int) -> It
 def shares(place: str, recipe: Recipe, run: Callable[[], None], learner: Any, collector: Any) -> dict[str, float]:
     """Return the percent of time of each phase of iterations with one evaluation at their end."""
     clock = Clock(place)
-    eval_env = loop.single_episodes(recipe, place)(recipe.num_seeds * recipe.eval_episodes)
+    eval_env = sessions.single_episodes(recipe, place)(recipe.num_seeds * recipe.eval_episodes)
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
     with ExitStack() as stack:
         for owner, method, phase in (
@@ -268,7 +269,7 @@ def reach(env_id: str, place: str, num_envs: int, goal_steps: int) -> Iterator[R
     with tempfile.TemporaryDirectory() as folder:
         run = runs.create(recipe, AGENT, Path(folder), None, place)
         with run, suppress(Interrupted):
-            loop.train(loop.open_session(recipe, run, place), until, until)
+            loop.train(sessions.open_session(recipe, run, place), until, until)
     last, reached = until.rows[-1], until()
     yield row("goal", recipe.num_envs, 1, f"reached {GOAL:,.0f} (1: yes)", [float(reached)])
     for name, x in last.items():

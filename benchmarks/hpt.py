@@ -13,10 +13,12 @@ from scaffold import DistantGoal, flags_of_runs, write
 from rlsparse import loop, sim
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.group_relative import GroupRelative
+from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import HPT, Clip
+from rlsparse.algorithms.surrogate import Clip
 from rlsparse.compare.interval import mean_interval
 from rlsparse.learner.streams import env_seeds
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import Recipe
 from rlsparse.sim.episodes import evaluate
@@ -29,7 +31,7 @@ OBJECTIVES = {"clip": Clip(), "hpt": HPT()}
 
 def successes(recipe: Recipe, evaluations: int) -> list[dict[str, float]]:
     """Train and evaluate; a row for each evaluation and seed."""
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     env = sim.make(recipe.env, recipe.num_seeds * EPISODES, autoreset=False)
     starts = [s for each in recipe.seeds for s in env_seeds(each, "eval_env", EPISODES)]
     rows: list[dict[str, float]] = []

@@ -19,6 +19,7 @@ from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import Recipe
 from rlsparse.sim.episodes import evaluate
@@ -59,7 +60,7 @@ def successes(after: int, seed: int, num_seeds: int, total_steps: int, evaluatio
         advantage=GroupRelative(unseen=1.0, scaffold=Scaffold(after=after)),
         algorithm=PPO(epochs=4, minibatches=8),
     )
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     env = sim.make(recipe.env, num_seeds * EPISODES, autoreset=False)
     starts = [s for each in recipe.seeds for s in env_seeds(each, "eval_env", EPISODES)]
     rows: list[dict[str, float]] = []

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from rlsparse import loop
 from rlsparse.run import cards
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import Recipe, from_dict
 
@@ -53,7 +54,7 @@ def variations() -> list[tuple[str, int, Recipe]]:
 
 def measure(recipe: Recipe, rounds: int) -> tuple[list[float], int, int]:
     """Return steps/s of each round, peak bytes of an iteration, and bytes of a rollout."""
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     steps = recipe.batch_size * recipe.num_seeds
     speeds = []
     for _ in range(rounds + 1):

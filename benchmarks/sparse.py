@@ -29,7 +29,8 @@ from rlsparse.compare.interval import mean_interval
 from rlsparse.compare.plot import style_axes
 from rlsparse.learner.layout import Layout, actor_critic_layout
 from rlsparse.run import cards
-from rlsparse.sparse.config import NETWORKS, Sparse
+from rlsparse.sparse.budgets import NETWORKS
+from rlsparse.sparse.config import Sparse
 
 RESULTS = Path(__file__).parent / "results" / "sparse"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")

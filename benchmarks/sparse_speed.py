@@ -26,6 +26,7 @@ from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.records import Batch
 from rlsparse.run import cards
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Sparse
@@ -96,7 +97,7 @@ def training(agent: str, width: int, rounds: int) -> list[float]:
     sides = []
     for sparse, packs in ((None, False), (Sparse(0.9, rule=RigL()), False), (Sparse(0.9, rule=RigL()), True)):
         recipe = replace(recipe_for(agent, width), sparse=sparse, total_steps=10**9)
-        sides.append(cycle(recipe, *loop.begin(recipe), packs))
+        sides.append(cycle(recipe, *sessions.begin(recipe), packs))
     return processor_seconds(sides, rounds)
 
 

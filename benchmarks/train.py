@@ -37,6 +37,7 @@ from rlsparse.advantage.gae import GAE
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.run import cards
 from rlsparse.run import directory as runs
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.progress import ProgressLine
 from rlsparse.run.recipe import Recipe, from_dict
@@ -84,7 +85,7 @@ def recipe_for(setting: Setting) -> Recipe:
 def ours(setting: Setting) -> Callable[[], float]:
     """Return a slice of our training; it returns env steps/s over all seeds."""
     recipe = recipe_for(setting)
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
 
     def run() -> float:
         start = time.perf_counter()
@@ -182,7 +183,7 @@ def split(name: str, recipe: Recipe) -> Row:
     seconds = dict.fromkeys(("simulate", "collect", "advantage", "update", "record"), 0.0)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         run = stack.enter_context(runs.create(recipe, "benchmark", Path(folder), None))
-        session = loop.open_session(recipe, run, "cpu")
+        session = sessions.open_session(recipe, run, "cpu")
         for owner, method, phase in (
             (session.collector.env, "step", "simulate"),
             (Collector, "collect", "collect"),

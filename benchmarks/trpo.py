@@ -26,6 +26,7 @@ from rlsparse import loop, sb3
 from rlsparse.algorithms.natural_gradient import CG
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.run import cards
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sim.mujoco_log import route_warnings
@@ -48,7 +49,7 @@ def recipe_for(num_seeds: int) -> Recipe:
 def ours(num_seeds: int) -> Slice:
     """Return a slice of our training."""
     recipe = recipe_for(num_seeds)
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     update, spent = recipe.algorithm.update, [0.0]
 
     def timed(*arguments: Any) -> Any:

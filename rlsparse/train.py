@@ -2,16 +2,13 @@
 
 import json
 import logging
-import os
 import shlex
 import signal
-import stat
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -19,11 +16,12 @@ import tyro
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
 from rlsparse.run import cards, choose, device
 from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
-from rlsparse.run.recipe import Recipe, check, objective_of, to_toml
+from rlsparse.run.recipe import Recipe, check, to_toml
+from rlsparse.run.stop import StopSignal
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
-    from rlsparse.loop import Session
     from rlsparse.run.directory import Run
+    from rlsparse.run.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +82,7 @@ def run_command(arguments: Sequence[str]) -> None:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
     recipe = _with_sparsity(replace(flags.recipe, env=default.env), flags.sparsity, arguments)
     check(recipe)
-    objective_of(recipe)
+    recipe.advantage.check_environment(cards.about(recipe.env), None, recipe.num_seeds * recipe.num_envs)
     _check_shipped_curve(flags.compare_with, recipe.env)
     where, why = device.resolve(flags.device, recipe, choose.gpu_agent(recipe))
     _make_plan(recipe, flags.dry_run)
@@ -125,19 +123,16 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     env = sim.make(recipe.env, 1)
     longest = horizon(env)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
-    objective_of(recipe, obs_size)
+    recipe.advantage.check_environment(cards.about(recipe.env), obs_size, recipe.num_seeds * recipe.num_envs)
     layout = recipe.layout(obs_size, action_size)
     env.close()
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
-    warnings = (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout), plan.slow_warning(recipe))
-    for reason in filter(None, warnings):
+    for reason in plan.warnings(recipe, layout, longest):
         log.warning(reason)
     if show:
         print(to_toml(recipe))
-        print(plan.describe(recipe, longest))
-        if recipe.sparse is not None:
-            print(plan.describe_weights(recipe.sparse, layout))
+        print(plan.describe(recipe, layout, longest))
 
 
 @dataclass(frozen=True)
@@ -176,8 +171,8 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
 def resume(flags: ResumeFlags) -> None:
     """Go on with an interrupted run, as if it had never stopped."""
     with StopSignal() as stop:
-        from rlsparse import loop
         from rlsparse.run import directory as runs
+        from rlsparse.run import session as sessions
 
         run, recipe, agent, begun_on = runs.reopen(flags.resume)
         try:
@@ -189,7 +184,7 @@ def resume(flags: ResumeFlags) -> None:
         _announce(why, flags.quiet or not why)
         with run, device.memory_told(recipe, where, _resume_command(run.path, recipe)):
             session = _open_session(recipe, run, where)
-            loop.restore(session)
+            sessions.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)
 
@@ -203,11 +198,11 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
 
 
 def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
-    from rlsparse import loop
     from rlsparse.run import process
+    from rlsparse.run.session import open_session
 
     process.prepare(where)
-    return loop.open_session(recipe, run, where)
+    return open_session(recipe, run, where)
 
 
 def _announce(text: str, quiet: bool) -> None:
@@ -224,10 +219,11 @@ def _budget(recipe: Recipe) -> str:
 def _train(session: "Session", agent: str, stop: "StopSignal", flags: TrainFlags | ResumeFlags) -> None:
     """Train to the end, or until told to stop: then the exit code is that of the signal."""
     from rlsparse import loop
+    from rlsparse.run.reporters import Reporters
 
     session.run.write_status("running", session.total_steps)
     try:
-        with _Reporters(session, flags.quiet) as reporters:
+        with Reporters(session, flags.quiet) as reporters:
             loop.train(session, reporters, stop)
     except Interrupted:
         _report_interruption(session, stop.received, flags.json)
@@ -247,82 +243,6 @@ def _report_interruption(session: "Session", signal_number: int, as_json: bool) 
     _announce(f"stopped at {steps:,} steps; go on with: {_resume_command(path, session.recipe)}", quiet=False)
     with outlive_reader(sys.stdout):
         print(json.dumps({"state": "interrupted", "total_steps": steps, "run_dir": str(path)}) if as_json else path)
-
-
-class StopSignal:
-    """Ctrl-C, SIGTERM or a closed terminal asks to save and stop; the second one stops at once."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self._handlers: dict[int, Any] = {}
-
-    def __call__(self) -> bool:
-        """Whether a signal came."""
-        return self.received != 0
-
-    def __enter__(self) -> Self:
-        asking = {signal.SIGINT, signal.SIGTERM}
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means to outlive the terminal
-            asking.add(signal.SIGHUP)
-        self._handlers = {number: signal.signal(number, self._receive) for number in asking}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, _: object) -> None:
-        if self.received:
-            os._exit(128 + number)
-        self.received = number
-        if number == signal.SIGHUP:
-            _leave_terminal()
-        with suppress(OSError):
-            os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
-
-
-def _leave_terminal() -> None:
-    """Let what is still said to a terminal that has closed go nowhere instead of failing; files and pipes stay."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-            os.dup2(nowhere, descriptor)
-    os.close(nowhere)
-
-
-class _Reporters:
-    """Passes every report to the progress line and to TensorBoard, where there are any."""
-
-    def __init__(self, session: "Session", quiet: bool) -> None:
-        from rlsparse.run.progress import ProgressLine
-
-        self._reporters: list[Any] = [] if quiet else [ProgressLine()]
-        self._open = ExitStack()
-        with suppress(ImportError):
-            from rlsparse.run.events import TensorBoard
-
-            self._reporters.append(self._open.enter_context(TensorBoard(session.run.path / "tb", session)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    def iteration(self, session: "Session", stats: Any) -> None:
-        with outlive_reader(sys.stderr):
-            for reporter in self._reporters:
-                reporter.iteration(session, stats)
-
-    def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
-        with outlive_reader(sys.stderr):
-            for reporter in self._reporters:
-                reporter.evaluation(session, rows)
-
-    def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
-        with outlive_reader(sys.stderr):
-            for reporter in self._reporters:
-                reporter.probe(session, rows)
 
 
 def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> None:

@@ -13,14 +13,13 @@ from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.natural_gradient import Solver
+from rlsparse.algorithms.objectives import Objective
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import Objective
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer, Probe, Proposal
 from rlsparse.learner.kinds import kinds
 from rlsparse.run.recipe import Recipe, from_dict
-from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import Rule
+from rlsparse.sparse.config import Rule, Sparse
 
 FLAGS = {
     "algorithm": ("--algorithm", kinds(Algorithm)),

@@ -54,9 +54,7 @@ BROUGHT_ALONG = {"imageio", "PIL", "packaging"}
 """Installed by gymnasium[mujoco] and matplotlib, which say so in their own metadata."""
 
 TORCH_FIRST = {
-    "rlsparse.trained.torch_policy",
-    "rlsparse.sim.device_episodes",
-    "rlsparse.sim.device_rollout",
+    "rlsparse.sim.collect_device",
     "rlsparse.sim.counter_random",
     "rlsparse.sim.warp",
     "rlsparse.sim.warp_physics",

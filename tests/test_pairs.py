@@ -11,6 +11,7 @@ import pytest
 
 from rlsparse import loop
 from rlsparse.explore.explorer import Explorer
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 
 ITERATIONS = 3
@@ -26,11 +27,13 @@ def trained(recipe):
     """A recipe after a few iterations: learner, parameters before, accounts of probes, steps of environments."""
     prepare()
     steps = fake_envs.steps
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     before = learner.params.copy()
     explorer, choices = None, []
     if recipe.explore is not None:
-        explorer = Explorer(recipe.explore, learner, loop.single_episodes(recipe), recipe.num_envs, recipe.total_steps)
+        explorer = Explorer(
+            recipe.explore, learner, sessions.single_episodes(recipe), recipe.num_envs, recipe.total_steps
+        )
     for _ in range(ITERATIONS):
         choices.append(loop.iterate(recipe, learner, collector, explorer)[1])
         if explorer is not None and explorer.due().size:
@@ -63,7 +66,7 @@ def test_every_kind_learns_counts_all_steps_and_keeps_absent_weights_at_zero(kin
 
 def sound(learner, before):
     """What is absent is zero, no layer has fewer weights than in the end, and rules that exchange weights have."""
-    masks = learner.masks
+    masks = learner.sparsity.masks
     assert not learner.params[~masks.active].any()
     assert not learner.optimiser.first[~masks.active].any() or masks.config.rule.dual_path
     for slot, final in masks.config.budgets(learner.layout):

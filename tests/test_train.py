@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 import tiny
 
-from rlsparse import loop, train
+from rlsparse import train
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
@@ -24,8 +24,9 @@ from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import cards, checkpoint, choose, policy_file, process
 from rlsparse.run import directory as runs
+from rlsparse.run import session as sessions
 from rlsparse.run.recipe import from_dict, from_toml
-from rlsparse.sim.probe_episodes import ProbeEpisodes
+from rlsparse.sim.episodes import ProbeEpisodes
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +133,7 @@ def test_equal_recipes_and_seeds_give_equal_runs(run):
 
 
 def test_without_tensorboard_only_its_files_are_missing(run, monkeypatch):
-    monkeypatch.delitem(sys.modules, "rlsparse.run.events", raising=False)
+    monkeypatch.delitem(sys.modules, "rlsparse.run.tensorboard", raising=False)
     for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # importing it raises ImportError
@@ -588,7 +589,7 @@ def test_a_checkpoint_that_cannot_be_written_is_warned_of_and_training_goes_on(r
 
 
 def test_the_third_failure_in_a_row_ends_the_run(run, monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
+    monkeypatch.setattr(sessions, "SAVE_INTERVAL", -1)
     failing_saves(monkeypatch, {2, 4, 5, 6})
     code, _, err = run(*tiny.FLAGS, "--quiet")
     assert code == 6

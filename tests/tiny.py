@@ -14,6 +14,7 @@ from rlsparse.algorithms.ppo import PPO
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import Recipe
 
@@ -69,15 +70,15 @@ def never():
 def begin(run_dir, recipe=RECIPE, device="cpu"):
     """A session at its start, in a new run directory."""
     prepare()
-    return loop.open_session(recipe, runs.create(recipe, "ppo", run_dir, run_dir, device), device)
+    return sessions.open_session(recipe, runs.create(recipe, "ppo", run_dir, run_dir, device), device)
 
 
 def reopen(run_dir):
     """A session at its newest checkpoint."""
     prepare()
     run, recipe, _, device = runs.reopen(run_dir)
-    session = loop.open_session(recipe, run, device)
-    loop.restore(session)
+    session = sessions.open_session(recipe, run, device)
+    sessions.restore(session)
     return session
 
 

@@ -1,32 +1,61 @@
-"""What every advantage estimator is to the rest of a recipe."""
+"""What the loop and a recipe ask of an advantage estimator beside advantages; by default nothing special."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rlsparse.advantage.projection import Projection
+import numpy as np
+
+from rlsparse.advantage.environments import About, EvaluationWatch, WrappedEnvs
 from rlsparse.errors import UsageError
 from rlsparse.learner.kinds import kind_of
+from rlsparse.learner.records import Advantages, Rollout
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlsparse.learner.learner import Learner
 
 
 class AdvantageEstimator:
     """The base of estimators; one that has a critic, and takes rollouts as they are, need not say more."""
 
     needs_critic: ClassVar[bool] = True
+    autoreset: ClassVar[bool] = True
+    """Whether an environment begins its next episode by itself."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """What `metrics` tells, in order."""
 
     @property
     def gives(self) -> frozenset[str]:
         """What other components may rely on."""
         return frozenset({"critic", "single-episodes", "unaided-episodes", "environment-return", "equal-rollouts"})
 
+    @property
+    def restarts(self) -> bool:
+        """Whether every rollout begins new episodes."""
+        return False
+
     def check_horizon(self, rollout_length: int, horizon: int) -> None:
         """Raise UsageError if too little of an episode, of `horizon` steps at most, fits into a rollout."""
 
-    def objective(
-        self, env_id: str, projections: Mapping[str, Projection], obs_size: int | None, environments: int
-    ) -> Any:
-        """Return the set function whose gains are learned from; None if it is the environment's own reward."""
-        return None
+    def check_environment(self, about: About, obs_size: int | None, environments: int) -> None:
+        """Raise UsageError if the estimator does not fit the environment; `environments` in all, of all members."""
+
+    def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
+        """Return the environments as the learner's rollouts need them."""
+        return WrappedEnvs(env)
+
+    def watch(self, env: "VectorEnv", about: About) -> EvaluationWatch:
+        """Return what sees the evaluation episodes in these environments."""
+        return EvaluationWatch()
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and value targets, [T, S, N]."""
+        raise NotImplementedError
+
+    def metrics(self, rollout: Rollout, advantages: Advantages) -> dict[str, np.ndarray]:
+        """Describe advantages of a rollout in numbers, [S] each."""
+        return {}
 
 
 def check_seen(estimator: Any, rollout_length: int) -> None:

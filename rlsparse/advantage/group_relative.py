@@ -1,11 +1,12 @@
 """Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
 
+from rlsparse.advantage.environments import About, WrappedEnvs
 from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
 from rlsparse.advantage.group_scores import (
     centred_on_batch,
@@ -23,6 +24,11 @@ from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Expected, Fraction
 from rlsparse.learner.records import Advantages, Rollout
 
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlsparse.learner.learner import Learner
+
 
 @dataclass(frozen=True)
 class GroupRelative(AdvantageEstimator):
@@ -32,6 +38,8 @@ class GroupRelative(AdvantageEstimator):
     """
 
     needs_critic: ClassVar[bool] = False
+    autoreset: ClassVar[bool] = False
+    columns: ClassVar[tuple[str, ...]] = ("degenerate_groups",)
     needs: ClassVar = {"cpu-environments": "lets environments wait for their group, and needs environments on the CPU"}
 
     gamma: Fraction = 0.99
@@ -106,6 +114,14 @@ class GroupRelative(AdvantageEstimator):
             lengths, _ = returns_and_hidden(acted, rollout.terminated, rollout.truncated, 1.0)
             weight /= np.maximum(held(lengths, starts), 1.0).astype(np.float32)
         return Advantages(np.where(acted, advantage, 0.0).astype(np.float32), None, weight)
+
+    def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
+        """Return the environments in groups, which are helped if the scaffold says so."""
+        return self.scaffold.wrap(env, learner, self.group_size)
+
+    def metrics(self, rollout: Rollout, advantages: Advantages) -> dict[str, np.ndarray]:
+        """Return the share of groups that teach nothing, [S]."""
+        return {"degenerate_groups": self.degenerate(rollout, advantages)}
 
     def degenerate(self, rollout: Rollout, estimated: Advantages) -> np.ndarray:
         """Share of the groups with a weight whose advantages are all zero, so that they teach nothing, [S].

@@ -1,76 +1,94 @@
-"""Help for groups of episodes that find no success: what was archived, who gets it, and who repeats what."""
+"""Groups that find no success are helped by archived episodes: what was archived, who gets help, who repeats what."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rlsparse.advantage.archive import Episode, better, packed, unpacked
+from rlsparse.advantage.grouped_envs import GroupedEnvs
 from rlsparse.advantage.scaffold import Help, Scaffold, next_help, skipped_steps
 
 if TYPE_CHECKING:  # a command line is refused without loading environments
     from gymnasium.vector import VectorEnv
 
+    from rlsparse.learner.learner import Learner
 
-class Guide:
-    """The best episode of each of S members that succeeded unaided, and the help that their groups of G get from it.
+
+class ScaffoldedEnvs(GroupedEnvs):
+    """Groups of environments, with the best episode of each member that succeeded unaided, and help from it.
 
     Of a group that is helped, the last environment is; its episodes are not archived.
     """
 
-    def __init__(self, config: Scaffold, env: "VectorEnv", members: int, group_size: int) -> None:
-        total = env.num_envs
+    def __init__(self, config: Scaffold, env: "VectorEnv", learner: "Learner", group_size: int) -> None:
+        super().__init__(env, learner.members, group_size)
+        total, members = env.num_envs, learner.members
         self.config = config
         self.best: list[Episode | None] = [None] * members
         self.help = Help.none(total // group_size)
         self.aided = np.zeros(total, bool)
         """Whose episode is helped, [E]."""
-        self._env = env
-        self._group_size = group_size
+        self._learner = learner
         self._owner = np.arange(total) * members // total
         self._snapshot_size: int = env.snapshots().shape[1]  # type: ignore[attr-defined]
         self._action_size: int = env.single_action_space.shape[0]  # type: ignore[index]
-        self._returns = np.zeros(total)
+        self._totals, self._returns = np.zeros(total), np.zeros(total)
         self._running: list[list[np.ndarray]] = [[] for _ in range(total)]
         self._ahead = [np.empty((0, self._action_size))] * total
-        self._spent = np.zeros(members, np.int64)
 
-    def act(self, native: np.ndarray, idle: np.ndarray) -> np.ndarray:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step as groups do, where there is one by an archived action; `info` tells where actions are `replayed`."""
+        repeated = self.act(actions)
+        *outcome, info = super().step(actions)
+        return *outcome, info | {"replayed": repeated}  # type: ignore[return-value]
+
+    def act(self, native: np.ndarray) -> np.ndarray:
         """Put archived actions into `native` [E, A] where they are to be repeated; returns where, [E] bool."""
-        repeated = ~idle & np.array([len(actions) > 0 for actions in self._ahead])
+        repeated = ~self.idle & np.array([len(actions) > 0 for actions in self._ahead])
         for e in np.flatnonzero(repeated).tolist():
             native[e], self._ahead[e] = self._ahead[e][0], self._ahead[e][1:]
-        steps = np.concatenate([self._env.snapshots(), native], 1)  # type: ignore[attr-defined]
-        for e in np.flatnonzero(~idle & ~self.aided).tolist():
+        steps = np.concatenate([self.env.snapshots(), native], 1)  # type: ignore[attr-defined]
+        for e in np.flatnonzero(~self.idle & ~self.aided).tolist():
             self._running[e].append(steps[e])
         return repeated
 
-    def end(self, e: int, total: float) -> bool:
-        """Note the undiscounted return of an episode that has ended; returns whether it was helped."""
-        self._returns[e] = total
-        return bool(self.aided[e])
+    def note(self, reward: np.ndarray, ended: np.ndarray) -> dict[str, np.ndarray]:
+        """Add up undiscounted returns; `info` tells whose episodes are `helped`."""
+        self._totals += reward
+        self._returns[ended] = self._totals[ended]
+        self._totals[ended] = 0
+        return {"helped": self.aided.copy()}
 
-    def assess(self, done: np.ndarray, progress: np.ndarray) -> None:
-        """Judge the groups that are `done` [E] bool; `progress` [S] is the spent share of the members' budgets."""
+    def judge(self, done: np.ndarray) -> None:
+        """Judge the groups that are `done` [E] bool, by the spent share of the members' budgets."""
+        progress = self._learner.progress
         succeeded = done & (self._returns > self.config.success_return)
         for e in np.flatnonzero(succeeded & ~self.aided).tolist():
             self._archive(e)
         able = np.array([best is not None for best in self.best]) & (progress >= self.config.exempt)
-        judged = self._in_groups(done & able[self._owner]).all(1)
-        unaided, aided = (np.logical_or.reduce(self._in_groups(succeeded & x), 1) for x in (~self.aided, self.aided))
+        judged = self.in_groups(done & able[self._owner]).all(1)
+        unaided, aided = (np.logical_or.reduce(self.in_groups(succeeded & x), 1) for x in (~self.aided, self.aided))
         following = next_help(self.help, unaided, aided, self.config)
         self.help = Help(*(np.where(judged, new, old) for new, old in zip(following, self.help, strict=True)))
 
-    def begin(self, where: np.ndarray, obs: np.ndarray) -> None:
-        """Help groups whose environments, `where` [E] bool, have just begun episodes; `obs` [E, O] changes too."""
+    def begin(self, where: np.ndarray) -> np.ndarray:
+        """Begin episodes in these environments, [E] bool, and help their groups; returns all observations [E, O]."""
+        obs = super().begin(where)
         for e in np.flatnonzero(where).tolist():
             self._running[e], self._ahead[e] = [], self._ahead[e][:0]
         self.aided[where] = False
-        helped = self._in_groups(where).all(1) & (self.help.tier > 0)
+        helped = self.in_groups(where).all(1) & (self.help.tier > 0)
         for group in np.flatnonzero(helped).tolist():
             self._help(group, obs)
+        return obs
+
+    def restart(self) -> np.ndarray:
+        """Break all episodes off and begin new ones; returns their first observations [E, O]."""
+        self._totals[...] = 0
+        return super().restart()
 
     def _help(self, group: int, obs: np.ndarray) -> None:
-        e = (group + 1) * self._group_size - 1
+        e = (group + 1) * self.group_size - 1
         best = self.best[self._owner[e]]
         assert best is not None, "help comes from what is archived"
         self.aided[e] = True
@@ -79,24 +97,20 @@ class Guide:
         if self.help.tier[group] == 2:
             self._ahead[e] = actions[:skipped]
         else:
-            obs[e], steps = self._env.restore(e, snapshots[skipped], actions[:skipped])  # type: ignore[attr-defined]
-            self._spent[self._owner[e]] += steps
+            obs[e], steps = self.env.restore(e, snapshots[skipped], actions[:skipped])  # type: ignore[attr-defined]
+            self._learner.counters.train[self._owner[e]] += steps
 
-    def mean_tier(self) -> np.ndarray:
-        """The tier of each member's groups, on average, [S]."""
-        return self.help.tier.reshape(len(self.best), -1).mean(1)
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Return the tier of each member's groups, on average, [S]."""
+        return {"help_tier": self.help.tier.reshape(len(self.best), -1).mean(1)}
 
-    def spent(self) -> np.ndarray:
-        """Environment steps that it took to restore states, since the last call, [S]."""
-        spent, self._spent = self._spent, np.zeros_like(self._spent)
-        return spent
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Return all that decides what follows; call between rollouts."""
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Return all arrays that the environments go on from, by name; call between rollouts."""
         width = self._snapshot_size + self._action_size
         best = [episode or Episode(0.0, np.empty((0, width))) for episode in self.best]
-        return {
+        own = {
             "aided": self.aided,
+            "totals": self._totals,
             "returns": self._returns,
             "best_total": np.array([episode.total for episode in best]),
             **self.help._asdict(),
@@ -104,10 +118,13 @@ class Guide:
             **packed("running", [np.reshape(steps, (-1, width)) for steps in self._running]),
             **packed("ahead", self._ahead),
         }
+        return super().get_state() | {f"help.{name}": x for name, x in own.items()}
 
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
-        self.aided, self._returns = state["aided"].copy(), state["returns"].copy()
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `get_state` gave."""
+        super().set_state(state)
+        state = {name[5:]: x for name, x in state.items() if name.startswith("help.")}
+        self.aided, self._totals, self._returns = (state[name].copy() for name in ("aided", "totals", "returns"))
         self.help = Help(*(state[name] for name in Help._fields))
         episodes = zip(state["best_total"].tolist(), unpacked("best", state), strict=True)
         self.best = [Episode(total, steps) if len(steps) else None for total, steps in episodes]
@@ -118,6 +135,3 @@ class Guide:
         episode = Episode(float(self._returns[e]), np.stack(self._running[e]))
         if better(episode, self.best[self._owner[e]]):
             self.best[self._owner[e]] = episode
-
-    def _in_groups(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(-1, self._group_size)

@@ -1,10 +1,15 @@
 """When a group that finds no success is helped, how much, and when it no longer is: pure functions."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlsparse.advantage.grouped_envs import GroupedEnvs
+    from rlsparse.learner.learner import Learner
 from rlsparse.learner.bounds import Count, CountFromZero, Finite, Fraction
 
 
@@ -24,6 +29,16 @@ class Scaffold:
     """Parts of equal size in which a tier's help is withdrawn, one after each success."""
     exempt: Fraction = 0.15
     """Share of the budget that passes before anyone is helped."""
+
+    def wrap(self, env: "VectorEnv", learner: "Learner", group_size: int) -> "GroupedEnvs":
+        """Return the environments in groups that are helped, or that never are if `after` is 0."""
+        if self.after == 0:
+            from rlsparse.advantage.grouped_envs import GroupedEnvs
+
+            return GroupedEnvs(env, learner.members, group_size)
+        from rlsparse.advantage.guide import ScaffoldedEnvs
+
+        return ScaffoldedEnvs(self, env, learner, group_size)
 
 
 class Help(NamedTuple):

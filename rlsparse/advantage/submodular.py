@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from rlsparse.advantage.environments import About, EvaluationWatch, WrappedEnvs
 from rlsparse.advantage.estimator import AdvantageEstimator
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.kinds import WithCritic
@@ -19,6 +20,8 @@ from rlsparse.learner.records import Advantages, Rollout
 
 if TYPE_CHECKING:  # a command line is refused without loading environments
     from gymnasium.vector import VectorEnv
+
+    from rlsparse.learner.learner import Learner
 
 CELLS = 20
 """Cells along each dimension of a projection that no card describes."""
@@ -82,15 +85,30 @@ class Submodular(AdvantageEstimator):
         """Estimate advantages and value targets, [T, S, N], of a rollout whose rewards hold the gains."""
         return self.inner(rollout)
 
-    def objective(
-        self, env_id: str, projections: Mapping[str, Projection], obs_size: int | None, environments: int
-    ) -> "Objective":
-        """Return what the set function sees of `env_id`, which has these `projections`, the usual one first.
+    def check_environment(self, about: About, obs_size: int | None, environments: int) -> None:
+        """Raise UsageError if the projection does not exist, or the set function is too large for it."""
+        self.objective(about, obs_size, environments)
+
+    def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
+        """Return the environments, which keep what each episode has collected."""
+        from rlsparse.advantage.visits import GainsEnvs
+
+        return GainsEnvs(env, self.objective(about, learner.layout.obs_size, env.num_envs))
+
+    def watch(self, env: "VectorEnv", about: About) -> EvaluationWatch:
+        """Return what evaluates the set function over evaluation episodes."""
+        from rlsparse.advantage.visits import GainsWatch
+
+        return GainsWatch(self.objective(about, None, env.num_envs), env)
+
+    def objective(self, about: About, obs_size: int | None, environments: int) -> "Objective":
+        """Return what the set function sees of the environment.
 
         Raises UsageError for what does not exist, or takes too much memory in so many `environments`. Numbers of
         observations are held against `obs_size` if that is known.
         """
-        projection = self._in_box(self._named_projection(env_id, projections))
+        env_id = about.env_id
+        projection = self._in_box(self._named_projection(env_id, about.projections))
         if projection.source == "observation" and obs_size is not None and max(projection.index) >= obs_size:
             raise UsageError(
                 f"--advantage.projection {self.projection}: {env_id} has observations of {obs_size} numbers, so "

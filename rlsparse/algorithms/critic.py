@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from rlsparse.algorithms.algorithm import OnPolicy
 from rlsparse.errors import UsageError
-from rlsparse.learner.arrays import Array, namespace, to_device
+from rlsparse.learner.arrays import Array, to_device
 from rlsparse.learner.bounds import Count, Positive
 from rlsparse.learner.gaussian import squared_error, standardise
 from rlsparse.learner.layout import Views
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.minibatch import check_minibatches, shuffled_minibatches
 from rlsparse.learner.network import backward, forward
-from rlsparse.learner.recorded import Recorded
 from rlsparse.learner.records import Batch
+from rlsparse.learner.sparsity import Terms
 
 
 @dataclass(frozen=True)
-class CriticByAdam:
+class CriticByAdam(OnPolicy):
     """Passes of minibatch Adam on the critic's squared error."""
 
     learning_rate: Positive = 1e-3
@@ -45,9 +46,9 @@ class CriticByAdam:
             )
         check_minibatches("critic-minibatches", self.critic_minibatches, recipe, normalises=False)
 
-    def steps_per_environment(self, rollout_length: int) -> int:
-        """Return the steps that every environment takes between two updates."""
-        return rollout_length
+    def describe_critic(self, rollouts: int) -> str:
+        """Return what is done for the critic with so many rollouts, in words."""
+        return f"{rollouts * self.critic_epochs * self.critic_minibatches:,} gradient steps of the critic per seed"
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
         """Return the step size of each member's critic as its budget stands, [S]."""
@@ -66,35 +67,30 @@ class CriticByAdam:
         if batch.value_target is None:
             return batch.advantage[:, 0] * math.nan
         rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
-        rate = rate if learner.masks is None else learner.masks.learning_rate(rate)
-        step = self._recorded_step(learner, batch) if learner.records_steps else self._step(learner, gradient)
+        step = self._critic_step(learner, gradient)
+        if learner.records_steps:
+            step = learner.recorded_step((self, "critic"), step, _of_critic(batch))
         total = 0.0
         for _ in range(self.critic_epochs):
-            for part in shuffled_minibatches(learner, batch, self.critic_minibatches):
-                weight = () if part.weight is None else (part.weight,)
-                total = total + step(rate, part.obs, part.value_target, *weight)["value_loss"]
+            for part in shuffled_minibatches(learner, _of_critic(batch), self.critic_minibatches):
+                total = total + step(part, rate)["value_loss"]
         return total / (self.critic_epochs * self.critic_minibatches)
 
-    def _step(self, learner: Learner, gradient: Views) -> Callable[..., dict[str, Array]]:
-        """Return the minibatch step: it takes rate, observations, targets and weights, if any, and returns the loss."""
+    def _critic_step(self, learner: Learner, gradient: Views) -> Callable[..., Terms]:
+        """Return the step on a minibatch at a learning rate [S, 1]; it returns the loss, [S]."""
         critic = learner.layout.layers(learner.params, "critic")
 
-        def step(rate: Array, obs: Array, target: Array, weight: Array | None = None) -> dict[str, Array]:
-            activations = forward(critic, obs)
-            loss, d_value = squared_error(activations[-1][..., 0], target, weight)
+        def step(part: Batch, rate: Array) -> Terms:
+            activations = forward(critic, part.obs)
+            loss, d_value = squared_error(activations[-1][..., 0], part.value_target, part.weight)
             backward(critic, activations, d_value[..., None], gradient.critic)
-            if learner.masks is not None:
-                learner.masks.hide(gradient.flat)
-            learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
+            learner.sparsity.hide(gradient.flat)
+            learner.step(gradient.flat, rate, self.adam_epsilon)
             return {"value_loss": loss}
 
         return step
 
-    def _recorded_step(self, learner: Learner, batch: Batch) -> Recorded:
-        """Return the same step as a recording, with a gradient of its own."""
 
-        def build() -> Callable[..., dict[str, Array]]:
-            gradient = namespace(learner.params).zeros_like(learner.params)
-            return self._step(learner, learner.layout.views(gradient))
-
-        return learner.recording((self, "critic", batch.weight is None), build)
+def _of_critic(batch: Batch) -> Batch:
+    """Return what the critic learns from alone."""
+    return Batch.of({name: x for name, x in batch.present().items() if name in ("obs", "value_target", "weight")})

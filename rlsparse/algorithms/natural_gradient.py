@@ -1,16 +1,201 @@
-"""The natural gradient of an update: the linear system of every member, and two ways to solve it."""
+"""The natural gradient of a Gaussian policy: trust region, Fisher products, and linear systems of S members at once."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from rlsparse.algorithms.solve import conjugate_gradient, woodbury
-from rlsparse.algorithms.trust_region import TrustRegion
 from rlsparse.errors import require
-from rlsparse.learner.arrays import Array
+from rlsparse.learner.arrays import Array, known_empty, namespace
 from rlsparse.learner.bounds import Count, FractionBelowOne
+from rlsparse.learner.gaussian import gaussian_kl, gaussian_log_prob, share, weighted_mean
+from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.minibatch import reorder
+from rlsparse.learner.network import backward, forward, tangents, tanh_slopes
 from rlsparse.learner.records import Batch
+from rlsparse.sparse.packed_matrix import PackedMatrix
+
+
+def dot(x: Array, y: Array) -> Array:
+    """Inner product of each member's vectors [S, P]; [S]."""
+    return (x * y).sum(-1)
+
+
+def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: int, tolerance: float = 0.0) -> Array:
+    """Solve A x = b approximately for symmetric positive definite A, from x = 0; b and x [S, P].
+
+    `product` maps v [S, P] to A v. A member is done once its residual is at most `tolerance` times as long as its b,
+    or where the curvature is not positive and finite; its x stays as it is from then on. Where b is not finite, x is 0.
+    Source: Hestenes and Stiefel, J. Res. Natl. Bur. Stand. 49 (1952) 409.
+    """
+    xp = namespace(b)
+    x, residual, direction = xp.zeros_like(b), b + 0, b + 0
+    squared = dot(residual, residual)
+    limit = tolerance**2 * squared
+    going = (squared > limit) & xp.isfinite(squared)
+    for _ in range(iterations):
+        if known_empty(going):
+            break
+        image = product(direction)
+        curvature = dot(direction, image)
+        going = going & (curvature > 0) & xp.isfinite(curvature)
+        step = (xp.where(going, squared, 0.0) / xp.where(going, curvature, 1.0))[:, None]
+        x = xp.where(going[:, None], x + step * direction, x)
+        residual = residual - step * image
+        before, squared = squared, dot(residual, residual)
+        going = going & (squared > limit) & xp.isfinite(squared)
+        turn = xp.where(going, squared, 0.0) / xp.where(going, before, 1.0)
+        direction = residual + turn[:, None] * direction
+    return x
+
+
+def woodbury(vectors: Array, damping: float, b: Array) -> Array:
+    """Solve (damping I + mean of g g^T) x = b for the m vectors g [S, m, P]; b and x [S, P].
+
+    With G of rows g, x = (b - G^T (m damping I + G G^T)^-1 G b) / damping: the system is of size m, whatever P is.
+    """
+    xp, count = namespace(b), vectors.shape[1]
+    small = xp.matmul(vectors, vectors.mT)
+    small.reshape(len(small), -1)[:, :: count + 1] += count * damping  # the diagonal
+    images = xp.matmul(vectors, b[..., None])
+    return (b - xp.matmul(vectors.mT, xp.linalg.solve(small, images))[..., 0]) / damping
+
+
+def line_search(
+    trial: Callable[[Array], tuple[Array, Array]], start: Array, limit: float, shrink: float, attempts: int
+) -> tuple[Array, Array, Array]:
+    """Find the longest of the steps start * shrink^k, k < attempts, that gains something at a cost within `limit`.
+
+    `trial` maps the steps [S] of all members to (gain [S], cost [S]); a member without a positive `start` takes no
+    step. Returns (step, gain, cost), [S] each; zeros where no step will do.
+    """
+    xp = namespace(start)
+    searching, step = start > 0, start
+    taken, gained, paid = xp.zeros_like(start), xp.zeros_like(start), xp.zeros_like(start)
+    for _ in range(attempts):
+        if known_empty(searching):
+            break
+        gain, cost = trial(step)
+        found = searching & (gain > 0) & (cost <= limit)
+        taken, gained, paid = xp.where(found, step, taken), xp.where(found, gain, gained), xp.where(found, cost, paid)
+        searching = searching & ~found
+        step = step * shrink
+    return taken, gained, paid
+
+
+class GaussianFisher:
+    """F v = J^T Sigma^-1 J v / B for the mean, J its Jacobian over B samples, and 2 v for the log-stds; times `scale`.
+
+    With `weight` [S, B] the mean over samples is by it. F is the Hessian of the mean KL divergence, summed over action
+    dimensions, where both policies are the same.
+    Source: Schulman et al., arXiv 1502.05477, appendix C.1.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        params: Array,
+        activations: Sequence[Array],
+        slopes: Sequence[Array],
+        weight: Array | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        """Linearise at params [S, P or D], with what `forward` gave for the samples and its `tanh_slopes`."""
+        self._layout, self._activations, self._slopes = layout, activations, slopes
+        self._layers = layout.layers(params, "actor")
+        variance = namespace(params).exp(2.0 * layout.log_std(params))[:, None, :]
+        counts: Array = share(activations[-1][..., 0], weight)
+        self._precision = scale / variance * (counts if weight is None else counts[..., None])
+        self._scale = scale
+
+    def __call__(self, vector: Array) -> Array:
+        """Return F v for v [S, P], P the policy's numbers."""
+        image = namespace(vector).empty_like(vector)
+        d_mean = tangents(self._layers, self._activations, self._slopes, self._layout.layers(vector, "actor"))[-1]
+        d_mean *= self._precision
+        backward(self._layers, self._activations, d_mean, self._layout.layers(image, "actor"), self._slopes)
+        self._layout.log_std(image)[...] = 2.0 * self._scale * self._layout.log_std(vector)
+        return image
+
+
+def score_vectors(
+    layout: Layout, params: Array, activations: Sequence[Array], slopes: Sequence[Array], noise: Array
+) -> Array:
+    """Return the gradient of each sample's log-density with respect to the policy's numbers, [S, B, P].
+
+    `noise` [S, B, A] is (action - mean) / deviation. Its mean outer product over a policy's own actions is F.
+    """
+    xp, layers = namespace(noise), layout.layers(params, "actor")
+    log_std = layout.log_std(params)
+    scores = xp.zeros_like(params[:, None, : layout.policy.stop]) + 0 * noise[..., :1]
+    delta = noise * xp.exp(-log_std)[:, None, :]
+    for i, (d_weight, d_bias) in reversed([*enumerate(layout.layers(scores, "actor"))]):
+        if isinstance(d_weight, PackedMatrix):
+            d_weight.write_scores(activations[i], delta)
+        else:
+            d_weight[...] = activations[i][..., :, None] * delta[..., None, :]
+        d_bias[...] = delta
+        if i:
+            delta = (delta @ layers[i][0].mT) * slopes[i - 1]
+    layout.log_std(scores)[...] = noise * noise - 1.0
+    return scores
+
+
+class TrustRegion:
+    """Policies [S, P] around one of them: what they gain in surrogate, how far they are, and the slope there."""
+
+    def __init__(self, layout: Layout, start: Array, batch: Batch, advantage: Array, kl_weight: float = 1.0) -> None:
+        self._layout, self._start, self._batch = layout, start, batch
+        self._advantage, self._kl_weight = advantage, kl_weight
+        self._log_std = layout.log_std(start)
+        self._inv_std = namespace(start).exp(-self._log_std)[:, None, :]
+        self._activations = forward(layout.layers(start, "actor"), batch.obs)
+        self._slopes = tanh_slopes(self._activations)
+        self._ratio = self._ratio_of(self._activations[-1], self._log_std)
+        self.surrogate = weighted_mean(self._ratio * advantage, batch.weight)
+        """Mean ratio times advantage of the policy that the update begins with, [S]."""
+
+    def _ratio_of(self, mean: Array, log_std: Array) -> Array:
+        """Return the probability of the batch's actions over that of the policy which acted, [S, B]."""
+        xp, log_std = namespace(mean), log_std[:, None, :]
+        noise = (self._batch.action - mean) * xp.exp(-log_std)
+        return xp.exp(gaussian_log_prob(noise, log_std) - self._batch.log_prob)
+
+    def surrogate_gradient(self, gradient: Views) -> None:
+        """Write the gradient of the surrogate with respect to actor and log-std."""
+        noise = (self._batch.action - self._activations[-1]) * self._inv_std
+        d_log_prob = self._ratio * self._advantage * share(self._ratio, self._batch.weight)
+        d_noise = d_log_prob[..., None] * noise
+        layers = self._layout.layers(self._start, "actor")
+        backward(layers, self._activations, d_noise * self._inv_std, gradient.actor, self._slopes)
+        gradient.log_std[...] = (d_noise * noise).sum(1) - d_log_prob.sum(1)[:, None]
+
+    def fisher(self, some: Batch | None = None) -> GaussianFisher:
+        """Return the Fisher information on the samples, or on some of them."""
+        batch, activations, slopes = some or self._batch, self._activations, self._slopes
+        if some is not None:
+            activations = forward(self._layout.layers(self._start, "actor"), some.obs)
+            slopes = tanh_slopes(activations)
+        return GaussianFisher(self._layout, self._start, activations, slopes, batch.weight, self._kl_weight)
+
+    def scores(self, some: Batch) -> Array:
+        """Return a vector of each of some samples [S, n, P], their mean outer product an estimate of that."""
+        activations = forward(self._layout.layers(self._start, "actor"), some.obs)
+        noise = (some.action - activations[-1]) * self._inv_std
+        vectors = score_vectors(self._layout, self._start, activations, tanh_slopes(activations), noise)
+        vectors *= self._kl_weight**0.5
+        if some.weight is not None:
+            vectors *= ((noise.shape[1] * share(noise[..., 0], some.weight)) ** 0.5)[..., None]
+        return vectors
+
+    def __call__(self, policy: Array) -> tuple[Array, Array]:
+        """Return what policies [S, P] gain in surrogate, and their KL divergence from the start, [S] each."""
+        log_std = self._layout.log_std(policy)
+        mean = forward(self._layout.layers(policy, "actor"), self._batch.obs)[-1]
+        weight = self._batch.weight
+        gain = weighted_mean((self._ratio_of(mean, log_std) - self._ratio) * self._advantage, weight)
+        shift = (mean - self._activations[-1]) * self._inv_std
+        return gain, gaussian_kl(shift, self._log_std, log_std, weight).sum(-1) * self._kl_weight
 
 
 class System:
@@ -40,13 +225,15 @@ class System:
         return vectors
 
     def _clear(self, vectors: Array) -> None:
-        if self._learner.masks is not None:
-            self._learner.masks.clear(vectors, self._learner.layout.policy)
+        self._learner.sparsity.clear(vectors, self._learner.layout.policy)
 
 
 @dataclass(frozen=True)
 class CG:
     """Conjugate gradient: products with the Fisher information, never the matrix."""
+
+    records: ClassVar[bool] = True
+    """Whether it does the same to the same memory every time, and draws nothing."""
 
     iterations: Count = 10
     """Most products for one step."""
@@ -61,6 +248,8 @@ class CG:
 @dataclass(frozen=True)
 class MFAC:
     """Solve directly with F estimated from score vectors of single samples. After Frantar et al., arXiv 2107.03356."""
+
+    records: ClassVar[bool] = False
 
     samples: Count = 256
     """Score vectors, of samples drawn at random."""

@@ -1,16 +1,19 @@
 """Proximal policy optimisation with the clipped surrogate. Source: Schulman et al., arXiv 1707.06347."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from rlsparse.algorithms.surrogate import Clip, Objective
-from rlsparse.algorithms.torch_optimiser import TorchOptimiser
+from rlsparse.algorithms.algorithm import OnPolicy
+from rlsparse.algorithms.objectives import Objective
+from rlsparse.algorithms.optimisers import OPTIMISERS
+from rlsparse.algorithms.surrogate import Clip
 from rlsparse.errors import UsageError
-from rlsparse.learner.adam import Adam, Optimiser
+from rlsparse.learner.adam import Optimiser
+from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device
 from rlsparse.learner.bounds import Count, NotNegative, Positive
 from rlsparse.learner.gaussian import gaussian_entropy, squared_error, standardise
@@ -19,16 +22,13 @@ from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.minibatch import check_minibatches, shuffled_minibatches
 from rlsparse.learner.network import backward, forward
-from rlsparse.learner.recorded import Recorded
-from rlsparse.learner.records import Batch, EpochStats
-from rlsparse.learner.stopped import stopped_members
-from rlsparse.sparse.ast import SubNetworks
-from rlsparse.sparse.dcil import DensePath
-from rlsparse.sparse.masks import Masks
+from rlsparse.learner.records import Advantages, Batch, EpochStats, Rollout
+from rlsparse.learner.sparsity import Terms
+from rlsparse.learner.stopped import Stopped
 
 
 @dataclass(frozen=True)
-class PPO:
+class PPO(OnPolicy):
     """Several epochs of minibatch steps on the clipped surrogate, a squared value error and an entropy bonus."""
 
     learning_rate: Positive = 3e-4
@@ -80,98 +80,91 @@ class PPO:
             )
         check_minibatches("minibatches", self.minibatches, recipe, self.normalise_advantages)
 
-    def steps_per_environment(self, rollout_length: int) -> int:
-        """Return the steps that every environment takes between two updates."""
-        return rollout_length
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        steps = f"{rollouts * self.epochs * self.minibatches:,} gradient steps per seed"
+        return steps + (", fewer where --algorithm.target-kl ends one early" if self.target_kl is not None else "")
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""
-        dense_rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
-        rate = dense_rate if learner.masks is None else learner.masks.learning_rate(dense_rate)
-        params = learner.layout.views(learner.params)
-        gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
-        batch = self.objective.begin(batch, params)
-        stopped, epoch_stats = stopped_members(learner), None
-        whole = self.objective.whole_episodes or self.target_kl is not None
-        recorded = self._recorded_step(learner, batch) if learner.records_steps and not whole else None
+        rate = to_device(self.learning_rates(learner).astype(np.float32)[:, None], learner.device)
+        batch = self.objective.begin(batch, learner.layout.views(learner.params))
+        gradient, step = self._gradient_and_step(learner, batch, rate)
+        stopped, epoch_stats = Stopped(learner), None
         for _ in range(self.epochs):
-            history: list[tuple[Array, dict[str, Array]]] = []
+            history: list[tuple[Array, Terms]] = []
             for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
-                if recorded is not None:
-                    history.append((~stopped.members, recorded(rate, *minibatch.present().values())))
-                    continue
-                stats = self._next_gradient(learner, params, minibatch, gradient)
-                if learner.sub_networks is None or learner.sub_networks.acting:
+                stats = gradient(minibatch)
+                if learner.sparsity.acting:
                     history.append((~stopped.members, stats))
                     if self.target_kl is not None and stopped.add(stats["approx_kl"] > 1.5 * self.target_kl):
                         break
-                clip_by_norm(gradient.flat, stats["grad_norm"], self.max_grad_norm)
-                if learner.dense_path is not None and learner.dense_path.is_open:
-                    self._train_absent(learner.dense_path, learner, minibatch, dense_rate)
-                learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
+                step(stats)
             stopped.restore()
             epoch_stats = mean_stats(history, epoch_stats)
             yield epoch_stats
             if stopped.all():
                 return
 
-    def _recorded_step(self, learner: Learner, batch: Batch) -> Recorded:
-        """Return a minibatch step of learning rate and samples, the same one in every update that has these arrays."""
-        names = batch.present().keys()
+    def _gradient_and_step(
+        self, learner: Learner, batch: Batch, rate: Array
+    ) -> tuple[Callable[[Batch], Terms], Callable[[Terms], None]]:
+        """Return what computes a minibatch's gradient and statistics, and what then steps.
 
-        def build() -> Callable[..., dict[str, Array]]:
-            params = learner.layout.views(learner.params)
-            gradient = learner.layout.views(namespace(learner.params).empty_like(learner.params))
+        Where steps are recorded, the first does both.
+        """
+        params = learner.layout.views(learner.params)
+        flat = namespace(learner.params).empty_like(learner.params)
+        gradient = learner.layout.views(flat)
 
-            def step(rate: Array, *samples: Array) -> dict[str, Array]:
-                minibatch = Batch.of(dict(zip(names, samples, strict=True)))
-                stats = self.loss_gradient(params, minibatch, gradient)
-                clip_by_norm(gradient.flat, stats["grad_norm"], self.max_grad_norm)
-                learner.optimiser.step(learner.params, gradient.flat, rate, self.adam_epsilon)
-                return stats
+        def compute(minibatch: Batch) -> Terms:
+            return learner.gradient(self.loss_gradient, params, minibatch, gradient)
 
-            return step
+        def step(stats: Terms, rate: Array = rate) -> None:
+            clip_by_norm(flat, stats["grad_norm"], self.max_grad_norm)
+            learner.step(flat, rate, self.adam_epsilon, self.max_grad_norm)
 
-        return learner.recording((self, *names), build)
+        if not learner.records_steps or self.objective.whole_episodes or self.target_kl is not None:
+            return compute, step
+
+        def both(minibatch: Batch, rate: Array) -> Terms:
+            stats = compute(minibatch)
+            step(stats, rate)
+            return stats
+
+        recorded = learner.recorded_step((self, "minibatch"), both, batch)
+        return lambda minibatch: recorded(minibatch, rate), lambda stats: None
+
+    def batch(self, learner: Learner, rollouts: Sequence[Rollout], advantages: Sequence[Advantages]) -> Batch:
+        """Return what `update` learns from, as the objective adapts it."""
+        return self.objective.adapt(super().batch(learner, rollouts, advantages), learner)
+
+    def archive(self, members: int, num_envs: int, layout: Layout) -> NoArchive:
+        """Return what remembers episodes of S members with N environments each."""
+        return self.objective.archive(members, num_envs, layout)
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Optimiser:
         """Return what steps the parameters [S, D] of a learner."""
-        if self.optimiser == "adam":
-            return Adam(params, own_steps)
-        return TorchOptimiser(self.optimiser, params, layout)
+        return OPTIMISERS[self.optimiser](params, layout, own_steps)
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
         """Return the optimiser's step size for each member as its budget stands, [S]."""
         decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)
         return self.learning_rate * decay
 
-    def loss_gradient(
-        self, params: Views, batch: Batch, gradient: Views, masks: Masks | SubNetworks | None = None
-    ) -> dict[str, Array]:
+    def scalars(self, stats: EpochStats, member: int) -> dict[str, float]:
+        """Return a member's numbers for TensorBoard that this algorithm alone has, by tag."""
+        return {"train/clip_fraction": stats.clip_fraction[member], "train/clip_range": self.clip_range}
+
+    def loss_gradient(self, params: Views, batch: Batch, gradient: Views) -> Terms:
         """Write the gradient of every member's loss into `gradient`; return the loss terms, [S].
 
-        loss = objective + value_coef * squared error - entropy_coef * entropy, means by weight over [S, B]. With masks,
-        the gradient of absent weights is zero, in its norm too.
+        loss = objective + value_coef * squared error - entropy_coef * entropy, means by weight over [S, B].
         """
         policy_terms = self.policy_gradient(params, batch, gradient)
-        value_loss = self.value_gradient(params, batch, gradient)
-        if masks is not None:
-            masks.hide(gradient.flat)
-        return policy_terms | {"value_loss": value_loss, "grad_norm": (gradient.flat * gradient.flat).sum(-1) ** 0.5}
+        return policy_terms | {"value_loss": self.value_gradient(params, batch, gradient)}
 
-    def _next_gradient(self, learner: Learner, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
-        """Write the gradient of the network whose turn it is: the only one there is, if there are no sub-networks."""
-        networks = learner.sub_networks
-        if networks is None:
-            return self.loss_gradient(params, batch, gradient, learner.masks)
-        return self.loss_gradient(networks.next(params.flat), batch, gradient, networks)
-
-    def _train_absent(self, path: DensePath, learner: Learner, minibatch: Batch, rate: Array) -> None:
-        """Step the absent weights by their gradient in the dense network, whose loss is of the same form."""
-        self.loss_gradient(path.whole(learner.params), minibatch, path.gradient)
-        path.step(learner.optimiser, rate, self.adam_epsilon, self.max_grad_norm)
-
-    def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> dict[str, Array]:
+    def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> Terms:
         """Write the gradient of objective and entropy bonus with respect to actor and log-std."""
         advantage = standardise(batch.advantage, batch.weight) if self.normalise_advantages else batch.advantage
         activations = forward(params.actor, batch.obs)
@@ -202,7 +195,7 @@ def clip_by_norm(gradient: Array, norm: Array, max_norm: float) -> None:
     gradient *= xp.clip(max_norm / (norm + 1e-6), 0.0, 1.0)[:, None]
 
 
-def mean_stats(history: list[tuple[Array, dict[str, Array]]], before: EpochStats | None) -> EpochStats:
+def mean_stats(history: list[tuple[Array, Terms]], before: EpochStats | None) -> EpochStats:
     """Average each statistic over an epoch's minibatches in which a member was learning, [S] bool.
 
     A member that learned in none keeps its statistics of the epoch `before`.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rlsparse.errors import UsageError
+from rlsparse.learner.adam import NewOptimiser
 from rlsparse.learner.arrays import Array, namespace, to_device
 from rlsparse.learner.layout import Layout
 
@@ -140,3 +141,12 @@ def _package_class(name: str, cls: str) -> Any:
             f"--algorithm.optimiser {name} needs pytorch-optimizer: pip install 'rlsparse[optimisers]'"
         ) from error
     return getattr(pytorch_optimizer, cls)
+
+
+def new_torch_optimisers() -> dict[str, NewOptimiser]:
+    """Return what builds each of OPTIMISERS, by name."""
+
+    def builder(name: str) -> NewOptimiser:
+        return lambda params, layout, own_steps: TorchOptimiser(name, params, layout)
+
+    return {name: builder(name) for name in OPTIMISERS}

@@ -1,24 +1,21 @@
 """Trust region policy optimisation. Source: Schulman et al., arXiv 1502.05477."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from rlsparse.algorithms.critic import CriticByAdam
-from rlsparse.algorithms.natural_gradient import CG, Solver, System
-from rlsparse.algorithms.solve import dot, line_search
-from rlsparse.algorithms.trust_region import TrustRegion
+from rlsparse.algorithms.natural_gradient import CG, Solver, System, TrustRegion, dot, line_search
 from rlsparse.errors import require
-from rlsparse.learner.adam import Adam
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.bounds import Count, NotNegative, Positive, Probability
 from rlsparse.learner.gaussian import gaussian_entropy
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.recorded import Recorded, Results
 from rlsparse.learner.records import Batch, EpochStats
+from rlsparse.learner.sparsity import Terms
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,6 @@ class TRPO(CriticByAdam):
     backtracks: Count = 10
     """Steps that the line search tries; where none will do the policy stays exactly as it was."""
 
-    epochs: ClassVar[int] = 1
-    """Times that an update moves the policy."""
-
     gives: ClassVar = frozenset({"own-rollout", "others-actions"})
 
     def check(self, recipe: Any) -> None:
@@ -52,21 +46,34 @@ class TRPO(CriticByAdam):
         fits = self.fisher_subsample <= recipe.batch_size
         require(fits, "algorithm.fisher_subsample", self.fisher_subsample, expected)
 
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{rollouts:,} natural gradient steps of the policy, {self.describe_critic(rollouts)}"
+
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch; yields once."""
         gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
-        if self._records(learner):
-            terms = self._recorded_policy_step(learner, batch)(*batch.present().values())
-        else:
-            terms = self.improve_policy(learner, batch, gradient)
+
+        def improve(batch: Batch) -> Terms:
+            return self.improve_policy(learner, batch, gradient)
+
+        # where nothing is drawn
+        recorded = learner.records_steps and self.solver.records and self.fisher_subsample == 1
+        terms = (learner.recorded_step((self, "policy"), improve, batch) if recorded else improve)(batch)
         terms["value_loss"] = self.fit_critic(learner, batch, gradient)
         yield EpochStats(**terms)
 
-    def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Adam:
-        """Return what steps the critics of a learner's parameters [S, D]."""
-        return Adam(params, own_steps)
+    def scalars(self, stats: EpochStats, member: int) -> dict[str, float]:
+        """Return a member's numbers for TensorBoard that this algorithm alone has, under sb3-contrib's names too."""
+        fraction = stats.step_fraction[member]
+        return {
+            "train/step_fraction": fraction,
+            "train/is_line_search_success": float(fraction > 0),
+            "train/kl_divergence_loss": stats.approx_kl[member],
+            "train/policy_objective": -stats.policy_loss[member],
+        }
 
-    def improve_policy(self, learner: Learner, batch: Batch, gradient: Views) -> dict[str, Array]:
+    def improve_policy(self, learner: Learner, batch: Batch, gradient: Views) -> Terms:
         """Take the policies' step; `gradient`, all zeros, is working memory and zero again after. Returns its account.
 
         step = s F^-1 g with s = sqrt(2 target_kl / x^T F x), x = F^-1 g, then shortened until the surrogate gains and
@@ -76,8 +83,7 @@ class TRPO(CriticByAdam):
         start = learner.params[:, part] * 1  # a copy; the sum with 0 would turn the sign of -0
         region = TrustRegion(layout, start, batch, self.advantages(batch), self._kl_weight(layout))
         region.surrogate_gradient(gradient)
-        if learner.masks is not None:
-            learner.masks.hide(gradient.flat)
+        learner.sparsity.hide(gradient.flat)
         ascent = gradient.flat[:, part] * 1
         gradient.flat[:, part] = 0.0
 
@@ -99,22 +105,6 @@ class TRPO(CriticByAdam):
             "grad_norm": dot(ascent, ascent) ** 0.5,
             "step_fraction": fraction,
         }
-
-    def _records(self, learner: Learner) -> bool:
-        """Whether the policies' step can be recorded: it draws no samples, and conjugate gradient asks for nothing."""
-        return learner.records_steps and self.fisher_subsample == 1 and isinstance(self.solver, CG)
-
-    def _recorded_policy_step(self, learner: Learner, batch: Batch) -> Recorded:
-        """Return the policies' step as a recording that takes samples, with a gradient of its own."""
-        names = batch.present().keys()
-
-        def build() -> Callable[..., Results]:
-            gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
-            return lambda *samples: self.improve_policy(
-                learner, Batch.of(dict(zip(names, samples, strict=True))), gradient
-            )
-
-        return learner.recording((self, "policy", *names), build)
 
     def _kl_weight(self, layout: Layout) -> float:
         """Return what the KL divergence summed over action dimensions is multiplied with."""

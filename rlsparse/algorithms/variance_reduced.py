@@ -4,25 +4,142 @@ Source: Fatkhullin et al., ICML 2023, arXiv 2302.01734. Both step along a runnin
 for the policy's having moved since: the first by where it samples, the second by a Hessian-vector product.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from rlsparse.algorithms.algorithm import Collects
 from rlsparse.algorithms.critic import CriticByAdam
-from rlsparse.algorithms.likelihood import LogLikelihood
-from rlsparse.algorithms.momentum import MomentumAdam, falling, look_ahead, running_mean, step_along
-from rlsparse.algorithms.solve import dot
-from rlsparse.algorithms.trust_region import TrustRegion
+from rlsparse.algorithms.natural_gradient import TrustRegion, dot
+from rlsparse.algorithms.surrogate import likelihood_gradient
 from rlsparse.errors import UsageError
+from rlsparse.learner.adam import Adam
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.learner.bounds import Count, FractionAboveZero, NotNegative, Positive
 from rlsparse.learner.gaussian import gaussian_entropy, share
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.records import Batch, EpochStats
+from rlsparse.learner.network import backward, forward, tangents, tanh_slopes
+from rlsparse.learner.records import Advantages, Batch, EpochStats, Rollout
 from rlsparse.learner.streams import generator
+
+
+def falling(count: Array, power: float) -> Array:
+    """(2 / (count + 2)) ** power, after `count` updates [S, 1]: 1 at first."""
+    return (2.0 / (count + 2.0)) ** power
+
+
+def look_ahead(policy: Array, moved: Array, eta: Array) -> Array:
+    """Where N-PG-IGT takes its samples: policy [S, P] + (1 - eta) / eta * its last step [S, P], for eta [S, 1].
+
+    If gradients are linear, the mean of those taken there is the gradient at the policy.
+    """
+    return policy + (1.0 - eta) / eta * moved
+
+
+def running_mean(direction: Array, gradient: Array, eta: Array) -> Array:
+    """(1 - eta) * direction + eta * gradient, [S, P] each, for eta [S, 1]."""
+    return (1.0 - eta) * direction + eta * gradient
+
+
+def step_along(direction: Array, length: Array) -> Array:
+    """Step [S, P] of this length [S, 1] along each direction [S, P]; none along zero."""
+    xp, norm = namespace(direction), dot(direction, direction)[:, None] ** 0.5
+    return length * direction / xp.where(norm > 0, norm, 1.0)
+
+
+class MomentumAdam(Adam):
+    """Adam for the critics, and beside it what policies stepped along a running mean remember."""
+
+    def __init__(self, params: Array, layout: Layout, own_steps: bool) -> None:
+        super().__init__(params, own_steps)
+        xp, policy = namespace(params), params[:, layout.policy]
+        self.direction = xp.zeros_like(policy)
+        """The running mean of gradients, [S, P]."""
+        self.moved = xp.zeros_like(policy)
+        """The policy's last step, [S, P]."""
+        self.count = xp.zeros_like(params[:, :1])
+        """Steps of the policy, [S, 1]."""
+
+    def restart(self, where: Array) -> None:
+        """Forget everything about the parameters marked in `where`, [S, D] bool."""
+        super().restart(where)
+        for array in (self.direction, self.moved):
+            array[where[:, : array.shape[1]]] = 0.0
+
+    def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
+        """Treat what is remembered of a member after its parameters `part` were moved by another hand.
+
+        Keep it, the last step too; begin anew; or forget mean and last step of `part`.
+        """
+        super().forget(member, moments, part)
+        if moments == "transport":
+            for array in (self.direction, self.moved):
+                array[member, part] = 0.0
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return all that steps depend on, live."""
+        return super().state_dict() | {"direction": self.direction, "moved": self.moved, "count": self.count}
+
+
+class LogLikelihood:
+    """log pi(action | obs) of every sample as a function of actor and log-std, around policies [S, P]."""
+
+    def __init__(self, layout: Layout, policy: Array, batch: Batch) -> None:
+        self._layout, self._policy = layout, policy
+        self._layers = layout.layers(policy, "actor")
+        self._activations = forward(self._layers, batch.obs)
+        self._slopes = tanh_slopes(self._activations)
+        self._inv_std = namespace(policy).exp(-layout.log_std(policy))[:, None, :]
+        self._noise = (batch.action - self._activations[-1]) * self._inv_std
+
+    def gradient(self, coefficient: Array) -> Array:
+        """Return sum over samples of coefficient * grad log pi for coefficients [S, B]; [S, P]."""
+        image = namespace(self._policy).empty_like(self._policy)
+        d_mean, self._layout.log_std(image)[...] = likelihood_gradient(coefficient, self._noise, self._inv_std)
+        backward(self._layers, self._activations, d_mean, self._layout.layers(image, "actor"), self._slopes)
+        return image
+
+    def slope(self, direction: Array) -> Array:
+        """Return <grad log pi, direction> of every sample for a direction [S, P]; [S, B]."""
+        moved_mean = self._tangents(direction)[-1]
+        stretch = self._layout.log_std(direction)[:, None, :]
+        return (self._noise * self._inv_std * moved_mean + (self._noise * self._noise - 1.0) * stretch).sum(-1)
+
+    def hessian_product(self, coefficient: Array, direction: Array) -> Array:
+        """Return sum over samples of coefficient * Hess log pi * direction, for [S, B] and [S, P]; [S, P].
+
+        It is the derivative along the direction of what `gradient` computes.
+        Source: Pearlmutter, Neural Comput. 6 (1994) 147.
+        """
+        xp, layout = namespace(direction), self._layout
+        image = xp.empty_like(direction)
+        moved = self._tangents(direction)
+        stretch, noise, weight = layout.log_std(direction)[:, None, :], self._noise, coefficient[..., None]
+        moved_noise = -moved[-1] * self._inv_std - noise * stretch
+        layout.log_std(image)[...] = (2.0 * weight * noise * moved_noise).sum(1)
+
+        delta = weight * noise * self._inv_std
+        moved_delta = weight * (moved_noise - noise * stretch) * self._inv_std
+        turns, gradients = layout.layers(direction, "actor"), layout.layers(image, "actor")
+        for i in reversed(range(len(turns))):
+            d_weight, d_bias = gradients[i]
+            d_weight[...] = xp.matmul(self._activations[i].mT, moved_delta)
+            d_bias[...] = moved_delta.sum(1)
+            if i == 0:
+                break
+            d_weight += xp.matmul(moved[i - 1].mT, delta)
+            before, slope, weights = xp.matmul(delta, self._layers[i][0].mT), self._slopes[i - 1], self._layers[i][0]
+            moved_delta = xp.matmul(moved_delta, weights.mT) + xp.matmul(delta, turns[i][0].mT)
+            moved_delta = moved_delta * slope - 2.0 * self._activations[i] * moved[i - 1] * before
+            delta = before * slope
+        return image
+
+    def _tangents(self, direction: Array) -> list[Array]:
+        """Derivatives of every layer's output as the policy moves along the direction."""
+        return tangents(self._layers, self._activations, self._slopes, self._layout.layers(direction, "actor"))
 
 
 @dataclass(frozen=True)
@@ -38,9 +155,11 @@ class NormalisedMomentum(CriticByAdam):
 
     kind: ClassVar[str]
     """Its name on the command line."""
-    epochs: ClassVar[int] = 1
-    """Times that an update moves the policy."""
     gives: ClassVar = frozenset({"policy-optimiser-memory"})
+
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{rollouts:,} normalised gradient steps of the policy, {self.describe_critic(rollouts)}"
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> MomentumAdam:
         """Return what steps the critics of a learner's parameters [S, D], and remembers the policies' gradients."""
@@ -67,8 +186,7 @@ class NormalisedMomentum(CriticByAdam):
         layout, part, memory = learner.layout, learner.layout.policy, memory_of(learner)
         start = learner.params[:, part] * 1
         gradient.flat[:, part] = LogLikelihood(layout, at, batch).gradient(self.coefficients(batch))
-        if learner.masks is not None:
-            learner.masks.hide(gradient.flat)
+        learner.sparsity.hide(gradient.flat)
         ascent = gradient.flat[:, part] * 1
         gradient.flat[:, part] = 0.0
 
@@ -104,9 +222,23 @@ class NPGIGT(NormalisedMomentum):
         own = learner.params[:, learner.layout.policy]
         return look_ahead(own, memory_of(learner).moved, self.eta(learner))
 
+    def collect(
+        self, learner: Learner, collector: Collects, length: int, gamma: float, acting: np.ndarray | None
+    ) -> list[Rollout]:
+        """Collect a rollout by the policies at the `sampling_point`."""
+        with learner.using(self.sampling_point(learner)):
+            return super().collect(learner, collector, length, gamma, acting)
+
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch that was collected at the `sampling_point`; yields once."""
         yield self.improve(learner, batch, self.sampling_point(learner), 0.0)
+
+
+@dataclass(frozen=True)
+class TwoBatches(Batch):
+    """A batch with that of a second rollout, by other policies."""
+
+    second: Batch | None = None
 
 
 @dataclass(frozen=True)
@@ -133,9 +265,9 @@ class NHARPG(NormalisedMomentum):
                 "--algorithm.no-normalise-advantages"
             )
 
-    def steps_per_environment(self, rollout_length: int) -> int:
-        """Return the steps that every environment takes between two updates, of both rollouts."""
-        return rollout_length + self.second_length
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{super().describe(rollouts)}; a second rollout of {self.second_length} steps beside each"
 
     def sampling_point(self, learner: Learner) -> Array:
         """Return the policies that collect the second rollout, [S, P]: drawn evenly between the last two."""
@@ -145,9 +277,25 @@ class NHARPG(NormalisedMomentum):
         back = to_device(np.array(drawn, np.float32)[:, None], learner.device)
         return learner.params[:, layout.policy] - back * memory.moved
 
-    def update(self, learner: Learner, batch: Batch, second: Batch) -> Iterator[EpochStats]:
+    def collect(
+        self, learner: Learner, collector: Collects, length: int, gamma: float, acting: np.ndarray | None
+    ) -> list[Rollout]:
+        """Collect a rollout by the policies as they are, and a second, short one at the `sampling_point`."""
+        rollouts = super().collect(learner, collector, length, gamma, acting)
+        with learner.using(self.sampling_point(learner)):
+            return [*rollouts, collector.collect(learner, self.second_length, gamma)]
+
+    def batch(self, learner: Learner, rollouts: Sequence[Rollout], advantages: Sequence[Advantages]) -> Batch:
+        """Return the batch of the first rollout with that of the second one."""
+        own, second = (learner.batch(*pair) for pair in zip(rollouts, advantages, strict=True))
+        return TwoBatches(**vars(own), second=second)
+
+    def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on its own batch and one that was collected at the `sampling_point`; yields once."""
-        yield self.improve(learner, batch, learner.params[:, learner.layout.policy] * 1, self.change(learner, second))
+        assert isinstance(batch, TwoBatches)
+        assert batch.second is not None
+        turn = self.change(learner, batch.second)
+        yield self.improve(learner, batch, learner.params[:, learner.layout.policy] * 1, turn)
 
     def change(self, learner: Learner, second: Batch) -> Array:
         """Estimate how the policies' last steps changed the gradient, [S, P].
@@ -160,8 +308,7 @@ class NHARPG(NormalisedMomentum):
         assert second.episode is not None, "a rollout knows of its episodes"
         of_trajectory = sums_by(likelihood.slope(step), second.episode)
         change = likelihood.hessian_product(coefficient, step) + likelihood.gradient(coefficient * of_trajectory)
-        if learner.masks is not None:
-            learner.masks.clear(change, learner.layout.policy)
+        learner.sparsity.clear(change, learner.layout.policy)
         return change
 
 

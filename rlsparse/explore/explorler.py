@@ -5,18 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlsparse.errors import UsageError, require
+from rlsparse.explore.empty_space import EmptySpace
+from rlsparse.explore.evolution import Consensus, GuidedEvolution
+from rlsparse.explore.gaussian_process import SurrogateGradient
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import (
-    Averages,
-    Consensus,
-    EmptySpace,
-    Gaussian,
-    GuidedEvolution,
-    Line,
-    RandomWalk,
-    SurrogateGradient,
-)
+from rlsparse.explore.propose import Averages, Gaussian, Line, RandomWalk
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.bounds import Count, Fraction, FractionAboveZero, FractionBelowOne
 
@@ -86,3 +80,20 @@ class ExploRLer:
                 "--explore.anchor-span spreads anchors over iterations: it needs --explore.anchors iterations, or to "
                 "be 0"
             )
+
+    def episodes_per_probe(self) -> int:
+        """Return how many episodes one probe runs at most; none if it does not run any."""
+        return self.probe.episodes_for(self.proposal.count(self.num_anchors), self.proposal.rounds)
+
+    def describe(self, num_envs: int, total_steps: int, horizon: int, probes: int) -> str:
+        """Return what so many probes are and cost in a budget of `total_steps`, as lines for the terminal."""
+        candidates = self.probe.tried(self.proposal.count(self.num_anchors) * self.proposal.rounds, num_envs)
+        made = f"probes           {probes:,} per seed of {candidates} candidates"
+        if not self.probe.spends:
+            return f"{made}, without steps of their own"
+        episodes, share = self.episodes_per_probe(), min(self.budget_fraction, 1.0 - self.start)
+        return (
+            f"{made}: at most {episodes} episodes, {episodes * horizon:,} steps if all last {horizon:,}\n"
+            f"probe steps      at most {round(share * total_steps):,} per seed, {share:g} of the budget; cheaper "
+            "probes leave room for more"
+        )

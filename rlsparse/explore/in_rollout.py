@@ -6,7 +6,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from rlsparse.errors import UsageError
+from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import Choice, mean_and_error, paired_gains, t_test
+from rlsparse.explore.probe import Evidence, ProbeKind, Propose
 from rlsparse.learner.bounds import FractionAboveZero, Probability
 
 BLOCKS = 8
@@ -14,7 +16,7 @@ BLOCKS = 8
 
 
 @dataclass(frozen=True)
-class InRollout:
+class InRollout(ProbeKind):
     """Share the next rollout's environments among incumbent and candidates.
 
     A candidate's score is its mean advantage under the incumbent's critic: the performance-difference lemma (Kakade
@@ -57,9 +59,25 @@ class InRollout:
         """Return how many candidates are proposed at once."""
         return candidates
 
+    acts: ClassVar[bool] = True
+
     def candidates(self, num_envs: int) -> int:
         """Return how many candidates act."""
         return min(num_envs, max(1, round(self.share * num_envs)))
+
+    def tried(self, proposed: int, num_envs: int) -> int:
+        """Return how many candidates act, however many are proposed."""
+        return self.candidates(num_envs)
+
+    def acting(self, propose: Propose, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
+        """Return who acts in each environment, [S, N, P]."""
+        return self.spread(propose(Probed.nothing(incumbent)), incumbent, num_envs)
+
+    def judge(self, evidence: Evidence) -> Choice | None:
+        """Judge the candidates that acted, if any did."""
+        if evidence.acting is None:
+            return None
+        return self.choose(evidence.acting, evidence.incumbent, evidence.advantage)
 
     def spread(self, proposed: np.ndarray, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
         """Return who acts in each environment, [S, N, P]: the incumbent first, the candidates last.

@@ -1,4 +1,4 @@
-"""Probing by whole episodes: run the candidates, then replace the incumbent or not."""
+"""What a probe is, and probing by whole episodes: run the candidates, then replace the incumbent or not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +25,13 @@ from rlsparse.learner.bounds import Count, FractionAboveZero, Probability
 class Evaluate(Protocol):
     """Runs episodes of the S members' policies and counts what they cost."""
 
-    steps: np.ndarray
-    """Environment steps spent so far, [S] int64."""
-    exhausted: np.ndarray
-    """The member's allowance is used up: what it still asks for comes back as NaN, [S] bool."""
+    @property
+    def steps(self) -> np.ndarray:
+        """Environment steps spent so far, [S] int64."""
+
+    @property
+    def exhausted(self) -> np.ndarray:
+        """The member's allowance is used up: what it still asks for comes back as NaN, [S] bool."""
 
     def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Return of episodes `first` to `first + count` of every point [S, C, P]; [S, C, count].
@@ -42,20 +45,6 @@ Propose = Callable[[Probed], np.ndarray]
 """Asks the proposal for its next candidates [S, C, P], given what was scored so far."""
 
 
-class EpisodeProbe:
-    """What probes by whole episodes have in common."""
-
-    needs: ClassVar = {
-        "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
-    }
-    stochastic: bool
-
-    @property
-    def gives(self) -> frozenset[str]:
-        """What other components may rely on."""
-        return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
-
-
 def check_pairs(accept: Accept, name: str, given: int) -> None:
     """Raise UsageError if episodes are compared by their differences, and the probe's field gives only one."""
     enough = given >= 2 or accept not in ("evidence", "posterior")
@@ -63,8 +52,68 @@ def check_pairs(accept: Accept, name: str, given: int) -> None:
 
 
 @dataclass(frozen=True)
-class Episodes(EpisodeProbe):
+class Evidence:
+    """What S members' rollout of T steps in N environments says, before any gradient has seen it."""
+
+    incumbent: np.ndarray
+    """The members' own policies, [S, P]."""
+    acting: np.ndarray | None
+    """Who acted in each environment, [S, N, P]; None: the incumbents in all."""
+    advantage: np.ndarray
+    """Of what was done, under the incumbents' critic, [S, T, N]."""
+    log_ratio: Callable[[np.ndarray], np.ndarray]
+    """Log of how much more likely points [S, C, P] would have done it, [S, C, T, N]."""
+    propose: Propose
+    rounds: int
+    """How often candidates are asked for."""
+
+
+class ProbeKind:
+    """What every kind of probe can be asked. One that `spends` is called; any other acts in a rollout or judges by it.
+
+    By itself it does nothing.
+    """
+
+    spends: ClassVar[bool] = False
+    """It runs episodes of its own, whose steps are counted."""
+    acts: ClassVar[bool] = False
+    """Candidates act in the rollout that they are judged by."""
+    stochastic: bool = False
+    """Its episodes have the action noise that training has."""
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return how many of its episodes begin differently."""
+        return 0
+
+    def episodes_for(self, candidates: int, rounds: int) -> int:
+        """Return how many episodes a probe runs at most."""
+        return 0
+
+    def tried(self, proposed: int, num_envs: int) -> int:
+        """Return how many of the proposed candidates are tried, where `num_envs` environments of a member act."""
+        return proposed
+
+    def acting(self, propose: Propose, incumbent: np.ndarray, num_envs: int) -> np.ndarray | None:
+        """Return who acts in each environment of the next rollout, [S, N, P]; None: the incumbents [S, P] in all."""
+        return None
+
+    def judge(self, evidence: Evidence) -> Choice | None:
+        """Judge candidates by a rollout; None: that is not how they are judged."""
+        return None
+
+    def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
+        """Probe around the incumbents [S, P] by episodes, which `evaluate` runs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Episodes(ProbeKind):
     """Give every candidate the same whole episodes. With accept = "always" it is the published protocol."""
+
+    needs: ClassVar = {
+        "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
+    }
 
     episodes: Count = 3
     """Episodes of each candidate; all candidates begin theirs alike."""
@@ -75,6 +124,11 @@ class Episodes(EpisodeProbe):
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
 
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on."""
+        return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
+
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless there are episodes enough to decide by."""
         check_pairs(self.accept, "episodes", self.episodes)
@@ -82,6 +136,13 @@ class Episodes(EpisodeProbe):
     def width(self, candidates: int, rounds: int) -> int:
         """Return how many episodes run at once, at most."""
         return candidates * self.episodes
+
+    spends: ClassVar[bool] = True
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return `episodes`."""
+        return self.episodes
 
     def episodes_for(self, candidates: int, rounds: int) -> int:
         """Return how many episodes a probe runs at most."""
@@ -109,13 +170,17 @@ class Episodes(EpisodeProbe):
 
 
 @dataclass(frozen=True)
-class Racing(EpisodeProbe):
+class Racing(ProbeKind):
     """Successive halving: after each round the worse candidates leave; the last one duels with the incumbent.
 
     The duel's episodes are its own, so that the luck by which a candidate came through counts for nothing; there is
     none where the incumbent, which runs all rounds beside the candidates, is ahead of them.
     Source: Jamieson and Talwalkar, arXiv 1502.07943 (the race); paired episodes as in common random numbers.
     """
+
+    needs: ClassVar = {
+        "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
+    }
 
     episodes: Annotated[tuple[Count, ...], MinLen(1)] = (1, 2)
     """Episodes of the incumbent and of every candidate that is still in the race, in each round."""
@@ -130,6 +195,11 @@ class Racing(EpisodeProbe):
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""
 
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on."""
+        return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
+
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless the duel has episodes enough to decide by."""
         check_pairs(self.accept, "duel", self.duel)
@@ -138,6 +208,13 @@ class Racing(EpisodeProbe):
         """Return how many episodes run at once, at most."""
         later = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
         return max(candidates * self.episodes[0], 2 * self.duel, *(n * e for n, e in later))
+
+    spends: ClassVar[bool] = True
+
+    @property
+    def seeds_needed(self) -> int:
+        """Return the episodes of all rounds and of the duel."""
+        return sum(self.episodes) + self.duel
 
     def survivors(self, candidates: int) -> list[int]:
         """Return how many candidates run in each round."""

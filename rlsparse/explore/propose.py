@@ -19,28 +19,10 @@ from rlsparse.explore.anchors import (
     with_length,
 )
 from rlsparse.explore.empty_space import EmptySpace, start_weights
-from rlsparse.explore.evolution import Consensus, GuidedEvolution
-from rlsparse.explore.gaussian_process import SurrogateGradient
 from rlsparse.learner.bounds import Count, Finite, Positive
 
-__all__ = [
-    "PROPOSALS",
-    "Averages",
-    "Consensus",
-    "EmptySpace",
-    "Gaussian",
-    "GuidedEvolution",
-    "Line",
-    "Probed",
-    "Proposal",
-    "RandomWalk",
-    "SurrogateGradient",
-    "Unit",
-    "unit_length",
-]
 
-
-class Proposal(Protocol):
+class ProposalKind(Protocol):
     """Anything that proposes candidates from anchors."""
 
     @property
@@ -158,16 +140,3 @@ class Line(PerMember):
         """One member's candidates [C, P]."""
         beyond = np.array(self.fractions)[:, None] - 1
         return anchors[-1] + beyond * (anchors[-1] - anchors[0])
-
-
-PROPOSALS: dict[str, type[Proposal]] = {
-    "empty-space": EmptySpace,
-    "random-walk": RandomWalk,
-    "averages": Averages,
-    "gaussian": Gaussian,
-    "line": Line,
-    "guided-evolution": GuidedEvolution,
-    "consensus": Consensus,
-    "surrogate-gradient": SurrogateGradient,
-}
-"""By the name that selects them."""

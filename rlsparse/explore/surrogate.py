@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rlsparse.explore.choice import Accept, Choice
-from rlsparse.explore.probe import Episodes, Evaluate, Propose, check_pairs
+from rlsparse.explore.probe import Episodes, Evidence, ProbeKind, check_pairs
 from rlsparse.learner.bounds import Count, Probability
 
 LARGEST_RATIO = 10.0
@@ -14,7 +14,7 @@ LARGEST_RATIO = 10.0
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class Surrogate(ProbeKind):
     """Score candidates on the next rollout before its update; no environment step is spent.
 
     The rollout is cut into blocks of time that play the part of episodes. Source of the estimate: the surrogate of
@@ -42,9 +42,23 @@ class Surrogate:
         """Return how many candidates are scored at once."""
         return candidates
 
-    def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
-        """Probe around the incumbents [S, P]; `evaluate` gives block scores in place of returns."""
-        return Episodes(self.blocks, self.accept, self.level)(incumbent, propose, rounds, evaluate)
+    def judge(self, evidence: Evidence) -> Choice:
+        """Judge candidates as by episodes, with block scores in place of returns."""
+        as_episodes = Episodes(self.blocks, self.accept, self.level)
+        return as_episodes(evidence.incumbent, evidence.propose, evidence.rounds, _BlockScores(evidence))
+
+
+class _BlockScores:
+    """Scores of points on one rollout, in the form in which episodes are scored; they cost no step."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        members = len(evidence.incumbent)
+        self.steps, self.exhausted = np.zeros(members, np.int64), np.zeros(members, bool)
+
+    def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Return block scores of every point [S, C, P]; [S, C, count]."""
+        return block_scores(self._evidence.log_ratio(points), self._evidence.advantage, count)
 
 
 def block_scores(log_ratio: np.ndarray, advantage: np.ndarray, blocks: int) -> np.ndarray:

@@ -37,3 +37,8 @@ def as_float32(x: Array) -> Array:
     """Return `x` in single precision, where it lives."""
     xp = namespace(x)
     return xp.asarray(x, dtype=xp.float32)
+
+
+def known_empty(marked: Array) -> bool:
+    """Whether nothing is marked, as far as is known at once: on a device the answer would have to be waited for."""
+    return isinstance(marked, np.ndarray) and not marked.any()

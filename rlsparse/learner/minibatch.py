@@ -11,7 +11,7 @@ from rlsparse.learner.records import Batch
 
 def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> Iterator[Batch]:
     """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
-    size = batch.advantage.shape[1] // minibatches
+    size = batch.obs.shape[1] // minibatches
     order = learner.permutations(size * minibatches)
     shuffled = vars(reorder(batch, order)).values()
     for start in range(0, size * minibatches, size):

@@ -116,16 +116,10 @@ class EpochStats:
     grad_norm: Array
     step_fraction: Array
     """Of the longest step that a trust region allows, the share that the line search took; 0 where none improved."""
-    degenerate_groups: Array | None = None
-    """Share of the groups of episodes that give no advantage; None without groups."""
-
-    def present(self) -> dict[str, Array]:
-        """Return the numbers by name, without the share of groups where there are none."""
-        return {name: x for name, x in vars(self).items() if x is not None}
 
     def on_host(self) -> "EpochStats":
         """Return the numbers as numpy arrays."""
-        return EpochStats(**{name: to_numpy(x) for name, x in self.present().items()})
+        return EpochStats(**{name: to_numpy(x) for name, x in vars(self).items()})
 
 
 @dataclass
@@ -145,3 +139,16 @@ class Counters:
     def total(self) -> np.ndarray:
         """Steps that count against the budget: train + probe, [S]."""
         return self.train + self.probe
+
+
+def by_member(x: Array) -> Array:
+    """Lay [T, S, N, ...] out as one row of T * N samples per member, [S, T * N, ...]."""
+    x = x.swapaxes(0, 1)
+    return x.reshape(x.shape[0], -1, *x.shape[3:])
+
+
+def episode_numbers(ended: Array) -> Array:
+    """Number the episodes of each member, given where they end, [T, S, N] bool; whole numbers of the same shape."""
+    ends = ended * 1
+    number = (ends[0] * 0 + 1).cumsum(1) - 1
+    return ends.cumsum(0) - ends + (len(ended) + 1) * number

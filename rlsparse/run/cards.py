@@ -12,12 +12,15 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlsparse.advantage.projection import Projection
 from rlsparse.errors import RlsparseError, UsageError, nearest
 from rlsparse.learner.bounds import Count, Finite, NotNegative
 from rlsparse.run.convert import Reader
+
+if TYPE_CHECKING:
+    from rlsparse.advantage.environments import About
 
 LAST_REMOVED_VERSION = 3
 """The -v2 and -v3 MuJoCo tasks left Gymnasium for gymnasium-robotics; -v4 is still registered."""
@@ -135,6 +138,14 @@ def environment(name: str) -> EnvironmentCard:
     if card is None:
         raise _unknown_environment(name, ())
     return card
+
+
+def about(env_id: str) -> "About":
+    """Return what the card of an environment says of it, if there is one."""
+    from rlsparse.advantage.environments import About
+
+    card = environments().get(env_id)
+    return About(env_id, card.projections if card else {})
 
 
 def resolve_environment(name: str) -> str:

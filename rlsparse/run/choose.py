@@ -15,8 +15,7 @@ from rlsparse.errors import UsageError
 from rlsparse.learner.kinds import kind_of, kinds, others_with
 from rlsparse.run import cards
 from rlsparse.run.recipe import Recipe, from_dict
-from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import Rule
+from rlsparse.sparse.config import Rule, Sparse
 
 C = TypeVar("C")
 

@@ -52,8 +52,7 @@ def save(path: Path, recipe: Recipe, learner: Learner) -> None:
     scale = learner.obs_scale()
     numbers = {"params": learner.params, "obs_mean": scale.mean, "obs_inv_std": scale.inv_std}
     arrays = {name: to_numpy(x) for name, x in numbers.items()}
-    if learner.sub_networks is not None:
-        arrays["levels"] = learner.sub_networks.levels
+    arrays |= learner.sparsity.policy_arrays()
     sizes = {
         "obs_size": learner.layout.obs_size,
         "action_size": learner.layout.action_size,

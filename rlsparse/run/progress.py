@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlsparse.learner.records import EpochStats
-from rlsparse.loop import Session
+from rlsparse.run.session import Session
 
 REDRAW_INTERVAL = 0.2
 """Seconds between two drawings of the live line."""

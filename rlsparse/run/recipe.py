@@ -11,7 +11,6 @@ from annotated_types import Ge
 
 from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.kinds import Estimator
-from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.ppo import PPO
@@ -21,7 +20,8 @@ from rlsparse.learner.bounds import Count, CountFromZero, Expected
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.network import ActorCritic
-from rlsparse.run import cards, compatibility
+from rlsparse.learner.sparsity import DENSE, NewSparsity
+from rlsparse.run import compatibility
 from rlsparse.run.convert import Reader
 from rlsparse.sparse.config import Sparse
 
@@ -77,26 +77,14 @@ class Recipe:
         return self.policy.layout(obs_size, action_size, self.advantage.needs_critic)
 
     @property
+    def sparsity(self) -> NewSparsity:
+        """What says which weights exist: all of them unless networks are sparse."""
+        return self.sparse or DENSE
+
+    @property
     def gives(self) -> frozenset[str]:
         """What components may rely on."""
         return frozenset({"cpu-environments"} if self.simulator == "mujoco" else ())
-
-    @property
-    def group_size(self) -> int | None:
-        """Environments of a group that begin their episodes in the same state; None if each is by itself."""
-        return getattr(self.advantage, "group_size", None)
-
-    @property
-    def scaffold(self) -> Scaffold | None:
-        """When groups that stall are helped; None if they never are."""
-        scaffold: Scaffold | None = getattr(self.advantage, "scaffold", None)
-        return scaffold if scaffold is not None and scaffold.after > 0 else None
-
-    @property
-    def cloning(self) -> Any:
-        """What says when members clone the best of their episodes; None: never."""
-        objective = getattr(self.algorithm, "objective", None)
-        return objective if getattr(objective, "clones", False) else None
 
     @property
     def batch_size(self) -> int:
@@ -106,7 +94,7 @@ class Recipe:
     @property
     def iteration_steps(self) -> int:
         """Environment steps of one member between two updates: those of its rollout, and of a second one if any."""
-        return self.num_envs * self.algorithm.steps_per_environment(self.rollout_length)
+        return self.num_envs * (self.rollout_length + self.algorithm.second_length)
 
     @property
     def iterations(self) -> int:
@@ -160,16 +148,6 @@ def _check_size(recipe: Recipe) -> None:
             f"--num-seeds {recipe.num_seeds} with what --explore.proposal and --explore.probe ask for makes "
             f"{probing:,} candidates or episodes at once: expected at most {MOST_ENVIRONMENTS:,}"
         )
-
-
-def objective_of(recipe: Recipe, obs_size: int | None = None) -> Any:
-    """Return the set function whose gains a recipe learns from, None if it learns from rewards.
-
-    Raises UsageError for what does not exist; numbers of observations are held against `obs_size` if that is known.
-    """
-    card = cards.environments().get(recipe.env)
-    projections = card.projections if card else {}
-    return recipe.advantage.objective(recipe.env, projections, obs_size, recipe.num_seeds * recipe.num_envs)
 
 
 def to_dict(component: Any) -> dict[str, Any]:

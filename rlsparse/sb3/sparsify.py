@@ -24,8 +24,8 @@ from rlsparse.sb3.masks import Sparsity
 from rlsparse.sb3.supported import refuse_masks
 from rlsparse.sb3.training import SparseTraining, sparse_class
 from rlsparse.sparse.budgets import Budget
-from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import SET, Exchange, Magnitude, Rule
+from rlsparse.sparse.config import Rule, Sparse
+from rlsparse.sparse.rules import SET, Exchange, Magnitude
 
 log = logging.getLogger(__name__)
 

@@ -1,14 +1,69 @@
-"""Sub-networks: actors of several densities, one inside the other, that learn in turns from one rollout."""
+"""AST: actors of several densities, one inside the other, that learn in turns from one rollout."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rlsparse.learner.arrays import Array, namespace, to_device
+from rlsparse.errors import UsageError, require
+from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.learner.bounds import Finite
 from rlsparse.learner.layout import Layout, Views
-from rlsparse.sparse.config import Sparse
+from rlsparse.learner.network import Actors
+from rlsparse.learner.records import Batch, EpochStats
+from rlsparse.learner.sparsity import Loss, Terms, Updates
+from rlsparse.sparse.budgets import weight_slots
 from rlsparse.sparse.exchange import top
-from rlsparse.sparse.rules import AST
+from rlsparse.sparse.rules import Magnitude
+from rlsparse.sparse.topology import Topology, policy_kl
+
+if TYPE_CHECKING:
+    from rlsparse.learner.learner import Learner
+    from rlsparse.sparse.config import Sparse
+
+
+@dataclass(frozen=True)
+class AST(Magnitude):
+    """Prune to several densities at once: nested networks learn in turns. After Yang et al., NeurIPS 2022."""
+
+    sparser: tuple[Finite, ...] = (0.95, 0.98)
+    """Sparsities of further actors inside the one of --sparsity, which alone acts; all of them can be deployed."""
+    correct: bool = True
+    """Take from each network's gradient what opposes that of the network before."""
+
+    own_loop: ClassVar[bool] = True
+    needs: ClassVar = {
+        "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
+        "small-minibatches": "trains its networks in turns, and needs a minibatch for each",
+    }
+    gives: ClassVar = frozenset()
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless sparser actors lie one inside the other, and each has a minibatch."""
+        super().check(recipe)
+        if recipe.sparse.actor_densities:
+            raise UsageError("--sparse.actor-densities does not go with ast: use --sparse.budget and sparsities")
+        own, minibatches = recipe.sparse.network("actor")[0], recipe.algorithm.minibatches
+        all_of_them = (own, *self.sparser)
+        rising = all(a < b for a, b in pairwise(all_of_them))
+        given = " ".join(map(str, self.sparser)) or "nothing"
+        expected = f"one or more sparsities, rising, above the actor's {own:g} and below 1"
+        require(bool(self.sparser) and rising and self.sparser[-1] < 1, "sparse.rule.sparser", given, expected)
+        if len(self.sparser) >= minibatches:
+            raise UsageError(
+                f"--sparse.rule.sparser makes {len(all_of_them)} networks that take turns, but --algorithm.minibatches "
+                f"is {minibatches}: expected at least one minibatch for each"
+            )
+
+    def inner_sparsities(self) -> tuple[float, ...]:
+        """Sparsities of further actors inside the one that acts, rising."""
+        return self.sparser
+
+    def build(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> "NestedNetworks":
+        """Return the nested networks of a learner with these seeds."""
+        return NestedNetworks(config, layout, seeds, device)
 
 
 def nested_levels(weight: np.ndarray, active: np.ndarray, counts: Sequence[np.ndarray]) -> np.ndarray:
@@ -40,7 +95,7 @@ class SubNetworks:
     and `hide` its gradient.
     """
 
-    def __init__(self, config: Sparse, layout: Layout, members: int, device: str = "cpu") -> None:
+    def __init__(self, config: "Sparse", layout: Layout, members: int, device: str = "cpu") -> None:
         assert isinstance(config.rule, AST)
         self.rule, self.layout, self.device = config.rule, layout, device
         self.densities = config.densities_at_once()
@@ -127,3 +182,83 @@ class SubNetworks:
         """Put back what `state_dict` gave."""
         self.levels, self.divergence = state["levels"].copy(), state["divergence"].copy()
         self._refresh()
+
+
+class NestedNetworks(Topology):
+    """Sparse networks with sparser actors inside them, which learn in turns; the densest one acts."""
+
+    def __init__(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> None:
+        super().__init__(config, layout, seeds, device)
+        self.networks = SubNetworks(config, layout, len(seeds), device)
+        self._progress = np.zeros(len(seeds))
+
+    @property
+    def acting(self) -> bool:
+        """Whether the last gradient is of the policy that acts, so that its statistics count."""
+        return self.networks.acting
+
+    def begin(self, progress: np.ndarray) -> None:
+        """Begin an iteration with this share of each member's budget spent, [S]."""
+        self._progress = progress
+        self.networks.begin()
+        self.masks.begin(progress, self.networks.mean_weights(self.masks.weights))
+
+    def update(self, algorithm: Updates, learner: "Learner", batch: Batch) -> Iterator[EpochStats]:
+        """Improve the learner on the batch, its networks in turns."""
+        return algorithm.update(learner, batch)
+
+    def gradient(self, loss: Loss, params: Views, batch: Batch, gradient: Views) -> Terms:
+        """Write the gradient of the network whose turn it is."""
+        terms = loss(self.networks.next(params.flat), batch, gradient)
+        self.networks.hide(gradient.flat)
+        return terms
+
+    def exchange(self, learner: "Learner", obs: Array) -> None:
+        """Prune, then choose the networks among what is left."""
+        super().exchange(learner, obs)
+        self.networks.choose(to_numpy(learner.params), self.masks.active, self.masks.due, self._progress)
+
+    def evolve(self, learner: "Learner", obs: Array) -> None:
+        """Prune where it is time to, then measure how far each network's policy is from the one that acts."""
+        super().evolve(learner, obs)
+        networks = self.networks
+        params = [to_numpy(networks.params(learner.params, k)) for k in range(len(networks.densities))]
+        far = np.stack([policy_kl(learner, own, obs) for own in params], 1)
+        networks.divergence = np.where((self._progress < 1)[:, None], far, networks.divergence)
+
+    def inner_actors(self, actors: Actors) -> list[Actors]:
+        """Return the policies of the sparser networks inside these, the densest first."""
+        networks = self.networks
+        return [replace(actors, params=networks.params(actors.params, k)) for k in range(1, len(networks.densities))]
+
+    def inner_rows(self, learner: "Learner", scores: Sequence[Any], members: np.ndarray) -> list[dict[str, Any]]:
+        """Return one row of density.csv for each of these members and each density, the densest first."""
+        weights = np.concatenate([np.arange(slot.start, slot.stop) for slot in weight_slots(learner.layout, "actor")])
+        return [
+            {
+                "seed": learner.seeds[member],
+                "total_steps": learner.counters.total[member],
+                "density": round(density, 6),
+                "actor_weights": self.networks.mask(k)[member, weights].sum(),
+                "kl": self.networks.divergence[member, k],
+                "return_mean": scores[k].returns[member].mean(),
+                "return_std": scores[k].returns[member].std(),
+                "episodes": scores[k].returns.shape[1],
+                "length_mean": scores[k].lengths[member].mean(),
+            }
+            for member in members
+            for k, density in enumerate(self.networks.densities)
+        ]
+
+    def policy_arrays(self) -> dict[str, np.ndarray]:
+        """Return in how many networks each number is, which a policy file keeps."""
+        return {"levels": self.networks.levels}
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return all that masks and networks go on from."""
+        return super().state_dict() | self.networks.state_dict()
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.networks.load_state_dict(state)

@@ -4,8 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from rlsparse.learner.layout import Group, Layout, Slot
+
 Shape = tuple[int, int]
 Budget = Literal["erk", "uniform"]
+
+NETWORKS: tuple[Group, Group] = ("actor", "critic")
 
 
 def erdos_renyi(shape: Shape, scale: float) -> float:
@@ -49,3 +53,8 @@ def kept(shape: Shape, density: float) -> int:
     """Weights that a layer of this density keeps: what rounding down its zeros leaves, and never none."""
     size = math.prod(shape)
     return max(1, size - math.floor((1.0 - density) * size))
+
+
+def weight_slots(layout: Layout, group: Group) -> list[Slot]:
+    """Return where the weights of a network's layers lie, in order."""
+    return [slot for slot in layout.slots if slot.group == group and len(slot.shape) == 2]

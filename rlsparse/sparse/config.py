@@ -1,16 +1,19 @@
 """The configuration of sparse networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Fraction, FractionAboveZero, FractionBelowOne, Positive
 from rlsparse.learner.layout import Group, Layout, Slot
-from rlsparse.sparse.budgets import Budget, densities, kept
-from rlsparse.sparse.rules import AST, RigL, Rule
+from rlsparse.sparse.ast import AST
+from rlsparse.sparse.budgets import NETWORKS, Budget, densities, kept, weight_slots
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
+from rlsparse.sparse.topology import Topology
 
-NETWORKS: tuple[Group, Group] = ("actor", "critic")
+Rule = RigL | SET | Static | Magnitude | DCIL | AST
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Sparse:
     """What goes first: the smallest weights, or those whose loss moves the policy (the critic's values) least."""
     max_kl: Positive | None = None
     """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
+
+    def build(self, layout: Layout, seeds: Sequence[int], device: str) -> Topology:
+        """Return the sparse networks of a learner with these seeds."""
+        return self.rule.build(self, layout, seeds, device)
 
     @property
     def needs(self) -> Mapping[str, str]:
@@ -74,19 +81,16 @@ class Sparse:
 
     def densities_at_once(self) -> tuple[float, ...]:
         """Densities of the actors that are trained at once, the densest first; one, if the rule is not AST."""
-        return tuple(1.0 - sparsity for sparsity in (self.network("actor")[0], *self._sparser()))
+        return tuple(1.0 - sparsity for sparsity in (self.network("actor")[0], *self.rule.inner_sparsities()))
 
     def nested_budgets(self, layout: Layout) -> list[tuple[Slot, list[int]]]:
         """Return the actor's layers, and how many weights of each the sparser actors inside it have in the end."""
-        actors = [replace(self, actor_sparsity=sparsity).budgets(layout) for sparsity in self._sparser()]
+        actors = [replace(self, actor_sparsity=sparsity).budgets(layout) for sparsity in self.rule.inner_sparsities()]
         return [
             (slot, [min(kept, actor[i][1]) for actor in actors])
             for i, (slot, kept) in enumerate(self.budgets(layout))
             if slot.group == "actor"
         ]
-
-    def _sparser(self) -> tuple[float, ...]:
-        return self.rule.sparser if isinstance(self.rule, AST) else ()
 
     def budgets(self, layout: Layout) -> list[tuple[Slot, int]]:
         """Return every layer's weights and how many of them are there in the end."""
@@ -101,7 +105,29 @@ class Sparse:
             found += [(slot, kept(shape, share)) for slot, shape, share in zip(slots, shapes, shares, strict=True)]
         return found
 
+    def describe(self, layout: Layout) -> str:
+        """Return how many weights of each layer there are in the end, as lines for the terminal."""
+        budgets, lines = self.budgets(layout), []
+        for group in (group for group in NETWORKS if weight_slots(layout, group)):
+            own = [(slot.stop - slot.start, kept) for slot, kept in budgets if slot.group == group]
+            layers = ", ".join(f"{kept:,} of {size:,}" for size, kept in own)
+            size, kept = (sum(numbers) for numbers in zip(*own, strict=True))
+            lines.append(f"{group + ' weights':<16} {kept:,} of {size:,} kept; by layer {layers}")
+        for i, density in enumerate(self.densities_at_once()[1:]):
+            inside = [counts[i] for _, counts in self.nested_budgets(layout)]
+            layers = ", ".join(f"{count:,}" for count in inside)
+            lines.append(f"actor inside     {sum(inside):,} weights, density {density:g}; by layer {layers}")
+        absent = sum(slot.stop - slot.start - kept for slot, kept in budgets)
+        lines.append(f"parameters kept  {layout.size - absent:,} of {layout.size:,}, biases and action noise included")
+        return "\n".join(lines)
 
-def weight_slots(layout: Layout, group: Group) -> list[Slot]:
-    """Return where the weights of a network's layers lie, in order."""
-    return [slot for slot in layout.slots if slot.group == group and len(slot.shape) == 2]
+    def dead_units(self, layout: Layout) -> str | None:
+        """Return which layer keeps so few weights that units are left without any; None if there is no such layer."""
+        inside = [(slot, counts[-1]) for slot, counts in self.nested_budgets(layout) if counts]
+        for slot, count in [*self.budgets(layout), *inside]:
+            if count < slot.shape[1]:
+                return (
+                    f"the sparse networks have dead units: {slot.name} keeps {count:,} weights for {slot.shape[1]:,} "
+                    "units; use a smaller --sparsity or wider layers"
+                )
+        return None

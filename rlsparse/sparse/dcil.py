@@ -1,10 +1,57 @@
-"""The dense path: absent weights go on learning in the dense network, and may come back with what they have learned."""
+"""DCIL: absent weights go on learning in the dense network, and may come back with what they have learned."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from rlsparse.learner.adam import Adam, Optimiser
 from rlsparse.learner.arrays import Array, namespace, to_device
 from rlsparse.learner.layout import Layout, Views
+from rlsparse.learner.records import Batch, EpochStats
+from rlsparse.learner.sparsity import Loss, Terms, Updates
+from rlsparse.sparse.rules import Magnitude
+from rlsparse.sparse.topology import Topology
+
+if TYPE_CHECKING:
+    from rlsparse.learner.learner import Learner
+    from rlsparse.sparse.config import Sparse
+
+
+@dataclass(frozen=True)
+class DCIL(Magnitude):
+    """Keep the largest weights, while absent ones go on learning in the dense network. After Kim et al., 2109.04660."""
+
+    schedule: Literal["cubic", "constant"] = "cubic"
+    """Whether networks begin dense and are pruned little by little, or have their final size from the first step on."""
+
+    dual_path: ClassVar[bool] = True
+    own_loop: ClassVar[bool] = True
+    needs: ClassVar = {
+        "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
+        "adam": "trains absent weights by Adam too, and needs the moments of Adam to exchange",
+    }
+    gives: ClassVar = frozenset()
+
+    @property
+    def starts_dense(self) -> bool:
+        """If there is something to prune."""
+        return self.schedule == "cubic"
+
+    def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
+        """Return when magnitude pruning is, or any time before `end` where nothing is pruned."""
+        if self.schedule == "cubic":
+            return super().due(iteration, progress)
+        return (progress < self.end) & (iteration % self.every == 0)
+
+    def chooses(self, progress: np.ndarray) -> np.ndarray:
+        """Return whether `end` is yet to come."""
+        return progress < self.end
+
+    def build(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> "DualPath":
+        """Return the sparse networks of a learner with these seeds, and the dense path beside them."""
+        return DualPath(config, layout, seeds, device)
 
 
 class DensePath:
@@ -72,3 +119,60 @@ class DensePath:
         """Copy in what `state_dict` gave."""
         for name, array in self.state_dict().items():
             array[...] = state[name]
+
+
+class DualPath(Topology):
+    """Sparse networks beside a dense path, in which their absent weights learn."""
+
+    path: DensePath
+
+    def initial(self, params: np.ndarray) -> np.ndarray:
+        """Return the parameters to begin with, given those of dense networks, [S, D]; the path keeps the others."""
+        absent = np.where(self.masks.active, np.float32(0.0), params)
+        self.path = DensePath(self.masks.layout, to_device(absent, self.masks.device))
+        return super().initial(params)
+
+    def begin(self, progress: np.ndarray) -> None:
+        """Begin an iteration with this share of each member's budget spent, [S]."""
+        super().begin(progress)
+        self.path.begin(self.masks.absent_learners(), self.masks.device)
+
+    def update(self, algorithm: Updates, learner: "Learner", batch: Batch) -> Iterator[EpochStats]:
+        """Improve the learner on the batch; absent weights take part."""
+        return algorithm.update(learner, batch)
+
+    def gradient(self, loss: Loss, params: Views, batch: Batch, gradient: Views) -> Terms:
+        """Write the gradient of present weights, and in the path that of absent ones in the dense network."""
+        terms = super().gradient(loss, params, batch, gradient)
+        if self.path.is_open:
+            loss(self.path.whole(params.flat), batch, self.path.gradient)
+        return terms
+
+    def step(
+        self, optimiser: Optimiser, params: Array, gradient: Array, rate: Array, epsilon: float, max_norm: float | None
+    ) -> None:
+        """Step absent weights, then the present ones."""
+        if self.path.is_open:
+            assert max_norm is not None, "the gradient of absent weights is clipped too"
+            self.path.step(optimiser, rate, epsilon, max_norm)
+        super().step(optimiser, params, gradient, rate, epsilon, max_norm)
+
+    def exchange(self, learner: "Learner", obs: Array) -> None:
+        """Let weights change sides, with what they have learned."""
+        self.choose(learner, self.path.whole(learner.params).flat, obs)
+        assert isinstance(learner.optimiser, Adam)
+        self.path.exchange(learner.params, learner.optimiser, to_device(self.masks.active, learner.device))
+
+    def kept_state(self) -> list[Array]:
+        """Return what an update changes beside parameters and optimiser, member axis first, live."""
+        return [*super().kept_state(), *self.path.state_dict().values()]
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return all that masks and path go on from."""
+        return super().state_dict() | {f"path.{name}": x for name, x in self.path.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `state_dict` gave."""
+        super().load_state_dict(state)
+        names = self.path.state_dict()
+        self.path.load_state_dict({name: to_device(state[f"path.{name}"], self.masks.device) for name in names})

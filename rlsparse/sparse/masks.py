@@ -1,7 +1,7 @@
 """The masks of S members that learn sparse networks: the only owner of which weights exist."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -9,9 +9,12 @@ from rlsparse.learner.arrays import Array, to_device, to_numpy
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.streams import generator
 from rlsparse.sparse import account
-from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
+from rlsparse.sparse.budgets import NETWORKS, weight_slots
 from rlsparse.sparse.exchange import exchange, keep_norms, random_mask, rechoose
 from rlsparse.sparse.packed_layout import PackedLayout, packed_layout
+
+if TYPE_CHECKING:
+    from rlsparse.sparse.config import Sparse
 
 MOST_TRIES = 6
 """An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""
@@ -33,7 +36,7 @@ class Masks:
     are its gradient and its moments.
     """
 
-    def __init__(self, config: Sparse, layout: Layout, seeds: Sequence[int], device: str = "cpu") -> None:
+    def __init__(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str = "cpu") -> None:
         self.config, self.layout, self.seeds, self.device = config, layout, tuple(seeds), device
         self._budgets = config.budgets(layout)
         self.weights = np.zeros(layout.size, bool)

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rlsparse.errors import UsageError, require
-from rlsparse.learner.bounds import Count, Finite, FractionAboveZero, FractionBelowOne
+from rlsparse.errors import UsageError
+from rlsparse.learner.bounds import Count, FractionAboveZero, FractionBelowOne
+from rlsparse.learner.layout import Layout
 from rlsparse.sparse.schedule import Schedule, drop_fraction, gradual_sparsity
+from rlsparse.sparse.topology import Topology
+
+if TYPE_CHECKING:
+    from rlsparse.sparse.config import Sparse
 
 
 class Exchange:
@@ -48,6 +52,14 @@ class Exchange:
     def chooses(self, progress: np.ndarray) -> np.ndarray:
         """Whether absent weights that go on learning may still come back, by the budget spent [S]; [S] bool."""
         return np.zeros(len(progress), bool)
+
+    def inner_sparsities(self) -> tuple[float, ...]:
+        """Sparsities of further actors inside the one that acts, rising."""
+        return ()
+
+    def build(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> Topology:
+        """Return the sparse networks of a learner with these seeds."""
+        return Topology(config, layout, seeds, device)
 
 
 @dataclass(frozen=True)
@@ -137,71 +149,3 @@ class Magnitude(Exchange):
         """How many weights of a layer the schedule leaves, [S]."""
         pruned = gradual_sparsity(1 - final / size, progress, self.start, self.end)
         return np.maximum(np.rint(size * (1 - pruned)), final)
-
-
-@dataclass(frozen=True)
-class DCIL(Magnitude):
-    """Keep the largest weights, while absent ones go on learning in the dense network. After Kim et al., 2109.04660."""
-
-    schedule: Literal["cubic", "constant"] = "cubic"
-    """Whether networks begin dense and are pruned little by little, or have their final size from the first step on."""
-
-    dual_path: ClassVar[bool] = True
-    own_loop: ClassVar[bool] = True
-    needs: ClassVar = {
-        "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
-        "adam": "trains absent weights by Adam too, and needs the moments of Adam to exchange",
-    }
-    gives: ClassVar = frozenset()
-
-    @property
-    def starts_dense(self) -> bool:
-        """If there is something to prune."""
-        return self.schedule == "cubic"
-
-    def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
-        """Return when magnitude pruning is, or any time before `end` where nothing is pruned."""
-        if self.schedule == "cubic":
-            return super().due(iteration, progress)
-        return (progress < self.end) & (iteration % self.every == 0)
-
-    def chooses(self, progress: np.ndarray) -> np.ndarray:
-        """Return whether `end` is yet to come."""
-        return progress < self.end
-
-
-@dataclass(frozen=True)
-class AST(Magnitude):
-    """Prune to several densities at once: nested networks learn in turns. After Yang et al., NeurIPS 2022."""
-
-    sparser: tuple[Finite, ...] = (0.95, 0.98)
-    """Sparsities of further actors inside the one of --sparsity, which alone acts; all of them can be deployed."""
-    correct: bool = True
-    """Take from each network's gradient what opposes that of the network before."""
-
-    own_loop: ClassVar[bool] = True
-    needs: ClassVar = {
-        "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
-        "small-minibatches": "trains its networks in turns, and needs a minibatch for each",
-    }
-    gives: ClassVar = frozenset()
-
-    def check(self, recipe: Any) -> None:
-        """Raise UsageError unless sparser actors lie one inside the other, and each has a minibatch."""
-        super().check(recipe)
-        if recipe.sparse.actor_densities:
-            raise UsageError("--sparse.actor-densities does not go with ast: use --sparse.budget and sparsities")
-        own, minibatches = recipe.sparse.network("actor")[0], recipe.algorithm.minibatches
-        all_of_them = (own, *self.sparser)
-        rising = all(a < b for a, b in pairwise(all_of_them))
-        given = " ".join(map(str, self.sparser)) or "nothing"
-        expected = f"one or more sparsities, rising, above the actor's {own:g} and below 1"
-        require(bool(self.sparser) and rising and self.sparser[-1] < 1, "sparse.rule.sparser", given, expected)
-        if len(self.sparser) >= minibatches:
-            raise UsageError(
-                f"--sparse.rule.sparser makes {len(all_of_them)} networks that take turns, but --algorithm.minibatches "
-                f"is {minibatches}: expected at least one minibatch for each"
-            )
-
-
-Rule = RigL | SET | Static | Magnitude | DCIL | AST

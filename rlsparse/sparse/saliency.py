@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.network import Layers, forward
-from rlsparse.sparse.config import NETWORKS, weight_slots
+from rlsparse.sparse.budgets import NETWORKS, weight_slots
 
 
 def curvature(layers: Layers, obs: Array, inv_std: Array) -> list[Array]:

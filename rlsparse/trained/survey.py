@@ -13,10 +13,10 @@ import numpy as np
 from rlsparse.errors import DivergenceError, UsageError
 from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import mean_and_error
-from rlsparse.explore.explorer import episodes_for
 from rlsparse.explore.propose import Gaussian
 from rlsparse.learner.streams import env_seeds, generator
-from rlsparse.loop import single_episodes
+from rlsparse.run.session import single_episodes
+from rlsparse.sim.episodes import ProbeEpisodes
 from rlsparse.trained.plane import Plane, share_in_plane
 from rlsparse.trained.replay import Update
 from rlsparse.trained.surface import Spread
@@ -173,7 +173,7 @@ class _Measure:
         """Points that will be measured, besides the two of `fresh`."""
         self._done = 0
         seeds = env_seeds(update.seed, "landscape_env", episodes + self._more, update.iteration)
-        self._run = episodes_for(update.learner)(
+        self._run = ProbeEpisodes(
             update.learner,
             np.array([update.member]),
             update.searched,

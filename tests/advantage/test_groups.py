@@ -20,8 +20,9 @@ from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
 from rlsparse.run import directory as runs
 from rlsparse.run import policy_file
-from rlsparse.run.events import TensorBoard
+from rlsparse.run import session as sessions
 from rlsparse.run.recipe import Recipe
+from rlsparse.run.tensorboard import TensorBoard
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import RigL
 from rlsparse.train import run_command
@@ -63,7 +64,7 @@ def rollouts(register):
     recipe = Recipe(
         register(Lives), seed=3, num_seeds=2, num_envs=6, rollout_length=20, advantage=GroupRelative(group_size=3)
     )
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     found = []
     for _ in range(4):
         found.append(collector.collect(learner, 20, 0.9))
@@ -105,7 +106,7 @@ def test_who_is_done_stands_still_unpaid_until_the_group_begins_again(rollouts):
 def test_the_return_of_an_episode_is_reported_once_with_its_length(register):
     Lives.steps = 0
     recipe = Recipe(register(Lives), num_envs=3, rollout_length=40, advantage=GroupRelative(group_size=3))
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     rollout = collector.collect(learner, 40, 0.9)
     ends = (rollout.terminated | rollout.truncated) & rollout.valid
     lengths = collector.recent_lengths[np.isfinite(collector.recent_lengths)]
@@ -176,7 +177,7 @@ def test_groups_that_are_paid_alike_are_degenerate(register):
 
     recipe = Recipe(register(Paid), num_envs=4, rollout_length=12, advantage=RLOO(group_size=2))
     recipe = replace(recipe, algorithm=PPO(epochs=1, minibatches=2))
-    assert loop.iterate(recipe, *loop.begin(recipe))[0].degenerate_groups == 1
+    assert loop.iterate(recipe, *sessions.begin(recipe))[0].degenerate_groups == 1
 
 
 ESTIMATORS = {

@@ -18,9 +18,9 @@ from rlsparse.advantage.scaffold import Help, Scaffold
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.run import directory as runs
-from rlsparse.run.events import TensorBoard
+from rlsparse.run import session as sessions
 from rlsparse.run.recipe import Recipe
-from rlsparse.sim.collect import flatten
+from rlsparse.run.tensorboard import TensorBoard
 from rlsparse.train import run_command
 
 ALWAYS = Scaffold(after=1, exempt=0.0)
@@ -63,7 +63,7 @@ def ladder(register):
 
 def helped(recipe, tier, share=4, length=6):
     """A learner and a collector whose second group has just begun, helped by an episode of seven steps."""
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     first = collector.collect(learner, 5, 0.9)
     env, guide = collector.env, collector.guide
     seed = env.snapshots()[0, 0]
@@ -82,7 +82,7 @@ def test_tier_2_repeats_the_first_actions_from_where_the_group_begins(ladder):
     np.testing.assert_array_equal(obs[0, 3:], obs[0, [3, 3, 3]])
     np.testing.assert_array_equal(obs[1:5, 5, 2], actions[:4])  # these it took
     assert obs[5, 5, 2] == np.clip(rollout.action[4, 0, 5, 0], -1, 1)  # then the policy's
-    episode = flatten(rollout, ladder.advantage(rollout), learner).episode.reshape(6, 6)
+    episode = learner.batch(rollout, ladder.advantage(rollout)).episode.reshape(6, 6)
     assert len(set(episode[:5, 5])) == 5  # an objective that judges whole episodes sees what the policy did
     assert episode[4, 5] == episode[5, 5]
 
@@ -120,7 +120,7 @@ def test_what_is_helped_is_neither_archived_nor_reported(ladder, tier):
 
 
 def test_an_episode_that_succeeds_is_archived_as_it_was(ladder):
-    learner, collector = loop.begin(ladder)
+    learner, collector = sessions.begin(ladder)
     rollout = collector.collect(learner, 40, 0.9)
     best = collector.guide.best[0]
     paid = np.argwhere(rollout.reward[:, 0] > 0)
@@ -138,7 +138,9 @@ def test_an_episode_that_succeeds_is_archived_as_it_was(ladder):
 
 
 def test_nobody_is_helped_before_the_exempt_share_nor_while_nothing_is_archived(ladder):
-    _, collector = loop.begin(replace(ladder, advantage=GroupRelative(group_size=3, scaffold=Scaffold(1, exempt=0.5))))
+    _, collector = sessions.begin(
+        replace(ladder, advantage=GroupRelative(group_size=3, scaffold=Scaffold(1, exempt=0.5)))
+    )
     guide, all_of_them = collector.guide, np.ones(6, bool)
     guide.assess(all_of_them, np.array([0.9]))
     assert guide.help.tier.tolist() == [0, 0]
@@ -224,7 +226,7 @@ def test_without_help_nothing_changes_by_a_bit(name, ladder):
     recipe, params = case(name, ladder), []
     for scaffold in (Scaffold(), Scaffold(1, exempt=1.0)):
         advantage = replace(recipe.advantage, scaffold=scaffold)
-        learner, collector = loop.begin(replace(recipe, advantage=advantage))
+        learner, collector = sessions.begin(replace(recipe, advantage=advantage))
         for _ in range(3):
             loop.iterate(replace(recipe, advantage=advantage, total_steps=10**6), learner, collector)
         params.append(learner.params.tobytes())

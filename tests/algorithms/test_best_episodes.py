@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlsparse.algorithms import best_episodes
-from rlsparse.algorithms.best_episodes import BestEpisodes
-from rlsparse.algorithms.surrogate import HPT
+from rlsparse.algorithms.cloning import HPT, BestEpisodes
 
 STEPS, MEMBERS, ENVS = 24, 2, 3
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlsparse.algorithms.trust_region import TrustRegion
+from rlsparse.algorithms.natural_gradient import TrustRegion
 from rlsparse.learner.gaussian import gaussian_kl
 from rlsparse.learner.layout import actor_critic_layout
 from rlsparse.learner.records import Batch

@@ -14,9 +14,9 @@ from rlsparse import loop
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.monte_carlo import MonteCarlo
 from rlsparse.advantage.presets import RLOO
-from rlsparse.algorithms.imitation import switched
+from rlsparse.algorithms.cloning import HPT, switched
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import HPT, Clip
+from rlsparse.algorithms.surrogate import Clip
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
@@ -25,12 +25,14 @@ from rlsparse.explore.propose import Line
 from rlsparse.learner.network import action_mean
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
-from rlsparse.run.events import TensorBoard
+from rlsparse.run import session as sessions
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import from_toml, to_toml
-from rlsparse.sim.collect import flatten
+from rlsparse.run.tensorboard import TensorBoard
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, RigL
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import RigL
 from rlsparse.train import run_command
 
 HOPPER = tiny.recipe(
@@ -79,7 +81,7 @@ def batches(monkeypatch):
 
 
 def after(recipe, iterations, device="cpu"):
-    learner, collector = loop.begin(recipe, device)
+    learner, collector = sessions.begin(recipe, device)
     for _ in range(iterations):
         loop.iterate(recipe, learner, collector)
     return learner, collector
@@ -200,7 +202,7 @@ def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(case, t
         shutil.copytree(path.parent, copies / str(len(list(copies.iterdir()))))
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "SAVE_INTERVAL", -1)
+        patch.setattr(sessions, "SAVE_INTERVAL", -1)
         patch.setattr(checkpoint, "save", save_and_copy)
         expected = tiny.outcome(tiny.train(tmp_path / "run", CASES[case]))
     names = {name for name in expected if name.startswith("collector/best.")}
@@ -235,7 +237,7 @@ def test_on_tensors_it_is_what_it_is_on_arrays(case):
 def test_recorded_steps_are_those_of_plain_ones(caplog):
     recipe = replace(HOPPER, algorithm=replace(HOPPER.algorithm, epochs=1, minibatches=2))
     prepare()
-    plain, recorded = (loop.begin(recipe, "cpu:0") for _ in range(2))
+    plain, recorded = (sessions.begin(recipe, "cpu:0") for _ in range(2))
     recorded[0].record = tape
     for _ in range(3):
         for learner, collector in (plain, recorded):

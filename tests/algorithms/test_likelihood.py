@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlsparse.algorithms.likelihood import LogLikelihood
+from rlsparse.algorithms.variance_reduced import LogLikelihood
 
 
 def log_prob(layout, policy, obs, action):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlsparse.algorithms.momentum import MomentumAdam, falling, look_ahead, running_mean, step_along
+from rlsparse.algorithms.variance_reduced import MomentumAdam, falling, look_ahead, running_mean, step_along
 from rlsparse.learner.layout import actor_critic_layout
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "momentum.json").read_text())

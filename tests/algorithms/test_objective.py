@@ -11,20 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rlsparse.algorithms.surrogate import (
-    A2C,
-    CISPO,
-    GSPO,
-    HPT,
-    SSO,
-    Clip,
-    Cloning,
-    approximate_kl,
-    episode_ratio,
-    likelihood_gradient,
-    switch,
-    target_surrogate,
-)
+from rlsparse.algorithms.cloning import HPT, switch
+from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning, episode_ratio, target_surrogate
+from rlsparse.algorithms.surrogate import Clip, approximate_kl, likelihood_gradient
 from rlsparse.learner.records import Batch
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "objective.json").read_text())

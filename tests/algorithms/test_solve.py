@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsparse.algorithms.solve import conjugate_gradient, line_search, woodbury
+from rlsparse.algorithms.natural_gradient import conjugate_gradient, line_search, woodbury
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "trpo.json").read_text())
 

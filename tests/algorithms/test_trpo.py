@@ -11,10 +11,8 @@ import pytest
 import sb3_contrib
 import torch
 
-from rlsparse.algorithms.natural_gradient import CG, MFAC
-from rlsparse.algorithms.solve import conjugate_gradient
+from rlsparse.algorithms.natural_gradient import CG, MFAC, TrustRegion, conjugate_gradient
 from rlsparse.algorithms.trpo import TRPO
-from rlsparse.algorithms.trust_region import TrustRegion
 from rlsparse.learner.layout import actor_critic_layout
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean, value
@@ -243,18 +241,20 @@ def test_absent_weights_stay_exactly_zero_and_growth_sees_the_whole_gradient(new
     learner = sparse_learner(RigL(every=1))
     learner.begin_iteration(1000)
     batch, layout = new_batch(learner, distance=0.0), learner.layout
-    absent, before = ~learner.masks.active, learner.params.copy()
+    absent, before = ~learner.sparsity.masks.active, learner.params.copy()
     list(TRPO(critic_minibatches=4).update(learner, batch))
     assert not learner.params[absent].any()
     assert not learner.optimiser.first[absent].any()
-    assert (learner.masks.growth[absent] != 0).mean() > 0.8  # all but those of units without an outgoing weight
+    assert (
+        learner.sparsity.masks.growth[absent] != 0
+    ).mean() > 0.8  # all but those of units without an outgoing weight
 
     # the actor's growth score is the gradient of the surrogate, present and absent weights alike
     region = TrustRegion(layout, before[:, layout.policy], batch, TRPO().advantages(batch))
     whole = layout.views(np.zeros_like(before))
     region.surrogate_gradient(whole)
     actor = layout.group("actor")
-    np.testing.assert_allclose(learner.masks.growth[:, actor], whole.flat[:, actor], rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(learner.sparsity.masks.growth[:, actor], whole.flat[:, actor], rtol=1e-5, atol=1e-8)
 
 
 def test_mfac_solves_with_the_scores_of_its_samples_among_the_weights_that_are_there(new_batch):
@@ -264,13 +264,13 @@ def test_mfac_solves_with_the_scores_of_its_samples_among_the_weights_that_are_t
     region = TrustRegion(layout, start, batch, TRPO().advantages(batch))
     gradient = layout.views(np.zeros((3, layout.size)))
     region.surrogate_gradient(gradient)
-    scores = region.scores(batch) * learner.masks.active[:, None, part]
+    scores = region.scores(batch) * learner.sparsity.masks.active[:, None, part]
     fisher = 0.1 * np.eye(part.stop) + scores.mT @ scores / 40
-    ascent = gradient.flat[:, part] * learner.masks.active[:, part]
+    ascent = gradient.flat[:, part] * learner.sparsity.masks.active[:, part]
     expected = np.linalg.solve(fisher, ascent[..., None])[..., 0]
     TRPO(solver=MFAC(40)).improve_policy(learner, batch, zero_gradient(learner))  # all 40, in any order
     step = learner.params[:, part] - start
-    assert not step[~learner.masks.active[:, part]].any()
+    assert not step[~learner.sparsity.masks.active[:, part]].any()
     cosine = (step * expected).sum(1) / np.linalg.norm(step, axis=1) / np.linalg.norm(expected, axis=1)
     np.testing.assert_allclose(cosine, 1, atol=1e-4)
 
@@ -286,7 +286,7 @@ def test_the_step_of_sparse_weights_is_the_dense_solution_among_them(new_batch):
     matrix = np.stack([fisher(np.tile(row, (3, 1))) for row in np.eye(part.stop)], 1)
     trpo.improve_policy(learner, batch, zero_gradient(learner))
     for s in range(3):
-        there = np.flatnonzero(learner.masks.active[s, part])
+        there = np.flatnonzero(learner.sparsity.masks.active[s, part])
         own = matrix[s][np.ix_(there, there)] + 0.1 * np.eye(len(there))
         expected = np.linalg.solve(own, gradient.flat[s, there])
         step = (learner.params[s, part] - start[s])[there]

@@ -19,10 +19,13 @@ from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.learner.records import Batch
 from rlsparse.run import checkpoint
+from rlsparse.run import session as sessions
 from rlsparse.run.plan import predict
 from rlsparse.run.recipe import Recipe, check, from_toml, to_toml
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, RigL
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import RigL
 
 IGT = NPGIGT(critic_epochs=1, critic_minibatches=4)
 HARPG = NHARPG(critic_epochs=1, critic_minibatches=4, second_length=5)
@@ -61,7 +64,7 @@ def test_steps_have_the_length_of_the_schedule_and_lie_along_the_running_mean(ne
 
 def test_the_rollout_is_collected_ahead_of_the_policy_which_stays_as_it_is():
     recipe = replace(tiny.RECIPE, env="Pendulum-v1", algorithm=replace(IGT, step_length=1.0), num_seeds=2)
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     rollouts = []
     collect, part = collector.collect, learner.layout.policy
 
@@ -91,7 +94,7 @@ def test_policies_stand_elsewhere_only_for_a_while_even_if_that_fails():
     learner = learner_for(IGT)
     learner.params[0, 0] = -0.0
     before = learner.params.tobytes()
-    with pytest.raises(ZeroDivisionError), learner.standing_at(part_of(learner) + 1):
+    with pytest.raises(ZeroDivisionError), learner.using(part_of(learner) + 1):
         assert (learner.params[:, 1] != np.frombuffer(before, np.float32).reshape(3, -1)[:, 1]).all()
         raise ZeroDivisionError
     assert learner.params.tobytes() == before
@@ -99,7 +102,7 @@ def test_policies_stand_elsewhere_only_for_a_while_even_if_that_fails():
 
 def test_the_second_rollout_lies_between_the_last_two_policies_and_is_counted():
     recipe = replace(tiny.RECIPE, algorithm=HARPG, num_seeds=2)
-    learner, collector = loop.begin(recipe)
+    learner, collector = sessions.begin(recipe)
     rollouts = []
     collect = collector.collect
 
@@ -173,14 +176,14 @@ def test_absent_weights_stay_zero_and_are_not_remembered(algorithm):
         algorithm=algorithm,
         sparse=Sparse(0.5, rule=RigL(every=1)),
     )
-    learner, collector = loop.begin(recipe)
-    begun, part = learner.masks.active.copy(), learner.layout.policy
+    learner, collector = sessions.begin(recipe)
+    begun, part = learner.sparsity.masks.active.copy(), learner.layout.policy
     for _ in range(4):
         loop.iterate(recipe, learner, collector)
-        absent, memory = ~learner.masks.active, memory_of(learner)
+        absent, memory = ~learner.sparsity.masks.active, memory_of(learner)
         for array in (learner.params[:, part], memory.direction, memory.moved):
             assert not array[absent[:, part]].any()
-    assert (begun != learner.masks.active)[:, learner.layout.group("actor")].any()
+    assert (begun != learner.sparsity.masks.active)[:, learner.layout.group("actor")].any()
     assert memory.moved.any(1).all()
 
 
@@ -189,7 +192,7 @@ def test_on_tensors_an_update_is_that_of_numpy(new_batch, algorithm):
     results = []
     for device in ("cpu", "cpu:0"):
         recipe = replace(tiny.RECIPE, algorithm=algorithm, num_seeds=2)
-        learner, collector = loop.begin(recipe, device)
+        learner, collector = sessions.begin(recipe, device)
         for _ in range(3):
             loop.iterate(recipe, learner, collector)
         results.append(learner.state_dict())

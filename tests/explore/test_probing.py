@@ -12,10 +12,11 @@ from aim import Aim
 from rlsparse import loop
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import EnvironmentFailure
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.propose import Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.network import forward
@@ -141,7 +142,7 @@ def test_a_run_that_ends_by_probing_ends_where_probes_cannot_take_a_step(tmp_pat
     def fail(*_):
         raise EnvironmentFailure("it cannot be built")
 
-    monkeypatch.setattr("rlsparse.sim.probe_episodes.ProbeEpisodes.__call__", fail)
+    monkeypatch.setattr("rlsparse.sim.episodes.ProbeEpisodes.__call__", fail)
     explore = replace(PROBING, start=0.5, finish=True, budget_fraction=1.0)
     session = tiny.begin(tmp_path / "run", tiny.recipe(total_steps=240, num_seeds=2, explore=explore))
     tiny.go_on(session)

@@ -11,6 +11,7 @@ from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.learner.arrays import namespace, to_device, to_numpy
 from rlsparse.learner.network import action_mean, value
+from rlsparse.run import session as sessions
 from rlsparse.run.recipe import Recipe
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import evaluate
@@ -127,7 +128,7 @@ def test_training_without_a_critic_on_samples_of_unequal_weight(algorithm):
     recipe = Recipe("Hopper-v5", num_seeds=2, num_envs=4, rollout_length=40, advantage=groups, algorithm=algorithm)
     learners = []
     for device in ("cpu", TORCH):
-        learner, collector = loop.begin(recipe, device)
+        learner, collector = sessions.begin(recipe, device)
         stats, _ = loop.iterate(recipe, learner, collector)
         assert np.isnan(stats.value_loss).all()
         assert np.isfinite(stats.grad_norm).all()

@@ -11,14 +11,15 @@ from gymnasium.spaces import Box
 from threadpoolctl import threadpool_limits
 
 from rlsparse import loop, sim, train
+from rlsparse.algorithms.objectives import GSPO, SSO
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import GSPO, SSO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.propose import Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
@@ -28,8 +29,10 @@ from rlsparse.run.directory import read_progress
 from rlsparse.run.recipe import Recipe
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import evaluate
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import SET, Magnitude, RigL
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -11,21 +11,24 @@ from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.advantage.vtrace import VTrace
+from rlsparse.algorithms.cloning import HPT
+from rlsparse.algorithms.objectives import A2C, CISPO, GSPO
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import A2C, CISPO, GSPO, HPT
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import UsageError
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes
-from rlsparse.explore.propose import Consensus
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.run import cards
 from rlsparse.run.compatibility import Unmet, check_needs, components, refusal, unmet
 from rlsparse.run.recipe import Recipe, check, from_dict
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, RigL, Static
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import RigL, Static
 
 GROUPS = GroupRelative()
 

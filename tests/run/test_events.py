@@ -17,7 +17,7 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
 from rlsparse.run import directory as runs
-from rlsparse.run.events import TensorBoard
+from rlsparse.run.tensorboard import TensorBoard
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.masks import METRICS
 

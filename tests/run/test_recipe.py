@@ -18,15 +18,17 @@ from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.td_lambda import TDLambda
 from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.natural_gradient import CG, MFAC
+from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning, Objective
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import A2C, CISPO, GSPO, SSO, Clip, Cloning, Objective
+from rlsparse.algorithms.surrogate import Clip
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import UsageError
+from rlsparse.explore.evolution import Consensus, GuidedEvolution
 from rlsparse.explore.explorler import ExploRLer, Probe
 from rlsparse.explore.explorler import Proposal as AnyProposal
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Averages, Consensus, Gaussian, GuidedEvolution, Line
+from rlsparse.explore.propose import Averages, Gaussian, Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.network import ActorCritic

@@ -9,19 +9,22 @@ import numpy as np
 import pytest
 import tiny
 
-from rlsparse import loop
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import Interrupted, RunDirectoryError
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.propose import Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.run import checkpoint, policy_file
 from rlsparse.run import directory as runs
+from rlsparse.run import session as sessions
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, RigL
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import RigL
 
 HOPPER = tiny.recipe(env="Hopper-v5", num_seeds=2, total_steps=320, num_envs=2, rollout_length=32, eval_every=128)
 """The batched simulator, with episodes that end in every rollout."""
@@ -54,7 +57,7 @@ def point_run(tmp_path_factory):
 
 def keep_every_checkpoint(monkeypatch, folder):
     """Save after every iteration, and keep the run directory as it is then, as folder/<number>."""
-    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
+    monkeypatch.setattr(sessions, "SAVE_INTERVAL", -1)
     save = checkpoint.save
 
     def save_and_copy(path, total_steps, contents):

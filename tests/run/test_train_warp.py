@@ -18,6 +18,7 @@ from rlsparse.explore.probe import Racing
 from rlsparse.explore.propose import Gaussian
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import device
+from rlsparse.run import session as sessions
 from rlsparse.run.device import Machine
 from rlsparse.run.recipe import Recipe
 from rlsparse.trained import landscape, play
@@ -120,10 +121,10 @@ def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_w
         algorithm=algorithm,
         **shape,
     )
-    plain = loop.begin(recipe, device.TENSORS_ON_CPU)
+    plain = sessions.begin(recipe, device.TENSORS_ON_CPU)
     for module in ("learner", "sim.warp"):
         monkeypatch.setattr(f"rlsparse.{module}.recorder", lambda device: tape)
-    recorded, resumed = (loop.begin(recipe, device.TENSORS_ON_CPU) for _ in range(2))
+    recorded, resumed = (sessions.begin(recipe, device.TENSORS_ON_CPU) for _ in range(2))
 
     def both_iterate(runs):
         each = [loop.iterate(recipe, *one)[0].present() for one in runs]
@@ -165,8 +166,8 @@ def test_probing_on_warp_counts_its_steps():
     small = {"policy": ActorCritic((8,), (8,)), "algorithm": PPO(epochs=2, minibatches=4)}
     shape = {"num_seeds": 2, "num_envs": 4, "rollout_length": 8}
     recipe = Recipe(env="InvertedPendulum-v5", simulator="warp", explore=explore, **shape, **small)
-    learner, collector = loop.begin(recipe, device.TENSORS_ON_CPU)
-    envs = loop.single_episodes(recipe, device.TENSORS_ON_CPU)
+    learner, collector = sessions.begin(recipe, device.TENSORS_ON_CPU)
+    envs = sessions.single_episodes(recipe, device.TENSORS_ON_CPU)
     explorer = Explorer(explore, learner, envs, 4, recipe.total_steps)
     loop.iterate(recipe, learner, collector, explorer)
     choice = explorer.probe(explorer.due(), lambda: False)

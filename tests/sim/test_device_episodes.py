@@ -9,9 +9,7 @@ from rlsparse.errors import DivergenceError, Interrupted
 from rlsparse.explore.explorer import searched_slice
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
-from rlsparse.sim.device_episodes import DeviceProbeEpisodes, evaluate_on_device
-from rlsparse.sim.episodes import evaluate
-from rlsparse.sim.probe_episodes import ProbeEpisodes
+from rlsparse.sim.episodes import DeviceProbeEpisodes, ProbeEpisodes, evaluate, evaluate_on_device
 
 ENV, SEEDS = "Hopper-v5", (3, 4)
 PLENTY = 10**9

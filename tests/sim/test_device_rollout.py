@@ -18,11 +18,13 @@ from rlsparse.algorithms.variance_reduced import NPGIGT
 from rlsparse.errors import DivergenceError
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.network import ActorCritic
+from rlsparse.run import session as sessions
 from rlsparse.run.recipe import Recipe
-from rlsparse.sim.collect import flatten
-from rlsparse.sim.device_rollout import newest
+from rlsparse.sim.collect_device import newest
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, RigL
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import RigL
 
 HOST = Recipe(
     env="Hopper-v5",
@@ -47,7 +49,7 @@ def begin(monkeypatch):
     monkeypatch.setattr(sim, "make", TensorEnv)
 
     def begin(recipe):
-        learner, collector = loop.begin(replace(recipe, simulator="warp"), DEVICE)
+        learner, collector = sessions.begin(replace(recipe, simulator="warp"), DEVICE)
         learner.noise, learner.orders = NumpyDraws(learner.seeds, "noise"), NumpyDraws(learner.seeds, "minibatch")
         return learner, collector
 
@@ -57,7 +59,7 @@ def begin(monkeypatch):
 def begin_on_host(recipe):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sim, "make", tensors.make_on_the_host)
-        return loop.begin(recipe)
+        return sessions.begin(recipe)
 
 
 def assert_near(ours, theirs, tolerance=2e-4):
@@ -103,8 +105,8 @@ def test_sparse_networks_learn_on_a_device_what_they_do_on_the_cpu(begin, rule):
     for _ in range(3):
         loop.iterate(recipe, learner, collector)
         loop.iterate(recipe, host, on_host)
-    assert learner.masks.regrown.tolist() == host.masks.regrown.tolist()
-    np.testing.assert_array_equal(learner.masks.active, host.masks.active)
+    assert learner.sparsity.masks.regrown.tolist() == host.masks.regrown.tolist()
+    np.testing.assert_array_equal(learner.sparsity.masks.active, host.masks.active)
     assert_near(learner.params, host.params, 2e-3)
 
 
@@ -122,7 +124,7 @@ def test_the_host_waits_for_nothing_between_the_first_step_and_the_last_gradient
     learner.begin_iteration(recipe.total_steps)
     with never_waiting():
         rollout = collector.collect(learner, 40, 0.99)
-        batch = flatten(rollout, recipe.advantage(rollout), learner)
+        batch = learner.batch(rollout, recipe.advantage(rollout))
         stats = list(algorithm.update(learner, batch))
     assert np.isfinite(stats[-1].on_host().grad_norm).all()
 
@@ -155,13 +157,13 @@ def test_waiting_is_noticed():
 def test_a_run_on_a_device_goes_on_exactly_where_it_was(monkeypatch):
     monkeypatch.setattr(sim, "make", TensorEnv)
     recipe = replace(HOST, simulator="warp")
-    learner, collector = loop.begin(recipe, DEVICE)
+    learner, collector = sessions.begin(recipe, DEVICE)
     loop.iterate(recipe, learner, collector)
     arrays = {name: x.copy() for name, x in learner.state_dict().items()}
     random, steps = learner.random_state(), {name: x.copy() for name, x in collector.state_dict().items()}
     loop.iterate(recipe, learner, collector)
 
-    resumed, its_collector = loop.begin(recipe, DEVICE)
+    resumed, its_collector = sessions.begin(recipe, DEVICE)
     resumed.load_state_dict(arrays)
     resumed.load_random_state(random)
     its_collector.load_state_dict(steps)

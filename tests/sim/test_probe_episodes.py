@@ -9,7 +9,7 @@ from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, Interrupted
 from rlsparse.explore.explorer import searched_slice
 from rlsparse.sim import episodes as evaluate
-from rlsparse.sim.probe_episodes import ProbeEpisodes
+from rlsparse.sim.episodes import ProbeEpisodes
 
 PLENTY = 10**9
 
@@ -223,7 +223,7 @@ def test_episodes_that_are_over_cost_nothing_more(build):
 
 
 def test_an_episode_without_end_is_cut(build, monkeypatch):
-    monkeypatch.setattr("rlsparse.sim.probe_episodes.STEP_CAP", 5)
+    monkeypatch.setattr("rlsparse.sim.episodes.STEP_CAP", 5)
     run = build((0,))
     returns = run(points(0.5, members=1), 0, 6)
     assert np.isfinite(returns).all() and run.longest == 5

@@ -15,7 +15,8 @@ from rlsparse.advantage.gae import GAE
 from rlsparse.errors import DivergenceError
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.network import forward
-from rlsparse.sim.collect import ActionBox, Collector, episodes, flatten
+from rlsparse.learner.records import episode_numbers as episodes
+from rlsparse.sim.collect import ActionBox, Collector
 
 LENGTH = 3
 REWARDS = np.array([1.0, 2.0, 4.0])
@@ -128,7 +129,7 @@ def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not(collector_
 def test_log_prob_is_that_of_the_stored_action(collector_of):
     collector, learner = collector_of(log_std_init=-0.7)
     rollout = collector.collect(learner, 4, 0.9)
-    batch = flatten(rollout, GAE()(rollout), learner)
+    batch = learner.batch(rollout, GAE()(rollout))
     noise = (batch.action - forward(learner.layout.layers(learner.params, "actor"), batch.obs)[-1]) / np.exp(-0.7)
     expected = gaussian_log_prob(noise, learner.layout.log_std(learner.params)[:, None])
     np.testing.assert_allclose(batch.log_prob, expected, atol=1e-4)
@@ -139,7 +140,7 @@ def test_flattening_keeps_samples_together_and_normalises_observations_per_membe
     rollout = collector.collect(learner, 4, 0.9)
     normalising = new_learner((7, 8), obs_size=3, action_size=2)
     normalising.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(2, -1, 3))
-    batch = flatten(rollout, GAE()(rollout), normalising)
+    batch = normalising.batch(rollout, GAE()(rollout))
     for s in range(2):
         samples = rollout.obs[:, s].reshape(-1, 3)
         expected = (samples - samples.mean(0)) / np.sqrt(samples.var(0) + 1e-8)
@@ -166,7 +167,7 @@ def test_without_normalisation_observations_stay_what_they_are(collector_of):
     collector, learner = collector_of()
     rollout = collector.collect(learner, 4, 0.9)
     learner.obs_moments.update(rollout.obs.swapaxes(0, 1).reshape(2, -1, 3))
-    batch = flatten(rollout, GAE()(rollout), learner)
+    batch = learner.batch(rollout, GAE()(rollout))
     np.testing.assert_array_equal(batch.obs, rollout.obs.swapaxes(0, 1).reshape(2, -1, 3))
 
 

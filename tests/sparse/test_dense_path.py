@@ -12,9 +12,10 @@ from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.learner.records import Batch
-from rlsparse.sparse.config import Sparse, weight_slots
+from rlsparse.sparse.budgets import weight_slots
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.dcil import DCIL
 from rlsparse.sparse.exchange import rechoose
-from rlsparse.sparse.rules import DCIL
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "sparse.json").read_text())
 CONSTANT = DCIL(schedule="constant")
@@ -33,7 +34,7 @@ def begun(learner, spent=0.0):
 
 
 def whole(learner):
-    return to_numpy(learner.dense_path.whole(learner.params).flat).copy()
+    return to_numpy(learner.sparsity.path.whole(learner.params).flat).copy()
 
 
 def test_each_path_gives_the_gradient_of_its_own_weights():
@@ -42,20 +43,20 @@ def test_each_path_gives_the_gradient_of_its_own_weights():
     weight, there = np.array(vector["w"], np.float32), np.array(vector["mask"]) == 1
     learner = Learner(ActorCritic((), ()), 4, 1, [0], "cpu", Sparse(0.5, rule=CONSTANT))
     (slot,) = weight_slots(learner.layout, "critic")
-    part, path = slice(slot.start, slot.stop), learner.dense_path
-    learner.masks.active[0, part] = there
-    learner.masks._refresh()
+    part, path = slice(slot.start, slot.stop), learner.sparsity.path
+    learner.sparsity.masks.active[0, part] = there
+    learner.sparsity.masks._refresh()
     learner.params[0, part], path.values[0, part] = weight * there, weight * ~there
     begun(learner)
     x, zero = np.array(vector["x"], np.float32).reshape(1, 1, 4), np.zeros((1, 1), np.float32)
     batch = Batch(x, zero[..., None], zero, zero, zero)
     algorithm, gradient = PPO(value_coef=1.0, normalise_advantages=False), np.zeros_like(learner.params)
     views = learner.layout.views
-    ours = algorithm.loss_gradient(views(learner.params), batch, views(gradient), learner.masks)
+    ours = algorithm.loss_gradient(views(learner.params), batch, views(gradient), learner.sparsity.masks)
     dense = algorithm.loss_gradient(path.whole(learner.params), batch, path.gradient)
     assert ours["value_loss"] == vector["expected"]["y_sparse"] ** 2
     assert dense["value_loss"] == vector["expected"]["y_dense"] ** 2
-    both = gradient + np.where(learner.masks.active, 0, path.gradient.flat)
+    both = gradient + np.where(learner.sparsity.masks.active, 0, path.gradient.flat)
     assert both[0, part].tolist() == vector["expected"]["grad"]
 
 
@@ -80,7 +81,7 @@ def test_both_sides_are_one_dense_network_with_one_adam(device, new_batch):
     views, adam, weights = twin.layout.views, PlainAdam(learner.params.shape), whole(learner).astype(float)
     changes = 0
     for _ in range(2):
-        active = learner.masks.active
+        active = learner.sparsity.masks.active
         batch = new_batch(twin, size=32)
         for minibatch in (x for _ in range(UPDATE.epochs) for x in shuffled_minibatches(twin, batch, 4)):
             sparse, dense = np.zeros((2, *weights.shape), np.float32)
@@ -94,7 +95,7 @@ def test_both_sides_are_one_dense_network_with_one_adam(device, new_batch):
         before = whole(learner)
         learner.evolve(on_device.obs)
         np.testing.assert_array_equal(whole(learner), before)
-        changes += (learner.masks.active != active).sum()
+        changes += (learner.sparsity.masks.active != active).sum()
         twin.params[...] = to_numpy(learner.params)
     assert changes > 10
 
@@ -102,14 +103,14 @@ def test_both_sides_are_one_dense_network_with_one_adam(device, new_batch):
 def test_the_largest_of_all_weights_are_there_after_an_exchange(new_batch):
     learner = begun(learner_of())
     list(UPDATE.update(learner, new_batch(learner)))
-    latent = learner.dense_path.values
+    latent = learner.sparsity.path.values
     latent *= 3
     learner.evolve(new_batch(learner).obs)
-    assert (learner.masks.regrown > 0).all()
-    for slot, count in learner.masks.config.budgets(learner.layout):
+    assert (learner.sparsity.masks.regrown > 0).all()
+    for slot, count in learner.sparsity.masks.config.budgets(learner.layout):
         part = slice(slot.start, slot.stop)
         present, absent = np.abs(learner.params[:, part]), np.abs(latent[:, part])
-        active = learner.masks.active[:, part]
+        active = learner.sparsity.masks.active[:, part]
         assert (active.sum(1) == count).all()
         for m in range(2):
             assert present[m][active[m]].min() >= absent[m].max()
@@ -126,7 +127,7 @@ def test_an_exchange_may_not_move_a_policy_further_than_its_limit(new_batch):
     moved = []
     for limit in (None, 1e-4):
         learner = begun(learner_of(max_kl=limit))
-        learner.dense_path.values *= 3
+        learner.sparsity.path.values *= 3
         batch, start = new_batch(learner), learner.params.copy()
         learner.evolve(batch.obs)
         gap = action_mean(learner.layout, start, batch.obs) - action_mean(learner.layout, learner.params, batch.obs)
@@ -137,21 +138,21 @@ def test_an_exchange_may_not_move_a_policy_further_than_its_limit(new_batch):
 def test_from_the_end_on_absent_weights_are_forgotten_and_masks_stay(new_batch):
     learner = begun(learner_of(DCIL(0.1, 0.5), sparsity=0.6), 0.4)
     learner.evolve(new_batch(learner).obs)
-    assert not learner.dense_path.is_open  # all were there when it began
+    assert not learner.sparsity.path.is_open  # all were there when it began
     begun(learner, 0.45)
-    assert learner.dense_path.is_open
+    assert learner.sparsity.path.is_open
     list(UPDATE.update(learner, new_batch(learner)))
-    assert learner.dense_path.values.any()
+    assert learner.sparsity.path.values.any()
     begun(learner, 0.5)
-    assert not learner.dense_path.is_open
-    assert not any(x.any() for x in learner.dense_path.state_dict().values())
+    assert not learner.sparsity.path.is_open
+    assert not any(x.any() for x in learner.sparsity.path.state_dict().values())
     learner.evolve(new_batch(learner).obs)  # the last cut
-    active = learner.masks.active.copy()
+    active = learner.sparsity.masks.active.copy()
     assert active.sum(1).tolist() == begun(learner_of(sparsity=0.6)).masks.active.sum(1).tolist()
     begun(learner, 0.6)
     list(UPDATE.update(learner, new_batch(learner)))
     learner.evolve(new_batch(learner).obs)
-    np.testing.assert_array_equal(learner.masks.active, active)
+    np.testing.assert_array_equal(learner.sparsity.masks.active, active)
 
 
 def test_present_weights_learn_as_if_there_were_no_dense_path(new_batch):
@@ -166,8 +167,8 @@ def test_present_weights_learn_as_if_there_were_no_dense_path(new_batch):
 
 def test_the_second_pass_is_counted():
     learner = begun(learner_of())
-    present = learner.masks.active[:, learner.masks.weights].sum(1)
-    everything = learner.masks.weights.sum()
+    present = learner.sparsity.masks.active[:, learner.sparsity.masks.weights].sum(1)
+    everything = learner.sparsity.masks.weights.sum()
     expected = 6 * present + 4 * everything + 2 * (everything - present)
     assert learner.sparsity_metrics()["train_flops"].tolist() == expected.tolist()
     begun(learner, 0.9)

@@ -7,19 +7,23 @@ import pytest
 import tiny
 
 from rlsparse.algorithms.ppo import PPO, clip_by_norm
+from rlsparse.explore.evolution import GuidedEvolution
 from rlsparse.explore.explorer import Explorer
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
-from rlsparse.explore.propose import GuidedEvolution, RandomWalk
+from rlsparse.explore.propose import RandomWalk
 from rlsparse.learner.adam import Adam
 from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.run import checkpoint, policy_file
-from rlsparse.sim.probe_episodes import ProbeEpisodes
-from rlsparse.sparse.config import NETWORKS, Sparse, weight_slots
+from rlsparse.sim.episodes import ProbeEpisodes
+from rlsparse.sparse.ast import AST
+from rlsparse.sparse.budgets import NETWORKS, weight_slots
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.dcil import DCIL
 from rlsparse.sparse.masks import METRICS
-from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL, Static
+from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 TORCH = "cpu:0"
 POLICY = ActorCritic((16, 12), (16, 12))
@@ -45,17 +49,17 @@ def learner_of(rule, seeds=(0, 1), device="cpu", **settings):
 
 def assert_sound(learner):
     """What always holds."""
-    masks = learner.masks
+    masks = learner.sparsity.masks
     absent = ~masks.active
     for x in (learner.params, learner.optimiser.first, learner.optimiser.second):
         assert not to_numpy(x)[absent].any()
-    if learner.sub_networks is not None:
-        levels = learner.sub_networks.levels
+    if learner.sparsity.networks is not None:
+        levels = learner.sparsity.networks.levels
         np.testing.assert_array_equal(levels > 0, masks.active)
         shared = [not (name.startswith("actor") and name.endswith("weight")) for name in names(learner.layout)]
-        assert np.isin(levels[:, shared], (0, len(learner.sub_networks.densities))).all()
-    if learner.dense_path is not None:
-        for x in learner.dense_path.state_dict().values():
+        assert np.isin(levels[:, shared], (0, len(learner.sparsity.networks.densities))).all()
+    if learner.sparsity.path is not None:
+        for x in learner.sparsity.path.state_dict().values():
             assert not to_numpy(x)[masks.active].any()
     assert masks.active[:, [not name.endswith("weight") for name in names(learner.layout)]].all()
     for slot, final in masks.config.budgets(learner.layout):
@@ -93,11 +97,11 @@ def test_what_is_absent_is_zero_after_every_operation(rule, tmp_path, monkeypatc
 
     def anchors_are_sound(_):
         assert_sound(learner)
-        assert not explorer.anchors.any(1)[~learner.masks.active[:, searched]].any()
+        assert not explorer.anchors.any(1)[~learner.sparsity.masks.active[:, searched]].any()
 
     def candidates_are_sound(arguments):
         evaluate, points = arguments[:2]
-        assert not points.any(1)[~learner.masks.active[evaluate._members, searched]].any()
+        assert not points.any(1)[~learner.sparsity.masks.active[evaluate._members, searched]].any()
 
     assert_sound(learner)
     steps = after_every(monkeypatch, Adam, "step", lambda _: assert_sound(learner))
@@ -108,7 +112,7 @@ def test_what_is_absent_is_zero_after_every_operation(rule, tmp_path, monkeypatc
     tiny.go_on(session)
     assert len(steps) > 200 and len(probes) > 3
     saved = checkpoint.load_latest(tmp_path / "run" / "checkpoint").arrays["learner"]
-    assert (learner.masks.regrown > 0).all() == (rule not in ("static", "magnitude", "ast"))
+    assert (learner.sparsity.masks.regrown > 0).all() == (rule not in ("static", "magnitude", "ast"))
     policy = policy_file.load(tmp_path / "run" / "policy.safetensors").actors
     assert (policy.params[saved["masks.active"]] != 0).mean() > 0.8  # all but new ones and those of dead units
     assert not policy.params[~saved["masks.active"]].any()
@@ -145,8 +149,8 @@ def test_gradients_are_masked_before_they_are_clipped(new_batch):
     learner = learner_of(Static())
     batch, gradient = new_batch(learner), np.empty_like(learner.params)
     views = learner.layout.views
-    stats = PPO().loss_gradient(views(learner.params), batch, views(gradient), learner.masks)
-    assert not gradient[~learner.masks.active].any()
+    stats = PPO().loss_gradient(views(learner.params), batch, views(gradient), learner.sparsity.masks)
+    assert not gradient[~learner.sparsity.masks.active].any()
     np.testing.assert_allclose(stats["grad_norm"], np.linalg.norm(gradient, axis=1), rtol=1e-6)
     clip_by_norm(gradient, stats["grad_norm"], 1e-3)
     np.testing.assert_allclose(np.linalg.norm(gradient, axis=1), 1e-3, rtol=1e-2)
@@ -165,10 +169,10 @@ def test_growth_sees_the_whole_gradients_of_one_update(new_batch):
         gradient = np.empty_like(learner.params)
         PPO().loss_gradient(views(learner.params), batch, views(gradient))
         whole += gradient
-        PPO().loss_gradient(views(learner.params), batch, views(gradient), learner.masks)
-    np.testing.assert_array_equal(learner.masks.growth, whole)
+        PPO().loss_gradient(views(learner.params), batch, views(gradient), learner.sparsity.masks)
+    np.testing.assert_array_equal(learner.sparsity.masks.growth, whole)
     learner.begin_iteration(10**6)
-    assert not learner.masks.growth.any()
+    assert not learner.sparsity.masks.growth.any()
     assert begun(learner_of(RigL(every=2))).masks.growth is None
     assert begun(learner_of(SET(every=1))).masks.growth is None
 
@@ -177,8 +181,8 @@ def first_steps(sparsity, power, gradient):
     """What Adam's first step does to every weight, layer by layer; 2 members."""
     learner = learner_of(Static(), sparsity=sparsity, rate_power=power)
     before = learner.params.copy()
-    rate = learner.masks.learning_rate(np.full((2, 1), 1e-3, np.float32))
-    gradient = gradient * learner.masks.active
+    rate = learner.sparsity.masks.learning_rate(np.full((2, 1), 1e-3, np.float32))
+    gradient = gradient * learner.sparsity.masks.active
     learner.optimiser.step(learner.params, gradient.astype(np.float32), rate, 1e-12)
     step = learner.params - before
     return [learner.layout.view(step, slot) for group in NETWORKS for slot in weight_slots(learner.layout, group)]
@@ -227,8 +231,10 @@ def test_an_exchange_moves_only_what_it_should(device, new_batch):
     for name in ("params", "optimiser.first", "optimiser.second", "optimiser.age1", "optimiser.age2"):
         assert not after[name][changed].any()
         np.testing.assert_array_equal(after[name][~changed], before[name][~changed])
-    for slot, _ in learner.masks.config.budgets(learner.layout):  # what grew has the steepest loss of what could
-        gradient = np.abs(to_numpy(learner.masks.growth)[:, slot.start : slot.stop])
+    for slot, _ in learner.sparsity.masks.config.budgets(
+        learner.layout
+    ):  # what grew has the steepest loss of what could
+        gradient = np.abs(to_numpy(learner.sparsity.masks.growth)[:, slot.start : slot.stop])
         came, out = (new & ~old)[:, slot.start : slot.stop], ~new[:, slot.start : slot.stop]
         for member in range(2):
             if came[member].any() and out[member].any():
@@ -295,7 +301,7 @@ def test_the_metrics_count_what_is_there():
     learner = learner_of(SET(every=1), sparsity=0.8)
     metrics = learner.sparsity_metrics()
     assert tuple(metrics) == METRICS
-    budgets = learner.masks.config.budgets(learner.layout)
+    budgets = learner.sparsity.masks.config.budgets(learner.layout)
     sizes = {group: sum(slot.stop - slot.start for slot, _ in budgets if slot.group == group) for group in NETWORKS}
     kept = {group: sum(count for slot, count in budgets if slot.group == group) for group in NETWORKS}
     assert metrics["actor_weights"].tolist() == [kept["actor"]] * 2

@@ -12,11 +12,13 @@ from rlsparse.algorithms.trpo import TRPO
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
 from rlsparse.sparse import packed_update
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.dcil import DCIL
 from rlsparse.sparse.masks import DENSEST_PACKED
 from rlsparse.sparse.packed_layout import packed_layout
 from rlsparse.sparse.packed_update import pack, packing, update
-from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL, Static
+from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 POLICY = ActorCritic((16, 12), (16, 12))
 STATIC = Static()
@@ -60,7 +62,7 @@ def test_an_update_is_that_of_masked_networks(algorithm, rule, new_batch):
             np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-5, err_msg=name)
         if rule.by_gradient:
             weights = masked.masks.weights  # of biases nothing is asked
-            ours, theirs = (learner.masks.growth[:, weights] for learner in (packed, masked))
+            ours, theirs = (learner.sparsity.masks.growth[:, weights] for learner in (packed, masked))
             np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-4)
         for learner in (masked, packed):
             learner.evolve(batch.obs)
@@ -74,7 +76,7 @@ def test_absent_weights_stay_zero_and_nothing_is_known_of_them(algorithm, new_ba
     learner = learner_of()
     for _ in update(algorithm, learner, new_batch(learner)):
         for name in ("params", "first", "second"):
-            assert not arrays(learner)[name][~learner.masks.active].any()
+            assert not arrays(learner)[name][~learner.sparsity.masks.active].any()
     assert learner.layout == POLICY.layout(5, 3)
 
 
@@ -103,7 +105,7 @@ def test_a_packed_learner_has_what_is_there_and_shares_random_streams():
     learner = learner_of()
     layout = packing(learner)
     packed = pack(learner, layout)
-    assert packed.params.shape == (2, learner.masks.active[0].sum())
+    assert packed.params.shape == (2, learner.sparsity.masks.active[0].sum())
     assert packed.orders is learner.orders
     assert packed.counters is learner.counters
     whole = np.zeros_like(learner.params)
@@ -144,6 +146,6 @@ def test_without_the_compiler_nothing_is_packed_and_training_goes_on(monkeypatch
 
 def test_members_of_different_sizes_are_not_packed():
     learner = learner_of()
-    active = learner.masks.active.copy()
+    active = learner.sparsity.masks.active.copy()
     active[1, np.flatnonzero(active[1])[0]] = False
     assert packed_layout(learner.layout, active) is None

@@ -7,7 +7,8 @@ import torch
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean, value
-from rlsparse.sparse.config import Sparse, weight_slots
+from rlsparse.sparse.budgets import weight_slots
+from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import SET, Magnitude, RigL
 from rlsparse.sparse.saliency import curvature, saliency
 
@@ -106,12 +107,12 @@ def test_weights_go_that_move_the_policy_least(rule, device, obs):
     samples = torch.tensor(obs.astype(np.float32)) if device != "cpu" else obs.astype(np.float32)
     learner.counters.train[:] = 500
     learner.begin_iteration(10**6)
-    before = learner.masks.active.copy()
+    before = learner.sparsity.masks.active.copy()
     worth = to_numpy(saliency(learner.layout, learner.params, samples))
     learner.evolve(samples)
-    gone, stayed = before & ~learner.masks.active, before & learner.masks.active
-    assert not to_numpy(learner.params)[~learner.masks.active].any()
-    for slot, _ in learner.masks.config.budgets(learner.layout):
+    gone, stayed = before & ~learner.sparsity.masks.active, before & learner.sparsity.masks.active
+    assert not to_numpy(learner.params)[~learner.sparsity.masks.active].any()
+    for slot, _ in learner.sparsity.masks.config.budgets(learner.layout):
         part = slice(slot.start, slot.stop)
         for m in range(2):
             if gone[m, part].any() and stayed[m, part].any() and not rule.grows:  # what was dropped may grow again
@@ -139,8 +140,8 @@ def test_weights_into_a_unit_that_nothing_listens_to_go_first(obs):
     into, out_of = (LAYOUT.view(np.arange(LAYOUT.size), slot) for slot in (first, second))
     learner.params[:, into[:, 4]] = 5.0  # by magnitude they would stay
     learner.params[:, out_of[4]] = 0.0
-    learner.masks.active[:, out_of[4]] = False
+    learner.sparsity.masks.active[:, out_of[4]] = False
     learner.counters.train[:] = 500
     learner.begin_iteration(10**6)
     learner.evolve(obs.astype(np.float32))
-    assert not learner.masks.active[:, into[:, 4]].any()
+    assert not learner.sparsity.masks.active[:, into[:, 4]].any()

@@ -14,10 +14,12 @@ from rlsparse import train
 from rlsparse.errors import UsageError
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.network import ActorCritic
-from rlsparse.run.plan import describe_weights, slow_warning, sparse_warning
+from rlsparse.run.plan import warnings
 from rlsparse.run.recipe import Recipe, check, from_toml, to_toml
-from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, SET, Magnitude, RigL, Rule, Static
+from rlsparse.sparse.ast import AST
+from rlsparse.sparse.config import Rule, Sparse
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 RECIPE = Recipe("Pendulum-v1")
 share = st.floats(0, 1, exclude_max=True)
@@ -234,7 +236,7 @@ def test_a_sparse_run_is_named_after_its_rule_and_tells_its_sparsity(run):
 
 
 def test_the_plan_says_what_is_kept():
-    text = describe_weights(Sparse(0.9), ActorCritic().layout(17, 6))
+    text = Sparse(0.9).describe(ActorCritic().layout(17, 6))
     assert text.splitlines() == [
         "actor weights    558 of 5,568 kept; by layer 162 of 1,088, 256 of 4,096, 140 of 384",
         "critic weights   527 of 5,248 kept; by layer 180 of 1,088, 283 of 4,096, 64 of 64",
@@ -243,22 +245,22 @@ def test_the_plan_says_what_is_kept():
 
 
 def test_fewer_weights_than_units_are_warned_of(run, caplog):
-    layout, recipe = ActorCritic().layout(17, 6), replace(RECIPE, sparse=Sparse(0.9))
-    assert sparse_warning(recipe, layout) is None
-    assert sparse_warning(replace(recipe, sparse=None), layout) is None
+    layout = ActorCritic().layout(17, 6)
+    assert Sparse(0.9).dead_units(layout) is None
+    assert not list(warnings(RECIPE, layout, 5))
     expected = "the sparse networks have dead units: actor.0.weight keeps 17 weights for 64 units"
-    assert sparse_warning(replace(recipe, sparse=Sparse(0.99)), layout).startswith(expected)
+    assert Sparse(0.99).dead_units(layout).startswith(expected)
     with caplog.at_level(logging.WARNING):
         assert run("--sparse", "set", "--sparsity", "0.95", "--dry-run")[0] == 0
     assert caplog.messages[0].startswith("the sparse networks have dead units: ")
 
 
 def test_the_extra_is_named_that_makes_sparse_training_faster(run, caplog, monkeypatch):
-    sparse = replace(RECIPE, sparse=Sparse(0.9))
-    assert slow_warning(sparse) is None
+    sparse, layout = replace(RECIPE, sparse=Sparse(0.9)), ActorCritic().layout(17, 6)
+    assert not list(warnings(sparse, layout, 5))
     monkeypatch.setattr("rlsparse.run.plan.can_multiply", lambda: False)
     for recipe in (RECIPE, replace(sparse, simulator="warp"), replace(RECIPE, sparse=Sparse(0.9, rule=DCIL()))):
-        assert slow_warning(recipe) is None
+        assert not list(warnings(recipe, layout, 5))
     with caplog.at_level(logging.WARNING):
         assert run("--sparse", "set", "--dry-run")[0] == 0
     assert "pip install 'rlsparse[sparse]'" in caplog.messages[-1]

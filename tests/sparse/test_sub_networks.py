@@ -15,10 +15,10 @@ from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.run import policy_file
-from rlsparse.run.plan import describe, describe_weights, sparse_warning
-from rlsparse.sparse.ast import SubNetworks, nested_levels, without_conflict
-from rlsparse.sparse.config import Sparse, weight_slots
-from rlsparse.sparse.rules import AST
+from rlsparse.run.plan import describe
+from rlsparse.sparse.ast import AST, SubNetworks, nested_levels, without_conflict
+from rlsparse.sparse.budgets import weight_slots
+from rlsparse.sparse.config import Sparse
 from rlsparse.trained import export, play
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "sparse.json").read_text())
@@ -58,7 +58,7 @@ def test_levels_are_how_many_networks_a_weight_is_in():
 def test_networks_lie_inside_one_another_with_the_largest_weights_of_each():
     networks, params = (learner := learner_of(0.6)).sub_networks, learner.params
     assert networks.densities == pytest.approx((0.5, 0.3, 0.1))
-    np.testing.assert_array_equal(networks.mask(0), learner.masks.active)
+    np.testing.assert_array_equal(networks.mask(0), learner.sparsity.masks.active)
     for k in (1, 2):
         outer, inner = networks.mask(k - 1), networks.mask(k)
         assert (outer[inner]).all() and (outer != inner).any(1).all()
@@ -71,7 +71,7 @@ def test_networks_lie_inside_one_another_with_the_largest_weights_of_each():
             for m in range(2):
                 size = np.abs(params[m, part])
                 assert size[inner[m, part]].min() >= size[outer[m, part] & ~inner[m, part]].max(initial=0)
-    shared = ~learner.masks.weights
+    shared = ~learner.sparsity.masks.weights
     assert networks.mask(2)[:, shared].all()
     critic = LAYOUT.group("critic")
     np.testing.assert_array_equal(networks.mask(2)[:, critic], networks.mask(0)[:, critic])
@@ -81,13 +81,13 @@ def test_all_networks_shrink_together_and_stay_from_the_end_on():
     learner, seen = learner_of(), []
     for spent in (0.05, 0.2, 0.4, 0.6):
         advanced(learner, spent)
-        seen.append([sum(c[0] for c in counts(learner.sub_networks, k)) for k in range(3)])
+        seen.append([sum(c[0] for c in counts(learner.sparsity.networks, k)) for k in range(3)])
     assert len(set(seen[0])) == 1
     assert (np.diff(seen, axis=0) < 0).all()
-    levels = learner.sub_networks.levels.copy()
+    levels = learner.sparsity.networks.levels.copy()
     learner.params *= np.random.default_rng(0).random(learner.params.shape, np.float32)
     advanced(learner, 0.7)
-    np.testing.assert_array_equal(learner.sub_networks.levels, levels)
+    np.testing.assert_array_equal(learner.sparsity.networks.levels, levels)
 
 
 # What they learn
@@ -127,7 +127,7 @@ def test_networks_take_turns_through_a_whole_update(new_batch, monkeypatch):
 def test_each_gradient_is_freed_from_what_opposes_that_of_the_network_before(new_batch):
     """By the definition, layer by layer; against the one before, never its own; the first of a round is left alone."""
     learner = learner_of(0.6)
-    networks, batch = learner.sub_networks, new_batch(learner, size=32)
+    networks, batch = learner.sparsity.networks, new_batch(learner, size=32)
     algorithm, views = PPO(), LAYOUT.views
     raw, found, turned = [], [], 0
     for minibatch in [*shuffled_minibatches(learner, batch, 8)][:6]:
@@ -157,7 +157,7 @@ def test_each_gradient_is_freed_from_what_opposes_that_of_the_network_before(new
 
 def test_without_correction_each_network_has_its_own_gradient(new_batch):
     learner = learner_of(0.6, replace(NESTED, rule=replace(NESTED.rule, correct=False)))
-    networks, batch = learner.sub_networks, new_batch(learner)
+    networks, batch = learner.sparsity.networks, new_batch(learner)
     for _ in range(3):
         gradient, plain = np.zeros((2, *learner.params.shape), np.float32)
         views = networks.next(learner.params)
@@ -183,9 +183,9 @@ def test_an_update_leaves_the_densest_network_masked(device, new_batch):
     before = to_numpy(learner.params).copy()
     list(PPO(epochs=3, minibatches=4).update(learner, on_device))
     moved = to_numpy(learner.params) != before
-    assert not to_numpy(learner.params)[~learner.masks.active].any()
+    assert not to_numpy(learner.params)[~learner.sparsity.masks.active].any()
     for k in range(3):
-        assert moved[learner.sub_networks.levels == k + 1].any()
+        assert moved[learner.sparsity.networks.levels == k + 1].any()
 
 
 def test_only_the_network_that_acted_ends_an_update_early(new_batch):
@@ -205,7 +205,7 @@ def test_how_far_each_network_is_from_the_one_that_acts(new_batch):
     learner = learner_of(0.6)
     obs = new_batch(learner).obs
     learner.evolve(obs)
-    networks = learner.sub_networks
+    networks = learner.sparsity.networks
     mean = action_mean(LAYOUT, learner.params, obs)
     for k in range(3):
         other = action_mean(LAYOUT, np.where(networks.mask(k), learner.params, 0), obs)
@@ -216,11 +216,13 @@ def test_how_far_each_network_is_from_the_one_that_acts(new_batch):
 
 def test_a_minibatch_is_counted_with_the_weights_of_its_network():
     learner = learner_of(0.6)
-    critic = learner.masks.active[:, learner.masks.weights].sum(1) - sum(counts(learner.sub_networks, 0))
-    mean = np.mean([sum(counts(learner.sub_networks, k)) for k in range(3)], 0) + critic
-    before = learner.masks._flops.copy()
+    critic = learner.sparsity.masks.active[:, learner.sparsity.masks.weights].sum(1) - sum(
+        counts(learner.sparsity.networks, 0)
+    )
+    mean = np.mean([sum(counts(learner.sparsity.networks, k)) for k in range(3)], 0) + critic
+    before = learner.sparsity.masks._flops.copy()
     learner.begin_iteration(1000)
-    np.testing.assert_allclose(learner.masks._flops - before, 6 * mean)
+    np.testing.assert_allclose(learner.sparsity.masks._flops - before, 6 * mean)
 
 
 # What is told before
@@ -228,15 +230,17 @@ def test_a_minibatch_is_counted_with_the_weights_of_its_network():
 
 def test_the_plan_says_what_each_network_keeps():
     sparse = Sparse(0.8, rule=AST(sparser=(0.9,)))
-    lines = describe_weights(sparse, ActorCritic().layout(17, 6)).splitlines()
+    lines = sparse.describe(ActorCritic().layout(17, 6)).splitlines()
     assert lines[2] == "actor inside     558 weights, density 0.1; by layer 162, 256, 140"
-    evaluations = describe(tiny.recipe(sparse=sparse), 5).splitlines()[-1]
+    evaluations = describe(tiny.recipe(sparse=sparse), ActorCritic().layout(17, 6), 5).splitlines()[3]
     assert evaluations == "evaluations      4 of 2 episodes per seed and each of 2 densities, not part of the budget"
 
 
 def test_dead_units_of_the_sparsest_are_warned_of():
-    layout, recipe = ActorCritic().layout(17, 6), tiny.recipe(sparse=Sparse(0.5, rule=AST(sparser=(0.9, 0.99))))
-    assert sparse_warning(recipe, layout).startswith("the sparse networks have dead units: actor.0.weight keeps 17 wei")
+    sparse = Sparse(0.5, rule=AST(sparser=(0.9, 0.99)))
+    assert sparse.dead_units(ActorCritic().layout(17, 6)).startswith(
+        "the sparse networks have dead units: actor.0.weight keeps 17"
+    )
 
 
 # Runs, files and commands

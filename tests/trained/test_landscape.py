@@ -16,14 +16,13 @@ from gymnasium.spaces import Box
 from PIL import Image
 
 from rlsparse import sim
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
-from rlsparse.explore.propose import Consensus
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import policy_file
-from rlsparse.sim.episodes import evaluate
-from rlsparse.sim.probe_episodes import ProbeEpisodes
+from rlsparse.sim.episodes import ProbeEpisodes, evaluate
 from rlsparse.trained import landscape, landscape_account
 from rlsparse.trained.replay import replay
 from rlsparse.trained.survey import FRESH, Survey, survey

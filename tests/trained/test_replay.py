@@ -19,6 +19,7 @@ from rlsparse.explore.propose import Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
+from rlsparse.run import session as sessions
 from rlsparse.trained import replay
 
 SEEDS = (3, 4)
@@ -74,7 +75,7 @@ def test_every_update_of_every_seed_is_lived_through_again(explore, tmp_path):
 
 @pytest.mark.parametrize("iteration", [1, 4, 16])
 def test_where_an_update_is_one_step_the_anchors_are_the_last_ten_updates(iteration, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
+    monkeypatch.setattr(sessions, "SAVE_INTERVAL", -1)
     after = train(tmp_path, replace(PLAIN, total_steps=256, algorithm=TRPO(critic_minibatches=4)))
     update = replay.replay(tmp_path, SEEDS[1], iteration)
     expected = np.stack([actors[1] for actors in after[max(0, iteration - 10) : iteration]])

@@ -9,13 +9,9 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from rlsparse.algorithms.kinds import Algorithm
-from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.trpo import TRPO
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.records import EpochStats
-from rlsparse.loop import Session
-from rlsparse.sparse.masks import METRICS
+from rlsparse.run.session import Session
 
 
 class TensorBoard:
@@ -40,6 +36,8 @@ class TensorBoard:
         learner, collector, recipe = session.learner, session.collector, session.recipe
         log_std = to_numpy(learner.layout.log_std(learner.params))
         rates = recipe.algorithm.learning_rates(learner)
+        told = session.last.metrics if session.last else {}
+        own = told | collector.metrics() | learner.archive.scalars()
         for member, writer in enumerate(self._writers):
             total = int(learner.counters.total[member])
             scalars = {
@@ -53,14 +51,9 @@ class TensorBoard:
                 "time/total_timesteps": total,
                 "rollout/ep_rew_mean": _mean(collector.recent_returns[member]),
                 "rollout/ep_len_mean": _mean(collector.recent_lengths[member]),
-                **own_scalars(recipe.algorithm, stats, member),
+                **recipe.algorithm.scalars(stats, member),
+                **{f"train/{name}": x[member] for name, x in own.items()},
             }
-            if stats.degenerate_groups is not None:
-                scalars["train/degenerate_groups"] = stats.degenerate_groups[member]
-            if collector.guide is not None:
-                scalars["train/help_tier"] = collector.guide.mean_tier()[member]
-            if collector.best_episodes is not None:
-                scalars["train/cloned"] = collector.best_episodes.cloning[member]
             self._write(writer, total, scalars)
 
     def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:
@@ -69,7 +62,7 @@ class TensorBoard:
             writer = self._writers[session.learner.seeds.index(row["seed"])]
             scalars = {"eval/mean_reward": row["return_mean"], "eval/mean_ep_length": row["length_mean"]}
             scalars |= {"eval/coverage": row["coverage"]} if "coverage" in row else {}
-            scalars |= {f"sparse/{name}": row[name] for name in METRICS if name in row}
+            scalars |= {f"sparse/{name}": row[name] for name in session.learner.sparsity.columns}
             self._write(writer, int(row["total_steps"]), scalars)
             writer.flush()
 
@@ -83,21 +76,6 @@ class TensorBoard:
     def _write(self, writer: EventFileWriter, step: int, scalars: dict[str, float]) -> None:
         values = [Summary.Value(tag=tag, simple_value=float(x)) for tag, x in scalars.items() if np.isfinite(x)]
         writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-
-
-def own_scalars(algorithm: Algorithm, stats: EpochStats, member: int) -> dict[str, float]:
-    """Return what only this algorithm has; of TRPO under sb3-contrib's names too."""
-    if isinstance(algorithm, PPO):
-        return {"train/clip_fraction": stats.clip_fraction[member], "train/clip_range": algorithm.clip_range}
-    if not isinstance(algorithm, TRPO):
-        return {}
-    fraction = stats.step_fraction[member]
-    return {
-        "train/step_fraction": fraction,
-        "train/is_line_search_success": float(fraction > 0),
-        "train/kl_divergence_loss": stats.approx_kl[member],
-        "train/policy_objective": -stats.policy_loss[member],
-    }
 
 
 def _mean(recent: np.ndarray) -> float:

@@ -1,13 +1,77 @@
-"""The best episodes that succeeded, kept for each member, and the beginnings of those that still run."""
+"""Hybrid post-training (HPT): after a rollout without success, clone the best episodes of the member.
+
+Source: Lv et al., arXiv 2509.04419.
+"""
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from rlsparse.advantage.archive import packed, unpacked
-from rlsparse.algorithms.surrogate import HPT, switch
+from rlsparse.algorithms.surrogate import Clip, Weighed, unmasked
+from rlsparse.learner.archive import NoArchive
+from rlsparse.learner.arrays import Array, namespace, to_device
+from rlsparse.learner.bounds import Count, Finite, Fraction
+from rlsparse.learner.gaussian import gaussian_log_prob
+from rlsparse.learner.layout import Layout
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.network import action_mean
+from rlsparse.learner.records import Batch
+from rlsparse.learner.streams import generator
+
+
+def switch(success: Array, gate: float) -> tuple[Array, Array]:
+    """Weights (alpha, beta) of the policy gradient and of cloning, given the share of successes, [S] each.
+
+    (0, 1) where it is at most `gate`, else (1, 0); the latter also where nothing was tried and it is nan. Source: Lv
+    et al., arXiv 2509.04419, HPT.
+    """
+    cloning = success <= gate
+    return 1.0 - cloning, 1.0 * cloning
+
+
+@dataclass(frozen=True)
+class HPT(Clip):
+    """The clipped surrogate, or after a rollout without success, cloning of the member's best episodes.
+
+    The batch says which samples are cloned: these have coefficient 1, reference pi itself and no mask. Source: Lv et
+    al., arXiv 2509.04419, hybrid post-training.
+    """
+
+    needs: ClassVar = {
+        "unaided-episodes": "clones the best episodes, and needs episodes that had no help",
+        "cpu-environments": "keeps episodes to clone them, and needs environments on the CPU",
+    }
+
+    success_return: Finite = 0.0
+    """An episode whose undiscounted return is above this succeeds."""
+    gate: Fraction = 0.0
+    """Largest share of successes, among the episodes that ended in a rollout, after which its update clones."""
+    episodes: Count = 4
+    """Best successful episodes that each member keeps, to clone them."""
+
+    def archive(self, members: int, num_envs: int, layout: Layout) -> "BestEpisodes":
+        """Return what remembers the best episodes of S members with N environments each."""
+        return BestEpisodes(self, members, num_envs, layout.obs_size, layout.action_size)
+
+    def adapt(self, batch: Batch, learner: Learner) -> Batch:
+        """Return the batch with steps of the best episodes in place of the samples of members that clone."""
+        assert isinstance(learner.archive, BestEpisodes)
+        return replace_by_stored_steps(batch, learner.archive, learner)
+
+    def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
+        """Turn each sample's ratio and advantage into its part of the loss."""
+        loss, d_log_prob, outside = super().weigh(ratio, log_ratio, advantage, clip_range, batch)
+        if batch.cloned is None:
+            return loss, d_log_prob, outside
+        xp = namespace(ratio)
+        cloning, d_cloning = unmasked(xp.ones_like(ratio), log_ratio, batch.weight)
+        chosen = xp.where(batch.cloned[:, 0], cloning, loss), xp.where(batch.cloned, d_cloning, d_log_prob)
+        return *chosen, outside
+
 
 LONGEST = 100_000
 """Most steps of an episode that is kept; a longer one does not count as a success either."""
@@ -31,7 +95,7 @@ class Episode(NamedTuple):
         return Episode(obs, action, self.total + later.total)
 
 
-class BestEpisodes:
+class BestEpisodes(NoArchive):
     """Of each of S members with N environments, up to `config.episodes` that succeeded, the best first.
 
     Among equally good ones the later comes first. All that ends in a rollout is judged, whoever acted in it.
@@ -50,7 +114,7 @@ class BestEpisodes:
         """Updates so far that did, [S]."""
         self._since = np.zeros((2, members), np.int64)
 
-    def see(
+    def add_rollout(
         self, obs: np.ndarray, action: np.ndarray, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray | None
     ) -> None:
         """Take in a rollout [T, S, N, ...]: the environment's own rewards, and steps that are none left out."""
@@ -96,13 +160,17 @@ class BestEpisodes:
         rows = generator.integers(len(obs), size=count)
         return obs[rows], action[rows]
 
-    def share(self) -> np.ndarray:
-        """Share of the updates since a member's last `told` that cloned, [S]; nan if there was none."""
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Return the share of the updates since a member's last evaluation that cloned, [S]; nan if there was none."""
         cloned, updates = self._since
-        return np.where(updates > 0, cloned / np.maximum(updates, 1), np.nan)
+        return {"cloned": np.where(updates > 0, cloned / np.maximum(updates, 1), np.nan)}
 
-    def told(self, members: np.ndarray) -> None:
-        """Begin to count anew for these members, [S] bool."""
+    def scalars(self) -> dict[str, np.ndarray]:
+        """Return whether the last update cloned, [S]."""
+        return {"cloned": self.cloning}
+
+    def reset_counts(self, members: np.ndarray) -> None:
+        """Begin to count anew for these members, [S] bool: they have been evaluated."""
         self._since[:, members] = 0
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -128,3 +196,34 @@ def _unpacked(name: str, state: dict[str, np.ndarray], counts: np.ndarray) -> li
     each = unpacked(f"{name}.obs", state), unpacked(f"{name}.action", state), state[f"{name}.total"].tolist()
     flat = [Episode(*episode) for episode in zip(*each, strict=True)][1:]
     return [flat[end - count : end] for end, count in zip(np.cumsum(counts), counts, strict=True)]
+
+
+def replace_by_stored_steps(batch: Batch, best: BestEpisodes, learner: Learner) -> Batch:
+    """Return what an update after the last rollout learns from; members that do not clone keep their samples.
+
+    Cloned observations are normalised as the others are, and `log_prob` is that of the policy as it is. The critic
+    keeps the rollout.
+    """
+    cloning = best.decide()
+    own: dict[str, Array] = {name: getattr(batch, name) + 0 for name in ("obs", "action", "log_prob", "advantage")}
+    if batch.weight is not None:
+        own["weight"] = batch.weight + 0
+    for member in np.flatnonzero(cloning).tolist():
+        samples = _stored_steps(best, learner, member, batch.advantage.shape[1])
+        for name, x in own.items():
+            x[member] = samples.get(name, 1.0)
+    xp = namespace(batch.advantage)
+    cloned = xp.zeros_like(batch.advantage) + to_device(cloning.astype(np.float32), learner.device)[:, None] > 0
+    return replace(batch, **own, cloned=cloned, critic_obs=batch.obs, critic_weight=batch.weight)
+
+
+def _stored_steps(best: BestEpisodes, learner: Learner, member: int, count: int) -> dict[str, Array]:
+    """Draw steps of a member's kept episodes: normalised observations, actions, and their log-density now, [count]."""
+    stream = generator(learner.seeds[member], "cloning", int(best.clonings[member]))
+    obs, action = best.sample(member, count, stream)
+    obs = to_device(learner.obs_scale().only(member)(obs[None]), learner.device)
+    action = to_device(action[None], learner.device)
+    own, layout = learner.params[member : member + 1], learner.layout
+    log_std = layout.log_std(own)[:, None, :]
+    noise = (action - action_mean(layout, own, obs)) * namespace(own).exp(-log_std)
+    return {"obs": obs[0], "action": action[0], "log_prob": gaussian_log_prob(noise, log_std)[0]}

@@ -1,0 +1,75 @@
+"""Environments in groups: every G in a row begin their episodes in one state, and the next ones when all are over."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlsparse.advantage.environments import WrappedEnvs
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+
+class GroupedEnvs(WrappedEnvs):
+    """E environments of S members in groups of G; who is done waits for the others. `env` does not reset by itself."""
+
+    def __init__(self, env: "VectorEnv", members: int, group_size: int) -> None:
+        super().__init__(env)
+        self.members, self.group_size = members, group_size
+        self.idle = np.zeros(env.num_envs, bool)
+        """Whose episode is over, with no next one begun, [E] bool."""
+
+    def reset(self, *, seed: list[int]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin episodes; of each member's seeds, one for each environment, the first are used, one for each group."""
+        per_member = len(seed) // self.members
+        firsts = [seed[s * per_member + g] for s in range(self.members) for g in range(per_member // self.group_size)]
+        return super().reset(seed=[first for first in firsts for _ in range(self.group_size)])
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step the environments that are not idle; groups of which all are done begin again.
+
+        `info` tells which steps are `valid`, [E] bool; where episodes begin, `final_obs` are the observations before.
+        """
+        valid = ~self.idle
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        over = terminated | truncated
+        ended = over & valid
+        info = info | {"valid": valid} | self.note(reward, ended)
+        if ended.any():
+            self.idle = over
+            done = np.repeat(self.in_groups(over).all(1), self.group_size)
+            if done.any():
+                info["final_obs"] = obs
+                self.judge(done)
+                obs = self.begin(done)
+        return obs, reward, terminated, truncated, info
+
+    def in_groups(self, x: np.ndarray) -> np.ndarray:
+        """See [E] as [groups, G]."""
+        return x.reshape(-1, self.group_size)
+
+    def note(self, reward: np.ndarray, ended: np.ndarray) -> dict[str, np.ndarray]:
+        """See the rewards of a step and whose episodes it `ended`, [E] each; returns more for `info`."""
+        return {}
+
+    def judge(self, done: np.ndarray) -> None:
+        """See the groups whose environments are `done`, [E] bool, before they begin again."""
+
+    def begin(self, where: np.ndarray) -> np.ndarray:
+        """Begin episodes in these environments, [E] bool; returns all observations [E, O]."""
+        obs, _ = self.env.reset(options={"reset_mask": where})
+        self.idle = self.idle & ~where
+        return obs
+
+    def restart(self) -> np.ndarray:
+        """Break all episodes off and begin new ones; returns their first observations [E, O]."""
+        return self.begin(np.ones_like(self.idle))
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Return all arrays that the environments go on from, by name."""
+        return super().get_state() | {"idle": self.idle}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `get_state` gave."""
+        super().set_state(state)
+        self.idle = state["idle"].copy()

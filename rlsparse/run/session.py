@@ -1,0 +1,264 @@
+"""A run being trained: build it, evaluate it, write down how it goes, save it and put it back."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from rlsparse import sim
+from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
+from rlsparse.explore.choice import Choice, probe_rows
+from rlsparse.explore.explorer import Explorer, NoProbing
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.network import Actors
+from rlsparse.learner.records import EpochStats
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run import cards, checkpoint, policy_file
+from rlsparse.run.checkpoint import Checkpoint
+from rlsparse.run.directory import Run
+from rlsparse.run.recipe import Recipe, to_dict
+from rlsparse.run.records import progress_rows
+from rlsparse.run.reporters import Reporter
+from rlsparse.sim.collect import Collector
+from rlsparse.sim.episodes import Scores, evaluate
+
+SAVE_INTERVAL = 60.0
+"""Most seconds between two checkpoints."""
+
+MOST_FAILED_SAVES = 3
+"""So many checkpoints in a row that cannot be written end the run."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration tells."""
+
+    stats: EpochStats
+    """Of the last epoch."""
+    metrics: dict[str, np.ndarray] = field(default_factory=dict)
+    """What the advantage estimator tells of the rollout, [S] each."""
+    choice: Choice | None = None
+    """The account of a probe that took no steps of its own."""
+
+
+@dataclass
+class Session:
+    """A run being trained: the learner, its environments, and where it stands."""
+
+    recipe: Recipe
+    run: Run
+    learner: Learner
+    collector: Collector
+    eval_env: VectorEnv
+    explorer: NoProbing
+    evaluated_at: np.ndarray
+    """Steps of each member at its last evaluation, -1 before the first, [S]."""
+    last: Iteration | None = None
+    failed_saves: int = 0
+    seconds_before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def total_steps(self) -> int:
+        """Train + probe steps of the member that has most."""
+        return int(self.learner.counters.total.max())
+
+    @property
+    def finished(self) -> np.ndarray:
+        """Which members have spent their budget, or all of it that their last probes could use, [S] bool."""
+        return (self.learner.counters.total >= self.recipe.total_steps) | self.explorer.ended()
+
+    @property
+    def evaluation_due(self) -> np.ndarray:
+        """Which members reached a multiple of the evaluation interval, the start or the end since the last one."""
+        interval, at, before = self.recipe.eval_interval, self.learner.counters.total, self.evaluated_at
+        return (before < 0) | (at // interval > before // interval) | (self.finished & (before != at))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on this run, in all its sessions."""
+        return self.seconds_before + time.monotonic() - self.started
+
+
+def single_episodes(recipe: Recipe, device: str = "cpu") -> Callable[[int], VectorEnv]:
+    """Return what makes n environments that do not reset by themselves."""
+    return partial(sim.make, recipe.env, autoreset=False, simulator=recipe.simulator, device=device)
+
+
+def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector, NoProbing]:
+    """Build the learner, its environments and its explorer as they are before the first step."""
+    seeds, num_envs, estimator = recipe.seeds, recipe.num_envs, recipe.advantage
+    total = len(seeds) * num_envs
+    env = sim.make(recipe.env, total, autoreset=estimator.autoreset, simulator=recipe.simulator, device=device)
+    obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
+    simulated_on = device if recipe.simulator == "warp" else "cpu"
+    learner = Learner(
+        recipe.policy,
+        obs_size,
+        action_size,
+        seeds,
+        device,
+        recipe.sparsity,
+        estimator.needs_critic,
+        recipe.algorithm.new_optimiser,
+        simulated_on,
+    )
+    learner.archive = recipe.algorithm.archive(len(seeds), num_envs, learner.layout)
+    wrapped = estimator.wrap(env, learner, cards.about(recipe.env))
+    train_seeds = [s for seed in seeds for s in env_seeds(seed, "train_env", num_envs)]
+    collector = _collector_class(simulated_on)(wrapped, len(seeds), train_seeds, simulated_on)
+    return learner, collector, _explorer(recipe, learner, device)
+
+
+def _explorer(recipe: Recipe, learner: Learner, device: str) -> NoProbing:
+    if recipe.explore is None:
+        return NoProbing()
+    return Explorer(recipe.explore, learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps)
+
+
+def _collector_class(simulated_on: str) -> type[Collector]:
+    if simulated_on == "cpu":
+        return Collector
+    from rlsparse.sim.collect_device import DeviceCollector
+
+    return DeviceCollector
+
+
+def open_session(recipe: Recipe, run: Run, device: str) -> Session:
+    """Build a run as it is before its first step."""
+    learner, collector, explorer = begin(recipe, device)
+    eval_env = single_episodes(recipe, device)(recipe.num_seeds * recipe.eval_episodes)
+    return Session(recipe, run, learner, collector, eval_env, explorer, np.full(recipe.num_seeds, -1))
+
+
+@contextmanager
+def finished_kept(session: Session) -> Iterator[None]:
+    """Members whose budget is spent go on computing beside the others, and get their own state back after."""
+    learner, done = session.learner, np.flatnonzero(session.finished)
+    if not done.size:
+        yield
+        return
+    arrays = [learner.params, *vars(learner.counters).values()]
+    moments = learner.obs_moments.state_dict()
+    kept = [x[done] + 0 for x in [*arrays, *moments.values()]]
+    yield
+    for array, rows in zip([*arrays, *learner.obs_moments.state_dict().values()], kept, strict=True):
+        array[done] = rows
+
+
+@contextmanager
+def policy_kept(session: Session) -> Iterator[None]:
+    """On divergence, write the policy as it was before: that of the last complete iteration."""
+    learner = session.learner
+    before = learner.params + 0
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # reported as one error, not as a warning per operation
+            yield
+    except DivergenceError:
+        learner.params[...] = before
+        policy_file.save(session.run.path / "policy.safetensors", session.recipe, learner)
+        raise
+
+
+def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
+    """Evaluate all members, and write rows of those for whom it is due; saves before it raises Interrupted."""
+    learner, recipe = session.learner, session.recipe
+    seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
+    watch = recipe.advantage.watch(session.eval_env, cards.about(recipe.env))
+
+    def score(actors: Actors, watch: Callable[[np.ndarray], None] = lambda obs: None) -> Scores:
+        return evaluate(session.eval_env, actors, seeds, stop, watch, learner.simulated_on)
+
+    try:
+        each = [score(learner.actors(), watch)]
+        each += [score(inner) for inner in learner.sparsity.inner_actors(learner.actors())]
+    except Interrupted:
+        save(session, last=True)
+        raise
+    due = session.evaluation_due
+    for scores in each:
+        learner.counters.eval[due] += scores.lengths[due].sum(1)
+    session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
+    metrics = watch.metrics(each[0].lengths) | session.collector.metrics() | learner.metrics()
+    rows = [row for row, wanted in zip(progress_rows(session, each[0], metrics), due, strict=True) if wanted]
+    if inner_rows := learner.sparsity.inner_rows(learner, each, np.flatnonzero(due)):
+        session.run.append("density.csv", inner_rows)
+    session.run.append("progress.csv", rows)
+    learner.archive.reset_counts(due)
+    reporter.evaluation(session, rows)
+
+
+def record_probe(session: Session, members: np.ndarray, choice: Choice, reporter: Reporter) -> None:
+    """Write the account of a probe of these members."""
+    learner = session.learner
+    rows = probe_rows(choice, members, learner.seeds, learner.counters, session.explorer.cycles)
+    session.run.append("probe.csv", rows)
+    reporter.probe(session, rows)
+
+
+def save(session: Session, *, last: bool = False) -> None:
+    """Write the policy and a checkpoint of everything the run goes on from.
+
+    A failure is only warned of, for training may outlive a full disk; the `last` save of a session and
+    the third failure in a row raise StorageError.
+    """
+    try:
+        _save(session)
+    except StorageError as error:
+        session.failed_saves += 1
+        if last or session.failed_saves == MOST_FAILED_SAVES:
+            raise
+        log.warning("%s; the checkpoint before is kept, training goes on and will save again", error)
+    else:
+        session.failed_saves = 0
+
+
+def _save(session: Session) -> None:
+    learner = session.learner
+    arrays = {
+        "learner": learner.state_dict(),
+        "collector": session.collector.state_dict(),
+        "explorer": session.explorer.state_dict(),
+    }
+    values = {
+        "recipe": to_dict(session.recipe),
+        "random": learner.random_state(),
+        "evaluated_at": session.evaluated_at.tolist(),
+        "seconds": session.seconds,
+        "records": session.run.records(),
+    }
+    if session.last is not None:
+        arrays |= {"stats": vars(session.last.stats), "metrics": session.last.metrics}
+    checkpoint.save(session.run.checkpoints, session.total_steps, Checkpoint(arrays, values))
+    policy_file.save(session.run.path / "policy.safetensors", session.recipe, learner)
+    session.run.write_status("running", session.total_steps)
+
+
+def restore(session: Session) -> None:
+    """Put a session where its newest whole checkpoint was, the policy file too: a save may have been cut before it.
+
+    Raises RunDirectoryError if there is none, or if it was written by another recipe.
+    """
+    saved = checkpoint.load_latest(session.run.checkpoints)
+    if saved.values["recipe"] != to_dict(session.recipe):
+        raise RunDirectoryError(
+            f"{session.run.path / 'recipe.toml'} was changed after the run began: a resumed run keeps its recipe, "
+            "so undo the change or start a new run"
+        )
+    session.learner.load_state_dict(saved.arrays["learner"])
+    session.learner.load_random_state(saved.values["random"])
+    session.collector.load_state_dict(saved.arrays["collector"])
+    session.explorer.load_state_dict(saved.arrays["explorer"])
+    if "stats" in saved.arrays:
+        session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
+    session.evaluated_at = np.array(saved.values["evaluated_at"])
+    session.seconds_before = saved.values["seconds"]
+    session.run.restore_records(saved.values["records"])
+    policy_file.save(session.run.path / "policy.safetensors", session.recipe, session.learner)

@@ -1,0 +1,48 @@
+"""Signals that ask a run to save and stop."""
+
+import os
+import signal
+import stat
+from contextlib import suppress
+from typing import Any, Self
+
+
+class StopSignal:
+    """Ctrl-C, SIGTERM or a closed terminal asks to save and stop; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._handlers: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        """Whether a signal came."""
+        return self.received != 0
+
+    def __enter__(self) -> Self:
+        asking = {signal.SIGINT, signal.SIGTERM}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means to outlive the terminal
+            asking.add(signal.SIGHUP)
+        self._handlers = {number: signal.signal(number, self._receive) for number in asking}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _: object) -> None:
+        if self.received:
+            os._exit(128 + number)
+        self.received = number
+        if number == signal.SIGHUP:
+            _leave_terminal()
+        with suppress(OSError):
+            os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
+
+
+def _leave_terminal() -> None:
+    """Let what is still said to a terminal that has closed go nowhere instead of failing; files and pipes stay."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -1,0 +1,110 @@
+"""Collect where environments live on a device, with the policies beside them; only `check` waits for the device."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from rlsparse.advantage.returns import running_returns
+from rlsparse.errors import DivergenceError
+from rlsparse.learner.arrays import Array, to_device, to_numpy
+from rlsparse.learner.gaussian import gaussian_log_prob
+from rlsparse.learner.learner import Learner
+from rlsparse.learner.recorded import Recorded, Results
+from rlsparse.learner.records import by_member
+from rlsparse.sim.collect import LARGEST, RECENT_EPISODES, Collector, Steps, critic_values, name_of
+
+
+class DeviceCollector(Collector):
+    """A collector that steps environments on a device, in whole arrays."""
+
+    def _begin(self) -> None:
+        """Begin to count."""
+
+        def zeros(*shape: int) -> torch.Tensor:
+            return to_device(np.zeros((self.members, *shape), np.float32), self.device)
+
+        self.discounted_return: Array = zeros(self.num_envs)
+        self.episode_return, self.episode_length = zeros(self.num_envs), zeros(self.num_envs)
+        self._recent_returns = zeros(RECENT_EPISODES) * torch.nan
+        self._recent_lengths = zeros(RECENT_EPISODES) * torch.nan
+        self._not_finite = zeros() > 0
+
+    def check(self, learner: Learner) -> None:
+        """Raise DivergenceError if the last rollout held a number that is not finite."""
+        for seed, bad in zip(learner.seeds, to_numpy(self._not_finite), strict=True):
+            if bad:
+                raise DivergenceError(
+                    f"{name_of(self.env)} gave an observation or a reward that is not finite: seed {seed}, the rollout "
+                    f"before {learner.counters.train[0]} training steps; the policy of the last complete iteration is "
+                    "kept"
+                )
+
+    def _step_all(self, learner: Learner, length: int, acting: np.ndarray | None) -> tuple[Steps, torch.Tensor]:
+        """Act and step; returns the stored arrays by name, and the true successor of every observation."""
+        assert acting is None, "candidates act in rollouts on the CPU"
+        members, num_envs, total = self.members, self.num_envs, self.env.num_envs
+        act, scale, log_std = self._acting(learner), learner.obs_scale(), learner.layout.log_std(learner.params)
+        noise = learner.noise.normal(length, num_envs, learner.layout.action_size).swapaxes(0, 1)
+        deviation = log_std.exp()[:, None, :] * noise
+        steps: dict[str, list[torch.Tensor]] = {
+            name: [] for name in ("obs", "action", "reward", "terminated", "truncated")
+        }
+        next_obs = []
+        for t in range(length):
+            obs = self.obs.reshape(members, num_envs, -1)
+            acted = act(obs, deviation[t], scale.mean, scale.inv_std)
+            self.obs, *outcome, info = self.env.step(acted["native"].reshape(total, -1))
+            rows = (x.reshape(members, num_envs) for x in outcome)
+            for kept, x in zip(steps.values(), (obs, acted["action"], *rows), strict=True):
+                kept.append(x)
+            next_obs.append(info["final_obs"].reshape(members, num_envs, -1))
+        stacked = {name: torch.stack(kept) for name, kept in steps.items()}
+        successors = torch.stack(next_obs)
+        self._note(successors, stacked["reward"], stacked["terminated"] | stacked["truncated"])
+        return stacked | {"log_prob": gaussian_log_prob(noise, log_std[:, None, :])}, successors
+
+    def _acting(self, learner: Learner) -> Recorded:
+        """Return a step of acting: it takes observations, deviations from the mean action and the normaliser's numbers.
+
+        It returns actions [S, N, A] in units of the policy and in native ones.
+        """
+
+        def build() -> Callable[..., Results]:
+            actors = learner.actors()
+
+            def act(obs: Array, deviation: Array, mean: Array, inv_std: Array) -> Results:
+                scale = replace(actors.scale, mean=mean, inv_std=inv_std)
+                action = replace(actors, scale=scale)(obs) + deviation
+                return {"action": action, "native": self._to_native(action)}
+
+            return act
+
+        return learner.recording((self, "act"), build)
+
+    def _note(self, next_obs: torch.Tensor, reward: torch.Tensor, ended: torch.Tensor) -> None:
+        """Note what is not finite; add rewards [T, S, N] up and keep the last episodes that ended."""
+        finite = (next_obs.abs() <= LARGEST).all(-1) & (reward.abs() <= LARGEST)
+        self._not_finite = ~finite.all(2).all(0)
+        returns, self.episode_return = running_returns(reward, ended, self.episode_return, 1.0)
+        lengths, self.episode_length = running_returns(torch.ones_like(reward), ended, self.episode_length, 1.0)
+        over = by_member(ended)
+        self._recent_returns = newest(self._recent_returns, by_member(returns), over)
+        self._recent_lengths = newest(self._recent_lengths, by_member(lengths), over)
+
+    def _values(self, learner: Learner, obs: Array, next_obs: Array) -> tuple[Array, Array]:
+        """Return V of every observation and of its true successor, [T, S, N] each."""
+        return critic_values(learner, obs), critic_values(learner, next_obs)
+
+
+def newest(kept: torch.Tensor, x: torch.Tensor, marked: torch.Tensor) -> torch.Tensor:
+    """Return the last K of kept [S, K] followed by those x [S, B] that are `marked`, [S, B] bool, in their order.
+
+    Nobody asks how many are marked: those that are not have the place before all others.
+    """
+    both = torch.cat([kept, x], 1)
+    marked = torch.cat([torch.ones_like(kept, dtype=torch.bool), marked], 1)
+    place = torch.where(marked, marked.cumsum(1), 0)
+    order = place.topk(kept.shape[1]).indices.flip(1)
+    return both.take_along_dim(order, 1)
