@@ -4,7 +4,6 @@ Episodes of a group begin in the same state and in the same step, so that row t 
 all of them. Axes: T steps, S members, N environments = groups x G.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -35,9 +34,7 @@ class GroupRelative(AdvantageEstimator):
     needs_critic: ClassVar[bool] = False
     autoreset: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("degenerate_groups",)
-    needs: ClassVar[Mapping[str, str]] = {
-        "cpu-environments": "lets environments wait for their group, and needs environments on the CPU"
-    }
+    needs: ClassVar = {"cpu-environments": "lets environments wait for their group, and needs environments on the CPU"}
 
     gamma: Fraction = 0.99
     """Discount per environment step."""

@@ -14,7 +14,7 @@ from annotated_types import Ge, MultipleOf
 
 from rlsparse.advantage.projection import Projection
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Count, CountFromZero, Positive
+from rlsparse.learner.bounds import Count, CountFromZero, Expected, Positive
 from rlsparse.learner.streams import generator
 
 Concave = Literal["once", "sqrt", "log1p"]
@@ -202,7 +202,7 @@ class LogDet:
     """Length scale of the kernel, in sides of the projection's box."""
     noise: Positive = 0.1
     """Variance of a measurement's noise; that of the process is 1."""
-    features: Annotated[int, Ge(2), MultipleOf(2)] = 64
+    features: Annotated[int, Ge(2), MultipleOf(2), Expected("a positive even number")] = 64
     """Fourier features, an even number; more are closer to the kernel and slower."""
 
     def on(self, projection: Projection) -> Self:

@@ -38,9 +38,7 @@ class Submodular(AdvantageEstimator):
     Source: Prajapat, Mutny, Zeilinger and Krause, arXiv 2307.13372, theorem 2.
     """
 
-    needs: ClassVar[Mapping[str, str]] = {
-        "cpu-environments": "computes marginal gains on the CPU, and needs environments on the CPU"
-    }
+    needs: ClassVar = {"cpu-environments": "computes marginal gains on the CPU, and needs environments on the CPU"}
 
     set_function: SetFunction = field(default_factory=Coverage)
     """What visited states are worth together."""

@@ -4,7 +4,7 @@ Source: Lv et al., arXiv 2509.04419.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
@@ -40,7 +40,7 @@ class HPT(Clip):
     al., arXiv 2509.04419, hybrid post-training.
     """
 
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "unaided-episodes": "clones the best episodes, and needs episodes that had no help",
         "cpu-environments": "keeps episodes to clone them, and needs environments on the CPU",
     }

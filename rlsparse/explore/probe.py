@@ -1,6 +1,6 @@
 """What a probe is, and probing by whole episodes: run the candidates, then replace the incumbent or not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Annotated, Any, ClassVar, Protocol
@@ -111,7 +111,7 @@ class ProbeKind:
 class Episodes(ProbeKind):
     """Give every candidate the same whole episodes. With accept = "always" it is the published protocol."""
 
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
     }
 
@@ -178,7 +178,7 @@ class Racing(ProbeKind):
     Source: Jamieson and Talwalkar, arXiv 1502.07943 (the race); paired episodes as in common random numbers.
     """
 
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "environment-return": "compares candidates by their return, and needs advantages of the environment's reward"
     }
 
