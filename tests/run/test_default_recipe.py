@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlsparse.explore.probe import Racing
+from rlsparse.explore.racing import Racing
 from rlsparse.run import cards
 from rlsparse.run.choose import ON_GPU, chosen_recipe, gpu_agent
 from rlsparse.run.recipe import check
