@@ -15,7 +15,7 @@ from rlsparse.advantage.gae import GAE
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import HPT, Clip
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run.process import prepare
 from rlsparse.run.recipe import Recipe

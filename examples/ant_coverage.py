@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from rlsparse import sim
 from rlsparse.advantage import find_projection as objectives
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import policy_file
 from rlsparse.run.directory import read_progress

@@ -12,7 +12,8 @@ LONGEST_WORD = 24
 """A longer word is broken where a line is too long; numbers are shorter, and stay whole."""
 
 GAP = "  "
-NUMBER = re.compile(r"\s*[-+<]?[.\d]")
+NUMBER = re.compile(r"\s*[-+<]?[.\d](?!.*[a-z]{5})")
+"""A cell that begins with a number and has no word of five letters."""
 
 
 def terminal_width() -> int:
@@ -62,6 +63,6 @@ def _folded(cell: str, width: int) -> list[str]:
 
 
 def _holds_numbers(cells: Sequence[str]) -> bool:
-    """Whether most cells begin like a number; empty ones and dashes do not count."""
+    """Whether most cells are numbers; empty ones and dashes do not count."""
     told = [cell for cell in cells if cell.strip() not in ("", "-")]
     return 2 * sum(bool(NUMBER.match(cell)) for cell in told) > len(told)
