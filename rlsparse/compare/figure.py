@@ -65,7 +65,7 @@ def draw_report(comparison: Comparison, statistic: str = "mean") -> Figure:
     x_label, overall = comparison.x_label, comparison.overall
     intervals = _intervals(overall, comparison, styles) if overall else []
     columns = min(3, len(panels) + len(intervals))
-    width, height = {1: (5.2, 3.2), 2: (3.4, 2.5), 3: (2.9, 2.1)}[columns]
+    width, height = {1: (6.0, 3.4), 2: (3.4, 2.5), 3: (2.9, 2.1)}[columns]
     height = max(height, ROW * max((len(x.rows) for x in intervals), default=0))
     cells: list[Callable[[Any], None]] = [
         partial(draw_curves, panel=panel, statistic=statistic, styles=styles, x_label=x_label, size=(width, height))

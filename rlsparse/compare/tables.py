@@ -1,7 +1,8 @@
 """The tables of a report, as text; terminal and page lay them out."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -43,10 +44,8 @@ def probability(p: float) -> str:
 
 def result_tables(comparison: Comparison) -> list[Table]:
     """Return what a report shows: final performance per environment, differences, results over environments."""
-    *others, last = comparison.panels
-    finals = [*(_final_table(panel, comparison.measure, "") for panel in others)]
-    finals.append(_final_table(last, comparison.measure, FINAL_NOTE))
-    return [*finals, *_contrast_tables(comparison.contrasts), *_overall_tables(comparison)]
+    finals = [_final_table(panel, comparison.measure) for panel in comparison.panels]
+    return [*_noted(finals, FINAL_NOTE), *_contrast_tables(comparison.contrasts), *_overall_tables(comparison)]
 
 
 FINAL_NOTE = (
@@ -56,11 +55,11 @@ FINAL_NOTE = (
 )
 
 
-def _final_table(panel: Panel, measure: str, note: str) -> Table:
+def _final_table(panel: Panel, measure: str) -> Table:
     reaches = f"reaches {number(panel.threshold)} at"
     header = ["arm", "n", "mean", "std", "IQM", "95 % interval", "min", "max", "area", reaches]
     title = f"{panel.env}: {measure}, last 10 % of points up to {panel.end:,.0f}"
-    return Table(title, header, [_final_row(cell) for cell in panel.cells.values()], note)
+    return Table(title, header, [_final_row(cell) for cell in panel.cells.values()])
 
 
 def _final_row(cell: Cell) -> list[str]:
@@ -76,36 +75,42 @@ def _final_row(cell: Cell) -> list[str]:
 
 
 def _contrast_tables(contrasts: list[Contrast]) -> list[Table]:
-    """Differences of final performance: the tests, and how large the differences are."""
-    if not contrasts:
-        return []
-    who = [[x.environment, f"{x.arm} - {x.other}", "{}, {}".format(*x.n)] for x in contrasts]
-    tests = [
-        [number(x.difference), between(x.low, x.high), _corrected(x.p_welch, x.p_welch_holm),
-         _corrected(x.p_permutation, x.p_permutation_holm), x.verdict]
-        for x in contrasts
-    ]  # fmt: skip
-    sizes = [
-        [number(x.effect_size), *_estimate(x.probability_of_improvement, 2), number(x.detectable_difference)]
-        for x in contrasts
-    ]
+    """Differences of final performance per environment: the tests, and how large the differences are."""
     several = f"p in brackets: after Holm's correction for {len(contrasts)} comparisons. " if len(contrasts) > 1 else ""
-    star = "*: both (corrected) p below 0.05, with 5 seeds or more in both arms."
+    test_note = (
+        f"{several}perm.: permutation test. *: both (corrected) p below 0.05, with 5 seeds or more in both arms."
+    )
     size_note = (
         "d: difference over the pooled standard deviation. detectable: the smallest difference that so many seeds find "
         "in 80 % of experiments."
     )
-    first = ["environment", "arm - other", "n"]
-    header = [*first, "difference", "95 % interval", "p Welch", "p permutation", "verdict"]
-    size_header = [*first, "d", "P(improvement)", "95 % interval", "paired", "detectable"]
-    return [
-        Table("Differences of final performance", header, _beside(who, tests), several + star),
-        Table("How large they are, and could have been", size_header, _beside(who, sizes), size_note),
-    ]
+    tests, sizes = [], []
+    for env, group in groupby(contrasts, lambda x: x.environment):
+        those = list(group)
+        header = ["arm", "other", "n", "mean diff.", "95 % interval", "p Welch", "p perm.", "verdict"]
+        tests.append(Table(f"{env}: differences of final performance", header, [_test_row(x) for x in those]))
+        header = ["arm", "other", "n", "d", "P(improvement)", "95 % interval", "paired", "detectable"]
+        sizes.append(Table(f"{env}: how large they are, and could have been", header, [_size_row(x) for x in those]))
+    return [*_noted(tests, test_note), *_noted(sizes, size_note)]
 
 
-def _beside(left: list[list[str]], right: list[list[str]]) -> list[list[str]]:
-    return [a + b for a, b in zip(left, right, strict=True)]
+def _noted(tables: list[Table], note: str) -> list[Table]:
+    """The same tables, with a note below the last."""
+    return [*tables[:-1], *(replace(table, note=note) for table in tables[-1:])]
+
+
+def _who(x: Contrast) -> list[str]:
+    return [x.arm, x.other, "{},\u00a0{}".format(*x.n)]  # numbers that are not folded apart
+
+
+def _test_row(x: Contrast) -> list[str]:
+    p = _corrected(x.p_welch, x.p_welch_holm), _corrected(x.p_permutation, x.p_permutation_holm)
+    return [*_who(x), number(x.difference), between(x.low, x.high), *p, x.verdict]
+
+
+def _size_row(x: Contrast) -> list[str]:
+    improvement = _estimate(x.probability_of_improvement, 2)
+    return [*_who(x), number(x.effect_size), *improvement, number(x.detectable_difference)]
 
 
 def _corrected(p: float, adjusted: float) -> str:
@@ -122,8 +127,8 @@ def _overall_tables(comparison: Comparison) -> list[Table]:
         tables.append(Table(title, ["arm", "IQM", "95 % interval"], rows, note))
     if overall and overall.probability_of_improvement:
         title = f"Probability of improvement over {overall.shared} environments"
-        rows = [[f"{a} over {b}", *_estimate(x)] for (a, b), x in overall.probability_of_improvement.items()]
-        header = ["arm over other", "P(improvement)", "95 % interval", "paired"]
+        rows = [[a, b, *_estimate(x)] for (a, b), x in overall.probability_of_improvement.items()]
+        header = ["arm", "other", "P(improvement)", "95 % interval", "paired"]
         tables.append(Table(title, header, rows, "Mean over environments; stratified bootstrap over seeds."))
     return tables
 

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 NOT_A_TERMINAL = 100
 """Characters of a line where the output is a file or a pipe."""
 
-LONGEST_WORD = 24
+NARROW_TEXT = 12
+"""Texts are not made narrower before numbers have been folded."""
+
+LONGEST_WORD = 16
 """A longer word is broken where a line is too long; numbers are shorter, and stay whole."""
 
 GAP = "  "
@@ -25,11 +28,11 @@ def columns(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     """Return rows of equal length, the header first, as aligned columns: numbers on the right, texts on the left.
 
     Where lines would have more than `width` characters (the terminal's, unless given), the cells of the widest columns
-    are folded at their spaces.
+    are folded at their spaces, texts before numbers.
     """
     by_column = list(zip(*rows, strict=True))
-    widths = _fitting([_width(column) for column in by_column], by_column, width or terminal_width())
     to_the_right = [_holds_numbers(column[1:]) for column in by_column]
+    widths = _fitting(by_column, to_the_right, width or terminal_width())
     lines = []
     for row in rows:
         folded = [_folded(cell, room) for cell, room in zip(row, widths, strict=True)]
@@ -43,14 +46,22 @@ def columns(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _fitting(widths: list[int], by_column: Sequence[Sequence[str]], limit: int) -> list[int]:
-    """Narrow the widest columns, one character at a time, until a line fits or no cell can be folded further."""
-    least = [max(min(_width(cell.split()), LONGEST_WORD) for cell in column) for column in by_column]
-    while sum(widths) + len(GAP) * (len(widths) - 1) > limit:
-        foldable = [i for i in range(len(widths)) if widths[i] > least[i]]
-        if not foldable:
-            break
-        widths[max(foldable, key=lambda i: widths[i])] -= 1
+def _fitting(by_column: Sequence[Sequence[str]], to_the_right: Sequence[bool], limit: int) -> list[int]:
+    """Narrow the widest texts, then numbers, then texts further, until a line fits or words would break."""
+    widths = [_width(column) for column in by_column]
+    words = [max(min(_width(cell.split(" ")), LONGEST_WORD) for cell in column) for column in by_column]
+    texts = [max(word, NARROW_TEXT) for word in words]
+    pairs = list(zip(widths, words, texts, to_the_right, strict=True))
+    for least in (
+        [width if right else text for width, _, text, right in pairs],
+        [word if right else text for _, word, text, right in pairs],
+        words,
+    ):
+        while sum(widths) + len(GAP) * (len(widths) - 1) > limit:
+            foldable = [i for i in range(len(widths)) if widths[i] > least[i]]
+            if not foldable:
+                break
+            widths[max(foldable, key=lambda i: widths[i])] -= 1
     return widths
 
 

@@ -38,6 +38,15 @@ def test_a_word_that_no_line_holds_is_broken():
     assert [len(line) for line in lines[1:]] == [40, 23]
 
 
+def test_texts_are_folded_before_numbers():
+    rows = [("arm", "interval"), ("a name of many words", "1,200 to 1,300")]
+    assert columns(rows, width=30).splitlines() == [
+        "arm                   interval",
+        "a name of many  1,200 to 1,300",
+        "words",
+    ]
+
+
 def test_a_table_that_cannot_be_narrower_is_shown_as_it_is():
     assert columns([("a", "b"), ("1111111111", "2222222222")], width=5).splitlines() == [
         "         a           b",
