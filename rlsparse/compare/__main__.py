@@ -72,8 +72,6 @@ def run_command(arguments: Sequence[str]) -> None:
         raise UsageError("compare what? e.g. rlsparse compare runs/HalfCheetah-v5, or --group NAME=GLOB")
     if not flags.every > 0:
         raise UsageError(f"--every {flags.every}: expected a number of seconds above 0")
-    thresholds = read_thresholds(flags.threshold)
-    groups = read_groups(flags.group)
 
     from threadpoolctl import threadpool_limits
 
@@ -81,14 +79,14 @@ def run_command(arguments: Sequence[str]) -> None:
 
     check_pictures(flags.figure)
     with threadpool_limits(1, "blas"):  # products this small lose more to waking threads than they gain
-        while report_once(flags, groups, thresholds) and flags.watch:
+        while report_once(flags) and flags.watch:
             try:
                 time.sleep(flags.every)
             except KeyboardInterrupt:
                 return
 
 
-def report_once(flags: CompareFlags, groups: dict[str, list[str]], thresholds: dict[str, float]) -> bool:
+def report_once(flags: CompareFlags) -> bool:
     """Read, compare, write and print; returns whether a run may still go on.
 
     Raises RunDirectoryError if there is nothing to compare, which --watch waits for instead.
@@ -96,7 +94,7 @@ def report_once(flags: CompareFlags, groups: dict[str, list[str]], thresholds: d
     from rlsparse.compare.report import write_report
 
     try:
-        comparison = read_and_compare(flags, groups, thresholds)
+        comparison = read_and_compare(flags)
     except RunDirectoryError as error:
         if not flags.watch:
             raise
@@ -153,13 +151,14 @@ def read_thresholds(entries: Sequence[str]) -> dict[str, float]:
     return thresholds
 
 
-def read_and_compare(flags: CompareFlags, groups: dict[str, list[str]], thresholds: dict[str, float]) -> "Comparison":
+def read_and_compare(flags: CompareFlags) -> "Comparison":
     """Read all logs and compare them; raises RunDirectoryError if none can be read."""
     from rlsparse.compare.arms import arrange
     from rlsparse.compare.comparison import compare
     from rlsparse.compare.logs import NOT_READ, read_list, read_logs
 
-    runs, patterns = [], {name: list(globs) for name, globs in groups.items()}
+    runs: list[str] = []
+    patterns, thresholds = read_groups(flags.group), read_thresholds(flags.threshold)
     for run in flags.runs:
         if Path(run).suffix == ".toml" and Path(run).name != "card.toml":
             listed, named = read_list(Path(run))

@@ -34,19 +34,11 @@ MOST_REMARKS = 8
 
 Styles = dict[str, dict[str, Any]]
 
+Draw = Callable[[Any], None]
+"""Draws one cell into axes."""
+
 Row = tuple[str, Sequence[Any], str]
 """A name, an estimate with the ends of its interval, and a colour."""
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """Rows of estimates, with a dotted line at a value that means no difference."""
-
-    rows: list[Row]
-    title: str
-    x_label: str
-    limits: tuple[float | None, float | None] = (None, None)
-    reference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,25 +53,21 @@ class Line:
 
 def draw_report(comparison: Comparison, statistic: str = "mean") -> Figure:
     """Draw every environment, what holds over all of them, and everything a reader must know, in one picture."""
-    styles, panels = arm_styles(comparison.arms), comparison.panels
-    x_label, overall = comparison.x_label, comparison.overall
-    intervals = _intervals(overall, comparison, styles) if overall else []
-    columns = min(3, len(panels) + len(intervals))
+    styles, panels, overall = arm_styles(comparison.arms), comparison.panels, comparison.overall
+    draw_panel = partial(draw_curves, statistic=statistic, styles=styles, x_label=comparison.x_label)
+    cells: list[Draw] = [partial(draw_panel, panel=panel) for panel in panels]
+    rows = 0
+    if overall:
+        cells += _overall_cells(overall, comparison, styles)
+        rows = max(len(overall.normalised_iqm), len(overall.probability_of_improvement))
+    columns = min(3, len(cells))
     width, height = {1: (6.0, 3.4), 2: (3.4, 2.5), 3: (2.9, 2.1)}[columns]
-    height = max(height, ROW * max((len(x.rows) for x in intervals), default=0))
-    cells: list[Callable[[Any], None]] = [
-        partial(draw_curves, panel=panel, statistic=statistic, styles=styles, x_label=x_label, size=(width, height))
-        for panel in panels
-    ]
-    cells += [partial(_draw_intervals, intervals=x) for x in intervals]
-    if overall and overall.performance_profile:
-        cells.insert(len(panels) + 1, partial(_draw_profile, overall=overall, styles=styles))
+    height = max(height, ROW * rows)
     cell_width = LEFT + width + GAP
     cell_height = TITLE + height + AXIS + LEGEND_LINE * max(len(panel.cells) for panel in panels)
     total_width = 2 * MARGIN + max(columns * cell_width, 7.0)
     head, foot = _wrapped(_head(comparison, statistic), total_width), _wrapped(_foot(comparison), total_width)
-    below = 2 * MARGIN + _height(foot)
-    total_height = MARGIN + _height(head) + -(-len(cells) // columns) * cell_height + below
+    total_height = 3 * MARGIN + _height(head) + -(-len(cells) // columns) * cell_height + _height(foot)
     figure = Figure(figsize=(total_width, total_height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     for i, draw in enumerate(cells):
@@ -104,10 +92,8 @@ def save(figure: Figure, file: BinaryIO, suffix: str, block: dict[str, Any]) -> 
         figure.savefig(file, format=suffix[1:], metadata=metadata[suffix])
 
 
-def draw_curves(
-    axes: Any, panel: Panel, statistic: str, styles: Styles, x_label: str, size: tuple[float, float]
-) -> None:
-    """Draw the arms of an environment, the highest at the end first in the legend; `size` of the axes in inches."""
+def draw_curves(axes: Any, panel: Panel, statistic: str, styles: Styles, x_label: str) -> None:
+    """Draw the arms of an environment; the legend below names the highest at the end first."""
     ends = {}
     for arm, cell in panel.cells.items():
         faint = {"color": styles[arm]["color"], "zorder": 4}
@@ -125,12 +111,13 @@ def draw_curves(
     style_axes(axes)
     _finish(axes, panel.env, x_label)
     order = sorted(panel.cells, key=lambda arm: ends.get(arm, -np.inf), reverse=True)
-    short = short_names(list(panel.cells), int((size[0] - 0.2) * 72 / (0.58 * SIZE)) - len(", n=10 of 10"))
+    width, height = axes.get_window_extent().size / axes.figure.dpi
+    short = short_names(list(panel.cells), int((width - 0.2) * 72 / (0.58 * SIZE)) - len(", n=10 of 10"))
     axes.legend(
         [Line2D([], [], linewidth=2.2, **styles[arm]) for arm in order],
         [f"{short[arm]}, {panel.cells[arm].n_text}" for arm in order],
         loc="upper left",
-        bbox_to_anchor=(0, -(AXIS - 0.06) / size[1]),
+        bbox_to_anchor=(0, -(AXIS - 0.06) / height),
         labelspacing=LEGEND_LINE * 72 / SIZE - 1.12,
         handlelength=2.4,
         borderpad=0,
@@ -162,33 +149,41 @@ def _finish(axes: Any, title: str, x_label: str) -> None:
     axes.grid(alpha=0.25)
 
 
-def _intervals(overall: Overall, comparison: Comparison, styles: Styles) -> list[Intervals]:
-    """What there is of the normalised IQM per arm and the probability of improvement per pair."""
-    short, found = short_names(comparison.arms, 22), []
+def _overall_cells(overall: Overall, comparison: Comparison, styles: Styles) -> list[Draw]:
+    """What there is of normalised IQM per arm, performance profile, and probability of improvement per pair."""
+    short = short_names(comparison.arms, 22)
+    cells: list[Draw] = []
     if overall.normalised_iqm:
         rows: list[Row] = [(short[arm], x, styles[arm]["color"]) for arm, x in overall.normalised_iqm.items()]
-        title = f"Normalised IQM, {len(overall.environments)} environments"
-        found.append(Intervals(rows, title, "normalised return", reference=1.0 if comparison.baseline else None))
+        title, reference = (
+            f"Normalised IQM, {len(overall.environments)} environments",
+            1.0 if comparison.baseline else None,
+        )
+        draw = partial(_draw_intervals, rows=rows, title=title, x_label="normalised return", reference=reference)
+        cells += [draw, partial(_draw_profile, overall=overall, styles=styles)]
     if overall.probability_of_improvement:
         pairs = overall.probability_of_improvement.items()
         rows = [(f"{short[a]} > {short[b]}", x[:3], styles[a]["color"]) for (a, b), x in pairs]
-        title = f"P(improvement), {overall.shared} environments"
-        found.append(Intervals(rows, title, "0.5: as often better as worse", (-0.02, 1.02), 0.5))
-    return found
+        title, label = f"P(improvement), {overall.shared} environments", "0.5: as often better as worse"
+        limits = -0.02, 1.02
+        cells.append(partial(_draw_intervals, rows=rows, title=title, x_label=label, reference=0.5, limits=limits))
+    return cells
 
 
-def _draw_intervals(axes: Any, intervals: Intervals) -> None:
-    """Draw estimates with intervals, one row each, the name above."""
-    for i, (name, (center, low, high), color) in enumerate(intervals.rows):
+def _draw_intervals(
+    axes: Any, rows: list[Row], title: str, x_label: str, reference: float | None, limits: Any = None
+) -> None:
+    """Draw estimates with intervals, one row each, the name above; a dotted line where there is no difference."""
+    for i, (name, (center, low, high), color) in enumerate(rows):
         style = {"fontsize": SMALL, "color": INK, "va": "center", "bbox": {"facecolor": "white", "lw": 0, "pad": 1}}
         axes.text(0.015, i - 0.3, name, transform=axes.get_yaxis_transform(), **style)
         axes.plot([low, high], [i + 0.1] * 2, color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
         axes.plot([center], [i + 0.1], "o", color=color, markersize=5)
-    if intervals.reference is not None:
-        axes.axvline(intervals.reference, color=MUTED, linewidth=1, linestyle=":")
-    axes.set(ylim=(len(intervals.rows) - 0.5, -0.6), xlim=intervals.limits, yticks=[])
+    if reference is not None:
+        axes.axvline(reference, color=MUTED, linewidth=1, linestyle=":")
+    axes.set(ylim=(len(rows) - 0.5, -0.6), xlim=limits, yticks=[])
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    _finish(axes, intervals.title, intervals.x_label)
+    _finish(axes, title, x_label)
 
 
 def _draw_profile(axes: Any, overall: Overall, styles: Styles) -> None:
