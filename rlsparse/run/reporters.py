@@ -9,7 +9,6 @@ import numpy as np
 
 from rlsparse.learner.records import EpochStats
 from rlsparse.run.command_line import outlive_reader
-from rlsparse.run.session import Session
 
 if TYPE_CHECKING:
     from rlsparse.run.session import Session
@@ -76,7 +75,7 @@ class ProgressLine:
         self._returns: dict[int, float] = {}
         self._first: tuple[float, int] | None = None
 
-    def iteration(self, session: Session, stats: EpochStats) -> None:
+    def iteration(self, session: "Session", stats: EpochStats) -> None:
         """Redraw the live line."""
         if self._first is None:
             self._first = (time.monotonic(), session.total_steps - session.recipe.iteration_steps)
@@ -84,19 +83,19 @@ class ProgressLine:
             self._drawn = time.monotonic()
             print(f"\r\x1b[2K{self.line(session)}", end="", file=sys.stderr, flush=True)
 
-    def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:
+    def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Print a lasting line."""
         self._returns.update({row["seed"]: row["return_mean"] for row in rows})
         print(("\r\x1b[2K" if self._live else "") + self.line(session), file=sys.stderr, flush=True)
 
-    def probe(self, session: Session, rows: list[dict[str, Any]]) -> None:
+    def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Print a lasting line for a probe that took steps."""
         if any(row["steps"] for row in rows):
             accepted, steps = sum(row["accepted"] for row in rows), np.mean([row["steps"] for row in rows])
             text = f"{'':>11} probe: {steps:,.0f} steps per seed, {accepted} of {len(rows)} policies replaced"
             print(("\r\x1b[2K" if self._live else "") + text, file=sys.stderr, flush=True)
 
-    def line(self, session: Session) -> str:
+    def line(self, session: "Session") -> str:
         """Return the line as it stands."""
         steps, budget = session.total_steps, session.recipe.total_steps
         text = f"{steps:>11,} steps {min(100.0, 100 * steps / budget):5.1f} %"
