@@ -1,7 +1,7 @@
 """The masks of S members that learn sparse networks: the only owner of which weights exist."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,7 +9,6 @@ from rlsparse.learner.arrays import Array, to_device, to_numpy
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.streams import generator
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
-from rlsparse.sparse.packed_update import PackedLayout, packed_layout
 
 if TYPE_CHECKING:
     from rlsparse.sparse.config import Sparse
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
 MOST_TRIES = 6
 """An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""
-
-DENSEST_PACKED = 0.3
-"""Networks with a larger share of their weights learn as fast or faster with matrices that hold all."""
 
 METRICS = (
     *("density", "actor_weights", "critic_weights", "regrown", "explored"),
@@ -65,7 +61,6 @@ class Masks:
 
     def _refresh(self) -> None:
         self._factor = self._rate_scale = None
-        self._packed: PackedLayout | None | Literal["unknown"] = "unknown"
         if not self.active.all():
             self._factor = to_device(self.active.astype(np.float32), self.device)
             self._rate_scale = to_device(self._step_sizes(), self.device)
@@ -77,13 +72,6 @@ class Masks:
             part = slice(slot.start, slot.stop)
             scale[:, part] = self.active[:, part].mean(1, keepdims=True) ** -self.config.rate_power
         return scale
-
-    def packed_layout(self) -> PackedLayout | None:
-        """Lay out what is there without what is not; None if that is too much, or not as much for every member."""
-        if self._packed == "unknown":
-            few = share_of_weights(self.active, self.weights).max() <= DENSEST_PACKED
-            self._packed = packed_layout(self.layout, self.active) if few else None
-        return self._packed
 
     def learning_rate(self, rate: Array) -> Array:
         """Return Adam's step size of every number, [S, D], given the one for dense networks, [S, 1].

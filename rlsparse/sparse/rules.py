@@ -74,6 +74,10 @@ class Exchange:
         """Sparsities of further actors inside the one that acts, rising."""
         return ()
 
+    def slow(self) -> str | None:
+        """Return what would make updates on the CPU faster, if anything."""
+        return None if self.own_loop else Topology.slow()
+
     def build(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> Topology:
         """Return the sparse networks of a learner with these seeds."""
         return Topology(config, layout, seeds, device)
