@@ -198,7 +198,7 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
 
 
 def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
-    from rlsparse.run import process
+    from rlsparse.run import device as process
     from rlsparse.run.session import open_session
 
     process.prepare(where)

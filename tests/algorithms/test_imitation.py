@@ -11,9 +11,8 @@ from tape import tape
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlsparse import loop
-from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.presets import RLOO
+from rlsparse.advantage.estimators import MonteCarlo
+from rlsparse.advantage.group_relative import RLOO, GroupRelative
 from rlsparse.algorithms.cloning import HPT, switched
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
@@ -26,7 +25,7 @@ from rlsparse.learner.network import action_mean
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import from_toml, to_toml
 from rlsparse.run.tensorboard import TensorBoard
 from rlsparse.sparse.ast import AST

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from rlsparse import loop
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT, memory_of, sums_by
 from rlsparse.errors import UsageError

@@ -8,7 +8,7 @@ import pytest
 
 from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.run import cards
-from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.cpu import route_warnings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
