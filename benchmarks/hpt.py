@@ -16,7 +16,7 @@ from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlsparse import sim
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, policy_file
 from rlsparse.run.directory import read_progress

@@ -273,7 +273,7 @@ def _beside_card(run: Path, flags: TrainFlags | ResumeFlags) -> list[Path]:
     """Draw the shipped curve that was asked for beside the run's own; a failure costs only the picture."""
     if not isinstance(flags, TrainFlags) or flags.compare_with is None:
         return []
-    from rlsparse.compare.__main__ import draw_beside_card
+    from rlsparse.compare.beside_card import draw_beside_card
 
     try:
         return [draw_beside_card(run, cards.agent(flags.compare_with))]

@@ -19,7 +19,7 @@ from rlsparse import train
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
-from rlsparse.explore.probe import Racing
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import cards, checkpoint, choose, policy_file, process

@@ -1,12 +1,9 @@
-"""What a probe found and whether it is evidence: scores, paired tests, the account that is written down."""
+"""What a probe found and whether it is evidence: scores, paired tests, the choice that follows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-
-from rlsparse.learner.records import Counters
 
 Accept = Literal["always", "evidence", "posterior", "never"]
 """Replace the incumbent by the best candidate: whatever its score; if a paired t-test, corrected for the number of
@@ -133,33 +130,3 @@ def _mean(x: np.ndarray) -> np.ndarray:
 def _gains(returns: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # two that failed have no difference
         return returns[:, 1:] - returns[:, :1]
-
-
-def probe_rows(
-    choice: Choice, members: np.ndarray, seeds: Sequence[int], counters: Counters, cycles: np.ndarray
-) -> list[dict[str, Any]]:
-    """Return one row of probe.csv for each of the members that probed; seeds, counters and cycles are of all [S]."""
-    rows = []
-    for row, member in enumerate(members):
-        best = choice.best[row]
-        rows.append(
-            {
-                "seed": seeds[member],
-                "cycle": cycles[member],
-                "total_steps": counters.total[member],
-                "train_steps": counters.train[member],
-                "probe_steps": counters.probe[member],
-                "steps": choice.steps[row],
-                "accepted": int(choice.accepted[row]),
-                "reason": choice.reason[row],
-                "probability": choice.probability[row],
-                "best": best,
-                "best_score": choice.score[row, best],
-                "best_error": choice.error[row, best],
-                "incumbent_score": choice.score[row, INCUMBENT],
-                "incumbent_error": choice.error[row, INCUMBENT],
-                "scores": " ".join(f"{x:.6g}" for x in choice.score[row]),
-                "errors": " ".join(f"{x:.3g}" for x in choice.error[row]),
-            }
-        )
-    return rows

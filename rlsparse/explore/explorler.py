@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlsparse.errors import UsageError, require
+from rlsparse.explore.controls import Averages, RandomWalk
 from rlsparse.explore.empty_space import EmptySpace
 from rlsparse.explore.evolution import Consensus, GuidedEvolution
 from rlsparse.explore.gaussian_process import SurrogateGradient
 from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Averages, Gaussian, Line, RandomWalk
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Gaussian, Line
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.bounds import Count, Fraction, FractionAboveZero, FractionBelowOne
 
@@ -63,7 +65,7 @@ class ExploRLer:
     @property
     def gives(self) -> frozenset[str]:
         """What other components may rely on, that of the probe included."""
-        return getattr(self.probe, "gives", frozenset()) | ({"one-round"} if self.proposal.rounds == 1 else set())
+        return self.probe.gives | ({"one-round"} if self.proposal.rounds == 1 else set())
 
     @property
     def width(self) -> int:

@@ -55,10 +55,6 @@ class InRollout(ProbeKind):
                 "environments"
             )
 
-    def width(self, candidates: int, rounds: int) -> int:
-        """Return how many candidates are proposed at once."""
-        return candidates
-
     acts: ClassVar[bool] = True
 
     def candidates(self, num_envs: int) -> int:

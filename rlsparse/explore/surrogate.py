@@ -38,10 +38,6 @@ class Surrogate(ProbeKind):
         """Raise UsageError unless there are blocks enough to decide by."""
         check_pairs(self.accept, "blocks", self.blocks)
 
-    def width(self, candidates: int, rounds: int) -> int:
-        """Return how many candidates are scored at once."""
-        return candidates
-
     def judge(self, evidence: Evidence) -> Choice:
         """Judge candidates as by episodes, with block scores in place of returns."""
         as_episodes = Episodes(self.blocks, self.accept, self.level)

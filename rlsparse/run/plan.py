@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rlsparse.explore.schedule import foresee, why_never
+from rlsparse.explore.forecast import foresee, why_never
 from rlsparse.learner.layout import Layout
 from rlsparse.run.recipe import Recipe
 from rlsparse.sparse.packed_matrix import can_multiply

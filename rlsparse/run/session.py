@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from rlsparse import sim
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
-from rlsparse.explore.choice import Choice, probe_rows
+from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorer import Explorer, NoProbing
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
@@ -22,13 +22,10 @@ from rlsparse.run import cards, checkpoint, policy_file
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.directory import Run
 from rlsparse.run.recipe import Recipe, to_dict
-from rlsparse.run.records import progress_rows
+from rlsparse.run.records import probe_rows, progress_rows
 from rlsparse.run.reporters import Reporter
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import Scores, evaluate
-
-SAVE_INTERVAL = 60.0
-"""Most seconds between two checkpoints."""
 
 MOST_FAILED_SAVES = 3
 """So many checkpoints in a row that cannot be written end the run."""

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from rlsparse.errors import UsageError
 from rlsparse.explore.anchors import ending_at
-from rlsparse.explore.choice import Choice, probe_rows
+from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Propose
 from rlsparse.explore.schedule import Schedule
@@ -28,6 +28,7 @@ from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.streams import Purpose, env_seeds, generator
 from rlsparse.run.cards import agent
 from rlsparse.run.recipe import Recipe, check, from_dict
+from rlsparse.run.records import probe_rows
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.environments import MakeEnv, environments
 from rlsparse.sb3.episodes import CandidateEpisodes, undisturbed

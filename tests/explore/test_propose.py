@@ -8,11 +8,12 @@ import pytest
 from rlsparse.run.kinds import kinds
 
 from rlsparse.explore.anchors import Probed, unit_length
+from rlsparse.explore.controls import Averages, RandomWalk
 from rlsparse.explore.empty_space import EmptySpace
 from rlsparse.explore.evolution import Consensus, GuidedEvolution
 from rlsparse.explore.explorler import Proposal
 from rlsparse.explore.gaussian_process import Posterior, SurrogateGradient, design
-from rlsparse.explore.propose import Averages, Gaussian, Line, RandomWalk
+from rlsparse.explore.propose import Gaussian, Line
 
 CASE = json.loads((Path(__file__).parent.parent / "data" / "explorler.json").read_text())
 PUBLISHED_ANCHORS = np.array(CASE["anchors_10x5"])[None]

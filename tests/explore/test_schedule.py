@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.forecast import foresee, why_never
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
-from rlsparse.explore.schedule import Schedule, foresee, why_never
+from rlsparse.explore.schedule import Schedule
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.records import Counters
 

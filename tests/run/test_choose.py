@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from rlsparse.errors import UsageError
-from rlsparse.explore.probe import Racing
+from rlsparse.explore.racing import Racing
 from rlsparse.run import cards, choose
 from rlsparse.run.choose import ON_GPU, chosen_recipe, gpu_agent
 from rlsparse.run.command_line import parse

@@ -19,12 +19,14 @@ from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import UsageError
+from rlsparse.explore.controls import Averages
 from rlsparse.explore.evolution import Consensus, GuidedEvolution
 from rlsparse.explore.explorler import ExploRLer, Probe
 from rlsparse.explore.explorler import Proposal as AnyProposal
 from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Averages, Gaussian, Line
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Gaussian, Line
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.network import ActorCritic

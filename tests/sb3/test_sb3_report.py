@@ -9,7 +9,7 @@ from stable_baselines3.common.logger import configure
 
 from rlsparse.compare.logs import read_path
 from rlsparse.errors import UsageError
-from rlsparse.explore.probe import Racing
+from rlsparse.explore.racing import Racing
 from rlsparse.sb3 import ExploRLerCallback
 from rlsparse.sb3.report import Report
 
