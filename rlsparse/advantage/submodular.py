@@ -62,7 +62,8 @@ class Submodular(AdvantageEstimator):
         """Return what evaluates the set function over evaluation episodes."""
         from rlsparse.advantage.visits import GainsWatch
 
-        return GainsWatch(self._objective(about, None, env.num_envs), env)
+        # episodes are evaluated one after the other, so that no more than one collects
+        return GainsWatch(self._objective(about, None, environments=1), env)
 
     def _objective(self, about: About, obs_size: int | None, environments: int) -> "Objective":
         from rlsparse.advantage.visits import Objective

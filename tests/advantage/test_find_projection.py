@@ -6,22 +6,19 @@ import numpy as np
 import pytest
 
 from rlsparse import sim, train
-from rlsparse.advantage import find_projection as objectives
+from rlsparse.advantage import find_projection
 from rlsparse.advantage.set_functions import Coverage
 from rlsparse.advantage.submodular import Submodular
+from rlsparse.advantage.visits import Objective
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
-from rlsparse.run.recipe import Recipe
 
 CARDS = list(cards.environments().values())
 
 
-def find(env="Ant-v5", **settings):
-    return objectives.find(Recipe(env, advantage=Submodular(**settings)))
-
-
-def test_an_ordinary_advantage_sees_nothing():
-    assert objectives.find(Recipe("Ant-v5")) is None
+def find(env="Ant-v5", obs_size=None, **settings):
+    advantage = Submodular(**settings)
+    return Objective(advantage, *find_projection.find(advantage, cards.about(env), obs_size, environments=8))
 
 
 def test_the_cards_first_projection_is_the_usual_one():
@@ -41,7 +38,7 @@ def test_a_box_of_ones_own_becomes_the_unit_cube():
 def test_observations_by_number():
     found = find("Pendulum-v1", projection="obs:2,0", low=(-8.0, -1.0), high=(8.0, 1.0))
     np.testing.assert_allclose(found.projection(np.array([[0.0, 9.0, 4.0]])), [[0.75, 0.5]])
-    assert found.function.cells == (objectives.CELLS, objectives.CELLS)
+    assert found.function.cells == (find_projection.CELLS, find_projection.CELLS)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
@@ -50,7 +47,7 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
     obs, _ = env.reset(seed=0)
     assert card.projections
     for name in card.projections:
-        found = objectives.find(Recipe(card.id, advantage=Submodular(projection=name)), obs.shape[1])
+        found = find(card.id, obs.shape[1], projection=name)
         points = found.points(env, obs)
         assert points.shape == (8, len(found.projection.index))
         assert ((points >= 0) & (points <= 1)).all()
@@ -92,7 +89,7 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
         ),
         (
             "--env Ant --advantage submodular --advantage.set-function.cells 1000 1000 --num-envs 1000",
-            "--num-seeds 1 with --num-envs 1000 and this --advantage.set-function keeps 1,000,000,000 numbers",
+            "1,000 environments of all seeds with this --advantage.set-function keep 1,000,000,000 numbers: expected",
         ),
         (
             "--env Ant --advantage submodular --advantage.set-function log-det --advantage.set-function.features 5",
