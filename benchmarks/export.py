@@ -27,7 +27,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, Actors
 from rlsparse.learner.streams import env_seeds
@@ -35,9 +35,9 @@ from rlsparse.run import cards, policy_file
 from rlsparse.run.listing import trained_environments
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import Static
-from rlsparse.trained import play, torch_policy
 from rlsparse.trained.compact import Network, compact, fold, rounded
 from rlsparse.trained.export_formats import FORMS, WEIGHTS, Format, Precision
+from rlsparse.trained.policy import PolicyFlags, load_member, make_environment, run_episode
 
 RESULTS = Path(__file__).parent / "results"
 PEER = "torch, dense"
@@ -47,7 +47,6 @@ EPISODES = 4
 SIDES: dict[str, tuple[Format, Precision]] = {
     "numpy": ("numpy", "fp16"),
     "numpy, fp32 weights": ("numpy", "fp32"),
-    "torch": ("torch", "fp32"),
     "onnx": ("onnx", "fp32"),
 }
 Row = dict[str, Any]
@@ -109,8 +108,9 @@ def sides_of(network: Network, folder: Path) -> tuple[dict[str, Callable[[np.nda
     for side, (name, precision) in SIDES.items():
         form = FORMS[name]
         content = form.encode(rounded(network, WEIGHTS[precision]), precision, {})
-        (folder / form.policy).write_bytes(content)
-        sizes[side], acts[side] = len(content), form.load(folder / form.policy)
+        path = folder / form.files[0]
+        path.write_bytes(content)
+        sizes[side], acts[side] = len(content), form.load(path)
     return acts, sizes
 
 
@@ -121,13 +121,11 @@ def calls_of(actors: Actors, network: Network, batch: int, folder: Path) -> tupl
     rows = np.random.default_rng(1).standard_normal((batch, 17)).astype(np.float32)
     array = rows[0] if batch == 1 else rows
     given = torch.tensor(array)
-    module = torch_policy.load(folder / FORMS["torch"].policy)
     calls: dict[str, Call] = {
         PEER: lambda: peer(given),
         f"{PEER}, network alone": lambda: peer.network(given),
         "numpy": lambda: acts["numpy"](array),
         "numpy, fp32 weights": lambda: acts["numpy, fp32 weights"](array),
-        "torch": lambda: module(given),
         "onnx": lambda: acts["onnx"](rows),
     }
     if batch == 1:
@@ -198,15 +196,15 @@ def returns() -> list[Row]:
     for env_id in trained_environments(card):
         path = card.policy_path(env_id)
         assert path is not None
-        policy = policy_file.load(path)
-        env = play.make(env_id, policy, draw=False)
+        first = load_member(path, env_id, PolicyFlags(card.name))
+        env = make_environment(first)
         low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
-        for member, seed in enumerate(policy.actors.seeds):
-            actors = policy.actors.only(member)
+        for seed in first.seeds:
+            actors = load_member(path, env_id, PolicyFlags(card.name, seed=seed)).actors
             sides = {"trained": actors} | {p: exported(actors, low, high, p) for p in ("fp32", "fp16")}
             row: Row = {"env": env_id, "seed": seed}
             for side, act in sides.items():
-                played = [play.run_episode(env, act, s).episode_return for s in env_seeds(seed, "play", EPISODES)]
+                played = [run_episode(env, act, s).episode_return for s in env_seeds(seed, "play", EPISODES)]
                 row[side] = round(float(np.mean(played)), 2)
             rows.append(row)
         env.close()

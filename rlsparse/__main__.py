@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from rlsparse.errors import UsageError
+from rlsparse.errors import UsageError, nearest
 from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.version import __version__
 
@@ -41,10 +41,8 @@ def main() -> None:
         return
     with fail_in_one_line():
         if command not in COMMANDS:
-            import difflib
-
-            near = difflib.get_close_matches(command, COMMANDS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
+            near = nearest(command, COMMANDS)
+            hint = f"did you mean {near}?" if near else f"the commands are {', '.join(COMMANDS)}"
             raise UsageError(f"unknown command {command}: {hint}")
     module = MODULES[command]
     import_module(f"rlsparse.{module}").main(arguments if module == "run.listing" else arguments[1:])

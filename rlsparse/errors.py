@@ -1,5 +1,8 @@
 """What can go wrong for a user, each with the exit code of the command line."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class RlsparseError(Exception):
     """A failure told in one sentence; the command line prints it and exits with `exit_code`."""
@@ -23,6 +26,11 @@ def require(holds: bool, name: str, given: object, expected: str) -> None:
     """Raise UsageError about the recipe's field `name`, dots between components, unless the rule holds."""
     if not holds:
         raise UsageError(f"--{name.replace('_', '-')} is {given}: expected {expected}")
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the one of the `known` names that is most like a mistyped one, None if none is alike enough."""
+    return next(iter(difflib.get_close_matches(name, list(known), 1, cutoff)), None)
 
 
 class UnsupportedEnvironment(UsageError):

@@ -14,9 +14,7 @@ import numpy as np
 import tyro
 
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
-from rlsparse.run import cards, components, device
-from rlsparse.run.advantage_limits import check_horizon
-from rlsparse.run.choose import CHOOSING, FROM_CARDS, chosen_recipe, gpu_agent
+from rlsparse.run import cards, choose, device
 from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.stop import StopSignal
@@ -68,17 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse train` is told."""
-    chosen = components.values((*CHOOSING, "resume"), arguments)
+    chosen = choose.values((*choose.CHOOSING, "resume"), arguments)
     if "resume" in chosen:
         resume(_resume_flags(arguments))
         return
-    agent, default = chosen_recipe(chosen)
-    components.refuse_flags_of_nothing(default, {name: [*short][0] for name, short in FROM_CARDS.items()}, arguments)
-    default = components.choose(default, arguments)
-    components.refuse_flags_of_other_kinds(default, arguments)
+    agent, default = choose.chosen_recipe(chosen)
+    choose.refuse_flags_of_nothing(default, {name: short[0] for name, short in choose.SHORT_NAMES.items()}, arguments)
+    default = choose.with_kinds(default, arguments)
+    choose.refuse_flags_of_other_kinds(default, arguments)
     if "env" not in chosen and not {"-h", "--help"}.isdisjoint(arguments):
         default = replace(default, env=tyro.MISSING)  # which the help shows as required
-    flags_class = components.flags_with_kinds(TrainFlags, default)
+    flags_class = choose.flags_with_kinds(TrainFlags, default)
     flags = parse(flags_class, arguments, prog="rlsparse train", default=flags_class(default))
     if "env" not in chosen:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
@@ -86,7 +84,7 @@ def run_command(arguments: Sequence[str]) -> None:
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe.env), None, recipe.num_seeds * recipe.num_envs)
     _check_shipped_curve(flags.compare_with, recipe.env)
-    where, why = device.resolve(flags.device, recipe, gpu_agent(recipe))
+    where, why = device.resolve(flags.device, recipe, choose.gpu_agent(recipe))
     _make_plan(recipe, flags.dry_run)
     if not flags.dry_run:
         _announce(why, flags.quiet or not why)
@@ -98,8 +96,10 @@ def _with_sparsity(recipe: Recipe, sparsity: float | None, arguments: Sequence[s
     if sparsity is None:
         return recipe
     if recipe.sparse is None:
-        raise UsageError(f"--sparsity {sparsity:g} needs --sparse, for example --sparse {[*FROM_CARDS['sparse']][0]}")
-    if components.values(["sparse.sparsity"], arguments):
+        raise UsageError(
+            f"--sparsity {sparsity:g} needs --sparse, for example --sparse {choose.SHORT_NAMES['sparse'][0]}"
+        )
+    if choose.values(["sparse.sparsity"], arguments):
         raise UsageError("--sparsity and --sparse.sparsity are the same: give one of them")
     return replace(recipe, sparse=replace(recipe.sparse, sparsity=sparsity))
 
@@ -126,16 +126,13 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     recipe.advantage.check_environment(cards.about(recipe.env), obs_size, recipe.num_seeds * recipe.num_envs)
     layout = recipe.layout(obs_size, action_size)
     env.close()
-    check_horizon(recipe.advantage, recipe.rollout_length, longest)
+    recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
-    warnings = (plan.warning(recipe, longest), plan.sparse_warning(recipe, layout), plan.slow_warning(recipe))
-    for reason in filter(None, warnings):
+    for reason in plan.warnings(recipe, layout, longest):
         log.warning(reason)
     if show:
         print(to_toml(recipe))
-        print(plan.describe(recipe, longest))
-        if recipe.sparse is not None:
-            print(plan.describe_weights(recipe.sparse, layout))
+        print(plan.describe(recipe, layout, longest))
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
 
 
 def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
-    from rlsparse.run import process
+    from rlsparse.run import device as process
     from rlsparse.run.session import open_session
 
     process.prepare(where)
@@ -276,7 +273,7 @@ def _beside_card(run: Path, flags: TrainFlags | ResumeFlags) -> list[Path]:
     """Draw the shipped curve that was asked for beside the run's own; a failure costs only the picture."""
     if not isinstance(flags, TrainFlags) or flags.compare_with is None:
         return []
-    from rlsparse.compare.__main__ import draw_beside_card
+    from rlsparse.compare.beside_card import draw_beside_card
 
     try:
         return [draw_beside_card(run, cards.agent(flags.compare_with))]

@@ -17,7 +17,7 @@ from rlsparse.algorithms.objectives import Objective
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer, Probe, Proposal
-from rlsparse.run.kinds import kinds
+from rlsparse.learner.kinds import kinds
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Rule, Sparse
 
@@ -169,9 +169,10 @@ INTRODUCTION = """\
 # What goes with what
 
 Any two kinds of components from different families either learn together or are refused before the first step, in one
-line that says why and what to use instead. This page is written by `python tests/pairs.py`, from what the library says
-of every pair; the tests train each pair that is allowed, look whether weights move, absent ones stay zero and all steps
-are counted, and whether the choice makes a difference; and they hold this page against the library.
+line that says why and what to use instead: components declare what they need and what they give. This page is written
+by `python tests/pairs.py`, from what the library says of every pair, and a test holds it against the library. Other
+tests train every kind, look whether weights move, absent ones stay zero and all steps are counted, and whether the
+choice makes a difference.
 
 ✓ goes with all kinds of the family above it; *not* names those that are refused; numbers are notes below; a dash says
 that another algorithm alone has this family. Families begin with their flags; their kinds are explained in
@@ -239,7 +240,8 @@ def reason(pair: tuple[Kind, ...]) -> tuple[Any, str]:
     """Return what the refusals of pairs for the same reason have in common, and this one."""
     refusal = verdict(*pair).refusal.removeprefix("recipe: ")
     names = {name for family in FAMILIES.values() for name in family}
-    return tuple(word for word in re.findall(r"[\w.-]+", refusal.lower()) if word not in names), f"“{refusal}”"
+    said = re.findall(r"[\w.-]+", refusal.partition(": use ")[0].lower())
+    return tuple(word for word in said if word not in names), f"“{refusal}”"
 
 
 def asked(flag: str, pair: tuple[Kind, ...]) -> str:

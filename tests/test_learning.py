@@ -5,7 +5,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from rlsparse import loop, sim
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.learner.network import ActorCritic, forward

@@ -19,13 +19,12 @@ from rlsparse import train
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
-from rlsparse.explore.probe import Racing
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
-from rlsparse.run import cards, checkpoint, policy_file, process
-from rlsparse.run import choose as default_recipe
+from rlsparse.learner.kinds import kind_of, kinds
+from rlsparse.run import cards, checkpoint, choose, policy_file, process
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
-from rlsparse.run.kinds import kind_of, kinds
 from rlsparse.run.recipe import from_dict, from_toml
 from rlsparse.sim.episodes import ProbeEpisodes
 
@@ -268,9 +267,9 @@ def test_the_algorithm_brings_the_card_of_its_name_unless_an_agent_is_chosen(run
     mixed, _ = planned(run, "--agent", "sb3-defaults", "--algorithm", "trpo")
     assert mixed == replace(planned(run, "--agent", "sb3-defaults")[0], algorithm=TRPO())
     assert planned(run, "--algorithm", "ppo") == planned(run)
-    for name in default_recipe.ALGORITHMS.keys() - cards.agents().keys():
+    for name in choose.ALGORITHMS.keys() - cards.agents().keys():
         own, _ = planned(run, "--algorithm", name)
-        assert own == replace(planned(run)[0], algorithm=default_recipe.ALGORITHMS[name]())
+        assert own == replace(planned(run)[0], algorithm=choose.ALGORITHMS[name]())
 
 
 def test_probing_is_that_of_the_card_made_for_the_algorithm(run):

@@ -1,10 +1,13 @@
-"""What the loop asks of an advantage estimator beside advantages; by default nothing special."""
+"""What the loop and a recipe ask of an advantage estimator beside advantages; by default nothing special."""
 
-from typing import TYPE_CHECKING, ClassVar
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from rlsparse.advantage.environments import About, EvaluationWatch, WrappedEnvs
+from rlsparse.errors import UsageError
+from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.records import Advantages, Rollout
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AdvantageEstimator:
-    """An estimator with a critic, for environments that are each by themselves."""
+    """The base of estimators; one that has a critic, and takes rollouts as they are, need not say more."""
 
     needs_critic: ClassVar[bool] = True
     autoreset: ClassVar[bool] = True
@@ -23,9 +26,17 @@ class AdvantageEstimator:
     """What `metrics` tells, in order."""
 
     @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on."""
+        return frozenset({"critic", "single-episodes", "unaided-episodes", "environment-return", "equal-rollouts"})
+
+    @property
     def restarts(self) -> bool:
         """Whether every rollout begins new episodes."""
         return False
+
+    def check_horizon(self, rollout_length: int, horizon: int) -> None:
+        """Raise UsageError if too little of an episode, of `horizon` steps at most, fits into a rollout."""
 
     def check_environment(self, about: About, obs_size: int | None, environments: int) -> None:
         """Raise UsageError if the estimator does not fit the environment; `environments` in all, of all members."""
@@ -45,3 +56,17 @@ class AdvantageEstimator:
     def metrics(self, rollout: Rollout, advantages: Advantages) -> dict[str, np.ndarray]:
         """Describe advantages of a rollout in numbers, [S] each."""
         return {}
+
+
+def check_seen(estimator: Any, rollout_length: int) -> None:
+    """Raise UsageError if a rollout shows less of a discounted return than the estimator's `unseen` allows."""
+    gamma, unseen = estimator.gamma, estimator.unseen
+    if gamma**rollout_length <= unseen:
+        return
+    enough = math.ceil(math.log(unseen) / math.log(gamma)) if unseen > 0 and gamma < 1 else None
+    instead = f"--rollout-length {enough} or more" if enough else "a smaller --advantage.gamma"
+    raise UsageError(
+        f"--rollout-length {rollout_length} lets --advantage {kind_of(type(estimator))} learn only from episodes that "
+        f"terminate: {gamma**rollout_length:.2g} of other returns, more than --advantage.unseen {unseen:g}, lies "
+        f"behind its end: use {instead}, or raise --advantage.unseen"
+    )

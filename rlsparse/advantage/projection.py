@@ -1,7 +1,9 @@
 """Which few numbers of an environment's state a set function sees."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from rlsparse.learner.bounds import Count, CountFromZero, Finite
 
 if TYPE_CHECKING:  # environment cards hold projections, and are read without any package
     import numpy as np
@@ -13,15 +15,15 @@ class Projection:
 
     description: str
     """What the coordinates are, with units."""
-    source: str
+    source: Literal["observation", "qpos"]
     """"observation", or "qpos": MuJoCo's generalised positions, of which observations leave some out."""
-    index: tuple[int, ...]
+    index: tuple[CountFromZero, ...]
     """Which numbers of the source, d of them."""
-    low: tuple[float, ...]
+    low: tuple[Finite, ...]
     """The box's lower corner, in the source's units."""
-    high: tuple[float, ...]
+    high: tuple[Finite, ...]
     """The box's upper corner."""
-    cells: tuple[int, ...]
+    cells: tuple[Count, ...]
     """Into how many cells coverage divides each side unless told otherwise."""
 
     def __call__(self, source: "np.ndarray") -> "np.ndarray":
@@ -33,10 +35,7 @@ class Projection:
 
     def flaw(self) -> str | None:
         """Say what cannot be, as "field must ..."; None if all is well."""
-        if self.source not in ("observation", "qpos"):
-            return f"source must be observation or qpos, not {self.source!r}"
         if not self.index or any(len(side) != len(self.index) for side in (self.low, self.high, self.cells)):
             return "index must not be empty, and low, high and cells must be as long"
-        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
-            return "low must lie below high"
-        return "cells must be above 0" if min(self.cells) < 1 else None
+        below = all(low < high for low, high in zip(self.low, self.high, strict=True))
+        return None if below else "low must lie below high"

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rlsparse.algorithms.algorithm import OnPolicy
+from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import Array, to_device
+from rlsparse.learner.bounds import Count, Positive
 from rlsparse.learner.gaussian import squared_error, standardise
 from rlsparse.learner.layout import Views
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.minibatch import shuffled_minibatches
+from rlsparse.learner.minibatch import check_minibatches, shuffled_minibatches
 from rlsparse.learner.network import backward, forward
 from rlsparse.learner.records import Batch
 from rlsparse.learner.sparsity import Terms
@@ -21,18 +24,31 @@ from rlsparse.learner.sparsity import Terms
 class CriticByAdam(OnPolicy):
     """Passes of minibatch Adam on the critic's squared error."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Step size of the critic's Adam."""
     learning_rate_decay: bool = False
     """Decay the critic's learning rate linearly to zero over the budget."""
-    critic_epochs: int = 10
+    critic_epochs: Count = 10
     """Passes of the critic over each rollout."""
-    critic_minibatches: int = 16
+    critic_minibatches: Count = 16
     """Parts of equal size that each pass is cut into."""
-    adam_epsilon: float = 1e-5
+    adam_epsilon: Positive = 1e-5
     """Epsilon of the critic's Adam."""
     normalise_advantages: bool = True
     """Standardise the advantages of a rollout."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless the critic's minibatches fit the rollouts."""
+        if self.normalise_advantages and recipe.batch_size == 1:
+            raise UsageError(
+                "rollouts of one sample are too few to normalise advantages: use a longer --rollout-length, or "
+                "--algorithm.no-normalise-advantages"
+            )
+        check_minibatches("critic-minibatches", self.critic_minibatches, recipe, normalises=False)
+
+    def describe_critic(self, rollouts: int) -> str:
+        """Return what is done for the critic with so many rollouts, in words."""
+        return f"{rollouts * self.critic_epochs * self.critic_minibatches:,} gradient steps of the critic per seed"
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
         """Return the step size of each member's critic as its budget stands, [S]."""

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from rlsparse.errors import require
 from rlsparse.learner.arrays import Array, known_empty, namespace
+from rlsparse.learner.bounds import Count, FractionBelowOne
 from rlsparse.learner.gaussian import gaussian_kl, gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.minibatch import reorder
 from rlsparse.learner.network import backward, forward, tangents, tanh_slopes
 from rlsparse.learner.records import Batch
-from rlsparse.sparse.packed_matrix import PackedMatrix
 
 
 def dot(x: Array, y: Array) -> Array:
@@ -128,7 +129,7 @@ def score_vectors(
     scores = xp.zeros_like(params[:, None, : layout.policy.stop]) + 0 * noise[..., :1]
     delta = noise * xp.exp(-log_std)[:, None, :]
     for i, (d_weight, d_bias) in reversed([*enumerate(layout.layers(scores, "actor"))]):
-        if isinstance(d_weight, PackedMatrix):
+        if hasattr(d_weight, "write_scores"):
             d_weight.write_scores(activations[i], delta)
         else:
             d_weight[...] = activations[i][..., :, None] * delta[..., None, :]
@@ -233,9 +234,9 @@ class CG:
     records: ClassVar[bool] = True
     """Whether it does the same to the same memory every time, and draws nothing."""
 
-    iterations: int = 10
+    iterations: Count = 10
     """Most products for one step."""
-    tolerance: float = 1e-5
+    tolerance: FractionBelowOne = 1e-5
     """A member's system is solved once its residual is at most so many times as long as the gradient."""
 
     def __call__(self, system: System, gradient: Array) -> Array:
@@ -249,8 +250,15 @@ class MFAC:
 
     records: ClassVar[bool] = False
 
-    samples: int = 256
+    samples: Count = 256
     """Score vectors, of samples drawn at random."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless a rollout has so many samples, and the system is damped."""
+        batch, damping = recipe.batch_size, recipe.algorithm.damping
+        expected = f"at most the {batch} samples of a rollout"
+        require(self.samples <= batch, "algorithm.solver.samples", self.samples, expected)
+        require(damping > 0, "algorithm.damping", damping, "a positive number, which mfac divides by")
 
     def __call__(self, system: System, gradient: Array) -> Array:
         """Return (F + damping I)^-1 g for the estimated F, [S, P]."""

@@ -18,6 +18,7 @@ from rlsparse.algorithms.surrogate import (
     unmasked,
 )
 from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.bounds import Positive
 from rlsparse.learner.gaussian import gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Views
 from rlsparse.learner.network import forward
@@ -39,6 +40,8 @@ def episode_ratio(log_ratio: Array, episode: Array) -> Array:
 class A2C(Likelihood):
     """The plain policy gradient of actor-critic: reference pi itself, no mask. Mnih et al., arXiv 1602.01783."""
 
+    gives: ClassVar = frozenset({"small-minibatches"})
+
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
         """Turn each sample's ratio and advantage into its part of the loss."""
         terms = unmasked(advantage, log_ratio, batch.weight)
@@ -50,8 +53,10 @@ class GSPO(Likelihood):
     """Clipping by the ratio of whole episodes, the geometric mean over their steps. Zheng et al., arXiv 2507.18071."""
 
     whole_episodes: ClassVar[bool] = True
+    needs: ClassVar = {"cpu-environments": "averages over episodes, and needs environments on the CPU"}
+    gives: ClassVar = frozenset({"others-actions"})
 
-    clip_range: float = 0.01
+    clip_range: Positive = 0.01
     """How far from 1 an episode's ratio may be rewarded for going; --algorithm.clip-range is for single steps."""
 
     def begin(self, batch: Batch, params: Views) -> Batch:
@@ -104,7 +109,7 @@ class SSO(Likelihood):
     Source: Lavington et al., arXiv 2302.02607, algorithm 1.
     """
 
-    output_step: float = 1.0
+    output_step: Positive = 1.0
     """Length of the gradient step that the outputs, mean and log-std at each sample, are to make."""
 
     def begin(self, batch: Batch, params: Views) -> Batch:

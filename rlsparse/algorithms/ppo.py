@@ -1,9 +1,9 @@
 """Proximal policy optimisation with the clipped surrogate. Source: Schulman et al., arXiv 1707.06347."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,13 +11,16 @@ from rlsparse.algorithms.algorithm import OnPolicy
 from rlsparse.algorithms.objectives import Objective
 from rlsparse.algorithms.optimisers import OPTIMISERS
 from rlsparse.algorithms.surrogate import Clip
+from rlsparse.errors import UsageError
 from rlsparse.learner.adam import Optimiser
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device
+from rlsparse.learner.bounds import Count, NotNegative, Positive
 from rlsparse.learner.gaussian import gaussian_entropy, squared_error, standardise
+from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.minibatch import shuffled_minibatches
+from rlsparse.learner.minibatch import check_minibatches, shuffled_minibatches
 from rlsparse.learner.network import backward, forward
 from rlsparse.learner.records import Advantages, Batch, EpochStats, Rollout
 from rlsparse.learner.sparsity import Terms
@@ -28,32 +31,59 @@ from rlsparse.learner.stopped import Stopped
 class PPO(OnPolicy):
     """Several epochs of minibatch steps on the clipped surrogate, a squared value error and an entropy bonus."""
 
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """The optimiser's step size."""
     learning_rate_decay: bool = False
     """Decay the learning rate linearly to zero over the budget."""
-    epochs: int = 10
+    epochs: Count = 10
     """Passes over each rollout."""
-    minibatches: int = 32
+    minibatches: Count = 32
     """Parts of equal size that each pass is cut into."""
-    clip_range: float = 0.2
+    clip_range: Positive = 0.2
     """How far from 1 the probability ratio may be rewarded for going."""
-    entropy_coef: float = 0.0
+    entropy_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
-    value_coef: float = 0.5
+    value_coef: NotNegative = 0.5
     """Weight of the critic's mean squared error."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: Positive = 0.5
     """Largest Euclidean norm of a member's gradient; longer ones are scaled down."""
-    target_kl: float | None = None
+    target_kl: Positive | None = None
     """A member stops its update once the approximate KL of a minibatch exceeds 1.5 times this."""
     normalise_advantages: bool = True
     """Standardise advantages in every minibatch."""
-    adam_epsilon: float = 1e-5
+    adam_epsilon: Positive = 1e-5
     """The optimiser's epsilon."""
     objective: Objective = field(default_factory=Clip)
     """What the policy follows: the clipped surrogate, or what takes its place."""
     optimiser: Literal["adam", "diffgrad", "adamp", "sgdp"] = "adam"
     """What steps down the gradient; all but adam need rlsparse[optimisers]."""
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """What else a recipe must have: torch's optimisers are made for the CPU alone."""
+        if self.optimiser == "adam":
+            return {}
+        return {"cpu-environments": "steps parameters on the CPU, and needs environments on the CPU"}
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on, that of the objective included."""
+        adam = {"adam"} if self.optimiser == "adam" else set()
+        return frozenset({"minibatches", "own-rollout", "policy-optimiser-memory", *adam, *self.objective.gives})
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless rollouts can be cut into these minibatches."""
+        if self.objective.whole_episodes and self.minibatches > 1:
+            raise UsageError(
+                f"--algorithm.objective {kind_of(type(self.objective))} weighs whole episodes, which "
+                f"--algorithm.minibatches {self.minibatches} would tear apart: use --algorithm.minibatches 1"
+            )
+        check_minibatches("minibatches", self.minibatches, recipe, self.normalise_advantages)
+
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        steps = f"{rollouts * self.epochs * self.minibatches:,} gradient steps per seed"
+        return steps + (", fewer where --algorithm.target-kl ends one early" if self.target_kl is not None else "")
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch; stops when all members have."""

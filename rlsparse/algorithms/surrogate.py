@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.bounds import Positive
 from rlsparse.learner.gaussian import gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -65,6 +66,8 @@ class Likelihood:
 
     whole_episodes: ClassVar[bool] = False
     """Whether a minibatch must hold all samples of a rollout."""
+    gives: ClassVar[frozenset[str]] = frozenset({"small-minibatches", "others-actions"})
+    """What other components may rely on."""
 
     def archive(self, members: int, num_envs: int, layout: Layout) -> NoArchive:
         """Return what remembers episodes of S members with N environments each."""
@@ -99,7 +102,7 @@ class Likelihood:
 class Clip(Likelihood):
     """PPO's clipped surrogate: reference pi_old, no gradient where the ratio is out of range for the better."""
 
-    clip_range_high: float | None = None
+    clip_range_high: Positive | None = None
     """How far above 1 the ratio may be rewarded for going, if not as far as below (DAPO: 0.28)."""
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from rlsparse.algorithms.critic import CriticByAdam
 from rlsparse.algorithms.natural_gradient import CG, Solver, System, TrustRegion, dot, line_search
+from rlsparse.errors import require
 from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.bounds import Count, NotNegative, Positive, Probability
 from rlsparse.learner.gaussian import gaussian_entropy
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -20,20 +22,33 @@ from rlsparse.learner.sparsity import Terms
 class TRPO(CriticByAdam):
     """One natural-gradient step inside a KL trust region, by line search; the critic by minibatch Adam."""
 
-    target_kl: float = 0.01
+    target_kl: Positive = 0.01
     """Largest mean KL divergence from the policy that an update begins with."""
     kl_reduction: Literal["sum", "mean_dims"] = "sum"
     """KL divergence of all action dimensions together, or their average, as sb3-contrib has it."""
-    damping: float = 0.1
+    damping: NotNegative = 0.1
     """Multiple of the identity added to the Fisher information."""
     solver: Solver = field(default_factory=CG)
     """How the natural gradient is found."""
-    fisher_subsample: int = 1
+    fisher_subsample: Count = 1
     """The Fisher information is estimated on one of so many samples, drawn at random; the line search uses all."""
-    backtrack_factor: float = 0.8
+    backtrack_factor: Probability = 0.8
     """The line search multiplies a refused step by this."""
-    backtracks: int = 10
+    backtracks: Count = 10
     """Steps that the line search tries; where none will do the policy stays exactly as it was."""
+
+    gives: ClassVar = frozenset({"own-rollout", "others-actions"})
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless rollouts are large enough."""
+        super().check(recipe)
+        expected = f"at most the {recipe.batch_size} samples of a rollout"
+        fits = self.fisher_subsample <= recipe.batch_size
+        require(fits, "algorithm.fisher_subsample", self.fisher_subsample, expected)
+
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{rollouts:,} natural gradient steps of the policy, {self.describe_critic(rollouts)}"
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch; yields once."""

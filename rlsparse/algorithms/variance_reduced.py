@@ -6,7 +6,7 @@ for the policy's having moved since: the first by where it samples, the second b
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from rlsparse.algorithms.algorithm import Collects
 from rlsparse.algorithms.critic import CriticByAdam
 from rlsparse.algorithms.natural_gradient import TrustRegion, dot
 from rlsparse.algorithms.surrogate import likelihood_gradient
+from rlsparse.errors import UsageError
 from rlsparse.learner.adam import Adam
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.learner.bounds import Count, FractionAboveZero, NotNegative, Positive
 from rlsparse.learner.gaussian import gaussian_entropy, share
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -144,15 +146,20 @@ class LogLikelihood:
 class NormalisedMomentum(CriticByAdam):
     """What both have in common: d = (1 - eta) d + eta g, then a step of given length along d."""
 
-    step_length: float = 0.1
+    step_length: Positive = 0.1
     """Length of the policy's first step, in the Euclidean norm of actor weights and log-stds together."""
-    step_power: float = 1.0
+    step_power: NotNegative = 1.0
     """Later steps are this power of 2 / (t + 2) times as long, after t updates."""
-    eta_power: float = 0.8
+    eta_power: FractionAboveZero = 0.8
     """The newest gradient weighs this power of 2 / (t + 2) in the running mean."""
 
     kind: ClassVar[str]
     """Its name on the command line."""
+    gives: ClassVar = frozenset({"policy-optimiser-memory"})
+
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{rollouts:,} normalised gradient steps of the policy, {self.describe_critic(rollouts)}"
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> MomentumAdam:
         """Return what steps the critics of a learner's parameters [S, D], and remembers the policies' gradients."""
@@ -239,11 +246,28 @@ class NHARPG(NormalisedMomentum):
     """Hessian-aided: a second, small rollout between the last two policies tells how the gradient has changed."""
 
     kind: ClassVar[str] = "n-harpg"
+    needs: ClassVar = {
+        "single-episodes": "collects a second rollout, and needs episodes that are not compared in groups",
+        "cpu-environments": "sums over episodes, and needs environments on the CPU",
+    }
 
-    eta_power: float = 1.0
+    eta_power: FractionAboveZero = 1.0
     """The newest gradient weighs this power of 2 / (t + 2) in the running mean."""
-    second_length: int = 32
+    second_length: Count = 32
     """Steps of every environment for the second rollout, which are training steps as all others."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless both rollouts are large enough."""
+        super().check(recipe)
+        if self.normalise_advantages and self.second_length * recipe.num_envs == 1:
+            raise UsageError(
+                "--algorithm.second-length 1 of one environment is too little to normalise advantages: use more, or "
+                "--algorithm.no-normalise-advantages"
+            )
+
+    def describe(self, rollouts: int) -> str:
+        """Return what is done with so many rollouts, in words."""
+        return f"{super().describe(rollouts)}; a second rollout of {self.second_length} steps beside each"
 
     def sampling_point(self, learner: Learner) -> Array:
         """Return the policies that collect the second rollout, [S, P]: drawn evenly between the last two."""

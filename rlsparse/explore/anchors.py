@@ -72,6 +72,12 @@ def unit_length(anchors: np.ndarray, unit: Unit) -> np.ndarray:
     raise ValueError(f"unit: expected absolute, spread or update, got {unit!r}")
 
 
+def ending_at(anchors: np.ndarray, incumbent: np.ndarray) -> np.ndarray:
+    """Return anchors [S, K, P] of which the last is the incumbent [S, P]: if it is not, it displaces the first."""
+    newer = (anchors[:, -1] != incumbent).any(1)[:, None, None]
+    return np.where(newer, np.concatenate([anchors[:, 1:], incumbent[:, None]], 1), anchors)
+
+
 def span_basis(anchors: np.ndarray) -> np.ndarray:
     """Orthonormal rows [R, P] along which the anchors [K, P] extend, longest first; none if they are not finite."""
     from_last = differences(anchors)

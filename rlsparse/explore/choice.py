@@ -1,4 +1,4 @@
-"""What a probe found and whether it is evidence: scores, paired tests, the account that is written down."""
+"""What a probe found and whether it is evidence: scores, paired tests, the choice that follows."""
 
 from dataclasses import dataclass
 from typing import Literal

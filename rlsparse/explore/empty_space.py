@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from rlsparse.explore.anchors import Probed, Unit, combine, differences, unit_length
+from rlsparse.learner.bounds import Count, Fraction, Positive
 
 STOP = 1e-7
 """An agent on which the net force is smaller stays where it is."""
@@ -23,17 +24,17 @@ STOP = 1e-7
 class EmptySpace:
     """Agents pushed away from their nearest anchors; the published form has `reach` 0.06 and `unit` absolute."""
 
-    agents: int = 5
+    agents: Count = 5
     """How many points are moved."""
-    moves: int = 60
+    moves: Count = 60
     """How often each is moved."""
-    keep_every: int = 20
+    keep_every: Count = 20
     """A candidate is kept before every so many moves, and one after the last."""
-    neighbours: int = 6
+    neighbours: Count = 6
     """Nearest anchors that act on an agent."""
-    gamma: float = 0.3
+    gamma: Fraction = 0.3
     """Momentum: share of the past force that is carried on."""
-    reach: float = 1.0
+    reach: Positive = 1.0
     """Length of all moves together, in units."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""

@@ -15,6 +15,7 @@ from rlsparse.explore.anchors import (
     with_length,
     without_failures,
 )
+from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,23 @@ class GuidedEvolution(PerMember):
     Source: Guided ES, Maheswaranathan et al. 2019, [arXiv 1806.10230](https://arxiv.org/abs/1806.10230).
     """
 
-    pairs: int = 5
+    pairs: Count = 5
     """Antithetic pairs of the first round; the second tries as many candidates."""
-    isotropic: float = 0.5
+    isotropic: Fraction = 0.5
     """Share of the perturbation's variance over all parameters; the rest lies in the anchors' span."""
-    reach: float = 1.0
+    reach: Positive = 1.0
     """Length of each perturbation, in units."""
-    longest: float = 2.0
+    longest: Positive = 2.0
     """Longest step along the gradient, in multiples of the reach; the others divide it evenly."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""
 
     rounds: ClassVar[int] = 2
+
+    @property
+    def fewest_anchors(self) -> int:
+        """How many anchors it needs: one, if its perturbations do not depend on the others."""
+        return 1 if self.unit == "absolute" and self.isotropic > 0 else 2
 
     def count(self, num_anchors: int) -> int:
         """Candidates per round."""
@@ -72,17 +78,17 @@ class Consensus(PerMember):
     with the componentwise noise of Carrillo et al. 2021, [arXiv 1909.09249](https://arxiv.org/abs/1909.09249).
     """
 
-    particles: int = 10
+    particles: Count = 10
     """Particles, each scored once a round."""
-    rounds: int = 2
+    rounds: Count = 2
     """Rounds within a cycle; the first scatters the particles around the incumbent, in the anchors' span."""
-    drift: float = 0.8
+    drift: Positive = 0.8
     """Share of the way to the consensus that a particle goes in a round."""
-    noise: float = 0.3
+    noise: NotNegative = 0.3
     """Deviation of each parameter's noise, as a share of its way to the consensus."""
-    sharpness: float = 3.0
+    sharpness: Positive = 3.0
     """Inverse temperature of the weights, per standard deviation of the scores."""
-    reach: float = 1.0
+    reach: Positive = 1.0
     """Distance of the first particles from the incumbent, in units."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""

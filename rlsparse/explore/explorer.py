@@ -4,18 +4,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlsparse.errors import EnvironmentFailure
-from rlsparse.explore.anchors import Probed
+from rlsparse.explore.anchors import Probed, ending_at
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer
-from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Propose, Racing
-from rlsparse.explore.surrogate import Surrogate, block_scores
+from rlsparse.explore.probe import Evidence, Propose
+from rlsparse.explore.schedule import Schedule
 from rlsparse.learner.arrays import namespace, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout
@@ -27,7 +26,7 @@ from rlsparse.sim.episodes import STEP_CAP, ProbeEpisodes
 
 log = logging.getLogger(__name__)
 
-Estimate = Callable[[Rollout], Advantages]
+Estimate: TypeAlias = Callable[[Rollout], Advantages]
 """The run's advantage estimator."""
 
 
@@ -35,6 +34,12 @@ def searched_slice(layout: Layout, log_std: bool) -> slice:
     """Return which numbers of the flat vector are searched: the actor's, and the action noise's if asked for."""
     actor = layout.group("actor")
     return slice(actor.start, layout.group("log_std").stop) if log_std else actor
+
+
+def horizon(env: VectorEnv) -> int:
+    """Return the most steps of an episode."""
+    limit = env.spec.max_episode_steps if env.spec else None
+    return min(limit or STEP_CAP, STEP_CAP)
 
 
 class NoProbing:
@@ -88,29 +93,23 @@ class Explorer(NoProbing):
         """Probe in what `env(n)` gives: n environments that do not reset by themselves."""
         self.config = config
         self._learner = learner
-        self._num_envs, self._total_steps = num_envs, total_steps
+        self._num_envs = num_envs
         self._env = cache(env)
         self._searched = searched_slice(learner.layout, config.search_log_std)
-        size = self._searched.stop - self._searched.start
-        self.anchors = to_device(np.zeros((learner.members, 0, size), np.float32), learner.device)
+        self.before = learner.params[:, self._searched] * 1
+        """The policies that the last update began with, [S, P], where parameters live."""
+        self.anchors = self.before[:, None][:, :0]
         """The last points that training went through, [S, K, P], where parameters live."""
-        self.anchored_at = 0
-        self.iterations = 0
-        self._cycles = np.zeros(learner.members, np.int64)
-        self.last_probe = np.zeros(learner.members, np.int64)
-        self.longest = np.full(learner.members, STEP_CAP, np.int64)
-        self.idle = np.zeros(learner.members, bool)
-
-    @property
-    def cycles(self) -> np.ndarray:
-        """Probes that each member has made, [S] int64."""
-        return self._cycles
+        self.schedule = Schedule.begin(config, total_steps, horizon(self._env(1)), learner.members)
+        """When to probe; it counts iterations and probes."""
 
     def _incumbent(self) -> np.ndarray:
         return to_numpy(self._learner.params[:, self._searched]).astype(np.float64)
 
+    # Anchors and turns
+
     def after_epoch(self) -> None:
-        """Take an anchor, if epochs are anchors and one is due."""
+        """Take an anchor, if epochs are anchors."""
         if self.config.anchors == "epochs":
             self._take_anchor()
 
@@ -123,49 +122,32 @@ class Explorer(NoProbing):
         self._learner.sparsity.clear(self.anchors, self._searched)
         for _ in range(skipped_epochs):
             self.after_epoch()
-        self.iterations += 1
         steps = int(self._learner.counters.train.max())
-        between = self.config.anchor_span * self._total_steps / self.config.num_anchors
-        if self.config.anchors == "iterations" and steps - self.anchored_at >= between:
-            self.anchored_at = steps
+        if self.schedule.takes_anchor(steps):
             self._take_anchor()
+        self.schedule = self.schedule.after_iteration(steps)
 
     def _take_anchor(self) -> None:
         new = self._learner.params[:, None, self._searched]
         self.anchors = namespace(new).concatenate([self.anchors, new], 1)[:, -self.config.num_anchors :]
 
-    def _ready(self) -> np.ndarray:
-        """Whose turn it is, budget apart, [S] bool."""
-        learner, config = self._learner, self.config
-        begun = learner.counters.total >= config.start * self._total_steps
-        waited = config.finish | (self.iterations - self.last_probe >= config.every)
-        unfinished = learner.counters.total < self._total_steps
-        return begun & waited & unfinished & (self.anchors.shape[1] == config.num_anchors)
-
-    def allowance(self) -> np.ndarray:
-        """Steps that each member may spend on probing now, [S] int64."""
-        counters, share = self._learner.counters, self.config.budget_fraction
-        left = np.maximum(self._total_steps - counters.total, 0)
-        if share >= 1.0:
-            return left
-        return np.clip(np.floor(share / (1.0 - share) * counters.train).astype(np.int64) - counters.probe, 0, left)
+    def _all_ready(self) -> bool:
+        return bool(self.schedule.ready(self._learner.counters, self.anchors.shape[1]).all())
 
     def due(self) -> np.ndarray:
-        """Return the members that probe by episodes now, [n] indices: those that can pay for it.
-
-        A probe is taken to need as many steps as if every episode were as long as the longest of the one before, or
-        twice that if the one before ran out of steps.
-        """
-        if not isinstance(self.config.probe, Episodes | Racing):
-            return np.zeros(0, np.int64)
-        cost = episodes_per_probe(self.config) * np.minimum(self.longest, horizon(self._env(1)))
-        repeats = self.config.finish & self.idle  # a probe that took no step would be due again for ever
-        return np.flatnonzero(self._ready() & (self.allowance() >= cost) & ~repeats)
+        """Return the members that probe by episodes now, [n] indices: whose turn it is, and who can pay for it."""
+        return np.flatnonzero(self.schedule.due(self._learner.counters, self.anchors.shape[1]))
 
     def ended(self) -> np.ndarray:
-        """Which members have done their last probe and learn no more, [S] bool; without any they go on learning."""
-        can_pay = np.isin(np.arange(self._learner.members), self.due())
-        return self.config.finish & (self.cycles > 0) & ~can_pay
+        """Which members have made their last probe and learn no more, [S] bool."""
+        return self.schedule.ended(self._learner.counters, self.anchors.shape[1])
+
+    @property
+    def cycles(self) -> np.ndarray:
+        """Probes that each member has made, [S] int64."""
+        return self.schedule.cycles
+
+    # Probes by episodes
 
     def probe(self, members: np.ndarray, stop: Callable[[], bool]) -> Choice:
         """Probe around the members (indices) by episodes, and replace the policies of those that found better.
@@ -173,170 +155,143 @@ class Explorer(NoProbing):
         An environment that fails rejects the probe of all of them. Raises Interrupted, with nothing changed, when
         `stop` says so.
         """
-        probe, learner = self.config.probe, self._learner
-        assert isinstance(probe, Episodes | Racing)
-        evaluate = self._episodes(members, probe, stop)
-        incumbent = self._incumbent()[members]
+        learner, evaluate, incumbent = self._learner, self._episodes(members, stop), self._incumbent()[members]
+        longest = np.zeros(len(members), np.int64)  # a probe that fails tells nothing of its episodes
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # candidates may diverge, and count as failed
-                choice = probe(incumbent, self._propose(members), self.config.proposal.rounds, evaluate)
+                choice = self.config.probe(incumbent, self._propose(members), self.config.proposal.rounds, evaluate)
         except EnvironmentFailure as error:
             reason = " ".join(f"failed: {error}".split())
             names = ", ".join(f"seed {learner.seeds[m]}" for m in members)
             log.warning("a probe of %s %s; the policy stays as it is", names, reason)
             choice = Choice.rejected(incumbent, evaluate.steps, reason)
         else:
-            lived = np.where(evaluate.exhausted, 2 * evaluate.longest, evaluate.longest)
-            self.longest[members] = np.where(lived > 0, lived, self.longest[members])
+            longest = evaluate.longest
         learner.counters.probe[members] += choice.steps
-        self.idle[members] = choice.steps == 0
+        self.schedule = self.schedule.after_episodes(members, choice.steps, longest, evaluate.exhausted)
         self._apply(members, choice)
         return choice
 
-    def _episodes(self, members: np.ndarray, probe: Episodes | Racing, stop: Callable[[], bool]) -> ProbeEpisodes:
-        wanted = sum(probe.episodes) + probe.duel if isinstance(probe, Racing) else probe.episodes
-        cycles = self.cycles[members] if self.config.fresh_seeds else np.zeros(len(members), np.int64)
+    def _episodes(self, members: np.ndarray, stop: Callable[[], bool]) -> ProbeEpisodes:
+        learner, probe = self._learner, self.config.probe
+        cycles = self.schedule.cycles[members] if self.config.fresh_seeds else np.zeros(len(members), np.int64)
 
         def seeds(purpose: Purpose) -> list[list[int]]:
             owners = zip(members, cycles, strict=True)
-            return [env_seeds(self._learner.seeds[m], purpose, wanted, int(cycle)) for m, cycle in owners]
+            return [env_seeds(learner.seeds[m], purpose, probe.seeds_needed, int(cycle)) for m, cycle in owners]
 
         noise = seeds("probe_noise") if probe.stochastic else None
-        allowance = self.allowance()[members]
-        return ProbeEpisodes(
-            self._learner, members, self._searched, self._env, seeds("probe_env"), allowance, noise, stop
-        )
+        allowance = self.schedule.allowance(learner.counters)[members]
+        return ProbeEpisodes(learner, members, self._searched, self._env, seeds("probe_env"), allowance, noise, stop)
 
     def _propose(self, members: np.ndarray) -> Propose:
-        anchors, incumbent = to_numpy(self.anchors)[members].astype(np.float64), self._incumbent()[members, None]
-        newer = (anchors[:, -1:] != incumbent).any(2, keepdims=True)
-        anchors = np.where(newer, np.concatenate([anchors[:, 1:], incumbent], 1), anchors)
-        streams = [generator(self._learner.seeds[m], "propose", int(self.cycles[m])) for m in members]
-        sparsity = self._learner.sparsity
+        learner = self._learner
+        anchors = ending_at(to_numpy(self.anchors)[members].astype(np.float64), self._incumbent()[members])
+        streams = [generator(learner.seeds[m], "propose", int(self.schedule.cycles[m])) for m in members]
 
         def propose(probed: Probed) -> np.ndarray:
-            return sparsity.project(self.config.proposal(anchors, probed, streams), members, self._searched)
+            return learner.sparsity.project(self.config.proposal(anchors, probed, streams), members, self._searched)
 
         return propose
 
     def _apply(self, members: np.ndarray, choice: Choice) -> None:
-        """Go on from the chosen points, and note that these members have probed."""
+        """Go on from the chosen points."""
         learner = self._learner
-        self.cycles[members] += 1
-        self.last_probe[members] = self.iterations
         for row in np.flatnonzero(choice.accepted):
             member = members[row]
             learner.params[member, self._searched] = to_device(choice.point[row].astype(np.float32), learner.device)
             learner.optimiser.forget(int(member), self.config.moments, self._searched)
 
+    # Probes by rollouts
+
     def acting(self) -> np.ndarray | None:
         """Return the actors that take the next rollout's steps, [S, N, P]; None: the members' own."""
-        probe = self.config.probe
-        if not isinstance(probe, InRollout) or not self._ready().all():
+        if not self.config.probe.acts or not self._all_ready():
             return None
-        members, incumbent = np.arange(self._learner.members), self._incumbent()
-        proposed = self._propose(members)(Probed.nothing(incumbent))
-        return probe.spread(proposed, incumbent, self._num_envs)
+        return self.config.probe.acting(self._propose(self._members), self._incumbent(), self._num_envs)
 
     def judge(self, rollout: Rollout, estimate: Estimate, acting: np.ndarray | None) -> Choice | None:
-        """Judge candidates by a rollout that no gradient has seen yet; None where there is nothing to judge."""
-        probe, members = self.config.probe, np.arange(self._learner.members)
-        if not isinstance(probe, InRollout | Surrogate):
+        """Judge candidates by a rollout that no gradient has seen yet; None where there is nothing to judge.
+
+        What the candidates did counts as they did it, not corrected for what the incumbents would have done.
+        """
+        choice = self._judged(rollout, estimate, acting)
+        if choice is not None:
+            self.schedule = self.schedule.after_probe(self._members)
+            self._apply(self._members, choice)
+        self.before[...] = self._learner.params[:, self._searched]
+        return choice
+
+    def _judged(self, rollout: Rollout, estimate: Estimate, acting: np.ndarray | None) -> Choice | None:
+        probe = self.config.probe
+        if probe.spends or (acting is None if probe.acts else not self._all_ready()):
             return None
         advantage = np.moveaxis(to_numpy(estimate(replace(rollout, own_log_prob=None)).advantage), 1, 0)
-        if isinstance(probe, InRollout) and acting is not None:
-            choice = probe.choose(acting, self._incumbent(), advantage)
-        elif isinstance(probe, Surrogate) and self._ready().all():
-            evaluate = _RolloutScores(self._learner, self._searched, rollout, advantage)
-            choice = probe(self._incumbent(), self._propose(members), self.config.proposal.rounds, evaluate)
-        else:
-            return None
-        self._apply(members, choice)
-        return choice
+        return probe.judge(
+            Evidence(
+                self._incumbent(),
+                acting,
+                advantage,
+                log_ratio=lambda points: self._log_ratio(points, rollout),
+                propose=self._propose(self._members),
+                rounds=self.config.proposal.rounds,
+            )
+        )
+
+    def _log_ratio(self, points: np.ndarray, rollout: Rollout) -> np.ndarray:
+        """Log of how much more likely points [S, C, P] would have acted as the rollout did, [S, C, T, N]."""
+        learner, layout = self._learner, self._learner.layout
+        obs = np.moveaxis(rollout.obs, 1, 0)
+        steps, num_envs = obs.shape[1:3]
+        obs = learner.obs_scale()(obs.reshape(len(obs), -1, obs.shape[-1]))
+        action = np.moveaxis(rollout.action, 1, 0).reshape(*obs.shape[:2], -1)
+        ratios = []
+        for candidate in np.moveaxis(points, 1, 0):
+            params = to_numpy(learner.params).copy()
+            params[:, self._searched] = candidate
+            mean = to_numpy(action_mean(layout, to_device(params, learner.device), to_device(obs, learner.device)))
+            log_std = layout.log_std(params)[:, None, :]
+            log_prob = gaussian_log_prob((action - mean) / np.exp(log_std), log_std)
+            ratios.append(log_prob.reshape(-1, steps, num_envs) - np.moveaxis(rollout.log_prob, 1, 0))
+        return np.stack(ratios, 1)
+
+    @property
+    def _members(self) -> np.ndarray:
+        """All of them, [S] indices."""
+        return np.arange(self._learner.members)
+
+    def around(self, member: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Propose]:
+        """Return what one member's last update went through, in float64, and what proposes candidates now.
+
+        That is the policy before and after it, [P] each, and the anchors [K, P], equal neighbours once.
+        """
+        anchors = to_numpy(self.anchors)[member].astype(np.float64)
+        moved = np.append(True, (anchors[1:] != anchors[:-1]).any(1))
+        before = to_numpy(self.before)[member].astype(np.float64)
+        return before, self._incumbent()[member], anchors[moved], self._propose(np.array([member]))
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return all that probing goes on from."""
+        schedule = self.schedule
         return {
             "anchors": to_numpy(self.anchors),
-            "count": np.array([self.anchored_at, self.iterations]),
-            "cycles": self.cycles,
-            "last_probe": self.last_probe,
-            "longest": self.longest,
-            "idle": self.idle,
+            "count": np.array([schedule.anchored_at, schedule.iterations]),
+            "cycles": schedule.cycles,
+            "last_probe": schedule.last_probe,
+            "longest": schedule.longest,
+            "idle": schedule.idle,
         }
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state_dict` gave."""
-        self.anchors, self._cycles = to_device(state["anchors"].copy(), self._learner.device), state["cycles"].copy()
-        self.last_probe, self.longest = state["last_probe"].copy(), state["longest"].copy()
-        self.idle = state["idle"].copy()
-        self.anchored_at, self.iterations = state["count"].tolist()
-
-
-class _RolloutScores:
-    """Surrogate scores of points on one rollout, in the form in which episodes are scored."""
-
-    def __init__(self, learner: Learner, searched: slice, rollout: Rollout, advantage: np.ndarray) -> None:
-        self._learner, self._searched, self._advantage = learner, searched, advantage
-        self.steps = np.zeros(learner.members, np.int64)
-        self.exhausted = np.zeros(learner.members, bool)
-        obs = np.moveaxis(rollout.obs, 1, 0)
-        self._shape = obs.shape[1:3]
-        self._obs = learner.obs_scale()(obs.reshape(*obs.shape[:1], -1, obs.shape[-1]))
-        self._action = np.moveaxis(rollout.action, 1, 0).reshape(*self._obs.shape[:2], -1)
-        self._log_prob = np.moveaxis(rollout.log_prob, 1, 0)
-
-    def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
-        """Return block scores of every point [S, C, P]; [S, C, count]."""
-        layout, device = self._learner.layout, self._learner.device
-        ratios = []
-        for candidate in np.moveaxis(points, 1, 0):
-            params = to_numpy(self._learner.params).copy()
-            params[:, self._searched] = candidate
-            mean = to_numpy(action_mean(layout, to_device(params, device), to_device(self._obs, device)))
-            log_std = layout.log_std(params)[:, None, :]
-            log_prob = gaussian_log_prob((self._action - mean) / np.exp(log_std), log_std)
-            ratios.append(log_prob.reshape(-1, *self._shape) - self._log_prob)
-        return block_scores(np.stack(ratios, 1), self._advantage, count)
-
-
-def episodes_per_probe(config: ExploRLer) -> int:
-    """Return how many episodes one probe runs at most."""
-    probe, proposal = config.probe, config.proposal
-    if isinstance(probe, Episodes | Racing):
-        return probe.episodes_for(proposal.count(config.num_anchors), proposal.rounds)
-    return 0
-
-
-def horizon(env: VectorEnv) -> int:
-    """Return the most steps of an episode."""
-    limit = env.spec.max_episode_steps if env.spec else None
-    return min(limit or STEP_CAP, STEP_CAP)
-
-
-def account(choice: Choice, members: np.ndarray, learner: Learner, cycles: np.ndarray) -> list[dict[str, Any]]:
-    """Return one row of probe.csv for each member that probed."""
-    rows = []
-    for row, member in enumerate(members):
-        best = choice.best[row]
-        rows.append(
-            {
-                "seed": learner.seeds[member],
-                "cycle": cycles[member],
-                "total_steps": learner.counters.total[member],
-                "train_steps": learner.counters.train[member],
-                "probe_steps": learner.counters.probe[member],
-                "steps": choice.steps[row],
-                "accepted": int(choice.accepted[row]),
-                "reason": choice.reason[row],
-                "probability": choice.probability[row],
-                "best": best,
-                "best_score": choice.score[row, best],
-                "best_error": choice.error[row, best],
-                "incumbent_score": choice.score[row, 0],
-                "incumbent_error": choice.error[row, 0],
-                "scores": " ".join(f"{x:.6g}" for x in choice.score[row]),
-                "errors": " ".join(f"{x:.3g}" for x in choice.error[row]),
-            }
+        self.anchors = to_device(state["anchors"].copy(), self._learner.device)
+        anchored_at, iterations = state["count"].tolist()
+        self.schedule = replace(
+            self.schedule,
+            iterations=iterations,
+            anchored_at=anchored_at,
+            cycles=state["cycles"].copy(),
+            last_probe=state["last_probe"].copy(),
+            longest=state["longest"].copy(),
+            idle=state["idle"].copy(),
         )
-    return rows

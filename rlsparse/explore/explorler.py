@@ -1,21 +1,20 @@
 """ExploRLer's configuration: where to look around a policy, how to judge what is found, when, and at what price."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from rlsparse.errors import UsageError, require
+from rlsparse.explore.controls import Averages, RandomWalk
+from rlsparse.explore.empty_space import EmptySpace
+from rlsparse.explore.evolution import Consensus, GuidedEvolution
+from rlsparse.explore.gaussian_process import SurrogateGradient
 from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import (
-    Averages,
-    Consensus,
-    EmptySpace,
-    Gaussian,
-    GuidedEvolution,
-    Line,
-    RandomWalk,
-    SurrogateGradient,
-)
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Gaussian, Line
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.learner.bounds import Count, Fraction, FractionAboveZero, FractionBelowOne
 
 Proposal = EmptySpace | RandomWalk | Averages | Gaussian | Line | GuidedEvolution | Consensus | SurrogateGradient
 Probe = Episodes | Racing | InRollout | Surrogate
@@ -31,17 +30,17 @@ class ExploRLer:
     """How candidates are scored and when one replaces the policy."""
     anchors: Literal["epochs", "iterations"] = "epochs"
     """Checkpoints that candidates are made from: after every epoch of the update, or after every iteration."""
-    num_anchors: int = 10
+    num_anchors: Count = 10
     """How many of the last checkpoints are kept."""
-    anchor_span: float = 0.0
+    anchor_span: Fraction = 0.0
     """Share of the budget over which iteration anchors are spread evenly; 0 takes every iteration."""
-    every: int = 1
+    every: Count = 1
     """Iterations between two probes, at least."""
-    start: float = 0.0
+    start: FractionBelowOne = 0.0
     """Share of the budget before which nothing is probed."""
     finish: bool = False
     """From the first probe on there are no updates, and the run ends when no further probe can be paid."""
-    budget_fraction: float = 0.1
+    budget_fraction: FractionAboveZero = 0.1
     """Most of all steps so far that may have gone to probing; 1 sets no limit."""
     moments: Literal["keep", "reset", "transport"] = "keep"
     """Adam's moments when the policy is replaced: kept; all begun anew, as published; or the actor's first moments
@@ -50,3 +49,53 @@ class ExploRLer:
     """Begin every probe's episodes anew; the published protocol repeats the same ones."""
     search_log_std: bool = False
     """Search the action noise too; only for stochastic scores."""
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """What else a recipe must have, and why."""
+        asked = {
+            "probe-episodes": self.finish and "spends steps on probes alone, and needs a probe that runs episodes",
+            "stochastic-scores": self.search_log_std and "needs scores that depend on the action noise",
+            "equal-rollouts": self.anchor_span > 0 and "spreads anchors by steps, and needs rollouts of equal length",
+            "policy-optimiser-memory": self.moments == "transport"
+            and "forgets in which direction the policy moved, and needs an optimiser that remembers it",
+        }
+        return {trait: why for trait, why in asked.items() if why}
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on, that of the probe included."""
+        return self.probe.gives | ({"one-round"} if self.proposal.rounds == 1 else set())
+
+    @property
+    def width(self) -> int:
+        """Most episodes of each member that run at once; candidates, where no episodes are run."""
+        return self.probe.width(self.proposal.count(self.num_anchors), self.proposal.rounds)
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless anchors give a direction, and are spread over iterations if at all."""
+        # one anchor is a point: only what looks in all directions, at a distance of its own, finds any from there
+        enough = self.num_anchors >= getattr(self.proposal, "fewest_anchors", 2)
+        require(enough, "explore.num_anchors", self.num_anchors, "2 or more, for one anchor gives no direction")
+        if self.anchor_span > 0 and self.anchors == "epochs":
+            raise UsageError(
+                "--explore.anchor-span spreads anchors over iterations: it needs --explore.anchors iterations, or to "
+                "be 0"
+            )
+
+    def episodes_per_probe(self) -> int:
+        """Return how many episodes one probe runs at most; none if it does not run any."""
+        return self.probe.episodes_for(self.proposal.count(self.num_anchors), self.proposal.rounds)
+
+    def describe(self, num_envs: int, total_steps: int, horizon: int, probes: int) -> str:
+        """Return what so many probes are and cost in a budget of `total_steps`, as lines for the terminal."""
+        candidates = self.probe.tried(self.proposal.count(self.num_anchors) * self.proposal.rounds, num_envs)
+        made = f"probes           {probes:,} per seed of {candidates} candidates"
+        if not self.probe.spends:
+            return f"{made}, without steps of their own"
+        episodes, share = self.episodes_per_probe(), min(self.budget_fraction, 1.0 - self.start)
+        return (
+            f"{made}: at most {episodes} episodes, {episodes * horizon:,} steps if all last {horizon:,}\n"
+            f"probe steps      at most {round(share * total_steps):,} per seed, {share:g} of the budget; cheaper "
+            "probes leave room for more"
+        )

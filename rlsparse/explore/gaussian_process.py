@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rlsparse.explore.anchors import PerMember, Unit, span_basis, standardised, unit_length, with_length
+from rlsparse.learner.bounds import Count, NotNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -15,17 +16,17 @@ class SurrogateGradient(PerMember):
     Source: surrogate gradients of FZooS, Shu et al. 2023, [arXiv 2308.04077](https://arxiv.org/abs/2308.04077).
     """
 
-    candidates: int = 10
+    candidates: Count = 10
     """Candidates per round."""
-    rounds: int = 2
+    rounds: Count = 2
     """Rounds within a cycle; the first surrounds the incumbent by pairs of opposite points, the others climb."""
-    reach: float = 1.0
+    reach: Positive = 1.0
     """Distance of the first candidates from the incumbent, in units."""
-    longest: float = 2.0
+    longest: Positive = 2.0
     """Length of the path along which the later candidates lie, in multiples of the reach."""
-    length_scale: float = 2.0
+    length_scale: Positive = 2.0
     """Length scale of the squared-exponential kernel, in multiples of the reach."""
-    noise: float = 0.1
+    noise: NotNegative = 0.1
     """Variance of the scores' noise, as a share of their variance."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""

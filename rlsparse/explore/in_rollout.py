@@ -1,36 +1,79 @@
 """Probing inside the rollout: candidates act in some of the training environments, and no step is added."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from rlsparse.errors import UsageError
+from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import Choice, mean_and_error, paired_gains, t_test
+from rlsparse.explore.probe import Evidence, ProbeKind, Propose
+from rlsparse.learner.bounds import FractionAboveZero, Probability
 
 BLOCKS = 8
 """Stretches of time whose differences give a score's standard error."""
 
 
 @dataclass(frozen=True)
-class InRollout:
+class InRollout(ProbeKind):
     """Share the next rollout's environments among incumbent and candidates.
 
     A candidate's score is its mean advantage under the incumbent's critic: the performance-difference lemma (Kakade
     and Langford, 2002). Each step keeps the log-probability of the policy that took it, so the update may use all.
     """
 
-    share: float = 0.5
+    needs: ClassVar = {
+        "critic": "judges candidates by a critic, and needs advantages with one",
+        "own-rollout": "judges by the rollout, and needs one of the policy itself",
+        "others-actions": "lets candidates act too, and needs an update that corrects for their actions",
+        "one-round": "asks for candidates once, and needs a proposal of one round",
+        "cpu-environments": "lets candidates act too, and needs environments on the CPU",
+    }
+
+    share: FractionAboveZero = 0.5
     """Share of each member's environments in which candidates act, one candidate in each."""
     antithetic: bool = True
     """Let candidates come in pairs, the second opposite to the first."""
     move: Literal["none", "best", "evolution"] = "none"
     """Afterwards stay; go to the best candidate if a paired t-test is sure; or go to the score-weighted mean."""
-    level: float = 0.9
+    level: Probability = 0.9
     """How sure "best" must be."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless the share leaves the incumbent an environment, and makes candidates enough."""
+        num_envs = recipe.num_envs
+        candidates, given = self.candidates(num_envs), f"--explore.probe.share {self.share:g} of --num-envs {num_envs}"
+        if candidates == num_envs and self.share < 1:
+            raise UsageError(
+                f"{given} leaves the incumbent no environment: use more environments, a smaller share, or a share of "
+                "1 if only candidates shall act"
+            )
+        if self.move == "evolution" and candidates < 2:
+            raise UsageError(
+                f'--explore.probe.move "evolution" weighs candidates against each other, but {given} is one: use more '
+                "environments"
+            )
+
+    acts: ClassVar[bool] = True
 
     def candidates(self, num_envs: int) -> int:
         """Return how many candidates act."""
         return min(num_envs, max(1, round(self.share * num_envs)))
+
+    def tried(self, proposed: int, num_envs: int) -> int:
+        """Return how many candidates act, however many are proposed."""
+        return self.candidates(num_envs)
+
+    def acting(self, propose: Propose, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
+        """Return who acts in each environment, [S, N, P]."""
+        return self.spread(propose(Probed.nothing(incumbent)), incumbent, num_envs)
+
+    def judge(self, evidence: Evidence) -> Choice | None:
+        """Judge the candidates that acted, if any did."""
+        if evidence.acting is None:
+            return None
+        return self.choose(evidence.acting, evidence.incumbent, evidence.advantage)
 
     def spread(self, proposed: np.ndarray, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
         """Return who acts in each environment, [S, N, P]: the incumbent first, the candidates last.

@@ -1,34 +1,60 @@
 """Scores without a step: importance-weighted advantages on a rollout that the gradient has not seen yet."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rlsparse.explore.choice import Accept, Choice
-from rlsparse.explore.probe import Episodes, Evaluate, Propose
+from rlsparse.explore.probe import Episodes, Evidence, ProbeKind, check_pairs
+from rlsparse.learner.bounds import Count, Probability
 
 LARGEST_RATIO = 10.0
 """Importance ratios are cut here: beyond, a single step would decide a score."""
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class Surrogate(ProbeKind):
     """Score candidates on the next rollout before its update; no environment step is spent.
 
     The rollout is cut into blocks of time that play the part of episodes. Source of the estimate: the surrogate of
     Schulman et al., arXiv 1502.05477, equation 3.
     """
 
-    blocks: int = 16
+    needs: ClassVar = {
+        "critic": "judges candidates by a critic, and needs advantages with one",
+        "own-rollout": "judges by the rollout, and needs one of the policy itself",
+        "cpu-environments": "scores candidates on the CPU, and needs environments on the CPU",
+    }
+
+    blocks: Count = 16
     """Parts of the rollout whose differences give the standard error."""
     accept: Accept = "posterior"
     """When the best candidate replaces the incumbent."""
-    level: float = 0.9
+    level: Probability = 0.9
     """How sure "evidence" and "posterior" must be."""
 
-    def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
-        """Probe around the incumbents [S, P]; `evaluate` gives block scores in place of returns."""
-        return Episodes(self.blocks, self.accept, self.level)(incumbent, propose, rounds, evaluate)
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless there are blocks enough to decide by."""
+        check_pairs(self.accept, "blocks", self.blocks)
+
+    def judge(self, evidence: Evidence) -> Choice:
+        """Judge candidates as by episodes, with block scores in place of returns."""
+        as_episodes = Episodes(self.blocks, self.accept, self.level)
+        return as_episodes(evidence.incumbent, evidence.propose, evidence.rounds, _BlockScores(evidence))
+
+
+class _BlockScores:
+    """Scores of points on one rollout, in the form in which episodes are scored; they cost no step."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        members = len(evidence.incumbent)
+        self.steps, self.exhausted = np.zeros(members, np.int64), np.zeros(members, bool)
+
+    def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Return block scores of every point [S, C, P]; [S, C, count]."""
+        return block_scores(self._evidence.log_ratio(points), self._evidence.advantage, count)
 
 
 def block_scores(log_ratio: np.ndarray, advantage: np.ndarray, blocks: int) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Cut the samples of every member into minibatches, each member in an order of its own."""
 
 from collections.abc import Iterator
+from typing import Any
 
+from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import Batch
@@ -25,3 +27,21 @@ def reorder(batch: Batch, order: Array) -> Batch:
         return rows[0] if len(rows) == 1 else namespace(x).concatenate(rows)
 
     return batch.map(rows)
+
+
+def check_minibatches(name: str, parts: int, recipe: Any, normalises: bool) -> None:
+    """Raise UsageError unless rollouts make so many equal parts, of two samples or more where these are normalised."""
+    batch, flag = recipe.batch_size, f"--algorithm.{name}"
+    if batch % parts:
+        most = batch // 2 if normalises and batch > 1 else batch
+        near = min(parts, most)
+        nearest = next(d for k in range(near) for d in (near - k, near + k) if batch % d == 0 and d <= most)
+        raise UsageError(
+            f"{flag} {parts} does not divide the rollout of {recipe.num_envs} environments x "
+            f"{recipe.rollout_length} steps = {batch} samples: the nearest number that does is {nearest}"
+        )
+    if normalises and batch == parts:
+        raise UsageError(
+            f"{flag} {parts} leaves one sample in each minibatch, too few to normalise advantages: use fewer, or "
+            "--algorithm.no-normalise-advantages"
+        )

@@ -1,28 +1,26 @@
 """Environment and agent cards: the TOML files under `envs/` and `agents/` that drive the program.
 
-Only the standard library is imported, so that the command line can answer a mistyped name at once.
+Hardly more than the standard library is imported, so that the command line can answer a mistyped name at once.
 """
 
-import difflib
 import importlib
-import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rlsparse.advantage.projection import Projection
-from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.errors import RlsparseError, UsageError, nearest
+from rlsparse.learner.bounds import Count, Finite, NotNegative
+from rlsparse.run.convert import Reader
 
 if TYPE_CHECKING:
     from rlsparse.advantage.environments import About
-
-R = TypeVar("R")
 
 LAST_REMOVED_VERSION = 3
 """The -v2 and -v3 MuJoCo tasks left Gymnasium for gymnasium-robotics; -v4 is still registered."""
@@ -32,10 +30,10 @@ LAST_REMOVED_VERSION = 3
 class RandomReturn:
     """Undiscounted return of whole episodes under uniformly random actions."""
 
-    mean: float
-    std: float
+    mean: Finite
+    std: NotNegative
     """Standard deviation over the episodes."""
-    episodes: int
+    episodes: Count
     command: str
     """What measured it."""
 
@@ -46,9 +44,9 @@ class Reference:
 
     algorithm: str
     environment: str
-    steps: int
-    mean: float
-    std: float
+    steps: Count
+    mean: Finite
+    std: NotNegative
     source: str
 
 
@@ -60,18 +58,18 @@ class EnvironmentCard:
     """Gymnasium's registered id."""
     aliases: tuple[str, ...]
     description: str
-    observation_size: int
-    action_size: int
-    horizon: int
+    observation_size: Count
+    action_size: Count
+    horizon: Count
     """Steps after which an episode is truncated."""
-    total_steps: int
+    total_steps: Count
     """Default budget of environment steps per seed."""
     default_agent: str
     random_return: RandomReturn
-    references: tuple[Reference, ...]
-    projections: dict[str, Projection]
-    """What set functions may see, by name; the first is the usual one."""
     path: Path
+    references: tuple[Reference, ...] = ()
+    projections: dict[str, Projection] = field(default_factory=dict)
+    """What set functions may see, by name; the first is the usual one."""
 
 
 @dataclass(frozen=True)
@@ -207,31 +205,11 @@ def agent(name: str) -> AgentCard:
 
 def read_environment_card(path: Path) -> EnvironmentCard:
     """Read and check one environment card; UsageError names the file and the key of what is wrong."""
-    table = _read_toml(path)
-    random_return = _table(table.pop("random_return", None), path, "random_return")
-    references = table.pop("references", [])
-    projections = _table(table.pop("projections", {}), path, "projections")
-    if not isinstance(references, list):
-        raise UsageError(f"{path}: references must be [[references]] tables")
-    return _record(
-        EnvironmentCard,
-        table,
-        path,
-        random_return=_record(RandomReturn, random_return, path, "random_return."),
-        references=tuple(
-            _record(Reference, _table(reference, path, f"references[{i}]"), path, f"references[{i}].")
-            for i, reference in enumerate(references)
-        ),
-        projections={name: _projection(given, path, f"projections.{name}") for name, given in projections.items()},
-        path=path,
-    )
-
-
-def _projection(given: object, path: Path, name: str) -> Projection:
-    projection = _record(Projection, _table(given, path, name), path, f"{name}.")
-    if flaw := projection.flaw():
-        raise UsageError(f"{path}: {name}.{flaw}")
-    return projection
+    card = Reader(str(path), bounded=True).build(EnvironmentCard, _read_toml(path), path=path)
+    for name, projection in card.projections.items():
+        if flaw := projection.flaw():
+            raise UsageError(f"{path}: projections.{name}.{flaw}")
+    return card
 
 
 def read_agent_card(path: Path) -> AgentCard:
@@ -248,7 +226,8 @@ def read_agent_card(path: Path) -> AgentCard:
         by_environment[env_id] = _recipe_table(override, path, f'environments."{env_id}"')
         if "env" in by_environment[env_id]:
             raise UsageError(f'{path}: environments."{env_id}".env does not belong there: --env says it')
-    return _record(AgentCard, table, path, base=base, recipe=recipe, environments=by_environment, path=path)
+    reader = Reader(str(path))
+    return reader.build(AgentCard, table, base=base, recipe=recipe, environments=by_environment, path=path)
 
 
 def _base_card(name: object, path: Path) -> AgentCard | None:
@@ -300,7 +279,7 @@ def _card_named(name: str) -> EnvironmentCard | None:
 
 
 def _nearest_card(name: str, cutoff: float) -> bool:
-    return bool(difflib.get_close_matches(_key(name), list(_card_keys()), n=1, cutoff=cutoff))
+    return nearest(_key(name), _card_keys(), cutoff) is not None
 
 
 def _split_version(name: str) -> tuple[str, int | None]:
@@ -335,8 +314,8 @@ def _unknown_environment(name: str, registered: Iterable[str]) -> UsageError:
 
 
 def _did_you_mean(name: str, choices: dict[str, str]) -> str:
-    near = difflib.get_close_matches(name.casefold(), list(choices), n=1)
-    return f": did you mean {choices[near[0]]}?" if near else ""
+    near = nearest(name.casefold(), choices)
+    return f": did you mean {choices[near]}?" if near else ""
 
 
 def _check_environment_key(env_id: str, file: Path) -> None:
@@ -374,50 +353,6 @@ def _recipe_table(value: object, file: Path, name: str) -> dict[str, Any]:
         elif not all(isinstance(x, str | int | float) for x in (item if isinstance(item, list) else [item])):
             raise UsageError(f"{file}: {name}.{key} must be text, a number, true or false, or a list of these")
     return table
-
-
-def _record(cls: type[R], table: dict[str, Any], file: Path, prefix: str = "", **known: Any) -> R:
-    """Build the dataclass `cls` from `known` fields and a table that has all the others and nothing else."""
-    names = fields(cls)  # type: ignore[arg-type]
-    kinds = {field.name: field.type for field in names if field.name not in known}
-    for key in table:
-        if key not in kinds:
-            hint = _did_you_mean(key, {kind: prefix + kind for kind in kinds})
-            raise UsageError(f"{file}: unknown key {prefix}{key}{hint}")
-    for key, kind in kinds.items():
-        if key not in table:
-            raise UsageError(f"{file}: the key {prefix}{key} is missing")
-        what, fits, convert = _KINDS[kind]
-        if not fits(table[key]):
-            raise UsageError(f"{file}: {prefix}{key} must be {what}, not {table[key]!r}")
-        known[key] = convert(table[key])
-    return cls(**known)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_list(of: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, list) and all(map(of, value))
-
-
-def _is_index(value: object) -> bool:
-    return value == 0 or _is_count(value)
-
-
-_KINDS: dict[Any, tuple[str, Callable[[object], bool], Callable[[Any], Any]]] = {
-    str: ("text", lambda value: isinstance(value, str), str),
-    int: ("a whole number above 0", _is_count, int),
-    float: ("a finite number", _is_number, float),
-    tuple[str, ...]: ("a list of texts", _is_list(lambda item: isinstance(item, str)), tuple),
-    tuple[int, ...]: ("a list of whole numbers, none below 0", _is_list(_is_index), tuple),
-    tuple[float, ...]: ("a list of finite numbers", _is_list(_is_number), tuple),
-}
 
 
 def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

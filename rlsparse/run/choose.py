@@ -1,22 +1,30 @@
-"""The agent and the recipe that a command line begins with: from cards, by the few flags that choose among them."""
+"""The recipe that a command line begins with: from cards and kinds of components, before all flags are parsed.
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, get_type_hints
+A few flags choose among the cards. `--explore.proposal gaussian` then makes the proposal another one, as it is by
+default, whose own flags are parsed last; any field of a recipe that may hold several kinds can be chosen so.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field, fields, is_dataclass, make_dataclass, replace
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+import tyro
 
 from rlsparse.errors import UsageError
+from rlsparse.learner.kinds import kind_of, kinds, others_with
 from rlsparse.run import cards
-from rlsparse.run.kinds import kind_of, kinds
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Rule, Sparse
 
-FROM_CARDS: dict[str, dict[str, Any]] = {"explore": {"explorler": "explorler-{algorithm}"}, "sparse": kinds(Rule)}
-"""Components that a recipe may take from an agent card by a flag of their own, and short names for it.
+C = TypeVar("C")
 
-A name stands for a card, or for a kind of rule with which the recipe's own component, or a new one, is to be.
-"""
+RULES = kinds(Rule)
 
-CHOOSING = ("env", "agent", "algorithm", "device", "simulator", *FROM_CARDS)
+SHORT_NAMES: dict[str, tuple[str, ...]] = {"explore": ("explorler",), "sparse": tuple(RULES)}
+"""Components that a recipe may take from an agent card by a flag of their own, and what else that flag may name."""
+
+CHOOSING = ("env", "agent", "algorithm", "device", "simulator", *SHORT_NAMES)
 """Flags by which `chosen_recipe` chooses."""
 
 ON_GPU = "-gpu"
@@ -32,7 +40,7 @@ def chosen_recipe(chosen: Mapping[str, str]) -> tuple[str, Recipe]:
     `chosen` is what the command line says of CHOOSING.
     """
     agent, recipe = _with_algorithm(chosen)
-    for name in (name for name in FROM_CARDS if name in chosen):
+    for name in (name for name in SHORT_NAMES if name in chosen):
         agent, recipe = _take_from_card(name, chosen[name], agent, recipe)
     return agent, recipe
 
@@ -81,26 +89,28 @@ def _default_recipe(env: str | None, agent: str | None, gpu: bool = False) -> tu
 
 
 def _take_from_card(field: str, name: str, agent: str, recipe: Recipe) -> tuple[str, Recipe]:
-    """Return agent and recipe with the component that a card has, or without one; the agent is then named after it."""
-    card, component = (f"no-{field}", None) if name == "none" else _component(field, name, recipe)
+    """Return agent and recipe with the component that is named, or without one; the agent is then named after it."""
+    if name == "none":
+        source, component = f"no-{field}", None
+    elif field == "sparse" and name in RULES:
+        source, component = name, _with_rule(recipe.sparse, RULES[name])
+    else:
+        source, component = _component_of_card(field, name, recipe)
     if component == getattr(recipe, field):
         return agent, recipe
     changes: dict[str, Any] = {field: component}
-    return f"{agent}+{name if name in FROM_CARDS[field] else card}", replace(recipe, **changes)
+    return f"{agent}+{name if name in SHORT_NAMES[field] else source}", replace(recipe, **changes)
 
 
-def _component(field: str, name: str, recipe: Recipe) -> tuple[str, Any]:
+def _component_of_card(field: str, name: str, recipe: Recipe) -> tuple[str, Any]:
     """Return the name of a card and the component that its recipe has; raises UsageError, with what there is."""
-    short = FROM_CARDS[field].get(name, name)
-    if isinstance(short, type):
-        return name, _with_rule(recipe.sparse or Sparse(rule=short()), short)
-    short = short.replace("{algorithm}", kind_of(type(recipe.algorithm)))
-    short = _variant(short) if recipe.simulator == "warp" else short
+    wanted = f"{name}-{kind_of(type(recipe.algorithm))}" if name in SHORT_NAMES[field] else name
+    wanted = _variant(wanted) if recipe.simulator == "warp" else wanted
     tables = {card.name: (card.recipe, *card.environments.values()) for card in cards.agents().values()}
     have = [card for card, recipes in tables.items() if any(field in recipe for recipe in recipes)]
-    takes = f"--{field} takes {', '.join(('none', *FROM_CARDS[field], *have))} or the path of a card"
+    takes = f"--{field} takes {', '.join(('none', *SHORT_NAMES[field], *have))} or the path of a card"
     try:
-        card, other = _default_recipe(recipe.env or None, short)
+        card, other = _default_recipe(recipe.env or None, wanted)
     except UsageError as error:
         raise UsageError(f"--{field} {name}: {error}; {takes}") from error
     if getattr(other, field) is None:
@@ -108,6 +118,89 @@ def _component(field: str, name: str, recipe: Recipe) -> tuple[str, Any]:
     return card, getattr(other, field)
 
 
-def _with_rule(sparse: Sparse, rule: type) -> Sparse:
+def _with_rule(sparse: Sparse | None, rule: type) -> Sparse:
     """Return the sparse networks with this kind of rule: their own, or one with its defaults."""
+    if sparse is None:
+        return Sparse(rule=rule())
     return sparse if type(sparse.rule) is rule else replace(sparse, rule=rule())
+
+
+def values(flags: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:
+    """Return what the command line gives for the flags, by flag and the last time it says so; the rest is ignored."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for flag in flags:
+        parser.add_argument(f"--{flag}", nargs="?", dest=flag)
+    known, _ = parser.parse_known_args(arguments)
+    return {flag: value for flag, value in vars(known).items() if value is not None}
+
+
+def with_kinds(component: C, arguments: Sequence[str], where: str = "") -> C:
+    """Return a component whose parts are of the kinds that the command line names.
+
+    A part that is of that kind already stays as it is, another begins with the defaults of its kind. A kind that does
+    not exist is passed over here: `flags_with_kinds` makes the parser refuse it.
+    """
+    chosen = {}
+    for name, flag, part, options in _parts(component, where):
+        cls = options.get(values([flag], arguments).get(flag, ""), type(part))
+        chosen[name] = with_kinds(part if cls is type(part) else cls(), arguments, flag + ".")
+    return replace(component, **chosen) if chosen else component  # type: ignore[type-var]
+
+
+def flags_with_kinds(cls: type[C], recipe: Recipe) -> type[C]:
+    """Return a subclass of the dataclass `cls` with a flag for every choice that `recipe` offers."""
+    return make_dataclass(
+        cls.__name__,
+        [_kind_field(flag, part, list(options)) for flag, part, options in _choices(recipe)],
+        bases=(cls,),
+        frozen=True,
+        namespace={"__doc__": cls.__doc__},
+    )
+
+
+def refuse_flags_of_nothing(recipe: Recipe, examples: Mapping[str, str], arguments: Sequence[str]) -> None:
+    """Raise UsageError if there is a flag of a component that the recipe does without; `examples` are what to take."""
+    for name, example in examples.items():
+        flags = (argument.partition("=")[0] for argument in arguments if argument.startswith(f"--{name}."))
+        flag = next(flags, None)
+        if flag is not None and getattr(recipe, name) is None:
+            raise UsageError(f"{flag} needs --{name}, for example --{name} {example}")
+
+
+def refuse_flags_of_other_kinds(recipe: Recipe, arguments: Sequence[str]) -> None:
+    """Raise UsageError if there is a flag that the chosen kind has not, but a part of it has, or another kind."""
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    for where, part, options in _choices(recipe):
+        for flag in (flag for flag in flags if flag.startswith(f"--{where}.")):
+            name = flag.removeprefix(f"--{where}.").partition(".")[0].replace("-", "_")
+            inside = next((own for _, own, x, _ in _parts(part, where + ".") if name in vars(x)), None)
+            if inside is not None and name not in vars(part):
+                raise UsageError(f"unknown flag {flag}: did you mean --{inside}.{name.replace('_', '-')}?")
+            if others := others_with(name, type(part), options):
+                own = kind_of(type(part))
+                raise UsageError(f"unknown flag {flag}: --{where} {own} has none, use {' or '.join(others)}")
+
+
+def _choices(component: Any, where: str = "") -> list[tuple[str, Any, dict[str, type]]]:
+    found = []
+    for _, flag, part, options in _parts(component, where):
+        found += [(flag, part, options)] if len(options) > 1 else []
+        found += _choices(part, flag + ".")
+    return found
+
+
+def _parts(component: Any, where: str) -> list[tuple[str, str, Any, dict[str, type]]]:
+    """Return the components in a component: field, flag, what it holds, and what it may hold, by kind."""
+    hints = get_type_hints(type(component))
+    held = {f.name: getattr(component, f.name) for f in fields(component)}
+    return [
+        (name, where + name.replace("_", "-"), part, kinds(hints[name]))
+        for name, part in held.items()
+        if is_dataclass(part)
+    ]
+
+
+def _kind_field(flag: str, part: Any, options: list[str]) -> tuple[str, Any, Any]:
+    text = f"Which kind. One that is not the agent card's begins with its defaults; --{flag}.* are its flags."
+    hint = Annotated[Literal[tuple(options)], tyro.conf.arg(name=flag, help=text)]  # type: ignore[valid-type]
+    return "kind_of_" + flag.replace(".", "_").replace("-", "_"), hint, field(default=kind_of(type(part)))

@@ -1,6 +1,5 @@
 """Parse command lines and end failed commands with one clear line and the right exit code."""
 
-import difflib
 import io
 import logging
 import os
@@ -13,7 +12,7 @@ from typing import Any, TextIO, TypeVar
 
 import tyro
 
-from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.errors import RlsparseError, UsageError, nearest
 
 Flags = TypeVar("Flags")
 
@@ -43,8 +42,8 @@ def parse(
     if unknown:
         known = _flag_names(cls, prog, **keywords)
         name = unknown[0].partition("=")[0]
-        near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-        hint = unknown_hint or (f"did you mean {near[0]}?" if near else f"{prog} --help lists the flags")
+        near = nearest(name, known, cutoff=0.5)
+        hint = unknown_hint or (f"did you mean {near}?" if near else f"{prog} --help lists the flags")
         raise UsageError(f"unknown {'flag' if name.startswith('-') else 'argument'} {name}: {hint}")
     return flags
 

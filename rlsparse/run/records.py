@@ -1,11 +1,13 @@
-"""The rows that an evaluation adds to progress.csv."""
+"""The rows that an evaluation adds to progress.csv, and a probe to probe.csv."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlsparse.explore.choice import INCUMBENT, Choice
 from rlsparse.learner.arrays import to_numpy
-from rlsparse.learner.records import EpochStats
+from rlsparse.learner.records import Counters, EpochStats
 from rlsparse.sim.episodes import Scores
 
 if TYPE_CHECKING:
@@ -38,4 +40,34 @@ def progress_rows(session: "Session", scores: Scores, metrics: dict[str, np.ndar
         }
         row |= {name: stats.get(name, unknown)[member] for name in columns}
         rows.append(row | {name: x[member] for name, x in metrics.items()})
+    return rows
+
+
+def probe_rows(
+    choice: Choice, members: np.ndarray, seeds: Sequence[int], counters: Counters, cycles: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return one row of probe.csv for each of the members that probed; seeds, counters and cycles are of all [S]."""
+    rows = []
+    for row, member in enumerate(members):
+        best = choice.best[row]
+        rows.append(
+            {
+                "seed": seeds[member],
+                "cycle": cycles[member],
+                "total_steps": counters.total[member],
+                "train_steps": counters.train[member],
+                "probe_steps": counters.probe[member],
+                "steps": choice.steps[row],
+                "accepted": int(choice.accepted[row]),
+                "reason": choice.reason[row],
+                "probability": choice.probability[row],
+                "best": best,
+                "best_score": choice.score[row, best],
+                "best_error": choice.error[row, best],
+                "incumbent_score": choice.score[row, INCUMBENT],
+                "incumbent_error": choice.error[row, INCUMBENT],
+                "scores": " ".join(f"{x:.6g}" for x in choice.score[row]),
+                "errors": " ".join(f"{x:.3g}" for x in choice.error[row]),
+            }
+        )
     return rows

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from rlsparse import sim
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
 from rlsparse.explore.choice import Choice
-from rlsparse.explore.explorer import Explorer, NoProbing, account
+from rlsparse.explore.explorer import Explorer, NoProbing
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.learner.records import EpochStats
@@ -22,7 +22,7 @@ from rlsparse.run import cards, checkpoint, policy_file
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.directory import Run
 from rlsparse.run.recipe import Recipe, to_dict
-from rlsparse.run.records import progress_rows
+from rlsparse.run.records import probe_rows, progress_rows
 from rlsparse.run.reporters import Reporter
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import Scores, evaluate
@@ -194,7 +194,8 @@ def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[],
 
 def record_probe(session: Session, members: np.ndarray, choice: Choice, reporter: Reporter) -> None:
     """Write the account of a probe of these members."""
-    rows = account(choice, members, session.learner, session.explorer.cycles)
+    learner = session.learner
+    rows = probe_rows(choice, members, learner.seeds, learner.counters, session.explorer.cycles)
     session.run.append("probe.csv", rows)
     reporter.probe(session, rows)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rlsparse.errors import UsageError
-from rlsparse.sb3.reached import reached
+from rlsparse.sb3.supported import reached
 from rlsparse.sb3.training import SparseTraining
 
 log = logging.getLogger(__name__)

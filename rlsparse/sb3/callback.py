@@ -8,31 +8,31 @@ import logging
 import math
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, EventCallback
-from stable_baselines3.common.logger import CSVOutputFormat
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.optim import Optimizer
 
-from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.errors import UsageError
+from rlsparse.explore.anchors import ending_at
 from rlsparse.explore.choice import Choice
-from rlsparse.explore.explorer import account, episodes_per_probe
 from rlsparse.explore.explorler import ExploRLer
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.learner.learner import Learner
-from rlsparse.learner.records import Counters
+from rlsparse.explore.probe import Propose
+from rlsparse.explore.schedule import Schedule
+from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.streams import Purpose, env_seeds, generator
-from rlsparse.run.directory import Run
+from rlsparse.run.cards import agent
+from rlsparse.run.recipe import Recipe, check, from_dict
+from rlsparse.run.records import probe_rows
 from rlsparse.sb3.actor import Actor
-from rlsparse.sb3.configuration import configuration
 from rlsparse.sb3.environments import MakeEnv, environments
 from rlsparse.sb3.episodes import CandidateEpisodes, undisturbed
-from rlsparse.sb3.report import Report
+from rlsparse.sb3.report import Records, Report
 from rlsparse.sb3.supported import refuse
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,11 @@ EVALUATIONS = 20
 """Evaluations in progress.csv over the budget, beside that before the first step."""
 
 UNLIMITED = int(np.iinfo(np.int64).max)
+
+DEFAULT_CARD = "explorler-ppo"
+
+MEMBER = np.zeros(1, np.int64)
+"""A model of Stable-Baselines3 is one member, number 0."""
 
 
 class ExploRLerCallback(BaseCallback):
@@ -71,11 +76,11 @@ class ExploRLerCallback(BaseCallback):
     ) -> None:
         super().__init__(verbose)
         self._explore, self._budget_fraction, self._make_env = explore, budget_fraction, make_env
-        self._out = None if out is None else Path(out)
+        self._records = Records(None if out is None else Path(out))
         self._given_seed = seed
         self._known: OnPolicyAlgorithm | None = None
         self._hook: Any = None
-        self._cycle = 0
+        self._schedule = Schedule.begin(ExploRLer(), 0, 0, 1)
         self._report = Report()
 
     def report(self) -> Report:
@@ -85,6 +90,10 @@ class ExploRLerCallback(BaseCallback):
     @property
     def _algorithm(self) -> OnPolicyAlgorithm:
         return cast(OnPolicyAlgorithm, self.model)
+
+    @property
+    def _cycle(self) -> int:
+        return int(self._schedule.cycles[0])
 
     def _init_callback(self) -> None:
         if isinstance(self.parent, EventCallback):
@@ -96,7 +105,6 @@ class ExploRLerCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         model = self._algorithm
-        self._total_steps = int(self.locals["total_timesteps"])
         with undisturbed(model.policy):
             self._environments = environments(model, self._make_env)
             self._config = configuration(
@@ -105,6 +113,8 @@ class ExploRLerCallback(BaseCallback):
             self._actor = Actor(model, self._config.search_log_std)
         if model is not self._known or model.num_timesteps == 0:
             self._begin(model)
+        total_steps, horizon = int(self.locals["total_timesteps"]), self._environments.horizon
+        self._schedule = replace(self._schedule, config=self._config, total_steps=total_steps, horizon=horizon)
         self._updated = self._spent = False
         self._gradient_steps = 0
         self._steps_per_epoch = _steps_per_epoch(model)
@@ -112,18 +122,18 @@ class ExploRLerCallback(BaseCallback):
             self._hook.remove()
         if self._config.anchors == "epochs" and self._steps_per_epoch is not None:
             self._hook = model.policy.optimizer.register_step_post_hook(self._after_gradient_step)
-        self._open_records(model)
+        self._records.open(model)
         self._count()
 
     def _begin(self, model: OnPolicyAlgorithm) -> None:
         """Begin anew, with this model or with its steps counted from zero."""
         self._known = model
-        self._seed = self._given_seed if self._given_seed is not None else model.seed
-        if self._seed is None:
-            self._seed = int(np.random.SeedSequence().generate_state(1)[0])
+        seed = self._given_seed if self._given_seed is not None else model.seed
+        self._seed = seed if seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
         self._anchors: deque[np.ndarray] = deque(maxlen=self._config.num_anchors)
-        self._anchored_at = self._iterations = self._last_probe = 0
-        self._longest = self._environments.horizon
+        schedule = Schedule.begin(self._config, 0, self._environments.horizon, 1, kept_for_training=model.n_envs)
+        # further probes of this callback have seeds of their own
+        self._schedule = replace(schedule, cycles=self._schedule.cycles)
         self._evaluated_at = -1
         self._report = Report()
         self._started = time.monotonic()
@@ -138,7 +148,10 @@ class ExploRLerCallback(BaseCallback):
         self._gradient_steps += 1
         assert self._steps_per_epoch is not None
         if self._gradient_steps % self._steps_per_epoch == 0:
-            self._anchors.append(self._actor.read().astype(np.float32))
+            self._take_anchor()
+
+    def _take_anchor(self) -> None:
+        self._anchors.append(self._actor.read().astype(np.float32))
 
     def _on_rollout_start(self) -> None:
         self._between_updates()
@@ -169,65 +182,37 @@ class ExploRLerCallback(BaseCallback):
         while again and self._due():
             self._evaluate()
             again = self._probe() and self._config.finish
-            self._spent = again or not self._left()
+            self._spent = again or not self._schedule.left(self._report.steps)[0]
         self._updated = False
 
     def _after_update(self) -> None:
-        self._iterations += 1
         for i, anchor in enumerate(self._anchors):  # a sparse network may have exchanged weights
             self._anchors[i] = self._actor.project(anchor)
-        config, train_steps = self._config, self._report.train_steps
-        if config.anchors == "epochs":
-            whole_epochs = self._steps_per_epoch is not None and self._gradient_steps % self._steps_per_epoch == 0
-            if not (whole_epochs and self._gradient_steps):
-                self._anchors.append(self._actor.read().astype(np.float32))
-        elif train_steps - self._anchored_at >= config.anchor_span * self._total_steps / config.num_anchors:
-            self._anchored_at = train_steps
-            self._anchors.append(self._actor.read().astype(np.float32))
-
-    def _left(self) -> int:
-        """Steps left of the budget, less one step of each environment, in which learning ends."""
-        return max(self._total_steps - self.model.num_timesteps - self._algorithm.n_envs, 0)
-
-    def _allowance(self) -> int:
-        """Steps that may be spent on probing now."""
-        share, report, left = self._config.budget_fraction, self._report, self._left()
-        if share >= 1.0:
-            return left
-        return max(0, min(math.floor(share / (1.0 - share) * report.train_steps) - report.probe_steps, left))
+        train_steps = self._report.train_steps
+        whole_epochs = self._steps_per_epoch is not None and self._gradient_steps % self._steps_per_epoch == 0
+        unnoticed = self._config.anchors == "epochs" and not (whole_epochs and self._gradient_steps)
+        if unnoticed or self._schedule.takes_anchor(train_steps):
+            self._take_anchor()
+        self._schedule = self._schedule.after_iteration(train_steps)
 
     def _due(self) -> bool:
-        """Whether to probe now; a probe is taken to need as much as if all episodes were as long as the longest."""
-        config, report = self._config, self._report
-        begin, anchors = config.start * self._total_steps, len(self._anchors)
-        cost = episodes_per_probe(config) * min(self._longest, self._environments.horizon)
-        allowance = self._allowance()
-        if anchors < config.num_anchors:
-            report.waits_for = f"{anchors} of {config.num_anchors} anchors so far"
-        elif self.model.num_timesteps < begin:
-            report.waits_for = f"probing begins at {begin:,.0f} steps"
-        elif not config.finish and self._iterations - self._last_probe < config.every:
-            report.waits_for = f"probing every {config.every} updates"
-        elif allowance < cost:
-            if self._left():  # else there is nothing to wait for
-                report.waits_for = f"a probe may take {cost:,} steps, and {allowance:,} may be spent"
-        else:
-            return True
-        return False
+        """Whether to probe now; if not, the report says why."""
+        steps, anchors = self._report.steps, len(self._anchors)
+        self._report.waits_for = self._schedule.waits_for(steps, anchors) or self._report.waits_for
+        return bool(self._schedule.due(steps, anchors)[0])
 
     def _probe(self) -> bool:
         """Probe, and replace the policy if something better is found; whatever fails leaves the policy as it is.
 
         Returns whether it was a probe: one that failed, or that took no step, would only do so again.
         """
-        config, report, model = self._config, self._report, self._algorithm
-        assert isinstance(config.probe, Episodes | Racing)
-        incumbent = self._actor.read()
-        evaluate = self._episodes(config.probe)
-        returns = None
+        config, report = self._config, self._report
+        incumbent, longest, returns = self._actor.read(), 0, None
+        evaluate = self._episodes()
         try:
-            with undisturbed(model.policy), np.errstate(over="ignore", invalid="ignore"):
-                choice = config.probe(incumbent[None], self._propose(incumbent), config.proposal.rounds, evaluate)
+            with undisturbed(self._algorithm.policy), np.errstate(over="ignore", invalid="ignore"):
+                propose, rounds = self._propose(incumbent), config.proposal.rounds
+                choice = config.probe(incumbent[None], propose, rounds, evaluate)
                 if choice.accepted[0]:
                     returns = self._measure_gain(incumbent, choice.point[0])
                     self._actor.write(choice.point[0])
@@ -238,7 +223,8 @@ class ExploRLerCallback(BaseCallback):
             choice = Choice.rejected(incumbent[None], evaluate.steps, reason)
             report.failed += 1
         else:
-            self._longest = 2 * evaluate.longest if evaluate.exhausted[0] else evaluate.longest or self._longest
+            longest = evaluate.longest
+        self._schedule = self._schedule.after_episodes(MEMBER, choice.steps, np.array([longest]), evaluate.exhausted)
         self._settle(choice, returns)
         return not choice.reason[0].startswith("failed") and bool(choice.steps[0])
 
@@ -249,8 +235,6 @@ class ExploRLerCallback(BaseCallback):
         report.probe_steps += steps
         model.num_timesteps += steps
         model.num_probe_timesteps = report.probe_steps  # type: ignore[attr-defined]
-        self._cycle += 1
-        self._last_probe = self._iterations
         if choice.accepted[0]:
             report.accepted += 1
             _forget(model.policy.optimizer, self._config.moments, self._actor)
@@ -272,33 +256,23 @@ class ExploRLerCallback(BaseCallback):
                 f"probe at {self.model.num_timesteps:,} steps: {choice.reason[0]}; best candidate "
                 f"{choice.score[0, best]:,.1f}, policy {choice.score[0, 0]:,.1f}"
             )
-        if self._out is not None:
-            member = SimpleNamespace(seeds=[self._seed], counters=self._counters())
-            rows = account(choice, np.zeros(1, int), cast(Learner, member), np.array([self._cycle]))
-            self._append("probe.csv", rows)
-
-    def _counters(self) -> Counters:
-        report = self._report
-        return Counters(*(np.array([n]) for n in (report.train_steps, report.probe_steps, report.eval_steps)))
+        rows = probe_rows(choice, MEMBER, [self._seed], report.steps, self._schedule.cycles)
+        self._records.append("probe.csv", rows)
 
     def _env_seeds(self, purpose: Purpose, count: int, cycle: int) -> list[int]:
-        assert self._seed is not None
         return env_seeds(self._seed, purpose, count, cycle)
 
-    def _episodes(self, probe: Episodes | Racing) -> CandidateEpisodes:
-        count = sum(probe.episodes) + probe.duel if isinstance(probe, Racing) else probe.episodes
-        cycle = self._cycle if self._config.fresh_seeds else 0
-        seeds = self._env_seeds("probe_env", count, cycle)
-        noise = self._env_seeds("probe_noise", count, cycle) if probe.stochastic else None
-        return CandidateEpisodes(self._actor, self._environments, seeds, self._allowance(), noise)
+    def _episodes(self) -> CandidateEpisodes:
+        probe, cycle = self._config.probe, self._cycle if self._config.fresh_seeds else 0
+        seeds = self._env_seeds("probe_env", probe.seeds_needed, cycle)
+        noise = self._env_seeds("probe_noise", probe.seeds_needed, cycle) if probe.stochastic else None
+        allowance = int(self._schedule.allowance(self._report.steps)[0])
+        return CandidateEpisodes(self._actor, self._environments, seeds, allowance, noise)
 
-    def _propose(self, incumbent: np.ndarray) -> Any:
-        anchors = np.stack(self._anchors).astype(np.float64)
-        if (anchors[-1] != incumbent).any():
-            anchors = np.concatenate([anchors[1:], incumbent[None]])
-        assert self._seed is not None
+    def _propose(self, incumbent: np.ndarray) -> Propose:
+        anchors = ending_at(np.stack(self._anchors)[None].astype(np.float64), incumbent[None])
         streams = [generator(self._seed, "propose", self._cycle)]
-        return lambda probed: self._actor.project(self._config.proposal(anchors[None], probed, streams))
+        return lambda probed: self._actor.project(self._config.proposal(anchors, probed, streams))
 
     def _measure_gain(self, incumbent: np.ndarray, point: np.ndarray) -> np.ndarray:
         """Returns [1, 2, E] of both on episodes that nothing was selected on."""
@@ -308,33 +282,15 @@ class ExploRLerCallback(BaseCallback):
         self._report.eval_steps += int(evaluate.steps[0])
         return returns
 
-    def _open_records(self, model: OnPolicyAlgorithm) -> None:
-        if self._out is None:
-            return
-        progress = self._out / "progress.csv"
-        for output in model.logger.output_formats:
-            if isinstance(output, CSVOutputFormat) and Path(output.file.name).resolve() == progress.resolve():
-                raise UsageError(f"{progress} is where Stable-Baselines3 logs to: give another folder as out=")
-        if model.num_timesteps == 0 and progress.exists() and progress.stat().st_size:
-            raise UsageError(f"{progress} exists already: give another folder as out=")
-        self._out.mkdir(parents=True, exist_ok=True)
-
-    def _append(self, record: str, rows: list[dict[str, Any]]) -> None:
-        assert self._out is not None
-        try:
-            run = Run(self._out)  # held for the moment only: learn() may end by an exception that nobody tells us of
-            try:
-                run.append(record, rows)
-            finally:
-                run.release()
-        except RlsparseError as error:
-            log.warning("%s; training goes on", error)
-
     def _evaluate(self, last: bool = False) -> None:
         """Write a row of progress.csv, if one is due: the return of deterministic episodes, always the same ones."""
         total, before = self.model.num_timesteps, self._evaluated_at
-        interval = max(1, self._total_steps // EVALUATIONS)
-        if self._out is None or total == before or not (last or before < 0 or total // interval > before // interval):
+        interval = max(1, self._schedule.total_steps // EVALUATIONS)
+        if (
+            self._records.out is None
+            or total == before
+            or not (last or before < 0 or total // interval > before // interval)
+        ):
             return
         self._evaluated_at = total
         seeds = self._env_seeds("eval_env", EVAL_EPISODES, 0)
@@ -360,7 +316,7 @@ class ExploRLerCallback(BaseCallback):
             "length_mean": evaluate.steps[0] / EVAL_EPISODES,
             "train_return_mean": np.mean(recent) if recent else np.nan,
         }
-        self._append("progress.csv", [row])
+        self._records.append("progress.csv", [row])
 
 
 def _steps_per_epoch(model: OnPolicyAlgorithm) -> int | None:
@@ -378,3 +334,37 @@ def _forget(optimiser: Optimizer, moments: str, actor: Actor) -> None:
                 first = optimiser.state.get(parameter, {}).get(name)
                 if first is not None:
                     first.zero_()
+
+
+def configuration(
+    explore: ExploRLer | str | None, budget_fraction: float | None, env_id: str | None, num_envs: int, use_sde: bool
+) -> ExploRLer:
+    """Return the configuration; raises UsageError for settings that are wrong, or that need our own rollout.
+
+    A budget fraction of 0 is allowed here: it gives the control that only keeps records.
+    """
+    if not isinstance(explore, ExploRLer):
+        explore = _of_card(explore or DEFAULT_CARD, env_id)
+    if budget_fraction is not None:
+        at_the_end = explore.finish and 0 < budget_fraction < 1  # then it is the share of the last steps
+        start = 1.0 - budget_fraction if at_the_end else explore.start
+        explore = replace(explore, budget_fraction=budget_fraction, start=start)
+    probe = explore.probe
+    if not probe.spends:
+        raise UsageError(
+            f"the probe {kind_of(type(probe))} needs our own rollout: with Stable-Baselines3 use Episodes or Racing"
+        )
+    if probe.stochastic and use_sde:
+        raise UsageError("stochastic probes draw independent noise, which gSDE does not: use stochastic=False")
+    probed = explore if budget_fraction != 0 else replace(explore, budget_fraction=1.0)
+    check(Recipe(env_id or "any", num_envs=num_envs, explore=probed))
+    return explore
+
+
+def _of_card(name: str, env_id: str | None) -> ExploRLer:
+    """The [recipe.explore] of a card, as it is for that environment."""
+    env = env_id or "any"
+    recipe = from_dict({"env": env, **agent(name).recipe_for(env)}, name)
+    if recipe.explore is None:
+        raise UsageError(f"the agent card {name} says nothing of probing: it has no [recipe.explore]")
+    return recipe.explore

@@ -1,10 +1,20 @@
-"""What probing has cost and brought so far."""
+"""What probing has cost and brought so far, and the files that say so."""
 
+import logging
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from stable_baselines3.common.logger import CSVOutputFormat
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.explore.choice import INCUMBENT, paired_gains
+from rlsparse.learner.records import Counters
+from rlsparse.run.directory import Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -27,6 +37,11 @@ class Report:
     """Of every accepted candidate: its gain in return on fresh episodes, the standard error, the pairs of episodes."""
     waits_for: str = ""
     """Why there has been no probe yet."""
+
+    @property
+    def steps(self) -> Counters:
+        """Steps so far, of the one member that a model is."""
+        return Counters(*(np.array([n]) for n in (self.train_steps, self.probe_steps, self.eval_steps)))
 
     def add_gain(self, returns: np.ndarray) -> None:
         """Note an accepted candidate from the returns [1, 2, E] of the incumbent and of it, in that order."""
@@ -68,6 +83,38 @@ class Report:
                 f"{_signed(high)}, n = {len(self.gains)} x {self.gains[-1][2]} pairs of episodes)"
             )
         return text
+
+
+@dataclass(frozen=True)
+class Records:
+    """progress.csv and probe.csv in a folder; without one nothing is written."""
+
+    out: Path | None
+
+    def open(self, model: OnPolicyAlgorithm) -> None:
+        """Make the folder; raises UsageError if it has records of another run, or Stable-Baselines3 logs there."""
+        if self.out is None:
+            return
+        progress = self.out / "progress.csv"
+        for output in model.logger.output_formats:
+            if isinstance(output, CSVOutputFormat) and Path(output.file.name).resolve() == progress.resolve():
+                raise UsageError(f"{progress} is where Stable-Baselines3 logs to: give another folder as out=")
+        if model.num_timesteps == 0 and progress.exists() and progress.stat().st_size:
+            raise UsageError(f"{progress} exists already: give another folder as out=")
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    def append(self, record: str, rows: list[dict[str, Any]]) -> None:
+        """Add rows to a record; a failure is only warned of."""
+        if self.out is None:
+            return
+        try:
+            run = Run(self.out)  # held for the moment only: learn() may end by an exception that nobody tells us of
+            try:
+                run.append(record, rows)
+            finally:
+                run.release()
+        except RlsparseError as error:
+            log.warning("%s; training goes on", error)
 
 
 def _signed(x: float) -> str:

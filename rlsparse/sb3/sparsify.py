@@ -4,7 +4,6 @@ model = sparsify(PPO("MlpPolicy", "HalfCheetah-v5"), sparsity=0.9)
 model.learn(1_000_000)
 """
 
-import difflib
 import logging
 import math
 from collections.abc import Iterable
@@ -18,9 +17,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 
-from rlsparse.errors import UsageError
-from rlsparse.run.kinds import kinds
-from rlsparse.run.sparse_limits import out_of_range
+from rlsparse.errors import UsageError, nearest
+from rlsparse.learner.bounds import out_of_bounds
+from rlsparse.learner.kinds import kinds
 from rlsparse.sb3.masks import Sparsity
 from rlsparse.sb3.supported import refuse_masks
 from rlsparse.sb3.training import SparseTraining, sparse_class
@@ -114,14 +113,14 @@ def _rule(given: Any, steps: int) -> Any:
 def _one_of(name: str, given: Any, options: Iterable[str]) -> Any:
     options = list(options)
     if given not in options:
-        near = difflib.get_close_matches(str(given).lower(), options, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(str(given).lower(), options)
+        hint = f"; did you mean {near}?" if near else ""
         raise UsageError(f"{name} is {given!r}: expected one of {', '.join(options)}{hint}")
     return given
 
 
 def _check(config: Sparse) -> None:
-    for name, given, expected in out_of_range(config):
+    for name, given, expected in out_of_bounds(config):
         raise UsageError(f"{name} is {given!r}: expected {expected}")
     if isinstance(config.rule, Magnitude) and config.rule.start >= config.rule.end:
         raise UsageError(f"rule.start is {config.rule.start:g}: expected less than rule.end, {config.rule.end:g}")

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from rlsparse.errors import UsageError, require
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.learner.bounds import Finite
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.network import Actors
 from rlsparse.learner.records import Batch, EpochStats
 from rlsparse.learner.sparsity import Loss, Terms, Updates
 from rlsparse.sparse.budgets import weight_slots
-from rlsparse.sparse.exchange import top
+from rlsparse.sparse.masks import top
 from rlsparse.sparse.rules import Magnitude
 from rlsparse.sparse.topology import Topology, policy_kl
 
@@ -25,12 +28,34 @@ if TYPE_CHECKING:
 class AST(Magnitude):
     """Prune to several densities at once: nested networks learn in turns. After Yang et al., NeurIPS 2022."""
 
-    sparser: tuple[float, ...] = (0.95, 0.98)
+    sparser: tuple[Finite, ...] = (0.95, 0.98)
     """Sparsities of further actors inside the one of --sparsity, which alone acts; all of them can be deployed."""
     correct: bool = True
     """Take from each network's gradient what opposes that of the network before."""
 
     own_loop: ClassVar[bool] = True
+    needs: ClassVar = {
+        "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
+        "small-minibatches": "trains its networks in turns, and needs a minibatch for each",
+    }
+    gives: ClassVar = frozenset()
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless sparser actors lie one inside the other, and each has a minibatch."""
+        super().check(recipe)
+        if recipe.sparse.actor_densities:
+            raise UsageError("--sparse.actor-densities does not go with ast: use --sparse.budget and sparsities")
+        own, minibatches = recipe.sparse.network("actor")[0], recipe.algorithm.minibatches
+        all_of_them = (own, *self.sparser)
+        rising = all(a < b for a, b in pairwise(all_of_them))
+        given = " ".join(map(str, self.sparser)) or "nothing"
+        expected = f"one or more sparsities, rising, above the actor's {own:g} and below 1"
+        require(bool(self.sparser) and rising and self.sparser[-1] < 1, "sparse.rule.sparser", given, expected)
+        if len(self.sparser) >= minibatches:
+            raise UsageError(
+                f"--sparse.rule.sparser makes {len(all_of_them)} networks that take turns, but --algorithm.minibatches "
+                f"is {minibatches}: expected at least one minibatch for each"
+            )
 
     def inner_sparsities(self) -> tuple[float, ...]:
         """Sparsities of further actors inside the one that acts, rising."""

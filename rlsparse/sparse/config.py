@@ -1,9 +1,11 @@
 """The configuration of sparse networks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
+from rlsparse.errors import UsageError
+from rlsparse.learner.bounds import Fraction, FractionAboveZero, FractionBelowOne, Positive
 from rlsparse.learner.layout import Group, Layout, Slot
 from rlsparse.sparse.ast import AST
 from rlsparse.sparse.budgets import NETWORKS, Budget, densities, kept, weight_slots
@@ -18,32 +20,58 @@ Rule = RigL | SET | Static | Magnitude | DCIL | AST
 class Sparse:
     """Leave out most weights of actor and critic: they are zero and get no gradient. Biases and action noise stay."""
 
-    sparsity: float = 0.9
+    sparsity: FractionBelowOne = 0.9
     """Share of each network's weights that is absent."""
-    actor_sparsity: float | None = None
+    actor_sparsity: FractionBelowOne | None = None
     """That of the actor, if not the same."""
-    critic_sparsity: float | None = None
+    critic_sparsity: FractionBelowOne | None = None
     """That of the critic, if not the same."""
     budget: Budget = "erk"
     """How a network's weights are shared among its layers: Erdos-Renyi-Kernel, or in proportion to their sizes."""
-    actor_densities: tuple[float, ...] = ()
+    actor_densities: tuple[FractionAboveZero, ...] = ()
     """Density of each of the actor's layers in order, instead of sparsity and budget."""
-    critic_densities: tuple[float, ...] = ()
+    critic_densities: tuple[FractionAboveZero, ...] = ()
     """Density of each of the critic's layers."""
     init: Literal["rescaled", "masked"] = "rescaled"
     """Scale what is left of each unit's initial weights to the norm that all of them had, or leave it as it is."""
-    rate_power: float = 0.5
+    rate_power: Fraction = 0.5
     """Adam's steps in a layer are divided by its density to this power: 0 leaves them, 1 is the rule of SuPar."""
     rule: Rule = field(default_factory=RigL)
     """Which weights are there, and how that changes between iterations."""
     drop_by: Literal["magnitude", "kl"] = "magnitude"
     """What goes first: the smallest weights, or those whose loss moves the policy (the critic's values) least."""
-    max_kl: float | None = None
+    max_kl: Positive | None = None
     """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
 
     def build(self, layout: Layout, seeds: Sequence[int], device: str) -> Topology:
         """Return the sparse networks of a learner with these seeds."""
         return self.rule.build(self, layout, seeds, device)
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """What else a recipe must have, and why."""
+        if self.drop_by == "magnitude":
+            return {}
+        return {"drops-by-worth": "weighs what each weight does, and needs a rule that drops by more than size"}
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What other components may rely on: what the rule gives."""
+        return self.rule.gives
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless given densities are one for each layer, and say it alone."""
+        for group, hidden in zip(NETWORKS, (recipe.policy.actor_hidden, recipe.policy.critic_hidden), strict=True):
+            flag, given, layers = f"--sparse.{group}-densities", self.network(group)[1], len(hidden) + 1
+            if given and len(given) != layers:
+                raise UsageError(
+                    f"{flag} gives {len(given)} densities, but --policy.{group}-hidden makes {layers} layers: expected "
+                    "one for each"
+                )
+            if given and getattr(self, f"{group}_sparsity") is not None:
+                raise UsageError(
+                    f"{flag} and --sparse.{group}-sparsity both say how much of the {group} is there: use one of them"
+                )
 
     def network(self, group: Group) -> tuple[float, tuple[float, ...]]:
         """Sparsity of actor or critic, and its layers' densities if they are given."""
@@ -76,3 +104,30 @@ class Sparse:
             shares = given or densities(shapes, sparsity, self.budget)
             found += [(slot, kept(shape, share)) for slot, shape, share in zip(slots, shapes, shares, strict=True)]
         return found
+
+    def describe(self, layout: Layout) -> str:
+        """Return how many weights of each layer there are in the end, as lines for the terminal."""
+        budgets, lines = self.budgets(layout), []
+        for group in (group for group in NETWORKS if weight_slots(layout, group)):
+            own = [(slot.stop - slot.start, kept) for slot, kept in budgets if slot.group == group]
+            layers = ", ".join(f"{kept:,} of {size:,}" for size, kept in own)
+            size, kept = (sum(numbers) for numbers in zip(*own, strict=True))
+            lines.append(f"{group + ' weights':<16} {kept:,} of {size:,} kept; by layer {layers}")
+        for i, density in enumerate(self.densities_at_once()[1:]):
+            inside = [counts[i] for _, counts in self.nested_budgets(layout)]
+            layers = ", ".join(f"{count:,}" for count in inside)
+            lines.append(f"actor inside     {sum(inside):,} weights, density {density:g}; by layer {layers}")
+        absent = sum(slot.stop - slot.start - kept for slot, kept in budgets)
+        lines.append(f"parameters kept  {layout.size - absent:,} of {layout.size:,}, biases and action noise included")
+        return "\n".join(lines)
+
+    def dead_units(self, layout: Layout) -> str | None:
+        """Return which layer keeps so few weights that units are left without any; None if there is no such layer."""
+        inside = [(slot, counts[-1]) for slot, counts in self.nested_budgets(layout) if counts]
+        for slot, count in [*self.budgets(layout), *inside]:
+            if count < slot.shape[1]:
+                return (
+                    f"the sparse networks have dead units: {slot.name} keeps {count:,} weights for {slot.shape[1]:,} "
+                    "units; use a smaller --sparsity or wider layers"
+                )
+        return None

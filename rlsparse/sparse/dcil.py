@@ -28,6 +28,11 @@ class DCIL(Magnitude):
 
     dual_path: ClassVar[bool] = True
     own_loop: ClassVar[bool] = True
+    needs: ClassVar = {
+        "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
+        "adam": "trains absent weights by Adam too, and needs the moments of Adam to exchange",
+    }
+    gives: ClassVar = frozenset()
 
     @property
     def starts_dense(self) -> bool:

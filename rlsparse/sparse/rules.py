@@ -2,16 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from rlsparse.errors import UsageError
+from rlsparse.learner.bounds import Count, FractionAboveZero, FractionBelowOne
 from rlsparse.learner.layout import Layout
-from rlsparse.sparse.schedule import Schedule, drop_fraction, gradual_sparsity
 from rlsparse.sparse.topology import Topology
 
 if TYPE_CHECKING:
     from rlsparse.sparse.config import Sparse
+
+
+Schedule = Literal["cosine", "constant"]
+
+
+def drop_fraction(first: float, schedule: Schedule, progress: np.ndarray, end: float) -> np.ndarray:
+    """Share of active weights to exchange: `first`, or falling from it along half a cosine; none from `end` on."""
+    if schedule == "constant":
+        return np.where(progress < end, first, 0.0)
+    return first / 2 * (1 + np.cos(np.pi * np.minimum(progress, end) / end))
+
+
+def gradual_sparsity(final: float, progress: np.ndarray, start: float, end: float) -> np.ndarray:
+    """Share of weights pruned, rising from none at `start` to `final` at `end`, fast at first.
+
+    Source: Zhu and Gupta, arXiv 1710.01878, equation 1.
+    """
+    return final * (1 - (1 - np.clip((progress - start) / (end - start), 0.0, 1.0)) ** 3)
 
 
 class Exchange:
@@ -25,6 +44,8 @@ class Exchange:
     """Whether absent weights go on learning in a dense network, and may come back from there."""
     own_loop: ClassVar[bool] = False
     """Whether it is more than masks: PPO's update has to know of it."""
+    gives: ClassVar = frozenset({"drops-by-worth"})
+    """What other components may rely on: here, that what goes first may be chosen by more than size."""
 
     @property
     def starts_dense(self) -> bool:
@@ -62,18 +83,20 @@ class Exchange:
 class Static(Exchange):
     """Draw a random mask at the start and keep it."""
 
+    gives: ClassVar = frozenset()
+
 
 @dataclass(frozen=True)
 class SET(Exchange):
     """Drop the smallest weights and grow as many at random. Source: Mocanu et al., Nature Communications 9 (2018)."""
 
-    drop: float = 0.3
+    drop: FractionAboveZero = 0.3
     """Share of each layer's weights that is exchanged at first."""
-    every: int = 4
+    every: Count = 4
     """Iterations between two exchanges: new weights start at zero and need time to prove themselves."""
     schedule: Schedule = "cosine"
     """Whether that share falls along half a cosine, or stays."""
-    end: float = 0.75
+    end: FractionAboveZero = 0.75
     """Share of the budget after which masks stay as they are."""
 
     grows: ClassVar[bool] = True
@@ -111,12 +134,20 @@ class RigL(SET):
 class Magnitude(Exchange):
     """Begin dense and drop the smallest weights little by little. Source: Zhu and Gupta, arXiv 1710.01878."""
 
-    start: float = 0.2
+    start: FractionBelowOne = 0.2
     """Share of the budget before which all weights stay."""
-    end: float = 0.8
+    end: FractionAboveZero = 0.8
     """Share of the budget at which only the final ones are left."""
-    every: int = 1
+    every: Count = 1
     """Iterations between two cuts."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError unless there is something between start and end."""
+        if self.start >= self.end:
+            raise UsageError(
+                f"--sparse.rule.start {self.start:g} is not before --sparse.rule.end {self.end:g}: pruning needs a "
+                "part of the budget in between"
+            )
 
     @property
     def starts_dense(self) -> bool:

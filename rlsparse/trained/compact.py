@@ -38,6 +38,11 @@ class Network:
         """How many weights are not zero."""
         return sum(int(np.count_nonzero(weight)) for weight, _ in self.layers)
 
+    @property
+    def num_dense_weights(self) -> int:
+        """How many weights there are, zeros too."""
+        return sum(weight.size for weight, _ in self.layers)
+
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Environment action [..., A] for raw obs [..., O], in the precision of the numbers."""
         x = np.clip(obs[..., self.inputs] - self.shift, -self.limit, self.limit)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.run.kinds import kind_of
+from rlsparse.learner.kinds import kind_of
 from rlsparse.trained.replay import Update
 from rlsparse.trained.survey import Survey
 

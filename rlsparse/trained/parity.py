@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import gymnasium
 import numpy as np
 
+from rlsparse.errors import DivergenceError
 from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
+from rlsparse.learner.streams import env_seeds
+from rlsparse.sim.collect import ActionBox
+from rlsparse.trained.policy import run_episode
 
 RANDOM = 1000
 """Random observations that an exported policy is tried on, beside real ones."""
@@ -14,16 +19,17 @@ RANDOM = 1000
 
 @dataclass(frozen=True)
 class Trial:
-    """Observations, and what the trained policy does there."""
+    """Observations, and what the trained policy does there, in the environment's own units."""
 
     obs: np.ndarray
     """[N, O] float32, the first `num_real` of them real."""
     actions: np.ndarray
-    """In the environment's own units, [N, A]."""
+    """[N, A]."""
     exact: np.ndarray
-    """The same without rounding: computed in float64."""
-    half: np.ndarray
-    """Half the range of every action, [A]."""
+    """The same without rounding, computed in float64, [N, A]."""
+    low: np.ndarray
+    """Smallest actions, [A]."""
+    high: np.ndarray
     num_real: int
 
     @property
@@ -40,16 +46,38 @@ class Trial:
         return float(difference[: self.num_real].max()), float(difference[self.num_real :].max())
 
     def _difference(self, actions: np.ndarray) -> np.ndarray:
-        return np.abs(actions - self.actions) / np.where(self.half > 0, self.half, 1.0)
+        half = (self.high - self.low) / 2
+        return np.abs(actions - self.actions) / np.where(half > 0, half, 1.0)
 
 
-def exact(actors: Actors) -> Actors:
+def try_out(env: gymnasium.Env, actors: Actors) -> Trial:
+    """Let the trained policy of one seed (S = 1) act, in an episode and on random observations.
+
+    Raises DivergenceError if an action is not finite.
+    """
+    seen = []
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        seen.append(obs[0, 0].astype(np.float32))
+        return actors(obs)
+
+    run_episode(env, act, env_seeds(actors.seeds[0], "play", 1)[0])
+    obs = np.concatenate([np.stack(seen), _random_observations(actors.scale, np.random.default_rng(0))])
+    low, high = (bound.ravel() for bound in (env.action_space.low, env.action_space.high))  # type: ignore[attr-defined]
+    to_native = ActionBox(low, high)
+    actions, exact = (to_native(policy(obs[None])[0]) for policy in (actors, _in_float64(actors)))
+    if not np.isfinite(actions).all():
+        raise DivergenceError("the policy's action is not finite for some observation: nothing was written")
+    return Trial(obs, actions, exact, low, high, len(seen))
+
+
+def _in_float64(actors: Actors) -> Actors:
     """Return the same policies, computing in float64."""
     scale = ObsScale(actors.scale.mean.astype(np.float64), actors.scale.inv_std.astype(np.float64), actors.scale.clip)
     return replace(actors, params=actors.params.astype(np.float64), scale=scale)
 
 
-def random_observations(scale: ObsScale, rng: np.random.Generator) -> np.ndarray:
+def _random_observations(scale: ObsScale, rng: np.random.Generator) -> np.ndarray:
     """Draw observations for the normaliser of one member (S = 1), half of them far out, [RANDOM, O] float32."""
     deviations = np.where(np.arange(RANDOM) % 2, 3.0, 30.0)[:, None]
     noise = rng.standard_normal((RANDOM, scale.mean.shape[1]))

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from rlsparse.errors import RunDirectoryError, UsageError
-from rlsparse.explore.choice import Choice
-from rlsparse.explore.explorer import Estimate, Explorer, searched_slice
+from rlsparse.explore.explorer import Explorer, searched_slice
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.probe import Propose
-from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.records import EpochStats, Rollout
+from rlsparse.learner.records import EpochStats
 from rlsparse.loop import iterate
 from rlsparse.run import checkpoint
 from rlsparse.run.checkpoint import Checkpoint
@@ -66,24 +64,6 @@ class Update:
         return self.learner.seeds[self.member]
 
 
-class _Watched(Explorer):
-    """The run's explorer, or one that only takes anchors, which also keeps where the last update began."""
-
-    before: np.ndarray
-
-    def judge(self, rollout: Rollout, estimate: Estimate, acting: np.ndarray | None) -> Choice | None:
-        """Judge as always, then note the policies as the update finds them."""
-        choice = super().judge(rollout, estimate, acting)
-        self.before = self._incumbent()
-        return choice
-
-    def around(self, member: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Propose]:
-        """Return one member's policy before and after the update, its anchors, and what proposes candidates now."""
-        anchors = to_numpy(self.anchors)[member].astype(np.float64)
-        moved = np.append(True, (anchors[1:] != anchors[:-1]).any(1))
-        return self.before[member], self._incumbent()[member], anchors[moved], self._propose(np.array([member]))
-
-
 def _watching(recipe: Recipe) -> ExploRLer:
     """Return how anchors are taken of a run that does not explore."""
     if recipe.algorithm.epochs > 1:
@@ -98,7 +78,7 @@ class Replay:
         self.recipe = recipe
         self.learner, self.collector, _ = begin(recipe, device)
         config = recipe.explore or _watching(recipe)
-        self.explorer = _Watched(
+        self.explorer = Explorer(
             config, self.learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps
         )
         self.stats: EpochStats | None = None
@@ -112,7 +92,8 @@ class Replay:
         if self.recipe.explore is not None:
             self.explorer.load_state_dict(saved.arrays["explorer"])
         else:
-            self.explorer.iterations = _updates(saved, self.recipe)
+            schedule = self.explorer.schedule
+            self.explorer.schedule = replace(schedule, iterations=_updates(saved, self.recipe))
 
     def advance(self) -> None:
         """Probe if it is time to, else make the next update."""
@@ -164,9 +145,9 @@ def replay(path: Path, seed: int | None, iteration: int | None, watch: Watch = l
 
 def _up_to(iteration: int, iterations: int, run: Replay, seed: int, rows: dict[int, Row], watch: Watch) -> Update:
     explorer, learner, member = run.explorer, run.learner, run.learner.seeds.index(seed)
-    begun, differs_at = explorer.iterations, None
-    while explorer.iterations < iteration:
-        watch(explorer.iterations - begun, iteration - begun)
+    begun, differs_at = explorer.schedule.iterations, None
+    while explorer.schedule.iterations < iteration:
+        watch(explorer.schedule.iterations - begun, iteration - begun)
         run.advance()
         if differs_at is None and not run.agrees(member, rows):
             differs_at = int(learner.counters.total[member])

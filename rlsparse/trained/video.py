@@ -8,10 +8,11 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rlsparse.errors import EnvironmentFailure, StorageError, UsageError
 from rlsparse.run.storage import storage_errors, sync_directory
@@ -20,8 +21,10 @@ if TYPE_CHECKING:  # imported once MUJOCO_GL is chosen and the command line is k
     import gymnasium
     import numpy as np
 
-SUFFIXES = (".mp4", ".gif")
 MAX_FPS = {".mp4": 60.0, ".gif": 20.0}
+"""Most pictures a second, by the ending of the file's name."""
+DEFAULT_FPS = 30.0
+"""Of an environment that does not say how many of its steps make a second."""
 GIF_WIDTH = 300
 """Wider pictures are scaled down to this many pixels."""
 
@@ -29,12 +32,15 @@ RENDERERS = {"egl": "EGL", "osmesa": "OSMesa"}
 """MuJoCo's ways to draw without a display, and the shared library of each."""
 PACKAGES = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, or libosmesa6"
 
+AddPicture = Callable[["np.ndarray"], None]
+"""Appends a picture [H, W, 3] uint8, always of the same size."""
+
 
 def check_path(path: Path) -> None:
     """Raise UsageError unless a video can be written at `path`."""
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        near = difflib.get_close_matches(suffix, SUFFIXES, 1, cutoff=0.5)
+    if suffix not in MAX_FPS:
+        near = difflib.get_close_matches(suffix, MAX_FPS, 1, cutoff=0.5)
         hint = f": did you mean {path.with_suffix(near[0])}?" if near else ""
         raise UsageError(f"--video {path} should end in .mp4 or .gif{hint}")
     if path.is_dir():
@@ -42,7 +48,11 @@ def check_path(path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"--video {path}: there is no folder {path.parent}")
     if suffix == ".mp4":
-        _ffmpeg()
+        try:
+            importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
+        except (ImportError, RuntimeError) as error:
+            without = "or write a .gif, which works without"
+            raise UsageError(f"writing .mp4 needs imageio-ffmpeg: pip install 'rlsparse[video]', {without}") from error
 
 
 def choose_renderer() -> None:
@@ -52,13 +62,12 @@ def choose_renderer() -> None:
     """
     if not os.environ.get("MUJOCO_GL") and not _has_display():
         found = [name for name, library in RENDERERS.items() if ctypes.util.find_library(library)]
-        if found:
-            # libEGL without a driver is common; only a second choice makes it worth asking a process of its own
-            os.environ["MUJOCO_GL"] = found[0] if len(found) == 1 or _draws(found[0]) else found[1]
+        if found:  # libEGL without a driver is common
+            os.environ["MUJOCO_GL"] = next((name for name in found if _fault(name) is None), found[-1])
     try:
         importlib.import_module("mujoco")
     except Exception as error:
-        raise _cannot_draw(os.environ.get("MUJOCO_GL", ""), error) from error
+        raise _cannot_draw(os.environ.get("MUJOCO_GL", ""), str(error)) from error
 
 
 def prepare(env: "gymnasium.Env") -> None:
@@ -71,7 +80,8 @@ def prepare(env: "gymnasium.Env") -> None:
         return
     renderer = os.environ.get("MUJOCO_GL", "")
     if renderer in RENDERERS:
-        _try_renderer(renderer)
+        if (fault := _fault(renderer)) is not None:
+            raise _cannot_draw(renderer, fault)
     elif not _has_display():
         raise EnvironmentFailure(f"MuJoCo cannot draw without a display or a software renderer: {PACKAGES}")
     # in software these take 9/10 of the time; none of them is part of the physics
@@ -109,39 +119,40 @@ def _follow(env: "gymnasium.Env") -> None:
         viewer.cam.lookat[:2] = data.subtree_com[model.cam_bodyid[tracking[0]]][:2]
 
 
-class Writer(Protocol):
-    """Takes every `stride`-th picture of an episode, so that the video keeps the real speed."""
+@contextmanager
+def filming(env: "gymnasium.Env", path: Path) -> Iterator[Callable[[int], None]]:
+    """Write a video of `env` at its real speed; yields what to call with the number of steps made, after each of them.
 
-    stride: int
+    Raises EnvironmentFailure if the environment cannot be drawn, StorageError if the video cannot be written.
+    """
+    prepare(env)
+    fps = float(env.metadata.get("render_fps") or DEFAULT_FPS)
+    stride = stride_of(path, fps)
+    with open_video(path, fps / stride) as add:
 
-    def add(self, frame: "np.ndarray") -> None:
-        """Append a picture [H, W, 3] uint8, always of the same size."""
+        def watch(step: int) -> None:
+            if step % stride == 0:
+                add(picture(env))
 
-    def close(self) -> None:
-        """Complete the file; raises StorageError if that fails."""
+        yield watch
 
-    def abort(self) -> None:
-        """Let go of the file, which is of no use."""
+
+def stride_of(path: Path, fps: float) -> int:
+    """Return of how many steps one is shown, where `fps` steps make a second."""
+    return max(1, math.ceil(fps / MAX_FPS[path.suffix.lower()]))
 
 
 @contextmanager
-def open_video(path: Path, fps: float) -> Iterator[Writer]:
-    """Write a video of an environment with `fps` steps a second; it appears at `path` when it is whole.
+def open_video(path: Path, rate: float) -> Iterator[AddPicture]:
+    """Write a video of `rate` pictures a second, which appears at `path` when it is whole; yields what adds a picture.
 
     Until then, and for good if anything fails, what was at `path` stays. Raises StorageError.
     """
     suffix = path.suffix.lower()
     beside = path.with_name(f".{path.stem}.tmp{suffix}")
-    stride = max(1, math.ceil(fps / MAX_FPS[suffix]))
-    writer: Writer
     try:
-        writer = (_Gif if suffix == ".gif" else _Mp4)(path, beside, fps / stride, stride)
-        try:
-            yield writer
-            writer.close()
-        except BaseException:
-            writer.abort()
-            raise
+        with (_gif if suffix == ".gif" else _mp4)(path, beside, rate) as add:
+            yield add
         with storage_errors(path):
             with open(beside, "rb") as file:
                 os.fsync(file.fileno())
@@ -152,125 +163,93 @@ def open_video(path: Path, fps: float) -> Iterator[Writer]:
             beside.unlink(missing_ok=True)
 
 
-class _Mp4:
-    """H.264 through a pipe to ffmpeg."""
+@contextmanager
+def _gif(path: Path, beside: Path, rate: float) -> Iterator[AddPicture]:
+    """Write one picture at a time, each with its own 64 colours; Pillow's own writer would hold all of them."""
+    from PIL import GifImagePlugin, Image
 
-    def __init__(self, path: Path, beside: Path, rate: float, stride: int) -> None:
-        self.stride = stride
-        self._path, self._beside, self._rate = path, beside, rate
-        self._ffmpeg: subprocess.Popen[bytes] | None = None
+    count = 0
 
-    def add(self, frame: "np.ndarray") -> None:
-        if self._ffmpeg is None:
-            self._ffmpeg = self._start(frame.shape[1], frame.shape[0])
-        assert self._ffmpeg.stdin is not None
-        try:
-            self._ffmpeg.stdin.write(frame.tobytes())
-        except BrokenPipeError:
-            self.close()
-
-    def close(self) -> None:
-        if self._ffmpeg is None:
-            raise StorageError(f"cannot write {self._path}: there are no pictures")
-        _, complaints = self._ffmpeg.communicate()
-        if self._ffmpeg.returncode:
-            lines = complaints.decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else f"exit status {self._ffmpeg.returncode}"
-            raise StorageError(f"cannot write {self._path}: ffmpeg: {reason}")
-
-    def abort(self) -> None:
-        if self._ffmpeg is not None and self._ffmpeg.poll() is None:
-            self._ffmpeg.kill()
-            self._ffmpeg.communicate()
-
-    def _start(self, width: int, height: int) -> "subprocess.Popen[bytes]":
-        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self._rate:.6f}", "-i", "-"]
-        # most players want colours at half the resolution, hence even sizes
-        even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"]
-        coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-        command = [_ffmpeg(), "-y", "-loglevel", "error", *raw, *even, *coded, f"file:{self._beside}"]
-        with storage_errors(self._path):
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for us to handle
-            )
-
-
-class _Gif:
-    """One picture at a time, each with its own 64 colours; Pillow's own writer would hold all of them."""
-
-    def __init__(self, path: Path, beside: Path, rate: float, stride: int) -> None:
-        self.stride = stride
-        self._path, self._rate = path, rate
-        self._frames = 0
-        with storage_errors(path):
-            self._file = open(beside, "wb")  # noqa: SIM115 - open as long as the writer is
-
-    def add(self, frame: "np.ndarray") -> None:
-        from PIL import GifImagePlugin, Image
-
+    def add(frame: "np.ndarray") -> None:
+        nonlocal count
         image = Image.fromarray(frame)
         if image.width > GIF_WIDTH:
             image = image.resize((GIF_WIDTH, round(image.height * GIF_WIDTH / image.width)), Image.Resampling.BOX)
         image = image.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        with storage_errors(self._path):
-            if self._frames == 0:
-                self._file.writelines(GifImagePlugin.getheader(image.copy(), info={"loop": 0})[0])
-            # a GIF counts hundredths of a second: rounding the times, not the durations, keeps the speed
-            start, end = (round(100 * count / self._rate) for count in (self._frames, self._frames + 1))
-            self._file.writelines(GifImagePlugin.getdata(image, duration=10 * (end - start), include_color_table=True))
-        self._frames += 1
+        # a GIF counts hundredths of a second: rounding the times, not the durations, keeps the speed
+        start, end = round(100 * count / rate), round(100 * (count + 1) / rate)
+        with storage_errors(path):
+            if count == 0:
+                file.writelines(GifImagePlugin.getheader(image.copy(), info={"loop": 0})[0])
+            file.writelines(GifImagePlugin.getdata(image, duration=10 * (end - start), include_color_table=True))
+        count += 1
 
-    def close(self) -> None:
-        if self._frames == 0:
-            raise StorageError(f"cannot write {self._path}: there are no pictures")
-        with storage_errors(self._path):
-            self._file.write(b";")
-            self._file.close()
-
-    def abort(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
-def _ffmpeg() -> str:
+    with storage_errors(path):
+        file = open(beside, "wb")  # noqa: SIM115 - open as long as the writer is
     try:
-        import imageio_ffmpeg  # type: ignore[import-untyped]
+        yield add
+        with storage_errors(path):
+            file.write(b";")
+            file.close()
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError) as error:
-        raise UsageError(
-            "writing .mp4 needs imageio-ffmpeg: pip install 'rlsparse[video]', or write a .gif, which works without"
-        ) from error
+
+@contextmanager
+def _mp4(path: Path, beside: Path, rate: float) -> Iterator[AddPicture]:
+    """Write H.264; then count the pictures in the file, for `write_frames` does not say whether ffmpeg failed."""
+    import imageio_ffmpeg  # type: ignore[import-untyped]
+
+    count, target = 0, f"file:{beside}"
+    pictures: Generator[None, np.ndarray | None, None] | None = None
+
+    def failed() -> StorageError:
+        return StorageError(f"cannot write {path}: ffmpeg failed after {count} pictures; is the disk full?")
+
+    def add(frame: "np.ndarray") -> None:
+        nonlocal count, pictures
+        if pictures is None:
+            # most players want colours at half the resolution, hence even sizes
+            output = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"]
+            options = {"quality": None, "macro_block_size": 1, "ffmpeg_log_level": "quiet", "output_params": output}
+            size = frame.shape[1], frame.shape[0]
+            pictures = imageio_ffmpeg.write_frames(target, size, fps=rate, codec="libx264", **options)
+            pictures.send(None)
+        try:
+            pictures.send(frame.copy())  # in C order
+        except OSError as error:
+            raise failed() from error
+        count += 1
+
+    try:
+        yield add
+    finally:
+        if pictures is not None:
+            pictures.close()
+    with contextlib.suppress(RuntimeError):  # raised for a file that is not a video
+        if imageio_ffmpeg.count_frames_and_secs(target)[0] == count:
+            return
+    raise failed()
 
 
 def _has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or sys.platform != "linux"
 
 
-def _draws(renderer: str) -> bool:
-    """Whether MuJoCo can draw with it; asked in a process of its own, for one process cannot change over."""
+@cache
+def _fault(renderer: str) -> str | None:
+    """Return why MuJoCo cannot draw with it; asked in a process of its own, for one process cannot change over."""
     code = f"from mujoco.{renderer} import GLContext; GLContext(8, 8).make_current()"
     environment = {**os.environ, "MUJOCO_GL": renderer}
+    command = [sys.executable, "-P", "-c", code]
     try:
-        answer = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, timeout=60)
-    except subprocess.SubprocessError:
-        return False
-    return answer.returncode == 0
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    except subprocess.SubprocessError as error:
+        return str(error)
+    return None if answer.returncode == 0 else answer.stderr.strip().rpartition("\n")[2].partition(": ")[2]
 
 
-def _try_renderer(renderer: str) -> None:
-    try:
-        context = importlib.import_module(f"mujoco.{renderer}").GLContext(8, 8)
-        context.make_current()
-        context.free()
-    except Exception as error:
-        raise _cannot_draw(renderer, error) from error
-
-
-def _cannot_draw(renderer: str, error: Exception) -> EnvironmentFailure:
-    message = " ".join(str(error).split())[:200]
+def _cannot_draw(renderer: str, fault: str) -> EnvironmentFailure:
+    message = " ".join(fault.split())[:200]
     return EnvironmentFailure(f"MuJoCo cannot draw with MUJOCO_GL={renderer} ({message}): {PACKAGES}")

@@ -8,18 +8,14 @@ import pytest
 import tiny
 
 from rlsparse import loop, train
+from rlsparse.advantage.estimators import MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.nstep import NStep
-from rlsparse.advantage.td_lambda import TDLambda
-from rlsparse.advantage.vtrace import VTrace
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorer import Explorer
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.propose import Line
 from rlsparse.learner.records import Rollout
-from rlsparse.run.advantage_limits import check_horizon
 from rlsparse.run.recipe import from_toml, to_toml
 
 HOPPER = tiny.recipe(env="Hopper-v5", num_envs=2, rollout_length=32, total_steps=192, eval_every=10**6)
@@ -86,13 +82,13 @@ def test_rollouts_of_which_no_step_would_count_are_refused(estimator):
         zeros, never = np.zeros((length, 1, 2), np.float32), np.zeros((length, 1, 2), bool)
         rollout = Rollout(zeros[..., None], zeros[..., None], zeros, zeros + 1, zeros, zeros, never, never)
         assert estimator(rollout).weight.any() == counts
-    check_horizon(estimator, 69, 1000)
-    check_horizon(estimator, 68, 68)  # episodes end in time
-    check_horizon(replace(estimator, unseen=1.0), 1, 1000)
+    estimator.check_horizon(69, 1000)
+    estimator.check_horizon(68, 68)  # episodes end in time
+    replace(estimator, unseen=1.0).check_horizon(1, 1000)
     with pytest.raises(UsageError, match="use --rollout-length 69 or more, or raise --advantage.unseen"):
-        check_horizon(estimator, 68, 1000)
+        estimator.check_horizon(68, 1000)
     with pytest.raises(UsageError, match="use a smaller --advantage.gamma, or raise --advantage.unseen"):
-        check_horizon(replace(estimator, gamma=1.0), 68, 1000)
+        replace(estimator, gamma=1.0).check_horizon(68, 1000)
 
 
 def in_rollout(estimator):

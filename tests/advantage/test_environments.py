@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 
 from rlsparse.advantage.environments import EvaluationWatch, WrappedEnvs
-from rlsparse.advantage.gae import GAE
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.nstep import NStep
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.advantage.set_functions import Coverage
 from rlsparse.advantage.submodular import Submodular
-from rlsparse.advantage.td_lambda import TDLambda
-from rlsparse.advantage.vtrace import VTrace
 from rlsparse.run import cards
 
 

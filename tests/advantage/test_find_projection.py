@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from rlsparse import sim, train
-from rlsparse.advantage import find_projection
+from rlsparse.advantage import submodular
 from rlsparse.advantage.set_functions import Coverage
 from rlsparse.advantage.submodular import Submodular
-from rlsparse.advantage.visits import Objective
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
 
@@ -17,8 +16,7 @@ CARDS = list(cards.environments().values())
 
 
 def find(env="Ant-v5", obs_size=None, **settings):
-    advantage = Submodular(**settings)
-    return Objective(advantage, *find_projection.find(advantage, cards.about(env), obs_size, environments=8))
+    return Submodular(**settings).objective(cards.about(env), obs_size, environments=8)
 
 
 def test_the_cards_first_projection_is_the_usual_one():
@@ -38,7 +36,7 @@ def test_a_box_of_ones_own_becomes_the_unit_cube():
 def test_observations_by_number():
     found = find("Pendulum-v1", projection="obs:2,0", low=(-8.0, -1.0), high=(8.0, 1.0))
     np.testing.assert_allclose(found.projection(np.array([[0.0, 9.0, 4.0]])), [[0.75, 0.5]])
-    assert found.function.cells == (find_projection.CELLS, find_projection.CELLS)
+    assert found.function.cells == (submodular.CELLS, submodular.CELLS)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
@@ -85,11 +83,11 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
         ),
         (
             "--env Ant --advantage submodular --advantage.low nan 0",
-            "--advantage.low is (nan, 0.0): expected finite numbers",
+            "--advantage.low is nan 0.0: expected finite numbers",
         ),
         (
             "--env Ant --advantage submodular --advantage.set-function.cells 1000 1000 --num-envs 1000",
-            "1,000 environments of all seeds with this --advantage.set-function keep 1,000,000,000 numbers: expected",
+            "1,000 environments (--num-seeds x --num-envs) with this --advantage.set-function keep 1,000,000,000 num",
         ),
         (
             "--env Ant --advantage submodular --advantage.set-function log-det --advantage.set-function.features 5",
@@ -97,7 +95,7 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
         ),
         (
             "--env Ant --advantage submodular --advantage.set-function.cells 0 1",
-            "--advantage.set-function.cells is (0, 1): expected positive whole numbers",
+            "--advantage.set-function.cells is 0 1: expected positive whole numbers",
         ),
         (
             "--env Ant --advantage submodular --advantage.inner nstep --advantage.inner.n 0",
@@ -109,7 +107,8 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
         ),
         (
             "--env Ant --advantage submodular --explore explorler-ppo-racing",
-            "--advantage submodular with --advantage.reward-weight 0 leaves the environment's return out, by which --",
+            "--explore.probe racing compares candidates by their return, and needs advantages of the environment's "
+            "reward, which --advantage.reward-weight 0 does not give: use --advantage.reward-weight 1, or --",
         ),
     ],
 )

@@ -10,8 +10,7 @@ from gymnasium.spaces import Box
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlsparse import loop, sim
-from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.presets import GRPO, RLOO, DrGRPO, ReinforcePlusPlus
+from rlsparse.advantage.group_relative import GRPO, RLOO, DrGRPO, GroupRelative, ReinforcePlusPlus
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import UsageError
@@ -238,7 +237,7 @@ REFUSED = {
     f"{GROUPS} --advantage.scale group --algorithm.normalise-advantages": '--advantage.scale "group" and --algorithm',
     f"{GROUPS} --explore explorler-ppo-in-rollout": "--explore.probe in-rollout judges candidates by a",
     f"{GROUPS} --explore explorler-ppo-surrogate": "--explore.probe surrogate judges candidates by a c",
-    f"{GROUPS} --explore explorler": "--explore.anchor-span spreads anchors by steps",
+    f"{GROUPS} --explore explorler": "--explore.anchor-span 0.33 spreads anchors by steps",
     "--advantage rloo --advantage.group-size 2 --rollout-length 4": "--rollout-length 4 is shorter than an episode m",
     f"{GROUPS} --advantage.baseline median": "--advantage.baseline median: expected one of others, mean, batch",
 }

@@ -11,11 +11,8 @@ from gymnasium.spaces import Box
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlsparse import loop
-from rlsparse.advantage.archive import Episode
-from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.guide import ScaffoldedEnvs
-from rlsparse.advantage.presets import GRPO
-from rlsparse.advantage.scaffold import Help, Scaffold
+from rlsparse.advantage.group_relative import GRPO, GroupRelative
+from rlsparse.advantage.scaffold import ArchivedEpisode, Help, Scaffold, ScaffoldedEnvs
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.run import directory as runs
@@ -68,7 +65,7 @@ def helped(recipe, tier, share=4, length=6):
     guide = collector.env
     seed = guide.snapshots()[0, 0]
     actions = np.linspace(-1, -0.4, 7)[:, None]
-    guide.best[0] = Episode(1.0, np.hstack([np.full((7, 1), seed), actions]))
+    guide.best[0] = ArchivedEpisode(1.0, np.hstack([np.full((7, 1), seed), actions]))
     guide.help = Help(np.array([0, tier]), np.array([0, share]), np.zeros(2, int))
     collector.restart(learner)
     return learner, collector, actions[:, 0].astype(np.float32), collector.collect(learner, length, 0.9), first
@@ -156,7 +153,7 @@ def test_nobody_is_helped_before_the_exempt_share_nor_while_nothing_is_archived(
         return guide.help.tier.tolist()
 
     assert tiers(np.ones(6, bool), 0.9) == [0, 0]
-    guide.best[0] = Episode(1.0, np.zeros((1, 2)))
+    guide.best[0] = ArchivedEpisode(1.0, np.zeros((1, 2)))
     assert tiers(np.ones(6, bool), 0.4) == [0, 0]
     assert tiers(np.ones(6, bool), 0.5) == [1, 1]
     assert tiers(np.arange(6) < 3, 0.5) == [2, 1]

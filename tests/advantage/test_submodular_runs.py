@@ -9,12 +9,9 @@ import pytest
 import tiny
 
 from rlsparse import loop, sim, train
-from rlsparse.advantage import find_projection
-from rlsparse.advantage.gae import GAE
-from rlsparse.advantage.nstep import NStep
+from rlsparse.advantage.estimators import GAE, NStep
 from rlsparse.advantage.set_functions import Coverage, FacilityLocation, LogDet
-from rlsparse.advantage.submodular import Submodular
-from rlsparse.advantage.visits import GainsEnvs, Objective
+from rlsparse.advantage.submodular import GainsEnvs, Submodular
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards
@@ -123,9 +120,8 @@ def test_without_weight_for_gains_it_is_ordinary_learning(tmp_path):
 
 
 def humanoid_gains(env, **changes):
-    advantage = replace(POSITION, **changes)
-    found = find_projection.find(advantage, cards.about("Humanoid-v5"), None, env.num_envs)
-    return GainsEnvs(env, Objective(advantage, *found))
+    objective = replace(POSITION, **changes).objective(cards.about("Humanoid-v5"), None, env.num_envs)
+    return GainsEnvs(env, objective)
 
 
 def test_modular_rewards_do_not_diminish():

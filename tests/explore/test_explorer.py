@@ -10,10 +10,12 @@ from aim import BEST, Aim, explorer_of
 
 from rlsparse.errors import Interrupted
 from rlsparse.explore.anchors import Probed
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorer import searched_slice
 from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Line
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.records import Advantages, Rollout
@@ -31,6 +33,10 @@ def probe(explorer, stop=tiny.never):
 
 def biases(learner):
     return learner.params[:, 2].tolist()
+
+
+def allowance(explorer):
+    return explorer.schedule.allowance(explorer._learner.counters)
 
 
 # Choosing
@@ -233,18 +239,18 @@ def test_nothing_is_probed_before_its_start_or_after_the_end(build):
     assert explorer.due().tolist() == [1]
     learner.counters.train[:] = [9999, 10_000]
     learner.counters.probe[:] = 0
-    explorer.longest[:] = 0
+    explorer.schedule.longest[:] = 0
     assert explorer.due().tolist() == [0]
 
 
 def test_the_allowance_is_a_share_of_all_steps_so_far(build):
     explorer, learner = build(0.1, budget_fraction=0.2)
     learner.counters.train[:] = [1000, 10_100]
-    assert explorer.allowance().tolist() == [250, 0]
+    assert allowance(explorer).tolist() == [250, 0]
     learner.counters.probe[:] = 100
-    assert explorer.allowance().tolist() == [150, 0]
+    assert allowance(explorer).tolist() == [150, 0]
     learner.counters.train[:], learner.counters.probe[:] = 9900, 0
-    assert explorer.allowance().tolist() == [100, 100]  # what is left of the budget
+    assert allowance(explorer).tolist() == [100, 100]  # what is left of the budget
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
@@ -252,13 +258,13 @@ def test_spending_all_of_the_allowance_does_not_exceed_the_share(build, share):
     explorer, learner = build(0.1, budget_fraction=share, total_steps=10**9)
     for train in range(1, 2000, 7):
         learner.counters.train[:], learner.counters.probe[:] = train, 0
-        learner.counters.probe[:] = explorer.allowance()
+        learner.counters.probe[:] = allowance(explorer)
         assert (learner.counters.probe <= share * learner.counters.total).all()
 
 
 def test_without_a_limit_all_that_is_left_may_be_spent(build):
     explorer, _ = build(0.1, budget_fraction=1.0)
-    assert explorer.allowance().tolist() == [9000, 9000]
+    assert allowance(explorer).tolist() == [9000, 9000]
 
 
 def test_only_members_that_can_pay_for_whole_episodes_probe(build):
@@ -272,14 +278,14 @@ def test_only_members_that_can_pay_for_whole_episodes_probe(build):
 
 def test_a_probe_that_runs_out_of_steps_accepts_nothing_and_expects_longer_episodes(build):
     explorer, learner = build(0.3, BEST, probe=Episodes(3, "always"))
-    explorer.longest[:] = [1, 5]
+    explorer.schedule.longest[:] = [1, 5]
     learner.counters.train[:] = [13, 100]
     assert explorer.due().tolist() == [0, 1]
     choice = probe(explorer)
     assert choice.reason == ("out of steps", "accepted")
     assert choice.steps.tolist() == [12, 30] == learner.counters.probe.tolist()
     assert biases(learner) == [0, np.float32(BEST)]
-    assert explorer.longest.tolist() == [4, 5]  # two steps of six, doubled
+    assert explorer.schedule.longest.tolist() == [4, 5]  # two steps of six, doubled
 
 
 # Ends
@@ -311,7 +317,7 @@ def test_all_that_probing_goes_on_from_is_in_its_state(build):
         learner.counters.train[:] = steps
         explorer.after_iteration()
     probe(explorer)
-    explorer.longest[1] = 3  # without which member 1 could not pay
+    explorer.schedule.longest[1] = 3  # without which member 1 could not pay
     resumed.load_state_dict({name: x.copy() for name, x in explorer.state_dict().items()})
     resumed._learner.load_state_dict(learner.state_dict())
     ends = []
@@ -374,7 +380,7 @@ def test_surrogate_scores_are_importance_weighted_advantages(build):
     behaviour = log_prob(0.05)  # not quite the incumbent
     nothing = np.zeros(shape)
     rollout = Rollout(obs, action, behaviour, nothing, nothing, nothing, nothing > 0, nothing > 0)
-    choice = explorer.judge(rollout, Advantages(advantage, nothing), None)
+    choice = explorer.judge(rollout, lambda _: Advantages(advantage, nothing), None)
     for score, bias in zip(choice.score[0], (0, 0.3, -0.2), strict=True):
         ratio = np.minimum(np.exp(log_prob(bias) - behaviour), 10)
         assert score == pytest.approx((ratio * (advantage - advantage.mean())).mean(), rel=1e-4)
@@ -387,10 +393,10 @@ def test_candidates_act_in_the_rollout_that_follows(build):
     acting = explorer.acting()
     np.testing.assert_allclose(acting[0, :, 2], [0, 0, 0.3, -0.3])
     assert not explorer.due().size
-    advantage = np.random.default_rng(0).normal(0, 0.1, (16, 2, 4))
+    advantage, nothing = np.random.default_rng(0).normal(0, 0.1, (16, 2, 4)), Rollout(*[None] * 8)
     advantage[:, 0, 2] += 1
     advantage[:, 1, 2:] -= 1
-    choice = explorer.judge(None, Advantages(advantage, None), acting)
+    choice = explorer.judge(nothing, lambda _: Advantages(advantage, None), acting)
     assert choice.accepted.tolist() == [True, False]
     np.testing.assert_allclose(biases(learner), [0.3, 0])
     assert explorer.acting() is None  # until the next iteration

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rlsparse.explore.probe import Episodes, Racing
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.racing import Racing
 
 INCUMBENT = np.zeros((1, 2))
 

@@ -12,10 +12,12 @@ from aim import Aim
 from rlsparse import loop
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import EnvironmentFailure
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Line
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.network import forward

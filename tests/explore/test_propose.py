@@ -5,25 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rlsparse.run.kinds import kinds
 
-from rlsparse.explore.gaussian_process import Posterior, design
-from rlsparse.explore.propose import (
-    PROPOSALS,
-    Averages,
-    Consensus,
-    EmptySpace,
-    Gaussian,
-    GuidedEvolution,
-    Line,
-    Probed,
-    RandomWalk,
-    SurrogateGradient,
-    unit_length,
-)
+from rlsparse.explore.anchors import Probed, unit_length
+from rlsparse.explore.controls import Averages, RandomWalk
+from rlsparse.explore.empty_space import EmptySpace
+from rlsparse.explore.evolution import Consensus, GuidedEvolution
+from rlsparse.explore.explorler import Proposal
+from rlsparse.explore.gaussian_process import Posterior, SurrogateGradient, design
+from rlsparse.explore.propose import Gaussian, Line
 
 CASE = json.loads((Path(__file__).parent.parent / "data" / "explorler.json").read_text())
 PUBLISHED_ANCHORS = np.array(CASE["anchors_10x5"])[None]
 
+PROPOSALS = kinds(Proposal)
 every_proposal = pytest.mark.parametrize("proposal", [kind() for kind in PROPOSALS.values()], ids=list(PROPOSALS))
 learners = pytest.mark.parametrize("proposal", [GuidedEvolution(), Consensus(), SurrogateGradient()], ids=repr)
 units = pytest.mark.parametrize("unit", ["absolute", "spread", "update"])

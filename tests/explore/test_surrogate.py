@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rlsparse.explore.probe import Evidence
 from rlsparse.explore.surrogate import LARGEST_RATIO, Surrogate, block_scores
 
 ADVANTAGE = np.array([[[1.0, -1.0], [3.0, -3.0], [2.0, 2.0], [-4.0, 0.0]]])
@@ -53,22 +54,14 @@ def test_a_candidate_that_is_not_finite_somewhere_has_failed(bad):
 # The choice
 
 
-class Rollout:
-    """Scores by log-ratios that depend on the first coordinate of a point."""
-
-    def __init__(self, log_ratio, advantage):
-        self.log_ratio, self.advantage = log_ratio, advantage
-        self.steps, self.exhausted = np.zeros(1, np.int64), np.zeros(1, bool)
-
-    def __call__(self, points, first, count):
-        ratios = np.stack([self.log_ratio(x) for x in points[0, :, 0]])[None]
-        return block_scores(ratios, self.advantage, count)
-
-
 def choose(log_ratio, advantage, *candidates, accept="posterior"):
+    """The choice where log-ratios depend on the first coordinate of a point."""
     points = np.array(candidates, float)[None, :, None]
-    evaluate = Rollout(log_ratio, advantage)
-    return Surrogate(accept=accept)(np.zeros((1, 1)), lambda _: points, 1, evaluate)
+
+    def ratios(points):
+        return np.stack([log_ratio(x) for x in points[0, :, 0]])[None]
+
+    return Surrogate(accept=accept).judge(Evidence(np.zeros((1, 1)), None, advantage, ratios, lambda _: points, 1))
 
 
 NOISY = np.random.default_rng(0).standard_normal((1, 256, 4))

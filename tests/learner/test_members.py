@@ -15,10 +15,12 @@ from rlsparse.algorithms.objectives import GSPO, SSO
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Line
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds

@@ -10,8 +10,8 @@ from tape import Cuda, GraphOnTape, tape
 from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
-from rlsparse.learner.member_streams import HostStreams
 from rlsparse.learner.recorded import Recorded, recorder
+from rlsparse.learner.streams import HostStreams
 
 DEVICE = "cpu:0"
 

@@ -8,7 +8,7 @@ import pytest
 
 from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.run import cards
-from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.cpu import route_warnings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -268,40 +268,48 @@ HOPPER = (ROOT / "envs" / "hopper.toml").read_text(encoding="utf-8")
     [
         ("horizon = 1_000", "horizn = 1_000", "unknown key horizn: did you mean horizon?"),
         ("horizon = 1_000\n", "", "the key horizon is missing"),
-        ("horizon = 1_000", 'horizon = "1000"', "horizon must be a whole number above 0, not '1000'"),
-        ("horizon = 1_000", "horizon = true", "horizon must be a whole number above 0, not True"),
-        ("horizon = 1_000", "horizon = 0", "horizon must be a whole number above 0, not 0"),
+        ("horizon = 1_000", 'horizon = "1000"', "horizon must be a whole number, not '1000'"),
+        ("horizon = 1_000", "horizon = true", "horizon must be a whole number, not True"),
+        ("horizon = 1_000", "horizon = 0", "horizon must be a positive whole number, not 0"),
         (
             "total_steps = 1_000_000",
             "total_steps = 1e6",
-            "total_steps must be a whole number above 0, not 1000000.0",
+            "total_steps must be a whole number, not 1000000.0",
         ),
         ('id = "Hopper-v5"', "id = 5", "id must be text, not 5"),
-        ('aliases = ["Hopper"]', 'aliases = "Hopper"', "aliases must be a list of texts, not 'Hopper'"),
+        ('aliases = ["Hopper"]', 'aliases = "Hopper"', "aliases must be a list, not 'Hopper'"),
         (
             "episodes = 100",
             "episode = 100",
             "unknown key random_return.episode: did you mean random_return.episodes?",
         ),
         ("mean = 2609.3", "mean = nan", "references[0].mean must be a finite number, not nan"),
-        ("[random_return]", "[random]", "[random_return] must be a table, and is missing"),
+        ("[random_return]", "[random]", "unknown key random: did you mean random_return?"),
         (
             'source = "observation"',
             'source = "obs"',
-            "projections.posture.source must be observation or qpos, not 'obs'",
+            "projections.posture.source must be one of observation, qpos, not 'obs'",
         ),
         (
             "index = [0, 1, 5]",
             "index = [0, 1]",
             "projections.posture.index must not be empty",
         ),
-        ("index = [0, 1, 5]", "index = [0, -1, 5]", "projections.posture.index must be a list of whole numbers"),
+        (
+            "index = [0, 1, 5]",
+            "index = [0, -1, 5]",
+            "projections.posture.index must be zero or positive whole numbers, not [0, -1, 5]",
+        ),
         (
             "high = [1.7, 0.2, 4]",
             "high = [1.7, -0.2, 4]",
             "projections.posture.low must lie below high",
         ),
-        ("cells = [20, 10, 20]", "cells = [20, 0, 20]", "projections.posture.cells must be above 0"),
+        (
+            "cells = [20, 10, 20]",
+            "cells = [20, 0, 20]",
+            "projections.posture.cells must be positive whole numbers, not [20, 0, 20]",
+        ),
         ("[[references]]", "[references]", "not a TOML file"),
         ("horizon = 1_000", "horizon = ", "not a TOML file"),
     ],

@@ -161,8 +161,13 @@ BAD_VALUES = {
         "trpo",
         "--sparse",
         "dcil",
-    ): "--sparse dcil works minibatch by minibatch, and TRPO's policy has none",
-    ("--algorithm", "trpo", "--sparse", "ast"): "--sparse ast works minibatch by minibatch, and TRPO's policy has none",
+    ): "--sparse dcil works minibatch by minibatch, and needs a policy that learns from minibatches",
+    (
+        "--algorithm",
+        "trpo",
+        "--sparse",
+        "ast",
+    ): "--sparse ast works minibatch by minibatch, and needs a policy that learns from minibatches",
     ("--algorithm.objective", "reinforce"): (
         "--algorithm.objective reinforce: expected one of clip, a2c, gspo, cispo, cloning, hpt, sso"
     ),
@@ -175,8 +180,9 @@ BAD_VALUES = {
     ),
     ("--algorithm.optimiser", "lion"): "--algorithm.optimiser lion: expected one of adam, diffgrad, adamp, sgdp",
     ("--algorithm.optimiser", "adamp", "--sparse", "dcil"): (
-        "--sparse dcil trains absent weights by Adam too, and exchanges its moments, which --algorithm.optimiser adamp "
-        "has none of: use adam, or rigl, set, static or magnitude"
+        "--sparse dcil trains absent weights by Adam too, and needs the moments of Adam to exchange, which "
+        "--algorithm.optimiser adamp does not give: use --algorithm.optimiser adam, or --sparse rigl, set, static, "
+        "magnitude or others"
     ),
     ("--algorithm.minibatches", "9" * 30): "the nearest number that does is 2048",
     ("--num-envs", "9" * 30): "environments: expected at most 1,048,576",
@@ -188,10 +194,10 @@ BAD_VALUES = {
     ("--explore", "explorler", "--explore.every", "often"): "--explore.every often: expected a whole number",
     ("--explore", "explorler", "--explore.probe.level", "1"): "--explore.probe.level is 1.0: expected a number between",
     ("--explore", "explorler", "--explore.probe", "racing", "--explore.probe.episodes", "1", "0"): (
-        "--explore.probe.episodes is 1 0: expected positive whole numbers"
+        "--explore.probe.episodes is 1 0: expected one or more positive whole numbers"
     ),
     ("--explore", "explorler", "--explore.probe", "racing", "--explore.probe.episodes"): (
-        "--explore.probe.episodes is empty: expected positive whole numbers"
+        "--explore.probe.episodes is empty: expected one or more positive whole numbers"
     ),
     ("--explore", "explorler-ppo-honest", "--explore.probe", "in-rollout", "--num-envs", "1"): (
         "--explore.probe.share 0.5 of --num-envs 1 leaves the incumbent no environment"

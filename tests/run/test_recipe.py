@@ -4,35 +4,33 @@ import math
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
-from types import UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.nstep import NStep
-from rlsparse.advantage.td_lambda import TDLambda
-from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning, Objective
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import UsageError
+from rlsparse.explore.controls import Averages
+from rlsparse.explore.evolution import Consensus, GuidedEvolution
 from rlsparse.explore.explorler import ExploRLer, Probe
 from rlsparse.explore.explorler import Proposal as AnyProposal
 from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Averages, Consensus, Gaussian, GuidedEvolution, Line
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Gaussian, Line
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.network import ActorCritic
-from rlsparse.run import cards, explore_limits
-from rlsparse.run.kinds import kind_of, kinds
+from rlsparse.run import cards
 from rlsparse.run.recipe import Recipe, check, from_dict, from_toml, to_dict, to_toml
 
 counts = st.integers(1, 500)
@@ -226,7 +224,9 @@ def test_a_recipe_that_probes_equals_the_one_read_from_its_document(proposal, pr
         assert from_toml(text, "recipe.toml") == recipe
 
     if probe == "in-rollout" and proposal == "guided-evolution":
-        with pytest.raises(UsageError, match="proposes in 2 rounds"):
+        with pytest.raises(
+            UsageError, match="needs a proposal of one round, which --explore.proposal guided-evolution does"
+        ):
             check(replace(RECIPE, explore=ExploRLer(GuidedEvolution(), InRollout())))
     else:
         equal()
@@ -311,15 +311,6 @@ def test_a_value_out_of_range_is_told_with_its_flag_and_what_is_expected(name, v
     with pytest.raises(UsageError) as error:
         check(changed(name, value))
     assert str(error.value).startswith(f"--{name.replace('_', '-')} is {given_text}: expected {expected}")
-
-
-@pytest.mark.parametrize("cls", kinds(Estimator).values(), ids=kinds(Estimator))
-def test_every_number_of_an_estimator_has_a_range(cls):
-    hints = get_type_hints(cls)
-    for f in (f for f in fields(cls) if hints[f.name] in (int, float)):
-        bad = hints[f.name](-1)
-        with pytest.raises(UsageError, match=rf"^--advantage\.{f.name.replace('_', '-')} is {bad}: expected "):
-            check(replace(RECIPE, advantage=cls(**{f.name: bad})))
 
 
 @pytest.mark.parametrize(
@@ -426,34 +417,6 @@ def probing(proposal=None, probe=None, **changes):
     return replace(RECIPE, explore=ExploRLer(**changes))
 
 
-def alternatives(hint):
-    return get_args(hint) if isinstance(hint, UnionType) else (hint,)
-
-
-@pytest.mark.parametrize(
-    ("where", "cls", "ranges"),
-    [
-        ("", ExploRLer, explore_limits.EXPLORE),
-        *(("proposal.", cls, explore_limits.PROPOSAL) for cls in alternatives(AnyProposal)),
-        *(("probe.", cls, explore_limits.PROBE) for cls in alternatives(Probe)),
-    ],
-    ids=lambda x: x.__name__ if isinstance(x, type) else "",
-)
-def test_every_number_of_probing_has_a_range(where, cls, ranges):
-    """A value far below all that makes sense is refused by the flag's name, in one line."""
-    hints = get_type_hints(cls)
-    numbers = [f.name for f in fields(cls) if hints[f.name] in (int, float) or get_origin(hints[f.name]) is tuple]
-    assert numbers or cls is Surrogate
-    for name in numbers:
-        bad = () if get_origin(hints[name]) is tuple else type(getattr(cls(), name))(-1)
-        part = cls(**{name: bad})
-        recipe = replace(RECIPE, explore=part) if cls is ExploRLer else probing(**{where[:-1]: part})
-        with pytest.raises(
-            UsageError, match=rf"^--explore\.{where}{name.replace('_', '-')} is (-1|-1\.0|empty): exp.*$"
-        ):
-            check(recipe)
-
-
 NOT_IN_RANGE = [
     (probing(num_anchors=0), "num-anchors is 0: expected a positive whole number"),
     (probing(num_anchors=1), "num-anchors is 1: expected 2 or more, for one anchor gives no direction"),
@@ -465,12 +428,12 @@ NOT_IN_RANGE = [
     (probing(budget_fraction=1.1), "budget-fraction is 1.1"),
     (probing(Gaussian(reach=0.0)), "proposal.reach is 0.0: expected a positive number"),
     (probing(Gaussian(reach=math.inf)), "proposal.reach is inf: expected a positive number"),
-    (probing(Line(())), "proposal.fractions is empty: expected one finite number or more"),
-    (probing(Line((0.5, math.nan))), "proposal.fractions is 0.5 nan: expected one finite number or more"),
+    (probing(Line(())), "proposal.fractions is empty: expected one or more finite numbers"),
+    (probing(Line((0.5, math.nan))), "proposal.fractions is 0.5 nan: expected one or more finite numbers"),
     (probing(probe=Episodes(level=1.0)), "probe.level is 1.0: expected a number between 0 and 1"),
     (probing(probe=Episodes(level=0.0)), "probe.level is 0.0: expected a number between 0 and 1"),
-    (probing(probe=Episodes(0)), "probe.episodes is 0: expected positive whole numbers"),
-    (probing(probe=Racing((1, 0))), "probe.episodes is 1 0: expected positive whole numbers"),
+    (probing(probe=Episodes(0)), "probe.episodes is 0: expected a positive whole number"),
+    (probing(probe=Racing((1, 0))), "probe.episodes is 1 0: expected one or more positive whole numbers"),
     (probing(probe=Racing(keep=0.0)), "probe.keep is 0.0: expected a number above 0, at most 1"),
     *(
         (probing(probe=probe), f'{name} is 1: expected 2 or more, which --explore.probe.accept "{probe.accept}" needs')
@@ -496,11 +459,20 @@ NOT_TOGETHER = [
         probing(anchor_span=0.3),
         "--explore.anchor-span spreads anchors over iterations: it needs --explore.anchors iter",
     ),
-    (probing(search_log_std=True), "--explore.search-log-std needs scores that depend on the action noise"),
-    (probing(probe=InRollout(), finish=True), "--explore.finish spends steps on probes alone: it needs"),
-    (probing(probe=InRollout(), search_log_std=True), "--explore.search-log-std needs scores"),
-    (probing(probe=Surrogate(), search_log_std=True), "--explore.search-log-std needs scores"),
-    (probing(Consensus(rounds=3), InRollout()), "--explore.proposal consensus proposes in 3 rounds: use another"),
+    (
+        probing(search_log_std=True),
+        "--explore.search-log-std needs scores that depend on the action noise, which --explore.probe.no-stochastic",
+    ),
+    (
+        probing(probe=InRollout(), finish=True),
+        "--explore.finish spends steps on probes alone, and needs a probe that runs episodes, which --",
+    ),
+    (probing(probe=InRollout(), search_log_std=True), "--explore.search-log-std needs scores that"),
+    (probing(probe=Surrogate(), search_log_std=True), "--explore.search-log-std needs scores that"),
+    (
+        probing(Consensus(rounds=3), InRollout()),
+        "which --explore.proposal.rounds 3 does not give: use --explore.proposal.rounds 1, or --explore.proposal em",
+    ),
     (replace(probing(probe=InRollout()), num_envs=1), "share 0.5 of --num-envs 1 leaves the incumbent no environment"),
     (probing(probe=InRollout(share=0.99)), "--explore.probe.share 0.99 of --num-envs 8 leaves the incumbent no env"),
     (
@@ -550,7 +522,7 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
     ("document", "message"),
     [
         ("env = ", "card.toml is not valid TOML: "),
-        ("seed = 1", "card.toml: missing key env"),
+        ("seed = 1", "card.toml: the key env is missing"),
         ('env = "E"\nnum_env = 4', "card.toml: unknown key num_env: did you mean num_envs?"),
         (
             'env = "E"\n[algorithm]\nlearning_rat = 1',
@@ -559,47 +531,47 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ('env = "E"\n[advantage]\nxyz = 1', "card.toml: unknown key advantage.xyz (known: gae_lambda, gamma)"),
         (
             'env = "E"\n[advantage]\nkind = "td"',
-            "card.toml: advantage.kind = 'td' should be one of gae, nstep, monte-carlo, td-lambda, vtrace",
+            "card.toml: advantage.kind must be one of gae, nstep, monte-carlo, td-lambda, vtrace",
         ),
         ('env = "E"\n[advantage]\nkind = "nstep"\nlambda = 1', "card.toml: unknown key advantage.lambda (known: gam"),
-        ("env = 3", "card.toml: env = 3 should be a value of type str"),
-        ('env = "E"\nnum_envs = 4.0', "card.toml: num_envs = 4.0 should be a value of type int"),
-        ('env = "E"\nnum_envs = true', "card.toml: num_envs = True should be a value of type int"),
-        ('env = "E"\neval_every = "often"', "card.toml: eval_every = 'often' should be a value of type int"),
+        ("env = 3", "card.toml: env must be text, not 3"),
+        ('env = "E"\nnum_envs = 4.0', "card.toml: num_envs must be a whole number, not 4.0"),
+        ('env = "E"\nnum_envs = true', "card.toml: num_envs must be a whole number, not True"),
+        ('env = "E"\neval_every = "often"', "card.toml: eval_every must be a whole number, not 'often'"),
         (
             'env = "E"\nalgorithm = "PPO"',
-            "card.toml: algorithm = 'PPO' should be a table whose kind is one of ppo, trpo, n-pg-igt, n-harpg",
+            "card.toml: algorithm must be a table whose kind is one of ppo, trpo, n-pg-igt, n-harpg",
         ),
         (
             'env = "E"\n[algorithm]\nclip_range = true',
-            "card.toml: algorithm.clip_range = True should be a value of type float",
+            "card.toml: algorithm.clip_range must be a number, not True",
         ),
         (
             'env = "E"\n[algorithm]\nlearning_rate_decay = 1',
-            "card.toml: algorithm.learning_rate_decay = 1 should be a value of type bool",
+            "card.toml: algorithm.learning_rate_decay must be true or false, not 1",
         ),
         (
             'env = "E"\n[policy]\nactor_hidden = [8, 8.5]',
-            "card.toml: policy.actor_hidden = 8.5 should be a value of type int",
+            "card.toml: policy.actor_hidden must be a whole number, not 8.5",
         ),
-        ('env = "E"\nexplore = "on"', "card.toml: explore = 'on' should be a value of type ExploRLer"),
+        ('env = "E"\nexplore = "on"', "card.toml: explore must be a table, not 'on'"),
         ('env = "E"\n[explore]\nevry = 1', "card.toml: unknown key explore.evry: did you mean explore.every?"),
         ('env = "E"\n[explore.probe]\nkeep = 0.5', "card.toml: unknown key explore.probe.keep"),
         (
             'env = "E"\n[algorithm]\nkind = "sac"',
-            "card.toml: algorithm.kind = 'sac' should be one of ppo, trpo, n-pg-igt, n-harpg",
+            "card.toml: algorithm.kind must be one of ppo, trpo, n-pg-igt, n-harpg",
         ),
         (
             'env = "E"\n[explore.probe]\nkind = "race"',
-            "card.toml: explore.probe.kind = 'race' should be one of episodes, racing, in-rollout, surrogate",
+            "card.toml: explore.probe.kind must be one of episodes, racing, in-rollout, surrogate",
         ),
         (
             'env = "E"\n[explore.probe]\nkind = ["racing"]',
-            "card.toml: explore.probe.kind = ['racing'] should be one of",
+            "card.toml: explore.probe.kind must be one of",
         ),
         (
             'env = "E"\n[explore]\nprobe = "racing"',
-            "card.toml: explore.probe = 'racing' should be a table whose kind is one of episodes, ",
+            "card.toml: explore.probe must be a table whose kind is one of episodes, ",
         ),
         (
             'env = "E"\n[explore.proposal]\nkind = "gaussian"\nagents = 3',
@@ -607,7 +579,7 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ),
         (
             'env = "E"\n[explore.proposal]\nkind = "gaussian"\nunit = "metre"',
-            "card.toml: explore.proposal.unit = 'metre' should be one of absolute, spread, update",
+            "card.toml: explore.proposal.unit must be one of absolute, spread, update",
         ),
         ('env = "E"\n[explore]\nevery = 0', "--explore.every is 0: expected a positive whole number"),
         ('env = "E"\n[algorithm]\nclip_range = nan', "--algorithm.clip-range is nan: expected a positive number"),

@@ -12,10 +12,12 @@ import tiny
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import Interrupted, RunDirectoryError
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
-from rlsparse.explore.probe import Episodes, Racing
-from rlsparse.explore.propose import Consensus, Line
+from rlsparse.explore.probe import Episodes
+from rlsparse.explore.propose import Line
+from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.run import checkpoint, policy_file
 from rlsparse.run import directory as runs

@@ -14,8 +14,8 @@ from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.explore.explorer import Explorer
 from rlsparse.explore.explorler import ExploRLer
-from rlsparse.explore.probe import Racing
 from rlsparse.explore.propose import Gaussian
+from rlsparse.explore.racing import Racing
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import device
 from rlsparse.run import session as sessions

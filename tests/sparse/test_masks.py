@@ -7,10 +7,11 @@ import pytest
 import tiny
 
 from rlsparse.algorithms.ppo import PPO, clip_by_norm
+from rlsparse.explore.controls import RandomWalk
+from rlsparse.explore.evolution import GuidedEvolution
 from rlsparse.explore.explorer import Explorer
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
-from rlsparse.explore.propose import GuidedEvolution, RandomWalk
 from rlsparse.learner.adam import Adam
 from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner

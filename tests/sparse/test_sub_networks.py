@@ -15,7 +15,7 @@ from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.run import policy_file
-from rlsparse.run.plan import describe, describe_weights, sparse_warning
+from rlsparse.run.plan import describe
 from rlsparse.sparse.ast import AST, SubNetworks, nested_levels, without_conflict
 from rlsparse.sparse.budgets import weight_slots
 from rlsparse.sparse.config import Sparse
@@ -230,15 +230,17 @@ def test_a_minibatch_is_counted_with_the_weights_of_its_network():
 
 def test_the_plan_says_what_each_network_keeps():
     sparse = Sparse(0.8, rule=AST(sparser=(0.9,)))
-    lines = describe_weights(sparse, ActorCritic().layout(17, 6)).splitlines()
+    lines = sparse.describe(ActorCritic().layout(17, 6)).splitlines()
     assert lines[2] == "actor inside     558 weights, density 0.1; by layer 162, 256, 140"
-    evaluations = describe(tiny.recipe(sparse=sparse), 5).splitlines()[-1]
+    evaluations = describe(tiny.recipe(sparse=sparse), ActorCritic().layout(17, 6), 5).splitlines()[3]
     assert evaluations == "evaluations      4 of 2 episodes per seed and each of 2 densities, not part of the budget"
 
 
 def test_dead_units_of_the_sparsest_are_warned_of():
-    layout, recipe = ActorCritic().layout(17, 6), tiny.recipe(sparse=Sparse(0.5, rule=AST(sparser=(0.9, 0.99))))
-    assert sparse_warning(recipe, layout).startswith("the sparse networks have dead units: actor.0.weight keeps 17 wei")
+    sparse = Sparse(0.5, rule=AST(sparser=(0.9, 0.99)))
+    assert sparse.dead_units(ActorCritic().layout(17, 6)).startswith(
+        "the sparse networks have dead units: actor.0.weight keeps 17"
+    )
 
 
 # Runs, files and commands

@@ -111,25 +111,24 @@ OBS = np.random.default_rng(6).standard_normal((300, 4)) * [2.0, 10.0, 2.0, 2.0]
 def test_every_format_is_the_policy_of_its_seed(run, trained, tmp_path, sparsity, member, flags):
     pytest.importorskip("onnxruntime")
     folder, out = trained(sparsity), tmp_path / "new" / "out"
-    run(folder, "--format", "numpy", "torch", "onnx", "--precision", "fp32", "--out", out, *flags)
+    run(folder, "--format", "numpy", "onnx", "--precision", "fp32", "--out", out, *flags)
     expected = own_actions(folder, member, OBS)
-    for name in ("numpy", "torch", "onnx"):
-        actions = FORMS[name].load(out / FORMS[name].policy)(OBS.astype(np.float32))
+    for form in FORMS.values():
+        actions = form.load(out / form.files[0])(OBS.astype(np.float32))
         np.testing.assert_allclose(actions, expected, rtol=0, atol=5e-6)
-    written = {"policy.rlsp", "numpy_policy.py", "policy.safetensors", "torch_policy.py", "policy.onnx"}
-    assert {path.name for path in out.iterdir()} == written
+    assert {path.name for path in out.iterdir()} == {"policy.rlsp", "numpy_policy.py", "policy.onnx"}
 
 
 def test_half_precision_is_the_default_and_near(run, trained, tmp_path):
     folder = trained()
-    result = json.loads(run(folder, "--format", "compact", "--out", tmp_path, "--json"))
+    result = json.loads(run(folder, "--out", tmp_path, "--json"))
     (written,) = result["written"]
     actions = numpy_policy.load(tmp_path / "policy.rlsp")(OBS)
     difference = np.abs(actions - own_actions(folder, 0, OBS)) / ((HIGH - LOW) / 2)
     assert 1e-6 < difference.max() < 1e-2
     assert written["weights"] == "fp16"
     assert 0 < written["error"] < 1e-2
-    assert written["files"] == [str(tmp_path / "policy.rlsp")]
+    assert written["files"] == [str(tmp_path / "policy.rlsp"), str(tmp_path / "numpy_policy.py")]
     assert written["bytes"] == (tmp_path / "policy.rlsp").stat().st_size
 
 
@@ -173,15 +172,26 @@ def test_a_policy_that_float32_itself_rounds_badly_is_exported(run, trained, tmp
 
 
 def test_half_precision_is_written_where_it_is_asked_for(run, trained, tmp_path):
-    text = run(trained(change=steepen), "--out", tmp_path / "a", "--precision", "fp16", "--format", "compact")
+    text = run(trained(change=steepen), "--out", tmp_path / "a", "--precision", "fp16")
     assert re.search(r"policy\.rlsp.* fp16 ", text)
 
 
 def test_half_precision_that_cannot_be_is_refused(fails, trained, tmp_path):
     folder = trained(change=enlarge)
-    code, line = fails(folder, "--out", tmp_path / "b", "--precision", "fp16", "--format", "compact")
-    assert (code, line) == (1, "compact: a weight is too large for fp16: nothing was written")
+    code, line = fails(folder, "--out", tmp_path / "b", "--precision", "fp16")
+    assert (code, line) == (1, "numpy: a weight is too large for fp16: nothing was written")
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("flags", [["--precision", "fp32"], ["--format", "onnx", "--precision", "fp16"]])
+def test_weights_in_single_precision_that_act_otherwise_are_refused(fails, trained, tmp_path, monkeypatch, flags):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(export, "TOLERANCE", {"fp16": 0.0, "fp32": 0.0})
+    monkeypatch.setattr(export, "ROUNDING", 0.0)
+    code, line = fails(trained(), "--out", tmp_path / "out", *flags)
+    assert code == 1
+    assert re.search("with fp32 weights an action would differ by .* of half its range: nothing was written", line)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_account_counts_what_is_left(run, trained, tmp_path):
@@ -195,14 +205,14 @@ def test_the_account_counts_what_is_left(run, trained, tmp_path):
             first[:, :2] = 0
             last[7] = 0
 
-    result = json.loads(run(trained(0.0, cut), "--format", "compact", "--out", tmp_path, "--json"))
+    result = json.loads(run(trained(0.0, cut), "--out", tmp_path, "--json"))
     assert result["observations_read"] == [0, 1, 3]
     assert result["widths"] == list(SIZES)
     assert result["widths_left"] == [3, 14, 11, 2]
     assert result["weights"] == 3 * 14 + 16 * 12 + 11 * 2
     assert result["weights_left"] == 3 * 14 + 14 * 11 + 11 * 2
     assert result["dense_bytes"] == 4 * (4 * 16 + 16 * 12 + 12 * 2 + 16 + 12 + 2)
-    text = run(tmp_path / "run", "--format", "torch", "--out", tmp_path)
+    text = run(tmp_path / "run", "--out", tmp_path / "again")
     assert "policy of seed 3 (of seeds 3 to 4; --seed chooses) on Drift-v0" in text
     assert "reads 3 of 4 observations, not 2; 3 of 28 hidden units were dead" in text
     about = numpy_policy.load(tmp_path / "policy.rlsp").about
@@ -211,19 +221,20 @@ def test_the_account_counts_what_is_left(run, trained, tmp_path):
 
 
 def test_a_shipped_card_is_exported(run, tmp_path):
-    result = json.loads(run("ppo", "--env", "Hopper", "--format", "compact", "--out", tmp_path, "--json"))
+    result = json.loads(run("ppo", "--env", "Hopper", "--out", tmp_path, "--json"))
     assert (result["env"], result["widths"]) == ("Hopper-v5", [11, 64, 64, 3])
     assert result["written"][0]["error"] < 2e-3
 
 
 def test_no_file_is_replaced(run, fails, trained, tmp_path):
+    pytest.importorskip("onnxruntime")
     folder, out = trained(), tmp_path / "out"
     out.mkdir()
     (out / "numpy_policy.py").write_text("mine")
-    code, line = fails(folder, "--out", out, "--format", "torch", "numpy")
+    code, line = fails(folder, "--out", out, "--format", "onnx", "numpy")
     assert (code, line) == (2, f"{out / 'numpy_policy.py'} exists already: name a new --out, or remove it")
     assert [path.name for path in out.iterdir()] == ["numpy_policy.py"]
-    run(folder, "--out", out, "--format", "torch")
+    run(folder, "--out", out, "--format", "onnx")
     assert (out / "numpy_policy.py").read_text() == "mine"
 
 
@@ -239,8 +250,8 @@ def test_a_policy_with_a_number_that_is_not_finite_is_refused(fails, trained, tm
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--format", "onxx"], 2, "--format onxx: expected one of numpy, compact, torch, onnx"),
-        (["--format"], 2, "--format needs a value: one or more of numpy, compact, torch, onnx"),
+        (["--format", "onxx"], 2, "--format onxx: expected one of numpy, onnx"),
+        (["--format"], 2, "--format needs a value: one or more of numpy, onnx"),
         (["--precision", "fp8"], 2, "--precision fp8: expected one of auto, fp16, fp32"),
         (["--seed", "9"], 2, "--seed 9: .*policy.safetensors holds seeds 3 to 4"),
         (["--env", "Hopper"], 2, "Hopper-v5 has 11 observations and 3 actions, but the policy, trained on Drift-v0"),

@@ -16,9 +16,9 @@ from gymnasium.spaces import Box
 from PIL import Image
 
 from rlsparse import sim
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
-from rlsparse.explore.propose import Consensus
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import policy_file

@@ -24,6 +24,7 @@ from rlsparse.run import policy_file
 from rlsparse.run.recipe import Recipe
 from rlsparse.sim import episodes as evaluate
 from rlsparse.trained import play
+from rlsparse.trained.policy import run_episode
 
 HIDDEN = 8
 SIZES = (2, HIDDEN, HIDDEN, 1)
@@ -337,9 +338,9 @@ def test_an_action_that_is_not_finite_stops_the_episode(run_dir):
     actors = policy_file.load(run_dir / "policy.safetensors").actors
     actors.params[1] = math.nan
     env = gymnasium.make("Pull-v0")
-    play.run_episode(env, actors.only(0), 1)
+    run_episode(env, actors.only(0), 1)
     with pytest.raises(DivergenceError, match="not finite at step 0 of the episode with seed 1"):
-        play.run_episode(env, actors.only(1), 1)
+        run_episode(env, actors.only(1), 1)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])

@@ -3,8 +3,10 @@
 import ctypes.util
 import itertools
 import os
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from rlsparse.errors import EnvironmentFailure, StorageError, UsageError
-from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.cpu import route_warnings
 from rlsparse.trained import video
 
 
@@ -25,15 +27,15 @@ def pictures(count, height=40, width=60):
         yield frame
 
 
-def write(path, frames, fps):
-    with video.open_video(path, fps) as writer:
+def write(path, frames, rate):
+    with video.open_video(path, rate) as add:
         for frame in frames:
-            writer.add(frame)
+            add(frame)
 
 
 def test_a_gif_shows_every_picture_at_its_time(tmp_path):
     path = tmp_path / "square.gif"
-    write(path, pictures(7), fps=15)
+    write(path, pictures(7), rate=15)
     with Image.open(path) as gif:
         decoded = [frame.convert("RGB") for frame in ImageSequence.Iterator(gif)]
         durations = [frame.info["duration"] for frame in ImageSequence.Iterator(gif)]
@@ -46,7 +48,7 @@ def test_a_gif_shows_every_picture_at_its_time(tmp_path):
 
 def test_a_gif_is_scaled_to_300_pixels(tmp_path):
     path = tmp_path / "wide.gif"
-    write(path, pictures(1, height=400, width=600), fps=20)
+    write(path, pictures(1, height=400, width=600), rate=20)
     with Image.open(path) as gif:
         assert gif.size == (300, 200)
 
@@ -55,10 +57,8 @@ def test_a_gif_is_scaled_to_300_pixels(tmp_path):
     ("suffix", "fps", "stride"),
     [(".gif", 20, 1), (".gif", 125, 7), (".gif", 5, 1), (".MP4", 60, 1), (".mp4", 125, 3), (".mp4", 20, 1)],
 )
-def test_steps_are_left_out_above_20_pictures_a_second_in_a_gif_and_60_in_an_mp4(tmp_path, suffix, fps, stride):
-    with video.open_video(tmp_path / f"x{suffix}", fps) as writer:
-        writer.add(next(pictures(1)))
-        assert writer.stride == stride
+def test_steps_are_left_out_above_20_pictures_a_second_in_a_gif_and_60_in_an_mp4(suffix, fps, stride):
+    assert video.stride_of(Path(f"x{suffix}"), fps) == stride
 
 
 # an odd size, which H.264 pads by a pixel
@@ -66,7 +66,7 @@ def test_steps_are_left_out_above_20_pictures_a_second_in_a_gif_and_60_in_an_mp4
 def test_an_mp4_plays_as_long_as_the_pictures_take(tmp_path, size):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     path = tmp_path / "square.mp4"
-    write(path, pictures(25, *size), fps=125 / 3)
+    write(path, pictures(25, *size), rate=125 / 3)
     assert imageio_ffmpeg.count_frames_and_secs(str(path)) == (25, pytest.approx(0.6, abs=0.03))
     reader = imageio_ffmpeg.read_frames(str(path))
     width, height = next(reader)["size"]
@@ -81,25 +81,64 @@ def test_an_mp4_plays_as_long_as_the_pictures_take(tmp_path, size):
 def test_a_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path, suffix, error):
     path = tmp_path / f"square{suffix}"
     path.write_bytes(b"old")
-    with pytest.raises(error), video.open_video(path, 20) as writer:
+    with pytest.raises(error), video.open_video(path, 20) as add:
         for frame in pictures(3):
-            writer.add(frame)
+            add(frame)
         raise error
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_complaint_of_ffmpeg_is_a_storage_error(tmp_path):
+@pytest.mark.parametrize("count", [1, 3000])
+def test_a_failure_of_ffmpeg_is_a_storage_error(tmp_path, capfd, count):
+    """Whether it shows at a picture or only at the end."""
     pytest.importorskip("imageio_ffmpeg")
     folder = tmp_path / "folder"
     folder.mkdir()
     with (
-        pytest.raises(StorageError, match=r"cannot write .*x\.mp4: ffmpeg: "),
-        video.open_video(folder / "x.mp4", 20) as w,
+        pytest.raises(StorageError, match=r"^cannot write .*x\.mp4: ffmpeg failed after \d+ pictures"),
+        video.open_video(folder / "x.mp4", 20) as add,
     ):
         folder.rmdir()
-        for frame in itertools.islice(itertools.cycle(pictures(10)), 3000):
-            w.add(frame)
+        for frame in itertools.islice(itertools.cycle(pictures(10)), count):
+            add(frame)
+    assert capfd.readouterr().err == "", "the error is the only line"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_a_full_disk_is_a_storage_error_that_keeps_the_old_file(tmp_path, suffix):
+    pytest.importorskip("imageio_ffmpeg")
+    path, rng = tmp_path / f"noise{suffix}", np.random.default_rng(0)
+    path.write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=f"^cannot write {path}: "):
+            write(path, (rng.integers(0, 256, (40, 60, 3), np.uint8) for _ in range(300)), rate=20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_mp4_that_is_not_whole_does_not_replace_the_old_one(tmp_path, monkeypatch):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+
+    def write_part(target, *_, **options):
+        """End as ffmpeg does where the disk is full."""
+        try:
+            while True:
+                yield
+        finally:
+            Path(target.removeprefix("file:")).write_bytes(b"part of a video")
+
+    monkeypatch.setattr(imageio_ffmpeg, "write_frames", write_part)
+    path = tmp_path / "square.mp4"
+    path.write_bytes(b"old")
+    with pytest.raises(StorageError, match="ffmpeg failed after 3 pictures; is the disk full?"):
+        write(path, pictures(3), rate=20)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +167,7 @@ def test_without_imageio_ffmpeg_an_mp4_is_refused_and_a_gif_is_not(tmp_path, mon
 @pytest.fixture
 def headless(monkeypatch):
     """No display, MUJOCO_GL unset, and only the given shared libraries."""
+    monkeypatch.setattr(video, "_fault", video._fault.__wrapped__)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MUJOCO_GL", "")
@@ -150,7 +190,7 @@ def headless(monkeypatch):
 )
 def test_the_renderer_is_egl_then_osmesa(headless, monkeypatch, libraries, egl_works, chosen):
     headless(*libraries)
-    answer = subprocess.CompletedProcess([], 0 if egl_works else 1)
+    answer = subprocess.CompletedProcess([], 0 if egl_works else 1, stderr="ImportError: no driver")
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: answer)
     video.choose_renderer()
     assert os.environ["MUJOCO_GL"] == chosen
@@ -188,9 +228,9 @@ def test_where_nothing_can_draw_the_debian_packages_are_named(headless, cheetah)
     assert failure.value.exit_code == 3
 
 
-def test_a_renderer_that_does_not_work_names_the_debian_packages(headless, cheetah, monkeypatch):
+def test_a_renderer_that_does_not_work_names_the_debian_packages(headless, cheetah, monkeypatch, tmp_path):
     monkeypatch.setenv("MUJOCO_GL", "egl")
-    monkeypatch.setitem(sys.modules, "mujoco.egl", None)
+    monkeypatch.setenv("__EGL_VENDOR_LIBRARY_DIRS", str(tmp_path))  # libEGL finds no driver there
     with pytest.raises(EnvironmentFailure, match="MUJOCO_GL=egl .*: apt-get install libegl1"):
         video.prepare(cheetah)
 
@@ -199,8 +239,10 @@ def test_a_renderer_that_does_not_work_names_the_debian_packages(headless, cheet
 def test_a_renderer_that_mujoco_refuses_is_one_line(renderer):
     if renderer == "osmesa" and ctypes.util.find_library("OSMesa"):
         pytest.skip("libosmesa6 is there")
-    code = "from rlsparse.trained.play import main; main(['ppo', '--video', 'out.gif'])"
-    code = f"from rlsparse import play; play.find_policy = lambda *names: (None, None); {code}"
+    code = (
+        "from rlsparse.trained import play; play.find_policy = lambda *names: (None, None); "
+        "play.main(['ppo', '--video', 'out.gif'])"
+    )
     environment = {**os.environ, "MUJOCO_GL": renderer}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 3

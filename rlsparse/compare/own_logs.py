@@ -1,0 +1,129 @@
+"""Curves of our own making: run directories, agent cards' curve.csv, and the progress.csv beside SB3's files."""
+
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, TRAINING, Axis, Curve, Log, UnreadableLog, rising
+from rlsparse.compare.table import parse_table, read_bytes, read_lines
+from rlsparse.run.directory import read_json
+
+REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
+KNOWN = (*REQUIRED, "eval_steps", "seconds", "episodes", "train_return_mean")
+
+DECIDES_ENVIRONMENT = ("simulator", "gymnasium", "mujoco", "mujoco-warp", "envpool", "backend")
+"""Packages, and the simulator where a run names one, that decide what an environment computes."""
+
+
+def is_progress(path: Path) -> bool:
+    """Whether a CSV file has the header of our progress.csv; raises UnreadableLog if it cannot be read."""
+    header = next(iter(read_lines(path)), "")
+    return set(REQUIRED) <= {cell.strip() for cell in header.split(",")}
+
+
+def read_run(path: Path, training: bool = False) -> Log:
+    """Read a run directory: evaluation returns, or the training returns beside them. Raises UnreadableLog."""
+    settings = flat(_toml(path / "recipe.toml"))
+    versions, status = (
+        read_json(path / name) if (path / name).exists() else {} for name in ("versions.json", "status.json")
+    )
+    env, packages, progress = settings.get("env"), versions.get("packages"), path / "progress.csv"
+    steps_per_update = _count(settings, "num_envs") * _count(settings, "rollout_length")
+    lines = read_lines(progress) if progress.exists() else []
+    curves, episodes = _curves(lines, progress, training, steps_per_update) if lines else ((), ())
+    seeds = range(_count(settings, "seed"), _count(settings, "seed") + min(_count(settings, "num_seeds"), 2**16))
+    known = {**packages, **versions} if isinstance(packages, dict) else versions
+    return Log(
+        path=path,
+        kind="rlsparse run",
+        agent=str(versions.get("agent") or path.parent.name),
+        env=env if isinstance(env, str) else None,
+        measure=TRAINING if training else EVALUATION,
+        accounting=PROBES_COUNTED,
+        curves=curves,
+        missing=tuple(sorted(set(seeds) - {curve.seed for curve in curves})),
+        state=_state(status),
+        reason=str(status.get("reason", "")),
+        settings=settings,
+        versions={name: str(known[name]) for name in DECIDES_ENVIRONMENT if name in known},
+        episodes=episodes,
+        started=str(versions.get("started", "")),
+    )
+
+
+def read_progress_file(path: Path, agent: str, env: str | None, training: bool = False) -> Log:
+    """Read a progress.csv, or a copy of one under another name, that lies alone. Raises UnreadableLog."""
+    curves, episodes = _curves(read_lines(path), path, training)
+    if not curves:
+        raise UnreadableLog(f"{path} has no rows yet")
+    measure = TRAINING if training else EVALUATION
+    return Log(path, "rlsparse curve", agent, env, measure, curves, PROBES_COUNTED, episodes=episodes)
+
+
+def _curves(
+    lines: list[str], path: Path, training: bool, steps_per_update: int = 0
+) -> tuple[tuple[Curve, ...], tuple[int, ...]]:
+    """Return the curve of every seed, and the numbers of episodes behind its points."""
+    table = parse_table(lines, path, KNOWN)
+    if table.damaged:  # which the program that writes these files never leaves
+        raise UnreadableLog(f"{path} is damaged at line {table.damaged[0]}")
+    seed, total, train, probe, evaluation = table.require(path, *REQUIRED)
+    if not all(np.isfinite(x).all() and (x >= 0).all() for x in (seed, total, train, probe)):
+        raise UnreadableLog(f"{path} has a seed or a number of steps that is not a count")
+    returns = table.require(path, "train_return_mean")[0] if training else evaluation
+    against: dict[Axis, np.ndarray] = {"steps": total, "train-steps": train}
+    if "seconds" in table.columns:
+        against["seconds"] = table.columns["seconds"]
+    if steps_per_update:
+        against["updates"] = train / steps_per_update
+    counted = {"train": train, "probe": probe, "eval": table.columns.get("eval_steps")}
+    curves = []
+    for member in np.unique(seed):
+        rows = np.flatnonzero(seed == member)
+        rows = rows[rising(total[rows], np.arange(len(rows)))[1]]
+        if training:  # no episode has ended yet
+            rows = rows[np.isfinite(returns[rows])]
+        spent = {name: int(np.nan_to_num(x[rows]).max(initial=0)) for name, x in counted.items() if x is not None}
+        finite = int(np.argmin(np.append(np.isfinite(returns[rows]), False)))
+        broken = "" if finite == len(rows) else f"its return is not finite at {total[rows[finite]]:,.0f} steps"
+        rows = rows[:finite]
+        curves.append(Curve(int(member), {name: x[rows] for name, x in against.items()}, returns[rows], spent, broken))
+    episodes = np.unique(table.columns.get("episodes", np.array([])))
+    return tuple(curves), tuple(int(n) for n in episodes if np.isfinite(n))
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_bytes(path).decode())
+    except ValueError as error:
+        raise UnreadableLog(f"{path} is damaged: {error}") from error
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by dotted name."""
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        values.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return values
+
+
+def _count(settings: dict[str, Any], name: str) -> int:
+    value = settings.get(name)
+    return value if isinstance(value, int) and 0 <= value < 2**53 else 0
+
+
+def _state(status: dict[str, Any]) -> str:
+    """The state in status.json; a run that says it is running, but whose process is gone, was killed."""
+    state, pid = str(status.get("state", "")), status.get("pid")
+    if state == "running" and status.get("host") == socket.gethostname() and isinstance(pid, int) and pid > 0:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return "killed"
+        except (OSError, OverflowError):
+            pass
+    return state

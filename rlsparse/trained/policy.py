@@ -1,0 +1,208 @@
+"""Which trained policy a command means, of a run or of an agent card, and how it acts in its environment."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from rlsparse.errors import DivergenceError, EnvironmentFailure, RlsparseError, RunDirectoryError, UsageError
+from rlsparse.run import cards
+from rlsparse.run.listing import trained_environments
+
+if TYPE_CHECKING:  # imported once the command line is known to be good
+    import gymnasium
+    import numpy as np
+
+    from rlsparse.learner.network import Actors
+
+
+@dataclass(frozen=True)
+class PolicyFlags:
+    """The flags of every command that uses a trained policy."""
+
+    policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR_or_CARD")]
+    """A run directory, or an agent card that ships a trained policy (rlsparse agents lists them)."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    """Environment; needed for a card with policies for several, otherwise the one the policy was trained on."""
+    seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Which member of the population, by its seed; the first one if not given."""
+    density: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Which of the networks that --sparse ast trained at once; the densest if not given."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """The trained policy of one seed, and the environment it is to act in."""
+
+    path: Path
+    """File of the policy."""
+    env_id: str
+    trained_on: str
+    """Id of the environment that it was trained on."""
+    actors: "Actors"
+    """Of this seed alone, S = 1."""
+    seeds: tuple[int, ...]
+    """All seeds that the file holds."""
+
+    @property
+    def seed(self) -> int:
+        """The seed that it was trained with."""
+        return self.actors.seeds[0]
+
+    @property
+    def title(self) -> str:
+        """Say which seed it is, and which others could be chosen."""
+        others = f" (of {_seeds_text(self.seeds)}; --seed chooses)" if len(self.seeds) > 1 else ""
+        return f"policy of seed {self.seed}{others}"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """How one episode went; its return is undiscounted."""
+
+    seed: int
+    episode_return: float
+    length: int
+
+
+def find_policy(name: str, env: str | None) -> tuple[Path, str | None]:
+    """Return the policy file that `name` means, and the environment if it is known before reading the file.
+
+    `name` is a run directory, a policy file or an agent card. Raises UsageError or RunDirectoryError.
+    """
+    env_id = cards.resolve_environment(env) if env is not None else None
+    path = Path(name).expanduser()
+    if (path / "policy.safetensors").is_file():
+        return path / "policy.safetensors", env_id
+    if path.is_file() and path.suffix == ".safetensors":
+        return path, env_id
+    if (path / "recipe.toml").is_file():
+        raise RunDirectoryError(f"{path} has no policy.safetensors yet: its run has not saved anything")
+    if not _may_be_card(name):
+        what = "is neither a run directory, which has a policy.safetensors, nor an agent card"
+        raise RunDirectoryError(f"{path} {what}" if path.exists() else f"there is no run directory {path}")
+    return _shipped_policy(cards.agent(name), env_id)
+
+
+def _may_be_card(name: str) -> bool:
+    path = Path(name).expanduser()
+    if path.suffix == ".toml" or (path / "card.toml").is_file():
+        return True
+    shipped = {card.casefold() for card in cards.agents()}
+    # an unknown single word is more likely a mistyped card than a missing folder
+    return name.casefold() in shipped or (len(path.parts) == 1 and not path.exists())
+
+
+def _shipped_policy(card: cards.AgentCard, env_id: str | None) -> tuple[Path, str]:
+    known = trained_environments(card)
+    if not known:
+        raise UsageError(f"the agent {card.name} ships no trained policy: name a run directory")
+    if env_id is None and len(known) > 1:
+        raise UsageError(f"the agent {card.name} has several trained policies: add --env, one of {', '.join(known)}")
+    chosen = env_id or known[0]
+    path = card.policy_path(chosen)
+    if path is None:
+        raise UsageError(f"the agent {card.name} has no trained policy for {chosen}, only for {', '.join(known)}")
+    return path, chosen
+
+
+def load_member(path: Path, env_id: str | None, flags: PolicyFlags) -> Member:
+    """Read what `find_policy` found, and choose by --density and --seed.
+
+    Raises UsageError for a density or seed that the file does not hold, and for an environment whose module nobody
+    has named; RunDirectoryError for a damaged file.
+    """
+    from rlsparse.run import policy_file
+
+    policy = policy_file.load(path)
+    if flags.density is not None:
+        policy = policy.at(flags.density)
+    env_id = cards.trust_environment(env_id or policy.recipe.env, flags.env and env_id, path)
+    seeds = policy.actors.seeds
+    if flags.seed is not None and flags.seed not in seeds:
+        raise UsageError(f"--seed {flags.seed}: {path} holds {_seeds_text(seeds)}")
+    index = 0 if flags.seed is None else seeds.index(flags.seed)
+    return Member(path, env_id, policy.recipe.env, policy.actors.only(index), seeds)
+
+
+def _seeds_text(seeds: tuple[int, ...]) -> str:
+    return f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]} only"
+
+
+def make_environment(member: Member, render_mode: str | None = None) -> "gymnasium.Env":
+    """Make the environment that a policy is to act in.
+
+    Raises UsageError if its sizes are not the policy's, UnsupportedEnvironment, or EnvironmentFailure if it cannot be
+    made.
+    """
+    import gymnasium
+    import numpy as np
+
+    # an environment that cannot be drawn may know no render mode
+    drawn = {} if render_mode is None else {"render_mode": render_mode}
+    with _failures_of(member.env_id):  # importing mujoco fails where MUJOCO_GL names what is not there
+        from rlsparse.sim.cpu import route_warnings
+        from rlsparse.sim.gym import supported_spaces
+
+        route_warnings()
+        env: gymnasium.Env = gymnasium.make(member.env_id, **drawn)  # type: ignore[arg-type]
+    spaces = supported_spaces(member.env_id, env.observation_space, env.action_space)
+    sizes = [int(np.prod(space.shape)) for space in spaces]
+    expected = [member.actors.layout.obs_size, member.actors.layout.action_size]
+    if sizes != expected:
+        raise UsageError(
+            f"{member.env_id} has {sizes[0]} observations and {sizes[1]} actions, but the policy, trained on "
+            f"{member.trained_on}, has {expected[0]} and {expected[1]}"
+        )
+    return env
+
+
+def run_episode(
+    env: "gymnasium.Env",
+    actors: Callable[["np.ndarray"], "np.ndarray"],
+    seed: int,
+    watch: Callable[[int], None] = lambda step: None,
+) -> Episode:
+    """Run one deterministic episode from `reset(seed=seed)`, of at most `episodes.STEP_CAP` steps.
+
+    `actors` act as `Actors` of one member do: raw obs [1, 1, O] to actions [1, 1, A] in units of half the range.
+    `watch` is called with the number of steps made, after the reset and after every step. Raises DivergenceError for
+    an action that is not finite, EnvironmentFailure if the environment raises.
+    """
+    import numpy as np
+
+    from rlsparse.sim.collect import ActionBox
+    from rlsparse.sim.episodes import STEP_CAP
+
+    name, space = env.spec.id if env.spec else "the environment", env.action_space
+    to_native = ActionBox(space.low.ravel(), space.high.ravel())  # type: ignore[attr-defined]
+    with _failures_of(name):
+        obs, _ = env.reset(seed=seed)
+    watch(0)
+    episode_return, length, over = 0.0, 0, False
+    while not over and length < STEP_CAP:
+        action = actors(np.ravel(obs)[None, None])[0, 0]
+        if not np.isfinite(action).all():
+            raise DivergenceError(f"the policy's action is not finite at step {length} of the episode with seed {seed}")
+        native = to_native(action).reshape(space.shape).astype(space.dtype)
+        with _failures_of(name):
+            obs, reward, terminated, truncated, _ = env.step(native)
+        episode_return += float(reward)
+        length += 1
+        over = bool(terminated or truncated)
+        watch(length)
+    return Episode(seed, episode_return, length)
+
+
+@contextmanager
+def _failures_of(env_id: str) -> Iterator[None]:
+    try:
+        yield
+    except RlsparseError:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split())
+        raise EnvironmentFailure(f"{env_id} failed with {type(error).__name__}: {message}") from error
