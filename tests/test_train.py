@@ -589,7 +589,7 @@ def test_a_checkpoint_that_cannot_be_written_is_warned_of_and_training_goes_on(r
 
 
 def test_the_third_failure_in_a_row_ends_the_run(run, monkeypatch):
-    monkeypatch.setattr(sessions, "SAVE_INTERVAL", -1)
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
     failing_saves(monkeypatch, {2, 4, 5, 6})
     code, _, err = run(*tiny.FLAGS, "--quiet")
     assert code == 6

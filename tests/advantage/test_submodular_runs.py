@@ -51,8 +51,7 @@ def told():
 def test_gains_go_on_over_rollouts_and_begin_anew_with_each_episode(recipe, tmp_path, monkeypatch):
     recipe = replace(recipe, num_seeds=2, policy=replace(recipe.policy, log_std_init=0.5))
     session = tiny.begin(tmp_path / "run", recipe)
-    visits = session.collector.env
-    objective = visits.objective
+    objective = session.collector.env.objective
     seen, record = told()
     monkeypatch.setattr(GainsEnvs, "see", record)
     gains, calculate = [], GainsEnvs.gains
@@ -120,15 +119,15 @@ def test_without_weight_for_gains_it_is_ordinary_learning(tmp_path):
     np.testing.assert_array_equal(plain.learner.params, watched.learner.params)
 
 
-def with_gains(environments, **changes):
-    """Environments of the Humanoid that keep what each has collected."""
-    objective = replace(HUMANOID.advantage, **changes).objective(cards.about("Humanoid-v5"), None, environments)
-    return GainsEnvs(sim.make("Humanoid-v5", environments), objective)
+def humanoid_gains(env, **changes):
+    objective = replace(POSITION, **changes).objective(cards.about("Humanoid-v5"), None, env.num_envs)
+    return GainsEnvs(env, objective)
 
 
-def test_modular_rewards_do_not_diminish(tmp_path):
+def test_modular_rewards_do_not_diminish():
     """A state is worth as much the second time, as the baseline of the paper has it."""
-    modular, marginal = (with_gains(1, gain=gain) for gain in ("modular", "marginal"))
+    env = sim.make("Humanoid-v5", 1)
+    modular, marginal = humanoid_gains(env, gain="modular"), humanoid_gains(env)
     for each in (modular, marginal):
         obs, _ = each.reset(seed=[0])
         for _ in range(2):
@@ -156,14 +155,14 @@ def coverages(run_dir):
 
 
 def test_environments_do_not_share_what_they_cover():
-    visits = [with_gains(2), with_gains(1), with_gains(1)]
-    for each in visits:
-        each.reset(seed=[3] * each.num_envs)
+    envs = [humanoid_gains(sim.make("Humanoid-v5", count)) for count in (2, 1, 1)]
+    for env in envs:
+        env.reset(seed=[3] * env.num_envs)
     actions = np.random.default_rng(0).uniform(-0.4, 0.4, (60, 1, 17))
     for action in actions:
-        for each in visits:
-            each.step(action.repeat(each.num_envs, 0))
-    both, *single = [each.gains() for each in visits]
+        for env in envs:
+            env.step(action.repeat(env.num_envs, 0))
+    both, *single = [env.gains() for env in envs]
     np.testing.assert_array_equal(both, np.concatenate(single, 1))
     assert both.sum() > 0
 

@@ -58,7 +58,7 @@ def point_run(tmp_path_factory):
 
 def keep_every_checkpoint(monkeypatch, folder):
     """Save after every iteration, and keep the run directory as it is then, as folder/<number>."""
-    monkeypatch.setattr(sessions, "SAVE_INTERVAL", -1)
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
     save = checkpoint.save
 
     def save_and_copy(path, total_steps, contents):

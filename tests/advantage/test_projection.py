@@ -16,7 +16,7 @@ CARDS = list(cards.environments().values())
 
 
 def find(env="Ant-v5", obs_size=None, **settings):
-    return Submodular(**settings).objective(cards.about(env), obs_size, 8)
+    return Submodular(**settings).objective(cards.about(env), obs_size, environments=8)
 
 
 def test_the_cards_first_projection_is_the_usual_one():
