@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from rlsparse.compare.interval import mean_interval
 from rlsparse.compare.plot import curves, draw_arm, style_axes
-from rlsparse.compare.statistics import iqm
+from rlsparse.compare.statistics import iqm, mean_interval
 from rlsparse.run import cards
 from rlsparse.run.directory import read_progress
 from rlsparse.run.storage import write_atomic

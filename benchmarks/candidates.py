@@ -25,9 +25,9 @@ from rlsparse import sim
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
+from rlsparse.sim.cpu import route_warnings
 from rlsparse.sim.episodes import evaluate
-from rlsparse.sim.mujoco_log import route_warnings
 
 ENV = "HalfCheetah-v5"
 CANDIDATES, EPISODES = 20, 3

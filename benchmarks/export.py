@@ -27,7 +27,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, Actors
 from rlsparse.learner.streams import env_seeds

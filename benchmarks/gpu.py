@@ -37,14 +37,14 @@ from typing import Any
 import torch
 
 from rlsparse import loop, sim
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import Interrupted
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, device
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sim.collect_device import DeviceCollector
 from rlsparse.sim.cpu import load_model, make_task

@@ -11,15 +11,15 @@ import numpy as np
 from scaffold import DistantGoal, flags_of_runs, write
 
 from rlsparse import loop, sim
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe
 from rlsparse.sim.episodes import evaluate
 

@@ -19,8 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rlsparse.compare.interval import mean_interval
 from rlsparse.compare.plot import BLUE, curves
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.run import cards
 from rlsparse.run.directory import read_progress
 

@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 
 from rlsparse.run import cards
-from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.cpu import route_warnings
 
 
 def random_returns(env_id, episodes):

@@ -20,7 +20,7 @@ from rlsparse.algorithms.ppo import PPO
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe
 from rlsparse.sim.episodes import evaluate
 

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from rlsparse import loop
 from rlsparse.run import cards
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
 
 ENV, OBS, ACTIONS = "HalfCheetah-v5", 17, 6

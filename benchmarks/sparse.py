@@ -25,8 +25,8 @@ import numpy as np
 from arms import Scores, all_finals, draw_curves, main, print_table
 from matplotlib.figure import Figure
 
-from rlsparse.compare.interval import mean_interval
 from rlsparse.compare.plot import style_axes
+from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.layout import Layout, actor_critic_layout
 from rlsparse.run import cards
 from rlsparse.sparse.budgets import NETWORKS

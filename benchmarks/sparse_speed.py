@@ -27,7 +27,7 @@ from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.records import Batch
 from rlsparse.run import cards
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.packed_update import update

@@ -33,16 +33,16 @@ from stable_baselines3.common import env_util
 from stable_baselines3.common.vec_env import VecEnv
 
 from rlsparse import loop, sb3
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.run import cards
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
-from rlsparse.run.progress import ProgressLine
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
+from rlsparse.run.reporters import ProgressLine
 from rlsparse.sim.collect import Collector
-from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.cpu import route_warnings
 
 ENV = "HalfCheetah-v5"
 OURS, SB3 = "rlsparse", "stable-baselines3"

@@ -27,9 +27,9 @@ from rlsparse.algorithms.natural_gradient import CG
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.run import cards
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
-from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.cpu import route_warnings
 
 ENV, STEPS = "HalfCheetah-v5", 2048
 PEER = "sb3-contrib"

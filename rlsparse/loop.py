@@ -13,7 +13,6 @@ from rlsparse.learner.records import EpochStats
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.reporters import Reporter
 from rlsparse.run.session import (
-    SAVE_INTERVAL,
     Iteration,
     Session,
     evaluate_and_record,
@@ -23,6 +22,9 @@ from rlsparse.run.session import (
     save,
 )
 from rlsparse.sim.collect import Collector
+
+SAVE_INTERVAL = 60.0
+"""Most seconds between two checkpoints."""
 
 
 def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:

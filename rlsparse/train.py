@@ -198,7 +198,7 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
 
 
 def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
-    from rlsparse.run import process
+    from rlsparse.run import device as process
     from rlsparse.run.session import open_session
 
     process.prepare(where)
@@ -273,7 +273,7 @@ def _beside_card(run: Path, flags: TrainFlags | ResumeFlags) -> list[Path]:
     """Draw the shipped curve that was asked for beside the run's own; a failure costs only the picture."""
     if not isinstance(flags, TrainFlags) or flags.compare_with is None:
         return []
-    from rlsparse.compare.__main__ import draw_beside_card
+    from rlsparse.compare.beside_card import draw_beside_card
 
     try:
         return [draw_beside_card(run, cards.agent(flags.compare_with))]

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 
-from rlsparse.run.cards import agent as agent_card
-from rlsparse.run.cards import environments
+from rlsparse.run.cards import agents, environments
 from rlsparse.run.recipe import from_dict, to_toml
 
 PACKAGES = {"gymnasium": "1.4.0", "mujoco": "4.0.0", "numpy": "2.4.6"}
@@ -13,15 +12,17 @@ PACKAGES = {"gymnasium": "1.4.0", "mujoco": "4.0.0", "numpy": "2.4.6"}
 
 def write_run(
     path, curves, *, agent="ppo", env="Pendulum-v1", steps=None, state="finished", reason="", packages=None,
-    probe_share=0.0, started="2026-11-20T12:00:00+00:00", num_seeds=None, episodes=10, **settings,
+    probe_share=0.0, started="2026-11-20T12:00:00+00:00", num_seeds=None, episodes=10, without=(), **settings,
 ):  # fmt: skip
     """Write a run whose seeds 0, 1, ... (or the keys of a dict) have the given returns at `steps`."""
     curves = curves if isinstance(curves, dict) else dict(enumerate(curves))
     path.mkdir(parents=True)
     longest = max((len(y) for y in curves.values()), default=0)
     steps = np.arange(longest) * 1000 if steps is None else np.asarray(steps)
-    fields = {**agent_card("ppo").recipe_for(env), "env": env, "seed": min(curves, default=0)}
+    card = agents().get(agent) or agents()["ppo"]
+    fields = {**card.recipe_for(env), "env": env, "seed": min(curves, default=0)}
     fields |= {"num_seeds": num_seeds or max(1, len(curves)), "total_steps": 20_000}
+    fields = {name: x for name, x in fields.items() if name not in without}
     (path / "recipe.toml").write_text(to_toml(from_dict(_nested(fields, settings), "test")))
     versions = {"agent": agent, "packages": {**PACKAGES, **(packages or {})}, "started": started}
     (path / "versions.json").write_text(json.dumps(versions))

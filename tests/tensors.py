@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlsparse import sim
-from rlsparse.learner.member_streams import HostStreams
+from rlsparse.learner.streams import HostStreams
 
 DEVICE = "cpu:0"
 make_on_the_host = sim.make

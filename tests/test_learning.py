@@ -5,14 +5,13 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from rlsparse import loop, sim
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
-from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, forward
 from rlsparse.learner.streams import env_seeds
+from rlsparse.run import session as sessions
 from rlsparse.run.recipe import Recipe
-from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import evaluate
 
 
@@ -58,11 +57,7 @@ def opened(env_id, **changes):
     """A recipe with its learner and environments, as a run starts."""
     policy = ActorCritic((16,), (16,), log_std_init=-0.5)
     recipe = Recipe(env_id, seed=1, num_seeds=3, num_envs=8, policy=policy, **changes)
-    env = sim.make(env_id, 24)
-    sizes = env.single_observation_space.shape[0], env.single_action_space.shape[0]
-    learner = Learner(recipe.policy, *sizes, recipe.seeds)
-    collector = Collector(env, 3, [s for seed in recipe.seeds for s in env_seeds(seed, "train_env", 8)])
-    return recipe, learner, collector
+    return recipe, *sessions.begin(recipe)
 
 
 class Observed(PPO):
@@ -76,14 +71,16 @@ class Observed(PPO):
 def test_an_iteration_learns_with_the_normaliser_that_acted_and_then_updates_it(register):
     Observed.seen = []
     algorithm = Observed(epochs=1, minibatches=4)
-    recipe, learner, collector = opened(register(Walk), total_steps=1600, rollout_length=10, algorithm=algorithm)
-    loop.iterate(recipe, learner, collector)
+    recipe, learner, collector, explorer = opened(
+        register(Walk), total_steps=1600, rollout_length=10, algorithm=algorithm
+    )
+    loop.iterate(recipe, learner, collector, explorer)
     (_, raw), moments = Observed.seen[0], learner.obs_moments
     np.testing.assert_allclose(moments.mean, raw.mean(1), atol=1e-6)
     np.testing.assert_allclose(moments.var, raw.var(1), atol=1e-6)
     scale = learner.obs_scale()
     mean, inv_std = scale.mean[:, None], scale.inv_std[:, None]
-    loop.iterate(recipe, learner, collector)
+    loop.iterate(recipe, learner, collector, explorer)
     step = (Observed.seen[1][1] / inv_std + mean)[..., 2]
     np.testing.assert_array_equal(np.unique(step.round(3)), range(5))
     np.testing.assert_array_equal(moments.count, 160)
@@ -92,24 +89,26 @@ def test_an_iteration_learns_with_the_normaliser_that_acted_and_then_updates_it(
 def test_progress_is_the_spent_share_of_the_budget(register):
     Observed.seen = []
     algorithm = Observed(epochs=1, minibatches=4)
-    recipe, learner, collector = opened(register(Walk), total_steps=200, rollout_length=10, algorithm=algorithm)
+    recipe, learner, collector, explorer = opened(
+        register(Walk), total_steps=200, rollout_length=10, algorithm=algorithm
+    )
     for _ in range(recipe.iterations):
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
     assert [progress.tolist() for progress, _ in Observed.seen] == [[share] * 3 for share in (0.0, 0.4, 0.8)]
 
 
 def test_rewards_are_scaled_by_the_return_of_the_recipes_discount():
-    recipe, learner, collector = opened("Pendulum-v1", rollout_length=20, advantage=GAE(gamma=0.5))
-    loop.iterate(recipe, learner, collector)
-    _, other, collector = opened("Pendulum-v1")
+    recipe, learner, collector, explorer = opened("Pendulum-v1", rollout_length=20, advantage=GAE(gamma=0.5))
+    loop.iterate(recipe, learner, collector, explorer)
+    _, other, collector, _ = opened("Pendulum-v1")
     collector.collect(other, 20, gamma=0.5)
     np.testing.assert_array_equal(learner.reward_scale(), other.reward_scale())
 
 
 def trained(env_id, **changes):
-    recipe, learner, collector = opened(env_id, **changes)
+    recipe, learner, collector, explorer = opened(env_id, **changes)
     for _ in range(recipe.iterations):
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
     eval_env = sim.make(env_id, 3 * 20, autoreset=False)
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", 20)]
     return learner, evaluate(eval_env, learner.actors(), seeds).returns.mean(1)

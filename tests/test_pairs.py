@@ -12,7 +12,7 @@ import pytest
 from rlsparse import loop
 from rlsparse.explore.explorer import Explorer
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 
 ITERATIONS = 3
 """The second may exchange weights and fills the anchors of iterations; the third learns from what was probed."""

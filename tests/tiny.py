@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlsparse import loop
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,6 +1,9 @@
-"""Advantages relative to a group of episodes from one state, without a critic: the GRPO family."""
+"""Advantages relative to a group of episodes from one state, without a critic: the GRPO family.
 
-from collections.abc import Mapping
+Episodes of a group begin in the same state and in the same step, so that row t of an array is the same time index in
+all of them. Axes: T steps, S members, N environments = groups x G.
+"""
+
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -9,17 +12,7 @@ from annotated_types import Ge
 
 from rlsparse.advantage.environments import About, WrappedEnvs
 from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
-from rlsparse.advantage.group_scores import (
-    centred_on_batch,
-    degenerate_share,
-    group_starts,
-    held,
-    in_groups,
-    relative,
-    returns_and_hidden,
-    scaled_by_batch,
-    to_members,
-)
+from rlsparse.advantage.returns import discounted_to_go, unseen_share
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Expected, Fraction
@@ -41,9 +34,7 @@ class GroupRelative(AdvantageEstimator):
     needs_critic: ClassVar[bool] = False
     autoreset: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("degenerate_groups",)
-    needs: ClassVar[Mapping[str, str]] = {
-        "cpu-environments": "lets environments wait for their group, and needs environments on the CPU"
-    }
+    needs: ClassVar = {"cpu-environments": "lets environments wait for their group, and needs environments on the CPU"}
 
     gamma: Fraction = 0.99
     """Discount per environment step."""
@@ -143,3 +134,153 @@ class GroupRelative(AdvantageEstimator):
             grouped = in_groups(score, self.group_size), in_groups(counts, self.group_size)
             advantage = relative(*grouped, self.baseline, self.scale == "group").reshape(score.shape)
         return scaled_by_batch(advantage, seen) if self.scale == "batch" else advantage
+
+
+EQUAL = 1e-6
+"""Scores that differ by less, relative to their size or 1, are equal: rounding must not be scaled up to a score."""
+
+
+def in_groups(x: np.ndarray, group_size: int) -> np.ndarray:
+    """See arrays [..., N] as [..., N / G, G]."""
+    return np.ascontiguousarray(x).reshape(*x.shape[:-1], -1, group_size)
+
+
+def to_members(x: np.ndarray, group_size: int) -> np.ndarray:
+    """Give each environment what its group has: [..., N / G] as [..., N]."""
+    return np.repeat(x, group_size, -1)
+
+
+def group_starts(ended: np.ndarray, group_size: int) -> np.ndarray:
+    """Where groups begin episodes, or the rollout begins, [T, S, N] bool; `ended` [T, S, N] stays set while idle."""
+    together = np.logical_and.reduce(in_groups(ended, group_size), -1)
+    starts = np.ones(ended.shape, bool)
+    starts[1:] = to_members(together[:-1], group_size)
+    return starts
+
+
+def held(x: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Give every step the number that x has where its episode starts, [T, ...]."""
+    rows = np.where(starts, np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1)), 0)
+    return np.take_along_axis(x, np.maximum.accumulate(rows, 0), 0)
+
+
+def returns_and_hidden(
+    reward: np.ndarray,
+    terminated: np.ndarray,
+    truncated: np.ndarray,
+    gamma: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Discounted returns-to-go, and the share of them that lies behind the rollout's end, [T, S, N] float64 each.
+
+    A time limit is where the episode ends: steps of a group have equal time left.
+    """
+    ended = terminated | truncated
+    return discounted_to_go(reward.astype(float), ended, gamma), unseen_share(ended, np.zeros_like(ended), gamma)
+
+
+def relative(
+    score: np.ndarray,
+    counts: np.ndarray,
+    baseline: Literal["others", "mean"],
+    scale: bool,
+) -> np.ndarray:
+    """Scores [..., G] less their group's mean, of all or of the others; divided by its deviation if `scale`.
+
+    `counts` [..., G] bool says whose scores there are; the rest become 0, and so do groups of equal scores and groups
+    of one. Source: Shao et al., arXiv 2402.03300 ("mean", scaled); Ahmadian et al., arXiv 2402.14740 ("others").
+    """
+    number = counts.sum(-1, keepdims=True)
+    highest = np.where(counts, score, -np.inf).max(-1, keepdims=True)
+    lowest = np.where(counts, score, np.inf).min(-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        differ = (number > 1) & (highest - lowest > EQUAL * np.maximum(1.0, np.abs(highest)))
+    mean = np.where(counts, score, 0.0).sum(-1, keepdims=True) / np.maximum(number, 1)
+    centred = np.where(counts & differ, score - mean, 0.0)
+    factor = number / np.maximum(number - 1, 1) if baseline == "others" else 1.0
+    if scale:
+        factor = factor / (((centred * centred).sum(-1, keepdims=True) / np.maximum(number - 1, 1)) ** 0.5 + EQUAL)
+    return centred * factor
+
+
+def degenerate_share(advantage: np.ndarray, compared: np.ndarray, group_size: int) -> np.ndarray:
+    """Share of the groups in which nobody `compared`, [T, S, N] bool, has an advantage [T, S, N]; [S] float32.
+
+    Every row has its groups; those that compare nobody do not count. nan where all are so.
+    """
+    used = np.logical_or.reduce(in_groups(compared, group_size), -1)
+    taught = np.logical_or.reduce(in_groups(compared & (advantage != 0), group_size), -1)
+    number = used.sum((0, 2))
+    share = (number - taught.sum((0, 2))) / np.maximum(number, 1)
+    return np.where(number > 0, share, np.nan).astype(np.float32)
+
+
+def rows_of_members(x: np.ndarray) -> np.ndarray:
+    """Lay [T, S, N] out as [S, T * N]: so a member's sums are those it has alone."""
+    return np.ascontiguousarray(x.swapaxes(0, 1)).reshape(x.shape[1], -1)
+
+
+def centred_on_batch(score: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Scores [T, S, N] less the mean of each member's that count, [T, S, N]; the rest become 0, and equal scores."""
+    rows, which = rows_of_members(score), rows_of_members(counts)
+    mean = np.where(which, rows, 0.0).sum(1) / np.maximum(which.sum(1), 1)
+    highest, lowest = (f(np.where(which, rows, x), 1) for f, x in ((np.max, -np.inf), (np.min, np.inf)))
+    differ = (which.sum(1) > 1) & (highest - lowest > EQUAL * np.maximum(1.0, np.abs(highest)))
+    return np.where(counts & differ[:, None], score - mean[:, None], 0.0)
+
+
+def scaled_by_batch(score: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Divide scores [T, S, N] by the deviation of each member's that count.
+
+    Source: whitening of REINFORCE++, Hu, arXiv 2501.03262; 1e-8 is added to the variance.
+    """
+    centred = rows_of_members(centred_on_batch(score, counts))
+    number = np.maximum(rows_of_members(counts).sum(1) - 1, 1)
+    return score / ((centred * centred).sum(1) / number + 1e-8)[:, None] ** 0.5
+
+
+@dataclass(frozen=True)
+class GRPO(GroupRelative):
+    """Group relative policy optimisation: outcomes, standardised in the group. Source: arXiv 2402.03300."""
+
+    gamma: Fraction = 1.0
+    """Discount per environment step; the published form has none."""
+    score: Literal["return-to-go", "outcome"] = "outcome"
+    """What is compared: here, for all steps of an episode, its whole return."""
+    baseline: Literal["others", "mean", "batch"] = "mean"
+    """What is subtracted: here the mean score of the whole group, the own included."""
+    scale: Literal["none", "group", "batch"] = "group"
+    """What it is divided by: here the deviation of the group's scores."""
+    count: Literal["steps", "episodes"] = "episodes"
+    """What counts alike in the loss: here every episode, so that a step of a long one counts less."""
+
+
+@dataclass(frozen=True)
+class DrGRPO(GroupRelative):
+    """GRPO without deviation and lengths, which bias it. Source: Liu et al., arXiv 2503.20783."""
+
+    gamma: Fraction = 1.0
+    """Discount per environment step; the published form has none."""
+    score: Literal["return-to-go", "outcome"] = "outcome"
+    """What is compared: here, for all steps of an episode, its whole return."""
+    baseline: Literal["others", "mean", "batch"] = "mean"
+    """What is subtracted: here the mean score of the whole group, the own included."""
+
+
+@dataclass(frozen=True)
+class RLOO(GroupRelative):
+    """REINFORCE, its baseline the mean outcome of the others. Source: Ahmadian et al., arXiv 2402.14740."""
+
+    gamma: Fraction = 1.0
+    """Discount per environment step; the published form has none."""
+    score: Literal["return-to-go", "outcome"] = "outcome"
+    """What is compared: here, for all steps of an episode, its whole return."""
+
+
+@dataclass(frozen=True)
+class ReinforcePlusPlus(GroupRelative):
+    """REINFORCE++: returns-to-go, standardised over all steps of the rollout. Source: Hu, arXiv 2501.03262."""
+
+    baseline: Literal["others", "mean", "batch"] = "batch"
+    """What is subtracted: here the mean score of all steps of the rollout."""
+    scale: Literal["none", "group", "batch"] = "batch"
+    """What it is divided by: here the deviation of the scores of all steps of the rollout."""

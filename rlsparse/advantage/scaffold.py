@@ -1,16 +1,18 @@
-"""When a group that finds no success is helped, how much, and when it no longer is: pure functions."""
+"""Scaf-GRPO: groups of episodes that find no success are helped by the best episode so far. arXiv 2510.19807."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from rlsparse.advantage.grouped_envs import GroupedEnvs
+from rlsparse.learner.arrays import pack_ragged, unpack_ragged
+from rlsparse.learner.bounds import Count, CountFromZero, Finite, Fraction
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
-    from rlsparse.advantage.grouped_envs import GroupedEnvs
     from rlsparse.learner.learner import Learner
-from rlsparse.learner.bounds import Count, CountFromZero, Finite, Fraction
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,12 @@ class Scaffold:
     exempt: Fraction = 0.15
     """Share of the budget that passes before anyone is helped."""
 
-    def wrap(self, env: "VectorEnv", learner: "Learner", group_size: int) -> "GroupedEnvs":
+    def wrap(self, env: "VectorEnv", learner: "Learner", group_size: int) -> GroupedEnvs:
         """Return the environments in groups that are helped, or that never are if `after` is 0."""
         if self.after == 0:
             from rlsparse.advantage.grouped_envs import GroupedEnvs
 
             return GroupedEnvs(env, learner.members, group_size)
-        from rlsparse.advantage.guide import ScaffoldedEnvs
-
         return ScaffoldedEnvs(self, env, learner, group_size)
 
 
@@ -76,3 +76,140 @@ def next_help(help: Help, unaided: np.ndarray, aided: np.ndarray, config: Scaffo
 def skipped_steps(length: int, share: int, increments: int) -> int:
     """Of an archived episode of this length, the steps that need not be found any more; at least one is left."""
     return length * share // (increments + 1)
+
+
+class ArchivedEpisode(NamedTuple):
+    """One episode of L steps."""
+
+    total: float
+    """Undiscounted return."""
+    steps: np.ndarray
+    """Before each step the environment's snapshot of itself, K numbers, then the action in native units, [L, K + A]."""
+
+
+def better(one: ArchivedEpisode, other: ArchivedEpisode | None) -> bool:
+    """Whether an episode is worth keeping in the place of the other: it has more return, or as much in fewer steps."""
+    return other is None or (one.total, -len(one.steps)) > (other.total, -len(other.steps))
+
+
+class ScaffoldedEnvs(GroupedEnvs):
+    """Groups of environments, with the best episode of each member that succeeded unaided, and help from it.
+
+    Of a group that is helped, the last environment is; its episodes are not archived.
+    """
+
+    def __init__(self, config: Scaffold, env: "VectorEnv", learner: "Learner", group_size: int) -> None:
+        super().__init__(env, learner.members, group_size)
+        total, members = env.num_envs, learner.members
+        self.config = config
+        self.best: list[ArchivedEpisode | None] = [None] * members
+        self.help = Help.none(total // group_size)
+        self.aided = np.zeros(total, bool)
+        """Whose episode is helped, [E]."""
+        self._learner = learner
+        self._owner = np.arange(total) * members // total
+        self._snapshot_size: int = env.snapshots().shape[1]  # type: ignore[attr-defined]
+        self._action_size: int = env.single_action_space.shape[0]  # type: ignore[index]
+        self._totals, self._returns = np.zeros(total), np.zeros(total)
+        self._running: list[list[np.ndarray]] = [[] for _ in range(total)]
+        self._ahead = [np.empty((0, self._action_size))] * total
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Step as groups do, where there is one by an archived action; `info` tells where actions are `replayed`."""
+        repeated = self.act(actions)
+        *outcome, info = super().step(actions)
+        return *outcome, info | {"replayed": repeated}  # type: ignore[return-value]
+
+    def act(self, native: np.ndarray) -> np.ndarray:
+        """Put archived actions into `native` [E, A] where they are to be repeated; returns where, [E] bool."""
+        repeated = ~self.idle & np.array([len(actions) > 0 for actions in self._ahead])
+        for e in np.flatnonzero(repeated).tolist():
+            native[e], self._ahead[e] = self._ahead[e][0], self._ahead[e][1:]
+        steps = np.concatenate([self.env.snapshots(), native], 1)  # type: ignore[attr-defined]
+        for e in np.flatnonzero(~self.idle & ~self.aided).tolist():
+            self._running[e].append(steps[e])
+        return repeated
+
+    def note(self, reward: np.ndarray, ended: np.ndarray) -> dict[str, np.ndarray]:
+        """Add up undiscounted returns; `info` tells whose episodes are `helped`."""
+        self._totals += reward
+        self._returns[ended] = self._totals[ended]
+        self._totals[ended] = 0
+        return {"helped": self.aided.copy()}
+
+    def judge(self, done: np.ndarray) -> None:
+        """Judge the groups that are `done` [E] bool, by the spent share of the members' budgets."""
+        progress = self._learner.progress
+        succeeded = done & (self._returns > self.config.success_return)
+        for e in np.flatnonzero(succeeded & ~self.aided).tolist():
+            self._archive(e)
+        able = np.array([best is not None for best in self.best]) & (progress >= self.config.exempt)
+        judged = self.in_groups(done & able[self._owner]).all(1)
+        unaided, aided = (np.logical_or.reduce(self.in_groups(succeeded & x), 1) for x in (~self.aided, self.aided))
+        following = next_help(self.help, unaided, aided, self.config)
+        self.help = Help(*(np.where(judged, new, old) for new, old in zip(following, self.help, strict=True)))
+
+    def begin(self, where: np.ndarray) -> np.ndarray:
+        """Begin episodes in these environments, [E] bool, and help their groups; returns all observations [E, O]."""
+        obs = super().begin(where)
+        for e in np.flatnonzero(where).tolist():
+            self._running[e], self._ahead[e] = [], self._ahead[e][:0]
+        self.aided[where] = False
+        helped = self.in_groups(where).all(1) & (self.help.tier > 0)
+        for group in np.flatnonzero(helped).tolist():
+            self._help(group, obs)
+        return obs
+
+    def restart(self) -> np.ndarray:
+        """Break all episodes off and begin new ones; returns their first observations [E, O]."""
+        self._totals[...] = 0
+        return super().restart()
+
+    def _help(self, group: int, obs: np.ndarray) -> None:
+        e = (group + 1) * self.group_size - 1
+        best = self.best[self._owner[e]]
+        assert best is not None, "help comes from what is archived"
+        self.aided[e] = True
+        skipped = skipped_steps(len(best.steps), int(self.help.share[group]), self.config.increments)
+        snapshots, actions = np.split(best.steps, [self._snapshot_size], 1)
+        if self.help.tier[group] == 2:
+            self._ahead[e] = actions[:skipped]
+        else:
+            obs[e], steps = self.env.restore(e, snapshots[skipped], actions[:skipped])  # type: ignore[attr-defined]
+            self._learner.counters.train[self._owner[e]] += steps
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Return the tier of each member's groups, on average, [S]."""
+        return {"help_tier": self.help.tier.reshape(len(self.best), -1).mean(1)}
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Return all arrays that the environments go on from, by name; call between rollouts."""
+        width = self._snapshot_size + self._action_size
+        best = [episode or ArchivedEpisode(0.0, np.empty((0, width))) for episode in self.best]
+        own = {
+            "aided": self.aided,
+            "totals": self._totals,
+            "returns": self._returns,
+            "best_total": np.array([episode.total for episode in best]),
+            **self.help._asdict(),
+            **pack_ragged("best", [episode.steps for episode in best]),
+            **pack_ragged("running", [np.reshape(steps, (-1, width)) for steps in self._running]),
+            **pack_ragged("ahead", self._ahead),
+        }
+        return super().get_state() | {f"help.{name}": x for name, x in own.items()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put back what `get_state` gave."""
+        super().set_state(state)
+        state = {name[5:]: x for name, x in state.items() if name.startswith("help.")}
+        self.aided, self._totals, self._returns = (state[name].copy() for name in ("aided", "totals", "returns"))
+        self.help = Help(*(state[name] for name in Help._fields))
+        episodes = zip(state["best_total"].tolist(), unpack_ragged("best", state), strict=True)
+        self.best = [ArchivedEpisode(total, steps) if len(steps) else None for total, steps in episodes]
+        self._running = [list(steps) for steps in unpack_ragged("running", state)]
+        self._ahead = unpack_ragged("ahead", state)
+
+    def _archive(self, e: int) -> None:
+        episode = ArchivedEpisode(float(self._returns[e]), np.stack(self._running[e]))
+        if better(episode, self.best[self._owner[e]]):
+            self.best[self._owner[e]] = episode

@@ -7,26 +7,104 @@ the gains of points in the order of time, and the array after them. `alone` is w
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from annotated_types import Ge, MultipleOf
 
 from rlsparse.advantage.projection import Projection
-from rlsparse.advantage.set_gains import (
-    Concave,
-    concave_worth,
-    count_gains,
-    facility_gains,
-    footprint,
-    fourier_features,
-    gaussian_likeness,
-    grid_cells,
-    log_det_gains,
-)
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Count, CountFromZero, Positive
+from rlsparse.learner.bounds import Count, CountFromZero, Expected, Positive
 from rlsparse.learner.streams import generator
+
+Concave = Literal["once", "sqrt", "log1p"]
+"""How a cell's worth grows with visits: min(n, 1), sqrt(n) or log(1 + n)."""
+
+BLOCK = 64
+"""Points whose determinants are factored together."""
+
+ON_A_LINE = 1e-9
+"""Points so little below a cell's edge, in cells, count as on it: 0.4 / 0.4 must be cell 1."""
+
+
+def concave_worth(visits: np.ndarray, concave: Concave) -> np.ndarray:
+    """g(n) of the numbers of visits."""
+    if concave == "once":
+        return np.minimum(visits, 1).astype(float)
+    return np.sqrt(visits) if concave == "sqrt" else np.log1p(visits)
+
+
+def grid_cells(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Cells of points [L, d] in a grid that divides the unit cube, [L, d]; -1 in all of them outside the cube."""
+    size = np.array(shape)
+    cells = np.floor(np.clip(points * size + ON_A_LINE, -1, size)).astype(np.int64)
+    cells[np.any((cells < 0) | (cells >= size), axis=1)] = -1
+    return cells
+
+
+def footprint(cells: np.ndarray, shape: tuple[int, ...], offsets: np.ndarray) -> np.ndarray:
+    """Flat indices of the cells at `offsets` [K, d] of `cells` [L, d], [L, K]; -1 where they leave the grid."""
+    covered = cells[:, None] + offsets
+    outside = np.any((covered < 0) | (covered >= shape), axis=2) | np.any(cells < 0, axis=1)[:, None]
+    strides = np.cumprod((1, *shape[:0:-1]))[::-1]
+    return np.where(outside, -1, covered @ strides)
+
+
+def count_gains(covered: np.ndarray, visits: np.ndarray, concave: Concave) -> tuple[np.ndarray, np.ndarray]:
+    """Gains [L] of F = sum over cells of g(visits), and the visits after, [C]; g is concave with g(0) = 0.
+
+    `covered` [L, K]: the different flat cells that each point visits, -1 for none; `visits` [C] before.
+    """
+    flat = covered.ravel()
+    # sorted by cell, in time order within it: the place in its group says which visit it is
+    order = np.argsort(flat, kind="stable")
+    order = order[np.searchsorted(flat[order], 0) :]
+    cell = flat[order]
+    visit = visits[cell] + np.arange(len(cell)) - np.searchsorted(cell, cell)
+    worth = concave_worth(visit + 1, concave) - concave_worth(visit, concave)
+    gains = np.bincount(order // covered.shape[1], weights=worth, minlength=len(covered))
+    return gains, visits + np.bincount(cell, minlength=len(visits)).astype(visits.dtype)
+
+
+def facility_gains(likeness: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gains [L] of F = sum over references of the largest likeness, and the largest after, [R].
+
+    `likeness` [L, R], not negative, of each point to each reference; `best` [R] before, 0 for the empty set.
+    """
+    running = np.maximum.accumulate(np.concatenate([best[None], likeness]))
+    return np.diff(running, axis=0).sum(1), running[-1]
+
+
+def log_det_gains(features: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gains [L] of F = 1/2 log det(A) for A = precision + sum of features features^T, and A, [D, D].
+
+    `features` [L, D]; `precision` [D, D] before, positive definite. A gain is 1/2 log(1 + f^T A^-1 f) with A before
+    it; those of a block of points are the logarithms of the diagonal of a Cholesky factor.
+    """
+    gains = np.empty(len(features))
+    for start in range(0, len(features), BLOCK):
+        block = features[start : start + BLOCK]
+        white = np.linalg.solve(np.linalg.cholesky(precision), block.T)
+        factor = np.linalg.cholesky(np.eye(len(block)) + white.T @ white)
+        gains[start : start + BLOCK] = np.log(np.diagonal(factor))
+        precision = precision + block.T @ block
+    return gains, precision
+
+
+def gaussian_likeness(points: np.ndarray, references: np.ndarray, reach: float) -> np.ndarray:
+    """exp(-|a - b|^2 / (2 reach^2)) of points [L, d] and references [R, d], [L, R]."""
+    squares = sum((points[:, None, i] - references[None, :, i]) ** 2 for i in range(points.shape[1]))
+    return np.exp(-squares / (2 * reach**2))
+
+
+def fourier_features(points: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Unit features [L, 2 m] of points [L, d] whose products approximate a stationary kernel.
+
+    `frequencies` [m, d] are drawn from its spectrum. Source: Rahimi and Recht, NeurIPS 2007, section 3.
+    """
+    phase = points @ frequencies.T
+    return np.concatenate([np.cos(phase), np.sin(phase)], 1) / np.sqrt(len(frequencies))
+
 
 MOST_CELLS = 2**20
 """Most cells, references or numbers of a matrix that one environment keeps."""
@@ -124,7 +202,7 @@ class LogDet:
     """Length scale of the kernel, in sides of the projection's box."""
     noise: Positive = 0.1
     """Variance of a measurement's noise; that of the process is 1."""
-    features: Annotated[int, Ge(2), MultipleOf(2)] = 64
+    features: Annotated[int, Ge(2), MultipleOf(2), Expected("a positive even number")] = 64
     """Fourier features, an even number; more are closer to the kernel and slower."""
 
     def on(self, projection: Projection) -> Self:

@@ -4,16 +4,15 @@ Source: Lv et al., arXiv 2509.04419.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from rlsparse.advantage.archive import packed, unpacked
 from rlsparse.algorithms.surrogate import Clip, Weighed, unmasked
 from rlsparse.learner.archive import NoArchive
-from rlsparse.learner.arrays import Array, namespace, to_device
+from rlsparse.learner.arrays import Array, namespace, pack_ragged, to_device, unpack_ragged
 from rlsparse.learner.bounds import Count, Finite, Fraction
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout
@@ -41,7 +40,7 @@ class HPT(Clip):
     al., arXiv 2509.04419, hybrid post-training.
     """
 
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "unaided-episodes": "clones the best episodes, and needs episodes that had no help",
         "cpu-environments": "keeps episodes to clone them, and needs environments on the CPU",
     }
@@ -77,7 +76,7 @@ LONGEST = 100_000
 """Most steps of an episode that is kept; a longer one does not count as a success either."""
 
 
-class Episode(NamedTuple):
+class StoredEpisode(NamedTuple):
     """An episode of L steps, or its beginning."""
 
     obs: np.ndarray
@@ -87,12 +86,12 @@ class Episode(NamedTuple):
     total: float
     """Undiscounted sum of the environment's rewards."""
 
-    def then(self, later: "Episode") -> "Episode":
+    def then(self, later: "StoredEpisode") -> "StoredEpisode":
         """Return the episode with what came later."""
         if len(self.obs) + len(later.obs) > LONGEST:
-            return Episode(self.obs[:0], self.action[:0], math.nan)
+            return StoredEpisode(self.obs[:0], self.action[:0], math.nan)
         obs, action = (np.concatenate(both) for both in zip(self[:2], later[:2], strict=True))
-        return Episode(obs, action, self.total + later.total)
+        return StoredEpisode(obs, action, self.total + later.total)
 
 
 class BestEpisodes(NoArchive):
@@ -103,9 +102,9 @@ class BestEpisodes(NoArchive):
 
     def __init__(self, config: HPT, members: int, num_envs: int, obs_size: int, action_size: int) -> None:
         self.config = config
-        self._nothing = Episode(np.zeros((0, obs_size), np.float32), np.zeros((0, action_size), np.float32), 0.0)
-        self.kept: list[list[Episode]] = [[] for _ in range(members)]
-        self.running: list[list[Episode]] = [[self._nothing] * num_envs for _ in range(members)]
+        self._nothing = StoredEpisode(np.zeros((0, obs_size), np.float32), np.zeros((0, action_size), np.float32), 0.0)
+        self.kept: list[list[StoredEpisode]] = [[] for _ in range(members)]
+        self.running: list[list[StoredEpisode]] = [[self._nothing] * num_envs for _ in range(members)]
         self.success = np.full(members, np.nan)
         """Share of the episodes that ended in the last rollout which succeeded, [S]; nan where none did."""
         self.cloning = np.zeros(members, bool)
@@ -119,7 +118,7 @@ class BestEpisodes(NoArchive):
     ) -> None:
         """Take in a rollout [T, S, N, ...]: the environment's own rewards, and steps that are none left out."""
         for member, kept in enumerate(self.kept):
-            over: list[tuple[int, int, Episode]] = []
+            over: list[tuple[int, int, StoredEpisode]] = []
             for n in range(reward.shape[2]):
                 rows = np.arange(len(reward)) if valid is None else np.flatnonzero(valid[:, member, n])
                 steps = [x[rows, member, n] for x in (obs, action, reward, ended)]
@@ -131,12 +130,12 @@ class BestEpisodes(NoArchive):
 
     def _whole(
         self, member: int, n: int, obs: np.ndarray, action: np.ndarray, reward: np.ndarray, ended: np.ndarray
-    ) -> Iterator[tuple[int, Episode]]:
+    ) -> Iterator[tuple[int, StoredEpisode]]:
         """Follow an environment for L steps; yields the episodes that end in them, each with the number of its last."""
         begin, running = 0, self.running[member][n]
         for last in [*np.flatnonzero(ended).tolist(), len(ended)]:
             part = slice(begin, last + 1)
-            running = running.then(Episode(obs[part], action[part], float(reward[part].sum())))
+            running = running.then(StoredEpisode(obs[part], action[part], float(reward[part].sum())))
             if last < len(ended):
                 yield last, running
                 begin, running = last + 1, self._nothing
@@ -184,17 +183,21 @@ class BestEpisodes(NoArchive):
         self.kept = _unpacked("kept", state, state["count"])
         self.running = _unpacked("running", state, np.array([len(x) for x in self.running]))
 
-    def _packed(self, name: str, episodes: list[list[Episode]]) -> dict[str, np.ndarray]:
+    def _packed(self, name: str, episodes: list[list[StoredEpisode]]) -> dict[str, np.ndarray]:
         """Lay the members' episodes out in one array of each kind."""
         # one that is nothing comes first, lest there be none
         obs, action, totals = zip(self._nothing, *(episode for own in episodes for episode in own), strict=True)
-        return packed(f"{name}.obs", obs) | packed(f"{name}.action", action) | {f"{name}.total": np.array(totals)}
+        return (
+            pack_ragged(f"{name}.obs", obs)
+            | pack_ragged(f"{name}.action", action)
+            | {f"{name}.total": np.array(totals)}
+        )
 
 
-def _unpacked(name: str, state: dict[str, np.ndarray], counts: np.ndarray) -> list[list[Episode]]:
+def _unpacked(name: str, state: dict[str, np.ndarray], counts: np.ndarray) -> list[list[StoredEpisode]]:
     """Return each member's episodes, of which there are `counts` [S]."""
-    each = unpacked(f"{name}.obs", state), unpacked(f"{name}.action", state), state[f"{name}.total"].tolist()
-    flat = [Episode(*episode) for episode in zip(*each, strict=True)][1:]
+    each = unpack_ragged(f"{name}.obs", state), unpack_ragged(f"{name}.action", state), state[f"{name}.total"].tolist()
+    flat = [StoredEpisode(*episode) for episode in zip(*each, strict=True)][1:]
     return [flat[end - count : end] for end, count in zip(np.cumsum(counts), counts, strict=True)]
 
 

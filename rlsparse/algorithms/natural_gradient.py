@@ -13,7 +13,6 @@ from rlsparse.learner.learner import Learner
 from rlsparse.learner.minibatch import reorder
 from rlsparse.learner.network import backward, forward, tangents, tanh_slopes
 from rlsparse.learner.records import Batch
-from rlsparse.sparse.packed_matrix import PackedMatrix
 
 
 def dot(x: Array, y: Array) -> Array:
@@ -130,7 +129,7 @@ def score_vectors(
     scores = xp.zeros_like(params[:, None, : layout.policy.stop]) + 0 * noise[..., :1]
     delta = noise * xp.exp(-log_std)[:, None, :]
     for i, (d_weight, d_bias) in reversed([*enumerate(layout.layers(scores, "actor"))]):
-        if isinstance(d_weight, PackedMatrix):
+        if hasattr(d_weight, "write_scores"):
             d_weight.write_scores(activations[i], delta)
         else:
             d_weight[...] = activations[i][..., :, None] * delta[..., None, :]

@@ -3,7 +3,6 @@
 Each is a choice of mask, reference and advantage in the form of `surrogate`; target surrogates (SSO) have their own.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -41,7 +40,7 @@ def episode_ratio(log_ratio: Array, episode: Array) -> Array:
 class A2C(Likelihood):
     """The plain policy gradient of actor-critic: reference pi itself, no mask. Mnih et al., arXiv 1602.01783."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"small-minibatches"})
+    gives: ClassVar = frozenset({"small-minibatches"})
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
         """Turn each sample's ratio and advantage into its part of the loss."""
@@ -54,10 +53,8 @@ class GSPO(Likelihood):
     """Clipping by the ratio of whole episodes, the geometric mean over their steps. Zheng et al., arXiv 2507.18071."""
 
     whole_episodes: ClassVar[bool] = True
-    needs: ClassVar[Mapping[str, str]] = {
-        "cpu-environments": "averages over episodes, and needs environments on the CPU"
-    }
-    gives: ClassVar[frozenset[str]] = frozenset({"others-actions"})
+    needs: ClassVar = {"cpu-environments": "averages over episodes, and needs environments on the CPU"}
+    gives: ClassVar = frozenset({"others-actions"})
 
     clip_range: Positive = 0.01
     """How far from 1 an episode's ratio may be rewarded for going; --algorithm.clip-range is for single steps."""

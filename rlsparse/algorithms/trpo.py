@@ -37,7 +37,7 @@ class TRPO(CriticByAdam):
     backtracks: Count = 10
     """Steps that the line search tries; where none will do the policy stays exactly as it was."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"own-rollout", "others-actions"})
+    gives: ClassVar = frozenset({"own-rollout", "others-actions"})
 
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless rollouts are large enough."""

@@ -4,7 +4,7 @@ Source: Fatkhullin et al., ICML 2023, arXiv 2302.01734. Both step along a runnin
 for the policy's having moved since: the first by where it samples, the second by a Hessian-vector product.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -155,7 +155,7 @@ class NormalisedMomentum(CriticByAdam):
 
     kind: ClassVar[str]
     """Its name on the command line."""
-    gives: ClassVar[frozenset[str]] = frozenset({"policy-optimiser-memory"})
+    gives: ClassVar = frozenset({"policy-optimiser-memory"})
 
     def describe(self, rollouts: int) -> str:
         """Return what is done with so many rollouts, in words."""
@@ -246,7 +246,7 @@ class NHARPG(NormalisedMomentum):
     """Hessian-aided: a second, small rollout between the last two policies tells how the gradient has changed."""
 
     kind: ClassVar[str] = "n-harpg"
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "single-episodes": "collects a second rollout, and needs episodes that are not compared in groups",
         "cpu-environments": "sums over episodes, and needs environments on the CPU",
     }

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from rlsparse.errors import RunDirectoryError, UsageError
-from rlsparse.run.cards import AgentCard
 from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
 
 if TYPE_CHECKING:  # numpy, scipy and plotting are imported once the command line is known to be good
@@ -33,7 +32,7 @@ class CompareFlags:
     group: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=GLOB...")] = ()
     """Put the runs that a glob names into one arm of this name; may be given several times."""
     out: Path = Path("comparison")
-    """Folder for the pictures, report.html, report.csv, curves.csv and report.json."""
+    """Folder for the pictures, report.html, curves.csv and report.json."""
     figure: tuple[str, ...] = ("report.png",)
     """Pictures to draw, as PNG, PDF or SVG by their names' endings."""
     x: Literal["steps", "train-steps", "updates", "seconds"] = "steps"
@@ -73,31 +72,29 @@ def run_command(arguments: Sequence[str]) -> None:
         raise UsageError("compare what? e.g. rlsparse compare runs/HalfCheetah-v5, or --group NAME=GLOB")
     if not flags.every > 0:
         raise UsageError(f"--every {flags.every}: expected a number of seconds above 0")
-    thresholds = read_thresholds(flags.threshold)
-    groups = read_groups(flags.group)
 
     from threadpoolctl import threadpool_limits
 
-    from rlsparse.compare.files import check_pictures
+    from rlsparse.compare.report import check_pictures
 
     check_pictures(flags.figure)
     with threadpool_limits(1, "blas"):  # products this small lose more to waking threads than they gain
-        while report_once(flags, groups, thresholds) and flags.watch:
+        while report_once(flags) and flags.watch:
             try:
                 time.sleep(flags.every)
             except KeyboardInterrupt:
                 return
 
 
-def report_once(flags: CompareFlags, groups: dict[str, list[str]], thresholds: dict[str, float]) -> bool:
+def report_once(flags: CompareFlags) -> bool:
     """Read, compare, write and print; returns whether a run may still go on.
 
     Raises RunDirectoryError if there is nothing to compare, which --watch waits for instead.
     """
-    from rlsparse.compare.files import write_report
+    from rlsparse.compare.report import write_report
 
     try:
-        comparison = read_and_compare(flags, groups, thresholds)
+        comparison = read_and_compare(flags)
     except RunDirectoryError as error:
         if not flags.watch:
             raise
@@ -106,13 +103,6 @@ def report_once(flags: CompareFlags, groups: dict[str, list[str]], thresholds: d
     write_report(comparison, flags.out, flags.statistic, flags.figure)
     show(comparison, flags)
     return any(log.state in GOING_ON for log in comparison.logs)
-
-
-def draw_beside_card(run: Path, card: AgentCard) -> Path:
-    """Compare a run with the curve that ships with an agent card; returns the picture, in the run's comparison/."""
-    flags = CompareFlags(runs=(str(run), str(card.path)), out=run / "comparison", quiet=True)
-    report_once(flags, {}, {})
-    return flags.out / flags.figure[0]
 
 
 def one_group_flag(arguments: Sequence[str]) -> list[str]:
@@ -149,7 +139,7 @@ def read_groups(entries: Sequence[str]) -> dict[str, list[str]]:
 
 def read_thresholds(entries: Sequence[str]) -> dict[str, float]:
     """Return the thresholds by environment, "" for all others; raises UsageError for what is no number."""
-    from rlsparse.compare.own import environment_in
+    from rlsparse.compare.origin import environment_in
 
     thresholds = {}
     for entry in entries:
@@ -161,13 +151,14 @@ def read_thresholds(entries: Sequence[str]) -> dict[str, float]:
     return thresholds
 
 
-def read_and_compare(flags: CompareFlags, groups: dict[str, list[str]], thresholds: dict[str, float]) -> "Comparison":
+def read_and_compare(flags: CompareFlags) -> "Comparison":
     """Read all logs and compare them; raises RunDirectoryError if none can be read."""
     from rlsparse.compare.arms import arrange
     from rlsparse.compare.comparison import compare
-    from rlsparse.compare.logs import read_list, read_logs
+    from rlsparse.compare.logs import NOT_READ, read_list, read_logs
 
-    runs, patterns = [], {name: list(globs) for name, globs in groups.items()}
+    runs: list[str] = []
+    patterns, thresholds = read_groups(flags.group), read_thresholds(flags.threshold)
     for run in flags.runs:
         if Path(run).suffix == ".toml" and Path(run).name != "card.toml":
             listed, named = read_list(Path(run))
@@ -178,34 +169,21 @@ def read_and_compare(flags: CompareFlags, groups: dict[str, list[str]], threshol
             runs.append(run)
     found = read_logs(runs, flags.returns)
     members = {name: read_logs(globs, flags.returns) for name, globs in patterns.items()}
-    everything = [found, *members.values()]
-    unreadable = list(dict.fromkeys(text for one in everything for text in one.unreadable))
-    if not any(one.logs for one in everything):
-        raise RunDirectoryError(_nothing(unreadable, [*runs, *(x for globs in patterns.values() for x in globs)]))
+    remarks = list(dict.fromkeys(text for one in (found, *members.values()) for text in one.remarks))
+    if not found.logs and not any(one.logs for one in members.values()):
+        everything = ", ".join([*runs, *(glob for globs in patterns.values() for glob in globs)])
+        more = f" (and {len(remarks) - 1} more)" if len(remarks) > 1 else ""
+        first = remarks[0].removeprefix(NOT_READ) if remarks else ""
+        nothing = f"no log could be read: {first}{more}" if remarks else f"there is no log in {everything}"
+        raise RunDirectoryError(nothing)
     arms = arrange(found.logs, {name: one.logs for name, one in members.items() if one.logs}, flags.env)
-    remarks = [f"not read: {text}" for text in unreadable]
-    remarks += [f"{path} was named more than once and counts once" for one in everything for path in one.repeated]
-    return compare(
-        arms,
-        flags.x,
-        baseline=flags.baseline,
-        thresholds=thresholds,
-        allow_mixed=flags.allow_mixed,
-        remarks=remarks,
-    )
-
-
-def _nothing(unreadable: list[str], arguments: list[str]) -> str:
-    if not unreadable:
-        return f"there is no log in {', '.join(arguments)}"
-    more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-    return f"no log could be read: {unreadable[0]}{more}"
+    return compare(arms, flags.x, flags.baseline, thresholds, flags.allow_mixed, remarks)
 
 
 def show(comparison: "Comparison", flags: CompareFlags) -> None:
     """Print the report and where it was written."""
     from rlsparse.compare.account import account
-    from rlsparse.compare.text import report
+    from rlsparse.compare.report import FILES, text
 
     with outlive_reader(sys.stdout):
         if flags.json:
@@ -213,8 +191,7 @@ def show(comparison: "Comparison", flags: CompareFlags) -> None:
         elif not flags.quiet:
             if flags.watch and sys.stdout.isatty():
                 print("\x1b[2J\x1b[H", end="")
-            names = ", ".join([*flags.figure, "report.html", "report.csv", "curves.csv", "report.json"])
-            print(f"{report(comparison)}\n\n{flags.out}: {names}")
+            print(f"{text(comparison)}\n\n{flags.out}: {', '.join([*flags.figure, *FILES])}")
 
 
 if __name__ == "__main__":

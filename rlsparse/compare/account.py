@@ -1,5 +1,6 @@
 """A comparison as plain data: report.json, and the block inside every picture."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -10,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.compare.cells import Cell, Panel
+from rlsparse.compare.cells import Cell
 from rlsparse.compare.comparison import Comparison
-from rlsparse.compare.contrasts import Contrast
+from rlsparse.compare.contrasts import Overall
 from rlsparse.compare.record import Log
-from rlsparse.compare.statistics import Interval
 from rlsparse.run.version import __version__
 
 FORMAT = 1
@@ -23,50 +23,39 @@ FORMAT = 1
 
 def account(comparison: Comparison) -> dict[str, Any]:
     """Return everything but the curves, JSON-ready: what is not finite is None."""
-    overall = comparison.overall
-    return _plain(
-        {
-            **provenance(comparison),
-            "environments": {panel.env: _panel(panel) for panel in comparison.panels},
-            "contrasts": [_contrast(x) for x in comparison.contrasts],
-            "overall": overall
-            and {
-                "environments": overall.environments,
-                "scale": overall.scale,
-                "normalised_iqm": {arm: _interval(x) for arm, x in overall.iqm.items()},
-                "thresholds": overall.thresholds if overall.profiles else [],
-                "performance_profile": {arm: _interval(x) for arm, x in overall.profiles.items()},
-                "probability_of_improvement": [
-                    {"arm": a, "other": b, **_interval(x), "paired": paired}
-                    for (a, b), (x, paired) in overall.improvement.items()
-                ],
-            },
+    environments = {
+        panel.env: {
+            "start": panel.start,
+            "end": panel.end,
+            "threshold": panel.threshold,
+            "arms": {arm: _cell(cell) for arm, cell in panel.cells.items()},
         }
-    )
+        for panel in comparison.panels
+    }
+    contrasts = [{**_fields(x), "verdict": x.verdict} for x in comparison.contrasts]
+    overall = comparison.overall and _overall(comparison.overall)
+    plain: dict[str, Any] = _plain({"environments": environments, "contrasts": contrasts, "overall": overall})
+    return provenance(comparison) | plain
 
 
 def provenance(comparison: Comparison) -> dict[str, Any]:
     """Return what a picture carries inside: where its numbers come from and how they were made."""
-    return _plain(
+    panels = comparison.panels
+    plain: dict[str, Any] = _plain(
         {
             "format": FORMAT,
             "rlsparse": __version__,
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "measure": comparison.measure,
-            "axis": comparison.axis,
-            "baseline": comparison.baseline,
-            "arms": comparison.arms,
-            "mismatches": comparison.mismatches,
+            **{name: getattr(comparison, name) for name in ("measure", "axis", "baseline", "arms", "mismatches")},
             "remarks": comparison.remarks,
             "intervals": "95 %; mean: Student-t; IQM: Student-t of the trimmed mean below 10 seeds, else bootstrap; "
             "over environments: stratified bootstrap; differences: Welch",
-            "n": {panel.env: {arm: cell.n for arm, cell in panel.cells.items()} for panel in comparison.panels},
-            "steps_per_seed": {
-                panel.env: {arm: cell.spent for arm, cell in panel.cells.items()} for panel in comparison.panels
-            },
+            "n": {panel.env: {arm: cell.n for arm, cell in panel.cells.items()} for panel in panels},
+            "steps_per_seed": {panel.env: {arm: cell.spent for arm, cell in panel.cells.items()} for panel in panels},
             "runs": [_run(log) for log in comparison.logs],
         }
     )
+    return plain
 
 
 def _run(log: Log) -> dict[str, Any]:
@@ -83,15 +72,6 @@ def _run(log: Log) -> dict[str, Any]:
     }
 
 
-def _panel(panel: Panel) -> dict[str, Any]:
-    return {
-        "start": panel.start,
-        "end": panel.end,
-        "threshold": panel.threshold,
-        "arms": {arm: _cell(cell) for arm, cell in panel.cells.items()},
-    }
-
-
 def _cell(cell: Cell) -> dict[str, Any]:
     return {
         **cell.summary,
@@ -99,37 +79,27 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "final_returns": cell.finals,
         "areas": cell.areas,
         "threshold_reached_at": cell.reached,
-        "left_out": [{"seed": x.label, "why": x.why} for x in cell.left_out],
+        "left_out": [{"seed": x.member.label, "why": x.why} for x in cell.left_out],
         "steps_per_seed": cell.spent,
     }
 
 
-def _contrast(x: Contrast) -> dict[str, Any]:
-    return {
-        "environment": x.env,
-        "arm": x.arm,
-        "other": x.other,
-        "n": [x.n, x.n_other],
-        "difference": x.difference.mean,
-        "low": x.difference.low,
-        "high": x.difference.high,
-        "p_welch": x.difference.p,
-        "p_permutation": x.permutation_p,
-        "p_welch_holm": x.adjusted_p,
-        "p_permutation_holm": x.adjusted_permutation_p,
-        "effect_size": x.effect,
-        "probability_of_improvement": {**_interval(x.improvement), "paired": x.paired},
-        "detectable_difference": x.detectable,
-        "verdict": x.verdict,
+def _overall(overall: Overall) -> dict[str, Any]:
+    pairs = overall.probability_of_improvement.items()
+    known = _fields(overall) | {
+        "probability_of_improvement": [{"arm": a, "other": b, **x._asdict()} for (a, b), x in pairs]
     }
+    return {name: x for name, x in known.items() if name not in ("shared", "remarks")}
 
 
-def _interval(x: Interval) -> dict[str, Any]:
-    return dict(zip(("estimate", "low", "high"), x, strict=True))
+def _fields(x: Any) -> dict[str, Any]:
+    return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
 
 
 def _plain(value: Any) -> Any:
     """Turn numpy into lists and numbers, and what JSON has no word for into None."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

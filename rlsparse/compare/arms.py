@@ -1,19 +1,15 @@
 """Sort logs into arms: what is compared. An arm is an agent, one of its variants, or a group named by the user."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
-from rlsparse.compare.own import environment_in
+from rlsparse.compare.arm_names import arm_names
+from rlsparse.compare.origin import environment_in
 from rlsparse.compare.record import Curve, Log
 from rlsparse.errors import UsageError
-
-NOT_THE_METHOD = {"env", "seed", "num_seeds", "eval_every", "eval_episodes"}
-"""Fields of a recipe in which two runs of the same method may differ."""
 
 UNKNOWN_ENVIRONMENT = "environment not logged"
 
@@ -66,7 +62,7 @@ def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None =
     _refuse_overlap(named)
     grouped = {log.path.resolve() for _, log in named}
     rest = [log for log in logs if log.path.resolve() not in grouped]
-    entries = [(name, log) for name, log in zip(_variant_names(rest), rest, strict=True)] + named
+    entries = [(name, log) for name, log in zip(arm_names(rest), rest, strict=True)] + named
     if env is not None:
         env = environment_in(env) or env
         entries = [(name, replace(log, env=log.env or env)) for name, log in entries if log.env in (env, None)]
@@ -93,47 +89,6 @@ def _refuse_overlap(named: list[tuple[str, Log]]) -> None:
     for (name, log), (other, same) in combinations(named, 2):
         if name != other and log.path.resolve() == same.path.resolve():
             raise UsageError(f"{log.path} is in both --group {name} and --group {other}: a run belongs to one")
-
-
-def _variant_names(logs: Sequence[Log]) -> list[str]:
-    """Name each log by its agent, by what wrote it, and by the settings in which runs of the agent differ.
-
-    The last two only where it is needed to tell arms apart.
-    """
-    differing: dict[str, set[str]] = {}
-    kinds: dict[str, set[str]] = {}
-    for log in logs:
-        kinds.setdefault(log.agent, set()).add(log.kind)
-        same = [x for x in logs if (x.agent, x.env) == (log.agent, log.env) and x.settings and log.settings]
-        fields = {name for x in same for name in _differences(log.settings, x.settings)}
-        differing.setdefault(log.agent, set()).update(fields)
-    return [
-        log.agent
-        + (f" ({log.kind})" if len(kinds[log.agent]) > 1 and log.kind != "rlsparse run" else "")
-        + _settings_text(log, sorted(differing[log.agent]))
-        for log in logs
-    ]
-
-
-def _differences(a: dict[str, Any], b: dict[str, Any]) -> set[str]:
-    return {name for name in a.keys() | b.keys() if a.get(name) != b.get(name)} - NOT_THE_METHOD
-
-
-def _settings_text(log: Log, fields: list[str]) -> str:
-    if not fields or not log.settings:
-        return ""
-    last = Counter(name.rpartition(".")[2] for name in fields)
-    short = {name: name.rpartition(".")[2] for name in fields}
-    settings = (
-        f"{short[name] if last[short[name]] == 1 else name}={_value(log.settings.get(name))}" for name in fields
-    )
-    return " " + " ".join(settings)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "-".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
 def _without_other_environments_of_cards(entries: list[tuple[str, Log]]) -> list[tuple[str, Log]]:

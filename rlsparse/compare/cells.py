@@ -1,32 +1,43 @@
 """One arm in one environment: its seeds on the common range, their mean and IQM with intervals, their scores."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from rlsparse.compare import statistics
 from rlsparse.compare.arms import Arms, Member
-from rlsparse.compare.interval import mean_interval
 from rlsparse.compare.record import Axis, rising
-from rlsparse.compare.shape import align, area, final_score, first_reach
-from rlsparse.compare.statistics import BOOTSTRAP_FROM, Interval, iqm_interval
+from rlsparse.compare.statistics import Interval, mean_interval
 from rlsparse.errors import RunDirectoryError, UsageError
 
 SHORT = 0.9
 """A seed that stops before this share of where its siblings end has stopped early."""
 
-LEAST_SEEDS_FOR_FIGURE = 5
-"""With fewer, a figure is a smoke check and says so."""
-
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A seed that is named and drawn, but not averaged."""
+class Track:
+    """One seed on the chosen axis."""
 
-    label: str
-    why: str
+    arm: str
+    member: Member
     x: np.ndarray
     y: np.ndarray
+    why: str = ""
+    """Why it is named and drawn, but not averaged; empty if it is."""
+
+    @property
+    def end(self) -> float:
+        """Where it stops; minus infinity if it has no point."""
+        return float(self.x[-1]) if len(self.x) else -np.inf
+
+    @property
+    def crash(self) -> str:
+        """What ended it, if it did not end by itself."""
+        log = self.member.log
+        failed = log.state + (f" ({log.reason})" if log.reason else "") if log.state in ("failed", "killed") else ""
+        return self.member.curve.broken or failed
 
 
 @dataclass
@@ -49,7 +60,7 @@ class Cell:
     areas: np.ndarray
     reached: np.ndarray
     """x at which each seed first reaches the threshold; infinity if it never does."""
-    left_out: list[LeftOut]
+    left_out: list[Track]
     spent: dict[str, float]
     """Mean steps per seed over the whole log: train, probe, eval, as far as known."""
 
@@ -76,188 +87,133 @@ class Panel:
     remarks: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Track:
-    """One member on the chosen axis."""
-
-    arm: str
-    member: Member
-    x: np.ndarray
-    y: np.ndarray
-
-    @property
-    def end(self) -> float:
-        return float(self.x[-1]) if len(self.x) else -np.inf
-
-
 def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:
     """Put all arms that ran in `env` on their common range.
 
     Raises RunDirectoryError if there is none, UsageError if a log does not know the axis.
     """
     tracks = {name: _tracks(name, by_env[env], axis) for name, by_env in arms.members.items() if env in by_env}
-    reasons = _early_stops(tracks)
-    complete = {name: [t for t in those if id(t) not in reasons] for name, those in tracks.items()}
-    counted = [t for those in complete.values() for t in those]
+    everyone = [t for those in tracks.values() for t in those]
+    longest = max((t.end for t in everyone if not t.crash), default=-np.inf)
+    tracks = {name: _judged(those, longest) for name, those in tracks.items()}
+    counted = [t for those in tracks.values() for t in those if not t.why]
     if not counted:
         raise RunDirectoryError(f"no curve of {env} has a point")
-    start, end = max(float(t.x[0]) for t in counted), min(t.end for t in counted)
+    late, early = max(counted, key=lambda t: t.x[0]), min(counted, key=lambda t: t.end)
+    start, end = float(late.x[0]), early.end
     if end < start:
-        early, late = min(counted, key=lambda t: t.end), max(counted, key=lambda t: t.x[0])
         raise RunDirectoryError(
-            f"the curves of {env} have no range in common: {early.member.log.path} ends at {early.end:,.0f}, "
-            f"{late.member.log.path} begins at {late.x[0]:,.0f}"
+            f"the curves of {env} have no range in common: {early.member.log.path} ends at {end:,.0f}, "
+            f"{late.member.log.path} begins at {start:,.0f}"
         )
-    finals = {name: np.array([final_score(t.x, t.y, end) for t in those]) for name, those in complete.items()}
     if threshold is None:
-        threshold = min(float(x.mean()) for x in finals.values() if len(x))
-    cells = {
-        name: _cell(name, env, complete[name], _left_out(tracks[name], reasons), finals[name], start, end, threshold)
-        for name in tracks
-    }
-    remarks = _range_remarks(env, counted, start, end, axis) + _member_remarks(env, tracks, reasons)
-    return Panel(env, start, end, cells, threshold, remarks)
+        finals = [[statistics.final_score(t.x, t.y, end) for t in those if not t.why] for those in tracks.values()]
+        threshold = min(float(np.mean(x)) for x in finals if x)
+    cells = {name: _cell(name, env, those, (start, end), threshold) for name, those in tracks.items()}
+    remarks = _range_remarks(env, counted, start, early, axis.replace("train-", "training "))
+    return Panel(env, start, end, cells, threshold, remarks + _member_remarks(env, tracks))
 
 
-def _tracks(arm: str, members: list[Member], axis: Axis) -> list[_Track]:
+def _tracks(arm: str, members: list[Member], axis: Axis) -> list[Track]:
     tracks = []
     for member in members:
         curve = member.curve
         if len(curve.returns) and axis not in curve.axes:
             known = ", ".join(curve.axes)
             raise UsageError(f"--x {axis}: {member.log.path} does not log it, only {known}")
-        x, y = rising(curve.axes[axis], curve.returns) if len(curve.returns) else (np.array([]), np.array([]))
-        tracks.append(_Track(arm, member, x, y))
+        tracks.append(Track(arm, member, *rising(curve.axes.get(axis, np.array([])), curve.returns)))
     return tracks
 
 
-def _early_stops(tracks: dict[str, list[_Track]]) -> dict[int, str]:
-    """Why a track is not averaged, by its id: it has no point, it crashed, or most of its siblings go on."""
-    everyone = [t for those in tracks.values() for t in those]
-    healthy = [t.end for t in everyone if not _crash(t) and len(t.x)]
-    reasons = {}
-    for those in tracks.values():
-        usual = float(np.median([t.end for t in those if len(t.x)] or [0.0]))
-        for t in those:
-            crash, at = _crash(t), f"{t.end:,.0f}"
-            if not len(t.x):
-                reasons[id(t)] = crash or "has no evaluation" + (
-                    f", its run is {t.member.log.state}" * bool(t.member.log.state)
-                )
-            elif crash and healthy and t.end < SHORT * max(healthy):
-                reasons[id(t)] = f"{crash} at {at}"
-            elif not crash and t.member.log.state != "finished" and t.end < SHORT * usual:
-                reasons[id(t)] = f"{t.member.log.state or 'ends'} at {at}"
-    return reasons
+def _judged(tracks: list[Track], longest: float) -> list[Track]:
+    """Say of each track why it is not averaged, if so: it has no point, it crashed, or most of its siblings go on."""
+    usual = float(np.median([t.end for t in tracks if len(t.x)] or [0.0]))
+    return [replace(t, why=_why_left_out(t, usual, longest)) for t in tracks]
 
 
-def _crash(t: _Track) -> str:
-    log = t.member.log
-    if t.member.curve.broken:
-        return t.member.curve.broken
-    if log.state in ("failed", "killed"):
-        return log.state + (f" ({log.reason})" if log.reason else "")
-    return ""
+def _why_left_out(t: Track, usual: float, longest: float) -> str:
+    """`usual` is where the arm's tracks end, `longest` where the last one of all arms ends that did not crash."""
+    state, at = t.member.log.state, f"{t.end:,.0f}"
+    if not len(t.x):
+        return t.crash or "has no evaluation" + f", its run is {state}" * bool(state)
+    if t.crash:
+        return f"{t.crash} at {at}" if t.end < SHORT * longest else ""
+    return f"{state or 'ends'} at {at}" if state != "finished" and t.end < SHORT * usual else ""
 
 
-def _left_out(tracks: list[_Track], reasons: dict[int, str]) -> list[LeftOut]:
-    return [LeftOut(t.member.label, reasons[id(t)], t.x, t.y) for t in tracks if id(t) in reasons]
-
-
-def _cell(
-    arm: str,
-    env: str,
-    tracks: list[_Track],
-    left_out: list[LeftOut],
-    finals: np.ndarray,
-    start: float,
-    end: float,
-    threshold: float,
-) -> Cell:
-    points = [(t.x, t.y) for t in tracks]
-    if points:
-        x, returns = align(points, start, end)
-    else:
-        x, returns = np.array([start, end]), np.empty((0, 2))
+def _cell(arm: str, env: str, tracks: list[Track], common: tuple[float, float], threshold: float) -> Cell:
+    counted = [t for t in tracks if not t.why]
+    points = [(t.x, t.y) for t in counted]
+    x, returns = statistics.align(points, *common) if points else (np.array(common), np.empty((0, 2)))
+    finals = np.array([statistics.final_score(*xy, common[1]) for xy in points])
+    spent = [t.member.curve.spent for t in counted]
+    known = [name for name in ("train", "probe", "eval") if spent and all(name in one for one in spent)]
     return Cell(
         arm=arm,
         env=env,
-        seeds=[t.member.curve.seed for t in tracks],
+        seeds=[t.member.curve.seed for t in counted],
         x=x,
         returns=returns,
-        mean=_mean_interval(returns),
-        iqm=iqm_interval(returns) if len(returns) else _nothing(x),
+        mean=_over_seeds(_t_interval, returns),
+        iqm=_over_seeds(statistics.iqm_interval, returns),
         finals=finals,
         summary=describe(finals),
-        areas=np.array([area(*xy, start, end) for xy in points]),
-        reached=np.array([first_reach(*xy, threshold, end) for xy in points]),
-        left_out=left_out,
-        spent=_mean_spent(tracks),
+        areas=np.array([statistics.area(*xy, *common) for xy in points]),
+        reached=np.array([statistics.first_reach(*xy, threshold, common[1]) for xy in points]),
+        left_out=[t for t in tracks if t.why],
+        spent={name: float(np.mean([one[name] for one in spent])) for name in known},
     )
 
 
-def _nothing(x: np.ndarray) -> Interval:
-    nothing = np.full(x.shape, np.nan)
-    return nothing, nothing, nothing
+def _over_seeds(interval: Callable[[np.ndarray], Interval], returns: np.ndarray) -> Interval:
+    """The interval of returns [n, P]; NaN without a seed."""
+    return interval(returns) if len(returns) else Interval(*np.full((3, returns.shape[1]), np.nan))
 
 
-def _mean_interval(returns: np.ndarray) -> Interval:
-    if not len(returns):
-        return _nothing(returns[:0].sum(0))
+def _t_interval(returns: np.ndarray) -> Interval:
     mean, half_width = mean_interval(returns)
-    return mean, mean - half_width, mean + half_width
-
-
-def _mean_spent(tracks: list[_Track]) -> dict[str, float]:
-    spent = [t.member.curve.spent for t in tracks]
-    names = [name for name in ("train", "probe", "eval") if spent and all(name in x for x in spent)]
-    return {name: float(np.mean([x[name] for x in spent])) for name in names}
-
-
-def _range_remarks(env: str, counted: list[_Track], start: float, end: float, axis: Axis) -> list[str]:
-    """State the common range and what was cut to get there."""
-    unit = {"steps": "steps", "train-steps": "training steps", "updates": "updates", "seconds": "seconds"}[axis]
-    longest, shortest = max(t.end for t in counted), min(counted, key=lambda t: t.end)
-    remarks = []
-    if longest > end:
-        remarks.append(
-            f"{env} is compared up to {end:,.0f} {unit}, where {shortest.member.label} of {shortest.arm} "
-            f"ends; what others have up to {longest:,.0f} is cut"
-        )
-    first = min(float(t.x[0]) for t in counted)
-    if start > first:
-        remarks.append(f"{env} is compared from {start:,.0f} {unit} on, where the last curve begins")
-    return remarks
-
-
-def _member_remarks(env: str, tracks: dict[str, list[_Track]], reasons: dict[int, str]) -> list[str]:
-    """Name every seed that is not averaged, and every crashed one that is."""
-    remarks = []
-    for name, those in tracks.items():
-        for t in those:
-            if id(t) in reasons:
-                remarks.append(f"{name} on {env}: {t.member.label} {reasons[id(t)]}; it is not in the mean")
-            elif _crash(t):
-                remarks.append(f"{name} on {env}: {t.member.label} {_crash(t)} at {t.end:,.0f}")
-    return remarks
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
 def describe(x: np.ndarray) -> dict[str, Any]:
     """Return n, mean, standard deviation, IQM, smallest, largest and the 95 % t interval of the mean of scores [n]."""
     if not len(x):
         return {"n": 0}
-    mean, half_width = mean_interval(x)
-    iqm, iqm_low, iqm_high = iqm_interval(x)
+    mean, iqm = _t_interval(x), statistics.iqm_interval(x)
     return {
         "n": len(x),
-        "mean": float(mean),
-        "std": float(x.std(ddof=1)) if len(x) > 1 else float("nan"),
-        "iqm": float(iqm),
-        "min": float(x.min()),
-        "max": float(x.max()),
-        "low": float(mean - half_width),
-        "high": float(mean + half_width),
-        "iqm_low": float(iqm_low),
-        "iqm_high": float(iqm_high),
-        "iqm_interval": "bootstrap" if len(x) >= BOOTSTRAP_FROM else "t of the trimmed mean",
+        "mean": mean.estimate,
+        "std": x.std(ddof=1) if len(x) > 1 else np.nan,
+        "iqm": iqm.estimate,
+        "min": x.min(),
+        "max": x.max(),
+        "low": mean.low,
+        "high": mean.high,
+        "iqm_low": iqm.low,
+        "iqm_high": iqm.high,
+        "iqm_interval": "bootstrap" if len(x) >= statistics.BOOTSTRAP_FROM else "t of the trimmed mean",
     }
+
+
+def _range_remarks(env: str, counted: list[Track], start: float, shortest: Track, unit: str) -> list[str]:
+    """State the common range and what was cut to get there."""
+    remarks, longest = [], max(t.end for t in counted)
+    if longest > shortest.end:
+        remarks.append(
+            f"{env} is compared up to {shortest.end:,.0f} {unit}, where {shortest.member.label} of {shortest.arm} "
+            f"ends; what others have up to {longest:,.0f} is cut"
+        )
+    if start > min(t.x[0] for t in counted):
+        remarks.append(f"{env} is compared from {start:,.0f} {unit} on, where the last curve begins")
+    return remarks
+
+
+def _member_remarks(env: str, tracks: dict[str, list[Track]]) -> list[str]:
+    """Name every seed that is not averaged, and every crashed one that is."""
+    return [
+        f"{t.arm} on {env}: {t.member.label} "
+        + (f"{t.why}; it is not in the mean" if t.why else f"{t.crash} at {t.end:,.0f}")
+        for those in tracks.values()
+        for t in those
+        if t.why or t.crash
+    ]

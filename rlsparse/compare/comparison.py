@@ -4,18 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rlsparse.compare.arms import Arms
-from rlsparse.compare.cells import LEAST_SEEDS_FOR_FIGURE, Panel, panel
-from rlsparse.compare.contrasts import Contrast, choose_pairs, contrast_all
+from rlsparse.compare.cells import Cell, Panel, panel
+from rlsparse.compare.contrasts import Contrast, Overall, choose_pairs, contrast_all, overall
 from rlsparse.compare.fairness import merge_versions, mismatches
-from rlsparse.compare.interval import FEWEST
-from rlsparse.compare.over_environments import Overall, overall
 from rlsparse.compare.record import AXIS_LABELS, Axis, Log
-from rlsparse.compare.statistics import BOOTSTRAP_FROM
+from rlsparse.compare.statistics import FEWEST
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run import cards
 
+LEAST_SEEDS_FOR_FIGURE = 5
+"""With fewer, a figure is a smoke check and says so."""
 
-@dataclass
+LONGEST_TITLE = 66
+"""Characters; a longer title would be a second line."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Everything that a report shows."""
 
@@ -33,6 +37,18 @@ class Comparison:
     """Where the curves come from."""
 
     @property
+    def cells(self) -> list[Cell]:
+        """Every arm in every environment."""
+        return [cell for panel in self.panels for cell in panel.cells.values()]
+
+    @property
+    def title(self) -> str:
+        """One line: what kind of return, and of which arms."""
+        what = " / ".join(dict.fromkeys(part.partition(",")[0] for part in self.measure.split(" / ")))
+        named = f"{what[:1].upper()}{what[1:]}: {', '.join(self.arms)}"
+        return named if len(named) <= LONGEST_TITLE else f"{what[:1].upper()}{what[1:]} of {len(self.arms)} arms"
+
+    @property
     def x_label(self) -> str:
         """What the curves are drawn against."""
         return AXIS_LABELS[self.axis]
@@ -40,19 +56,22 @@ class Comparison:
     @property
     def caution(self) -> str:
         """What must be said of a figure with few seeds."""
-        cells = [cell for panel in self.panels for cell in panel.cells.values()]
-        few = {cell.arm: None for cell in cells if cell.n < LEAST_SEEDS_FOR_FIGURE}
+        few = {cell.arm: None for cell in self.cells if cell.n < LEAST_SEEDS_FOR_FIGURE}
         if not few:
             return ""
         which = "" if len(few) == len(self.arms) else f" in {', '.join(few)}"
-        none = "; n < 3 is too small for an interval" if any(cell.n < FEWEST for cell in cells) else ""
+        none = "; n < 3 is too small for an interval" if any(cell.n < FEWEST for cell in self.cells) else ""
         return f"SMOKE CHECK: fewer than {LEAST_SEEDS_FOR_FIGURE} seeds{which}{none}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What stands above everything else, in the colour of a warning."""
+        return [f"NOT ALIKE: {text}" for text in self.mismatches] + [self.caution] * bool(self.caution)
 
 
 def compare(
     arms: Arms,
     axis: Axis = "steps",
-    *,
     baseline: str | None = None,
     thresholds: dict[str, float] | None = None,
     allow_mixed: bool = False,
@@ -136,10 +155,3 @@ def _log_remarks(arms: Arms) -> list[str]:
         kinds = sorted({log.kind for log in logs})
         remarks.append(f"logs of different origin are compared ({', '.join(kinds)}): check that evaluations are alike")
     return remarks
-
-
-def interval_name(statistic: str, n: int) -> str:
-    """Return the name of the interval that 3 seeds or more get."""
-    if statistic == "mean":
-        return "95 % t interval of the mean"
-    return "95 % bootstrap interval of the IQM" if n >= BOOTSTRAP_FROM else "95 % t interval of the IQM"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from rlsparse.compare.arms import UNKNOWN_ENVIRONMENT, Arms, Member
 from rlsparse.compare.record import PROBES_COUNTED, PROBES_UNKNOWN, Axis
 
-VERSIONED = re.compile(r"(.+)-v\d+")
+VERSION = re.compile(r"(?<=.)-v\d+$")
 
 
 def mismatches(arms: Arms, axis: Axis) -> list[str]:
@@ -21,31 +21,24 @@ def mismatches(arms: Arms, axis: Axis) -> list[str]:
     ]
 
 
-def _by(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The first example of each value."""
+def _several(pairs: Iterable[tuple[str, str]]) -> str:
+    """Name the values that differ, each with its first example; nothing if all are the same."""
     first: dict[str, str] = {}
     for value, example in pairs:
         first.setdefault(value, example)
-    return first
-
-
-def _listed(examples: dict[str, str]) -> str:
-    return " and ".join(f"{value} ({example})" for value, example in sorted(examples.items()))
+    return " and ".join(f"{value} ({example})" for value, example in sorted(first.items())) if len(first) > 1 else ""
 
 
 def _measures(members: list[tuple[str, str, Member]]) -> list[str]:
-    kinds = _by((member.log.measure, str(member.log.path)) for _, _, member in members)
-    if len(kinds) < 2:
-        return []
-    return [f"training and evaluation returns are not the same measure: {_listed(kinds)}"]
+    kinds = _several((member.log.measure, str(member.log.path)) for _, _, member in members)
+    return [f"training and evaluation returns are not the same measure: {kinds}"] if kinds else []
 
 
 def _versions(arms: Arms) -> dict[str, list[str]]:
     """The environments of each task: ids that differ in their version alone."""
     versions: dict[str, list[str]] = {}
     for env in arms.environments:
-        match = VERSIONED.fullmatch(env)
-        versions.setdefault(match[1] if match else env, []).append(env)
+        versions.setdefault(VERSION.sub("", env), []).append(env)
     return versions
 
 
@@ -59,9 +52,9 @@ def _no_common_environment(arms: Arms) -> list[str]:
     shared = any(sum(not by_env.keys().isdisjoint(same) for by_env in arms.members.values()) > 1 for same in tasks)
     if len(arms.names) < 2 or shared:
         return []
-    first = {name: ", ".join(sorted(by_env)) for name, by_env in arms.members.items()}
     hint = "; --env NAME says what it is" if UNKNOWN_ENVIRONMENT in arms.environments else ""
-    text = " and ".join(f"{name} ran on {envs}" for name, envs in list(first.items())[:3])
+    first = list(arms.members.items())[:3]
+    text = " and ".join(f"{name} ran on {', '.join(sorted(by_env))}" for name, by_env in first)
     return [f"no two arms share an environment: {text}{hint}"]
 
 
@@ -71,9 +64,9 @@ def _simulators(members: list[tuple[str, str, Member]]) -> list[str]:
     for env in sorted({env for _, env, _ in members}):
         logs = [member.log for _, of, member in members if of == env]
         for package in sorted({name for log in logs for name in log.versions}):
-            known = _by((_minor(log.versions[package]), str(log.path)) for log in logs if package in log.versions)
-            if len(known) > 1:
-                found.append(f"{env} was computed by different versions of {package}: {_listed(known)}")
+            known = _several((_minor(log.versions[package]), str(log.path)) for log in logs if package in log.versions)
+            if known:
+                found.append(f"{env} was computed by different versions of {package}: {known}")
     return found
 
 
@@ -87,8 +80,9 @@ def _accounting(members: list[tuple[str, str, Member]]) -> list[str]:
     unknown = [member.log for _, _, member in members if member.log.accounting == PROBES_UNKNOWN]
     if not probing or not unknown:
         return []
-    examples = {PROBES_COUNTED: str(probing[0].path), "training steps only, probe steps unknown": str(unknown[0].path)}
-    return [f"steps are counted differently: {_listed(examples)}"]
+    unaware = "training steps only, probe steps unknown"
+    examples = _several([(PROBES_COUNTED, str(probing[0].path)), (unaware, str(unknown[0].path))])
+    return [f"steps are counted differently: {examples}"]
 
 
 def merge_versions(arms: Arms) -> None:

@@ -1,26 +1,44 @@
-"""The pictures of a report, laid out in inches: nothing overlaps, whatever the number of arms and environments."""
+"""The picture of a comparison: one cell per environment, then what holds over all of them, laid out in inches."""
 
 import json
 import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from rlsparse.compare import overall
 from rlsparse.compare.cells import Panel
-from rlsparse.compare.comparison import Comparison, interval_name
-from rlsparse.compare.interval import FEWEST
-from rlsparse.compare.panels import LEADER, Styles, curve_labels, draw_curves, has_seed_lines, label_width, line_height
-from rlsparse.compare.theme import PRINT, Theme, arm_styles, shortened
+from rlsparse.compare.comparison import Comparison
+from rlsparse.compare.contrasts import Overall
+from rlsparse.compare.plot import INK, MOST_SEED_LINES, MUTED, WARNING, arm_styles, draw_arm, style_axes
+from rlsparse.compare.statistics import BOOTSTRAP_FROM, FEWEST
 
-LEFT, GAP, TITLE, AXIS, MARGIN = 0.75, 0.3, 0.36, 0.36, 0.15
-"""Inches: y tick labels, right of labels, title above and x tick labels below a panel, around everything."""
+LEFT, GAP, TITLE, AXIS, MARGIN = 0.75, 0.25, 0.36, 0.52, 0.15
+"""Inches: y tick labels, right of a plot, title above it and x axis below it, around everything."""
+
+LEGEND_LINE, ROW = 0.165, 0.3
+"""Inches: a line of a legend, a row of an interval plot."""
+
+SIZE, SMALL = 8.0, 7.5
+"""Points of the letters."""
 
 MOST_REMARKS = 8
 """On the picture; the page has all."""
+
+Styles = dict[str, dict[str, Any]]
+
+Draw = Callable[[Any], None]
+"""Draws one cell into axes."""
+
+Row = tuple[str, Sequence[Any], str]
+"""A name, an estimate with the ends of its interval, and a colour."""
 
 
 @dataclass(frozen=True)
@@ -33,82 +51,33 @@ class Line:
     weight: str = "normal"
 
 
-def draw_report(comparison: Comparison, statistic: str = "mean", theme: Theme = PRINT) -> Figure:
+def draw_report(comparison: Comparison, statistic: str = "mean") -> Figure:
     """Draw every environment, what holds over all of them, and everything a reader must know, in one picture."""
-    styles = arm_styles(comparison.arms, theme)
-    columns = min(3, len(comparison.panels))
-    rows = -(-len(comparison.panels) // columns)
-    size = _plot_size({1: (5.2, 3.2), 2: (3.2, 2.4), 3: (2.6, 2.1)}[columns], comparison, theme)
-    cell_width, cell_height = LEFT + size[0] + _labels(comparison, theme) + GAP, TITLE + size[1] + AXIS
-    width = 2 * MARGIN + max(columns * cell_width, 7.0)
-    head = _wrapped(_head(comparison, statistic, theme), width)
-    foot = _wrapped(_foot(comparison, theme), width)
-    legend = [arm for arm in comparison.arms if len(arm) > theme.longest_name]
-    parts = overall.parts(comparison, theme)
-    overall_height = 0.15 + TITLE + AXIS + overall.rows_height(comparison) if parts else 0.0
-    below = MARGIN + _height(foot) + bool(legend) * (0.16 * len(legend) + MARGIN)
-    height = MARGIN + _height(head) + rows * cell_height + 0.3 + overall_height + MARGIN + below
-    figure = _figure(width, height, theme)
-    top = height - MARGIN - _height(head)
-    _write_lines(figure, head, height - MARGIN)
-    for i, panel in enumerate(comparison.panels):
-        left = MARGIN + LEFT + (i % columns) * cell_width
-        bottom = top - (i // columns) * cell_height - TITLE - size[1]
-        draw_curves(_axes(figure, left, bottom, *size), panel, statistic, styles, theme, size)
-    top -= rows * cell_height
-    figure.text(
-        (MARGIN + LEFT) / width, top / height, f"x: {comparison.x_label}", va="top", fontsize=9, color=theme.ink
-    )
-    if parts:
-        _draw_parts(figure, parts, below + MARGIN + AXIS, overall.rows_height(comparison))
-    _draw_legend(figure, legend, styles, theme, below)
-    _write_lines(figure, foot, _height(foot) + MARGIN)
-    return figure
-
-
-def draw_panel(panel: Panel, comparison: Comparison, statistic: str, theme: Theme) -> Figure:
-    """Draw one environment alone."""
-    size = _plot_size((2.4, 2.1), comparison, theme)
-    figure = _figure(LEFT + size[0] + _labels(comparison, theme), TITLE + size[1] + AXIS, theme)
-    axes = _axes(figure, LEFT, AXIS, *size)
-    draw_curves(axes, panel, statistic, arm_styles(comparison.arms, theme), theme, size)
-    return figure
-
-
-def draw_parts(comparison: Comparison, theme: Theme) -> list[Figure]:
-    """Draw each of the results over environments alone."""
-    figures = []
-    for part in overall.parts(comparison, theme):
-        inner = overall.rows_height(comparison)
-        figure = _figure(part.names + 3.0 + GAP, TITLE + inner + AXIS, theme)
-        part.draw(_axes(figure, part.names, AXIS, 3.0, inner))
-        figures.append(figure)
-    return figures
-
-
-def _plot_size(size: tuple[float, float], comparison: Comparison, theme: Theme) -> tuple[float, float]:
-    """Width and height in inches; high enough for the names of all arms."""
-    return size[0], max(size[1], 1.05 * line_height(theme) * len(comparison.arms))
-
-
-def _labels(comparison: Comparison, theme: Theme) -> float:
-    return LEADER + label_width([x for panel in comparison.panels for x in curve_labels(panel, theme).values()], theme)
-
-
-def _figure(width: float, height: float, theme: Theme) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white" if theme is PRINT else "none")
+    styles, panels, overall = arm_styles(comparison.arms), comparison.panels, comparison.overall
+    draw_panel = partial(draw_curves, statistic=statistic, styles=styles, x_label=comparison.x_label)
+    cells: list[Draw] = [partial(draw_panel, panel=panel) for panel in panels]
+    rows = 0
+    if overall:
+        cells += _overall_cells(overall, comparison, styles)
+        rows = max(len(overall.normalised_iqm), len(overall.probability_of_improvement))
+    columns = min(3, len(cells))
+    width, height = {1: (6.0, 3.4), 2: (3.4, 2.5), 3: (2.9, 2.1)}[columns]
+    height = max(height, ROW * rows)
+    cell_width = LEFT + width + GAP
+    cell_height = TITLE + height + AXIS + LEGEND_LINE * max(len(panel.cells) for panel in panels)
+    total_width = 2 * MARGIN + max(columns * cell_width, 7.0)
+    head, foot = _wrapped(_head(comparison, statistic), total_width), _wrapped(_foot(comparison), total_width)
+    total_height = 3 * MARGIN + _height(head) + -(-len(cells) // columns) * cell_height + _height(foot)
+    figure = Figure(figsize=(total_width, total_height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
+    for i, draw in enumerate(cells):
+        left = MARGIN + LEFT + (i % columns) * cell_width
+        bottom = total_height - MARGIN - _height(head) - (i // columns) * cell_height - TITLE - height
+        place = left / total_width, bottom / total_height, width / total_width, height / total_height
+        draw(figure.add_axes(place))
+    _write_lines(figure, head, total_height - MARGIN)
+    _write_lines(figure, foot, MARGIN + _height(foot))
     return figure
-
-
-def _draw_parts(figure: Figure, parts: list[overall.Part], bottom: float, height: float) -> None:
-    """Draw the results over environments side by side."""
-    width = figure.get_size_inches()[0]
-    plot = min(3.2, (width - 2 * MARGIN - sum(part.names + GAP for part in parts)) / len(parts))
-    left = MARGIN
-    for part in parts:
-        part.draw(_axes(figure, left + part.names, bottom, plot, height))
-        left += part.names + plot + GAP
 
 
 def save(figure: Figure, file: BinaryIO, suffix: str, block: dict[str, Any]) -> None:
@@ -123,50 +92,148 @@ def save(figure: Figure, file: BinaryIO, suffix: str, block: dict[str, Any]) -> 
         figure.savefig(file, format=suffix[1:], metadata=metadata[suffix])
 
 
-def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:
-    w, h = figure.get_size_inches()
-    return figure.add_axes((left / w, bottom / h, width / w, height / h))
+def draw_curves(axes: Any, panel: Panel, statistic: str, styles: Styles, x_label: str) -> None:
+    """Draw the arms of an environment; the legend below names the highest at the end first."""
+    ends = {}
+    for arm, cell in panel.cells.items():
+        faint = {"color": styles[arm]["color"], "zorder": 4}
+        for seed in cell.left_out:
+            inside = seed.x <= panel.end
+            axes.plot(seed.x[inside], seed.y[inside], alpha=0.5, linewidth=0.7, linestyle=":", **faint)
+            axes.plot(seed.x[inside][-1:], seed.y[inside][-1:], "x", markersize=6, **faint)
+        if cell.n:
+            center, low, high = cell.mean if statistic == "mean" else cell.iqm
+            seeds = cell.returns if _has_seed_lines(panel) else cell.returns[:0]
+            draw_arm(axes, cell.x, center, (low, high), seeds, **styles[arm])
+            ends[arm] = float(center[-1])
+    if panel.end > panel.start:
+        axes.set_xlim(panel.start, panel.end)
+    style_axes(axes)
+    _finish(axes, panel.env, x_label)
+    order = sorted(panel.cells, key=lambda arm: ends.get(arm, -np.inf), reverse=True)
+    width, height = axes.get_window_extent().size / axes.figure.dpi
+    short = short_names(list(panel.cells), int((width - 0.2) * 72 / (0.58 * SIZE)) - len(", n=10 of 10"))
+    axes.legend(
+        [Line2D([], [], linewidth=2.2, **styles[arm]) for arm in order],
+        [f"{short[arm]}, {panel.cells[arm].n_text}" for arm in order],
+        loc="upper left",
+        bbox_to_anchor=(0, -(AXIS - 0.06) / height),
+        labelspacing=LEGEND_LINE * 72 / SIZE - 1.12,
+        handlelength=2.4,
+        borderpad=0,
+        borderaxespad=0,
+        frameon=False,
+        fontsize=SIZE,
+        labelcolor=INK,
+    )
 
 
-def _head(comparison: Comparison, statistic: str, theme: Theme) -> list[Line]:
-    measure = comparison.measure[0].upper() + comparison.measure[1:]
-    lines = [Line(measure, 12, theme.ink, "bold"), Line(caption(comparison, statistic), 8.5, theme.muted)]
-    lines += [Line(text, 8.5, theme.muted) for text in [steps_spent(comparison)] if text]
-    lines += [Line(f"NOT ALIKE: {text}", 9, theme.warning, "bold") for text in comparison.mismatches]
-    if comparison.caution:
-        lines.append(Line(comparison.caution, 9, theme.warning, "bold"))
-    return lines
+def short_names(arms: list[str], most: int) -> dict[str, str]:
+    """Cut long names in their middle, for variants of an arm differ at the end; no two become the same."""
+    tail = (most - 1) * 3 // 5
+    short = {a: a if len(a) <= most else f"{a[: most - 1 - tail]}…{a[len(a) - tail :]}" for a in arms}
+    return short if len(set(short.values())) == len(arms) else short_names(arms, most + 4)
+
+
+def _has_seed_lines(panel: Panel) -> bool:
+    """Whether single seeds are drawn: there are some behind each mean, and not too many."""
+    return 1 < sum(cell.n for cell in panel.cells.values()) <= MOST_SEED_LINES
+
+
+def _finish(axes: Any, title: str, x_label: str) -> None:
+    axes.set_title(title, fontsize=SIZE + 1.5, color=INK, loc="left")
+    axes.set_xlabel(x_label, fontsize=SMALL, color=MUTED)
+    axes.tick_params(labelsize=SIZE, color=MUTED, labelcolor=INK)
+    axes.spines[:].set_color(MUTED)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def _overall_cells(overall: Overall, comparison: Comparison, styles: Styles) -> list[Draw]:
+    """What there is of normalised IQM per arm, performance profile, and probability of improvement per pair."""
+    short = short_names(comparison.arms, 22)
+    cells: list[Draw] = []
+    if overall.normalised_iqm:
+        rows: list[Row] = [(short[arm], x, styles[arm]["color"]) for arm, x in overall.normalised_iqm.items()]
+        title, reference = (
+            f"Normalised IQM, {len(overall.environments)} environments",
+            1.0 if comparison.baseline else None,
+        )
+        draw = partial(_draw_intervals, rows=rows, title=title, x_label="normalised return", reference=reference)
+        cells += [draw, partial(_draw_profile, overall=overall, styles=styles)]
+    if overall.probability_of_improvement:
+        pairs = overall.probability_of_improvement.items()
+        rows = [(f"{short[a]} > {short[b]}", x[:3], styles[a]["color"]) for (a, b), x in pairs]
+        title, label = f"P(improvement), {overall.shared} environments", "0.5: as often better as worse"
+        limits = -0.02, 1.02
+        cells.append(partial(_draw_intervals, rows=rows, title=title, x_label=label, reference=0.5, limits=limits))
+    return cells
+
+
+def _draw_intervals(
+    axes: Any, rows: list[Row], title: str, x_label: str, reference: float | None, limits: Any = None
+) -> None:
+    """Draw estimates with intervals, one row each, the name above; a dotted line where there is no difference."""
+    for i, (name, (center, low, high), color) in enumerate(rows):
+        style = {"fontsize": SMALL, "color": INK, "va": "center", "bbox": {"facecolor": "white", "lw": 0, "pad": 1}}
+        axes.text(0.015, i - 0.3, name, transform=axes.get_yaxis_transform(), **style)
+        axes.plot([low, high], [i + 0.1] * 2, color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
+        axes.plot([center], [i + 0.1], "o", color=color, markersize=5)
+    if reference is not None:
+        axes.axvline(reference, color=MUTED, linewidth=1, linestyle=":")
+    axes.set(ylim=(len(rows) - 0.5, -0.6), xlim=limits, yticks=[])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    _finish(axes, title, x_label)
+
+
+def _draw_profile(axes: Any, overall: Overall, styles: Styles) -> None:
+    """Draw the share of runs above each normalised score."""
+    for arm, (center, low, high) in overall.performance_profile.items():
+        draw_arm(axes, overall.thresholds, center, (low, high), np.empty((0, len(center))), **styles[arm])
+    axes.set(ylim=(0, 1.02), xlim=(overall.thresholds[0], overall.thresholds[-1]))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    _finish(axes, "Share of runs above a return", "normalised return")
+
+
+def _head(comparison: Comparison, statistic: str) -> list[Line]:
+    lines = [Line(comparison.title, 12, INK, "bold"), Line(caption(comparison, statistic), 8.5, MUTED)]
+    lines += [Line(text, 8.5, MUTED) for text in [steps_spent(comparison)] if text]
+    return lines + [Line(text, 9, WARNING, "bold") for text in comparison.warnings]
 
 
 def caption(comparison: Comparison, statistic: str) -> str:
-    """Say what lines and bands are."""
-    cells = [cell for panel in comparison.panels for cell in panel.cells.values() if cell.n]
-    names = list(dict.fromkeys(interval_name(statistic, cell.n) for cell in cells if cell.n >= FEWEST))
-    band = " / ".join(names) + (" (none where n < 3)" if any(cell.n < FEWEST for cell in cells) else "")
-    band = f"; band: {band}" if names else "; no interval, n < 3"
+    """Say what is drawn: the measure, lines and bands."""
+    cells = [cell for cell in comparison.cells if cell.n]
+    names = dict.fromkeys(_interval_name(statistic, cell.n) for cell in cells if cell.n >= FEWEST)
+    few = " (none where n < 3)" if any(cell.n < FEWEST for cell in cells) else ""
+    band = f"; band: {' / '.join(names)}{few}" if names else "; no interval, n < 3"
     what = "mean" if statistic == "mean" else "interquartile mean (IQM)"
-    thin = "; thin lines: seeds" if any(map(has_seed_lines, comparison.panels)) else ""
-    crosses = "; crosses: seeds that stopped early, not averaged" if any(cell.left_out for cell in cells) else ""
-    return f"Line: {what} over seeds (n at its end){band}{thin}{crosses}."
+    thin = "; thin lines: seeds" if any(map(_has_seed_lines, comparison.panels)) else ""
+    crosses = "; crosses: seeds that stopped early, not averaged" if any(x.left_out for x in comparison.cells) else ""
+    measure = f"{comparison.measure[:1].upper()}{comparison.measure[1:]}. " if "," in comparison.measure else ""
+    return f"{measure}Line: {what} over n seeds{band}{thin}{crosses}."
+
+
+def _interval_name(statistic: str, n: int) -> str:
+    if statistic == "mean":
+        return "95 % t interval of the mean"
+    return f"95 % {'bootstrap' if n >= BOOTSTRAP_FROM else 't'} interval of the IQM"
 
 
 def steps_spent(comparison: Comparison) -> str:
     """Say how many steps of each of the three kinds were spent, as far as the logs know."""
-    spent = [cell.spent for panel in comparison.panels for cell in panel.cells.values()]
     words = {"train": "training", "probe": "probing", "eval": "evaluation (never counted)"}
     texts = []
     for name, word in words.items():
-        steps = sorted({round(x[name]) for x in spent if name in x})
+        steps = sorted({round(cell.spent[name]) for cell in comparison.cells if name in cell.spent})
         if steps:
             texts.append(f"{word} {steps[0]:,}" + (f" to {steps[-1]:,}" if len(steps) > 1 else ""))
     return f"Steps per seed: {', '.join(texts)}." if texts else ""
 
 
-def _foot(comparison: Comparison, theme: Theme) -> list[Line]:
-    shown = comparison.remarks[:MOST_REMARKS]
-    if len(comparison.remarks) > MOST_REMARKS:
-        shown = [*shown, f"{len(comparison.remarks) - MOST_REMARKS} more remarks in report.html"]
-    return [Line(text, 7.5, theme.muted) for text in shown]
+def _foot(comparison: Comparison) -> list[Line]:
+    remarks, more = comparison.remarks[:MOST_REMARKS], len(comparison.remarks) - MOST_REMARKS
+    return [Line(text, SMALL, MUTED) for text in remarks + [f"{more} more remarks in report.html"] * (more > 0)]
 
 
 def _wrapped(lines: list[Line], width: float) -> list[Line]:
@@ -174,8 +241,7 @@ def _wrapped(lines: list[Line], width: float) -> list[Line]:
     broken = []
     for line in lines:
         most = int((width - 2 * MARGIN) * 72 / (line.size * (0.62 if line.weight == "bold" else 0.55)))
-        texts = textwrap.wrap(line.text, most) or [""]
-        broken += [Line(text, line.size, line.color, line.weight) for text in texts]
+        broken += [Line(text, line.size, line.color, line.weight) for text in textwrap.wrap(line.text, most) or [""]]
     return broken
 
 
@@ -186,20 +252,6 @@ def _height(lines: list[Line]) -> float:
 def _write_lines(figure: Figure, lines: list[Line], top: float) -> None:
     w, h = figure.get_size_inches()
     for line in lines:
-        figure.text(
-            MARGIN / w, top / h, line.text, va="top", fontsize=line.size, color=line.color, fontweight=line.weight
-        )
+        style: dict[str, Any] = {"fontsize": line.size, "color": line.color, "fontweight": line.weight}
+        figure.text(MARGIN / w, top / h, line.text, va="top", **style)
         top -= 1.4 * line.size / 72
-
-
-def _draw_legend(figure: Figure, arms: list[str], styles: Styles, theme: Theme, top: float) -> None:
-    """Write out the names that are cut short elsewhere."""
-    w, h = figure.get_size_inches()
-    most = int((w - 2 * MARGIN - 0.4) * 72 / (theme.label_size * 0.58))
-    for i, arm in enumerate(arms):
-        y = (top - 0.16 * (i + 0.5)) / h
-        axes = figure.add_axes((MARGIN / w, y, 0.3 / w, 0.01 / h))
-        axes.axis("off")
-        axes.plot([0, 1], [0, 0], clip_on=False, linewidth=2.2, **styles[arm])
-        style: dict[str, Any] = {"fontsize": theme.label_size, "va": "center_baseline", "color": theme.ink}
-        figure.text((MARGIN + 0.4) / w, y, shortened(arm, most), **style)

@@ -3,18 +3,27 @@
 import difflib
 import glob
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rlsparse.compare import own
-from rlsparse.compare.folder import Wanted, is_run, log_files, natural, read_files, read_folder
+from rlsparse.compare import own_logs
+from rlsparse.compare.foreign_logs import event_logs, foreign_logs
+from rlsparse.compare.origin import origin_of_files
 from rlsparse.compare.record import Log, UnreadableLog
 from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.run import cards
 from rlsparse.run.cards import AgentCard
+
+RETURNS = {"auto": "returns", "evaluation": "evaluation returns", "training": "training returns"}
+"""What may be wanted of a log: evaluation returns where there are any (auto), one kind, or a TensorBoard tag."""
+
+NOT_READ = "not read: "
+
+LOG_FILES = ("progress.csv", "evaluations.npz", "monitor.csv", "*.monitor.csv", "events.out.tfevents.*")
 
 
 @dataclass
@@ -27,8 +36,14 @@ class Found:
     repeated: list[Path] = field(default_factory=list)
     """What was named more than once, and read once."""
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a report says of it."""
+        repeated = [f"{path} was named more than once and counts once" for path in self.repeated]
+        return [f"{NOT_READ}{text}" for text in self.unreadable] + repeated
 
-def read_logs(arguments: Sequence[str], wanted: Wanted = "auto") -> Found:
+
+def read_logs(arguments: Sequence[str], wanted: str = "auto") -> Found:
     """Read every log that the arguments name; raises UsageError for one that names nothing."""
     found, seen = Found(), set()
     for argument in arguments:
@@ -66,18 +81,15 @@ def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _beside(path: Path, name: str, entry: Any) -> list[str]:
+    """The paths and globs of one entry, relative to the list where something is there."""
     entries = [entry] if isinstance(entry, str) else entry
     if not isinstance(entries, list) or not all(isinstance(item, str) for item in entries):
         raise UsageError(f"{path}: {name} must be a path, a glob or a list of them")
     near = [str(path.parent / Path(item).expanduser()) for item in entries]
-    return [text if _exists(text) else item for text, item in zip(near, entries, strict=True)]
+    return [text if os.path.lexists(text) or _glob(text) else item for text, item in zip(near, entries, strict=True)]
 
 
-def _exists(text: str) -> bool:
-    return os.path.lexists(text) or bool(glob.glob(text, recursive=True))
-
-
-def _named(argument: str) -> Iterator[Path | AgentCard]:
+def _named(argument: str) -> Sequence[Path | AgentCard]:
     """What one argument names: a path, the paths of a glob, or an agent card."""
     path = Path(argument).expanduser()
     try:
@@ -86,19 +98,14 @@ def _named(argument: str) -> Iterator[Path | AgentCard]:
         exists = False
     if exists:
         card = path / "card.toml" if path.is_dir() else path
-        yield cards.read_agent_card(card) if card.name == "card.toml" and card.is_file() else path
-        return
-    matches = sorted((Path(match) for match in _glob(os.path.expanduser(argument))), key=natural)
-    if matches:
-        yield from matches
-        return
+        return [cards.read_agent_card(card) if card.name == "card.toml" and card.is_file() else path]
+    matches = sorted(map(Path, _glob(os.path.expanduser(argument))), key=natural)
     known = {card.casefold(): card for card in cards.agents()}
-    if argument.casefold() in known:
-        yield cards.agents()[known[argument.casefold()]]
-        return
+    if matches or argument.casefold() in known:
+        return matches or [cards.agents()[known[argument.casefold()]]]
     near = difflib.get_close_matches(argument.casefold(), known, 1)
-    hint = f", nor an agent card: did you mean {known[near[0]]}?" if near else ", nor an agent card"
-    raise UsageError(f"'{argument}' is neither a file, a folder or a glob that matches any{hint}")
+    hint = f": did you mean {known[near[0]]}?" if near else ""
+    raise UsageError(f"'{argument}' is neither a file, a folder or a glob that matches any, nor an agent card{hint}")
 
 
 def _glob(pattern: str) -> list[str]:
@@ -106,6 +113,35 @@ def _glob(pattern: str) -> list[str]:
         return glob.glob(pattern, recursive=True)
     except (OSError, ValueError):
         return []
+
+
+def _card_logs(card: AgentCard) -> list[Log]:
+    """The curves that ship with an agent card, one log per environment."""
+    logs = []
+    for path in sorted(card.path.parent.rglob("curve.csv"), key=natural):
+        env = path.parent.relative_to(card.path.parent).as_posix()
+        log = own_logs.read_progress_file(path, f"{card.name} (shipped)", env)
+        logs.append(replace(log, kind="agent card"))
+    if not logs:
+        raise UsageError(f"the agent card {card.name} ships no curve yet")
+    return logs
+
+
+def natural(path: Path) -> tuple[tuple[int, str | int], ...]:
+    """Sort key that puts run 2 before run 10."""
+    pieces = re.split(r"(\d+)", str(path))
+    return tuple((1, int(piece)) if piece.isdecimal() and len(piece) < 19 else (0, piece) for piece in pieces)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory of ours."""
+    names = ("progress.csv", "versions.json", "status.json")
+    return (folder / "recipe.toml").is_file() and any((folder / name).exists() for name in names)
+
+
+def log_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that may hold curves."""
+    return [path for pattern in LOG_FILES for path in sorted(folder.glob(pattern), key=natural) if path.is_file()]
 
 
 def _logs_below(path: Path) -> Iterator[Path]:
@@ -122,27 +158,46 @@ def _logs_below(path: Path) -> Iterator[Path]:
     yield from sorted(below, key=natural)
 
 
-def read_path(path: Path, wanted: Wanted) -> Log:
-    """Read one log, a folder or a single file; raises UnreadableLog (or its parent)."""
-    if path.is_dir():
-        return read_folder(path, wanted)
-    if not (path.suffix in (".csv", ".npz") or path.name.startswith("events.out.tfevents.")):
-        raise UnreadableLog(
-            f"{path} is no log: expected a run directory, progress.csv, monitor.csv, evaluations.npz or TensorBoard "
-            "events"
-        )
+def read_path(path: Path, wanted: str) -> Log:
+    """Read one log, a run directory of ours, the folder of a foreign run or a single file.
+
+    Raises UnreadableLog (or its parent).
+    """
     if path.name == "progress.csv" and is_run(path.parent):
-        return read_folder(path.parent, wanted)
-    return read_files(path, [path], wanted)
+        path = path.parent
+    if is_run(path):
+        log = own_logs.read_run(path, training=wanted == "training")
+        return log if wanted in RETURNS else _tagged(log, wanted)
+    if path.is_dir():
+        return read_files(path, log_files(path), wanted)
+    if path.suffix in (".csv", ".npz") or path.name.startswith("events.out.tfevents."):
+        return read_files(path, [path], wanted)
+    expected = "a run directory, progress.csv, monitor.csv, evaluations.npz or TensorBoard events"
+    raise UnreadableLog(f"{path} is no log: expected {expected}")
 
 
-def _card_logs(card: AgentCard) -> list[Log]:
-    """The curves that ship with an agent card, one log per environment."""
-    logs = []
-    for path in sorted(card.path.parent.rglob("curve.csv"), key=natural):
-        env = path.parent.relative_to(card.path.parent).as_posix()
-        log = own.read_progress_file(path, f"{card.name} (shipped)", env)
-        logs.append(replace(log, kind="agent card"))
-    if not logs:
-        raise UsageError(f"the agent card {card.name} ships no curve yet")
-    return logs
+def _tagged(log: Log, tag: str) -> Log:
+    """A run of ours with the values of a TensorBoard tag instead of its returns."""
+    curves = []
+    for folder in sorted((log.path / "tb").glob("seed-*"), key=natural):
+        found = next(event_logs(log_files(folder), (tag,), tag), None)
+        if found is not None and folder.name[5:].isdecimal():
+            curves.append(replace(found.curves[0], seed=int(folder.name[5:]), spent={}))
+    if not curves:
+        raise UnreadableLog(f"{log.path} holds no TensorBoard tag {tag}")
+    return replace(log, curves=tuple(curves), measure=f"TensorBoard tag {tag}", episodes=(), missing=())
+
+
+def read_files(path: Path, files: list[Path], wanted: str) -> Log:
+    """Read the wanted returns out of the files of one run, whose path is `path`. Raises UnreadableLog."""
+    origin = origin_of_files(path, files)
+    for file in files if wanted in RETURNS else []:
+        if file.suffix == ".csv" and own_logs.is_progress(file):
+            log = own_logs.read_progress_file(file, origin.agent, origin.env, wanted == "training")
+            return replace(log, path=path, kind="rlsparse progress.csv")
+    for log in foreign_logs(files, wanted):
+        (curve,) = log.curves
+        if len(curve.returns):
+            curves = (replace(curve, seed=origin.seed),)
+            return replace(log, path=path, agent=origin.agent, env=origin.env, curves=curves)
+    raise UnreadableLog(f"{path} holds no {RETURNS.get(wanted, f'TensorBoard tag {wanted}')} yet")

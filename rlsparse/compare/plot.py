@@ -1,4 +1,4 @@
-"""Reward curves as pictures: one drawing of an arm, for the picture of one run and for comparisons."""
+"""Reward curves as pictures: colours and drawing of an arm, for the picture of one run and for comparisons."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
 
 BLUE = "#0072B2"
+INK, MUTED, WARNING = "#111111", "#555555", "#B03A00"
+
+COLORS = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+"""Colours that colour-blind readers tell apart (Okabe and Ito, 2008), without pale yellow."""
+
+DASHES: tuple[Any, ...] = ("solid", (0, (2.2, 1.1)), (0, (1, 0.7)), (0, (3, 0.8, 1, 0.8)))
 
 MOST_SEED_LINES = 40
 """With more seeds in one pair of axes, only mean and interval are drawn."""
@@ -25,6 +31,14 @@ def curves(rows: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray, list[i
     steps = np.array(sorted({row["total_steps"] for row in rows}))
     own = [sorted((row["total_steps"], row["return_mean"]) for row in rows if row["seed"] == seed) for seed in seeds]
     return steps, np.array([np.interp(steps, *np.array(points).T) for points in own]), seeds
+
+
+def arm_styles(arms: list[str]) -> dict[str, dict[str, Any]]:
+    """Return colour and line style of each arm: seven colours, then the same ones dashed."""
+    return {
+        arm: {"color": COLORS[i % len(COLORS)], "linestyle": DASHES[i // len(COLORS) % len(DASHES)]}
+        for i, arm in enumerate(arms)
+    }
 
 
 def draw_arm(

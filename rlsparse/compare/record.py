@@ -20,7 +20,6 @@ AXIS_LABELS: dict[Axis, str] = {
 
 EVALUATION = "evaluation return"
 TRAINING = "training return, mean of the last 100 episodes"
-TRAINING_WINDOW = 100
 
 PROBES_COUNTED = "train + probe"
 PROBES_UNKNOWN = "as logged: training steps, probe steps unknown"
@@ -58,9 +57,9 @@ class Log:
     """Environment id; None if the log does not say."""
     measure: str
     """What kind of return: EVALUATION, TRAINING or a TensorBoard tag."""
-    accounting: str
-    """What its steps count."""
     curves: tuple[Curve, ...]
+    accounting: str = PROBES_UNKNOWN
+    """What its steps count."""
     missing: tuple[int, ...] = ()
     """Seeds that the run was to have but has no row of."""
     state: str = ""

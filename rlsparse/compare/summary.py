@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.compare.interval import mean_interval
+from rlsparse.compare.statistics import mean_interval
+from rlsparse.run.columns import columns
 from rlsparse.run.recipe import Recipe
 
 
@@ -53,22 +54,17 @@ def _outcomes(accepted: list[bool]) -> dict[str, int]:
 def table(summary: dict[str, Any]) -> str:
     """Return the summary as a table for the terminal; steps of training and of probing apart, if there are both."""
     probed = any(row["probe_steps"] for row in summary["seeds"])
-    columns = {"train steps": "train_steps", "probe steps": "probe_steps"} if probed else {"steps": "train_steps"}
-    lines = [f"{'seed':>6}{''.join(f'{name:>12}' for name in columns)}{'return':>12}{'+- std':>10}   over"]
+    steps = {"train steps": "train_steps", "probe steps": "probe_steps"} if probed else {"steps": "train_steps"}
+    rows = [["seed", *steps, "return", "+- std", "over"]]
     for row in summary["seeds"]:
-        steps = "".join(f"{row[name]:>12,}" for name in columns.values())
         probes = f", {row['accepted']} of {row['probes']} probes accepted" if "probes" in row else ""
-        lines.append(
-            f"{row['seed']:>6}{steps}{row['return_mean']:>12,.1f}{row['return_std']:>10,.1f}"
-            f"   {row['episodes']} evaluation episodes{probes}"
-        )
-    if summary["interval_95"] is None:
-        spread = f"n = {summary['n']}: too few seeds for an interval"
-    else:
-        low, high = summary["interval_95"]
-        spread = f"95 % interval {low:,.1f} to {high:,.1f}, n = {summary['n']}"
-    width = 12 * len(columns)
-    lines.append(f"{'mean':>6}{'':>{width}}{summary['return_mean']:>12,.1f}{'':>10}   {spread}")
+        numbers = [f"{row[name]:,}" for name in steps.values()]
+        numbers += [f"{row[name]:,.1f}" for name in ("return_mean", "return_std")]
+        rows.append([str(row["seed"]), *numbers, f"{row['episodes']} evaluation episodes{probes}"])
+    spread = f"n = {summary['n']}: too few seeds for an interval"
+    if summary["interval_95"]:
+        spread = "95 % interval {:,.1f} to {:,.1f}".format(*summary["interval_95"]) + f", n = {summary['n']}"
+    rows.append(["mean", *[""] * len(steps), f"{summary['return_mean']:,.1f}", "", spread])
     counted = "training and probe steps" if probed else "training steps"
-    lines.append(f"{summary['seconds']:,.0f} s, {summary['steps_per_second']:,.0f} {counted}/s over all seeds")
-    return "\n".join(lines)
+    speed = f"{summary['seconds']:,.0f} s, {summary['steps_per_second']:,.0f} {counted}/s over all seeds"
+    return f"{columns(rows)}\n{speed}"

@@ -1,6 +1,5 @@
 """Probing inside the rollout: candidates act in some of the training environments, and no step is added."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +23,7 @@ class InRollout(ProbeKind):
     and Langford, 2002). Each step keeps the log-probability of the policy that took it, so the update may use all.
     """
 
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "critic": "judges candidates by a critic, and needs advantages with one",
         "own-rollout": "judges by the rollout, and needs one of the policy itself",
         "others-actions": "lets candidates act too, and needs an update that corrects for their actions",

@@ -1,6 +1,5 @@
 """Scores without a step: importance-weighted advantages on a rollout that the gradient has not seen yet."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ class Surrogate(ProbeKind):
     Schulman et al., arXiv 1502.05477, equation 3.
     """
 
-    needs: ClassVar[Mapping[str, str]] = {
+    needs: ClassVar = {
         "critic": "judges candidates by a critic, and needs advantages with one",
         "own-rollout": "judges by the rollout, and needs one of the policy itself",
         "cpu-environments": "scores candidates on the CPU, and needs environments on the CPU",

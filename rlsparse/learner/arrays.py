@@ -1,5 +1,6 @@
 """One set of formulas for numpy arrays (CPU) and torch tensors (GPU)."""
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -42,3 +43,13 @@ def as_float32(x: Array) -> Array:
 def known_empty(marked: Array) -> bool:
     """Whether nothing is marked, as far as is known at once: on a device the answer would have to be waited for."""
     return isinstance(marked, np.ndarray) and not marked.any()
+
+
+def pack_ragged(name: str, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Lay arrays [L_i, K] of several lengths out as two, which a checkpoint can hold."""
+    return {name: np.concatenate(rows), f"{name}_lengths": np.array([len(x) for x in rows], np.int64)}
+
+
+def unpack_ragged(name: str, state: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Return the arrays that `pack_ragged` laid out."""
+    return np.split(state[name], np.cumsum(state[f"{name}_lengths"])[:-1])

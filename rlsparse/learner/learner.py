@@ -11,13 +11,12 @@ from rlsparse.learner.adam import NewOptimiser, Optimiser, adam
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
 from rlsparse.learner.layout import Layout, Views
-from rlsparse.learner.member_streams import member_streams
 from rlsparse.learner.network import ActorCritic, Actors
 from rlsparse.learner.normaliser import ObsScale, RunningMoments
 from rlsparse.learner.recorded import Record, Recorded, Results, recorder
 from rlsparse.learner.records import Advantages, Batch, Counters, EpochStats, Rollout, by_member, episode_numbers
 from rlsparse.learner.sparsity import DENSE, Loss, NewSparsity, Terms, Updates
-from rlsparse.learner.streams import generator
+from rlsparse.learner.streams import generator, member_streams
 
 
 class Learner:

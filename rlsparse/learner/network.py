@@ -11,10 +11,9 @@ from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_
 from rlsparse.learner.bounds import Finite, Widths
 from rlsparse.learner.layout import Layout, actor_critic_layout
 from rlsparse.learner.normaliser import ObsScale
-from rlsparse.sparse.packed_matrix import PackedMatrix
 
 Layers = Sequence[tuple[Array, Array]]
-"""(weight, bias) of each layer; the weights of sparse ones may be `PackedMatrix`."""
+"""(weight, bias) of each layer; a weight that is no array multiplies itself, and has `write_gradient`."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +90,14 @@ def backward(
     for i in range(len(layers) - 1, -1, -1):
         layer_input, weight = activations[i], layers[i][0]
         d_weight, d_bias = gradients[i]
-        if isinstance(d_weight, PackedMatrix):
+        if hasattr(d_weight, "write_gradient"):
             d_weight.write_gradient(layer_input, delta)
         else:
             d_weight[...] = xp.matmul(layer_input.mT, delta)
         d_bias[...] = xp.matmul(ones, delta)[:, 0]
         if i > 0:
             # BLAS is slow at outer products
-            outer = not isinstance(weight, PackedMatrix) and weight.shape[-1] == 1
+            outer = not hasattr(weight, "write_gradient") and weight.shape[-1] == 1
             delta = delta * weight.mT if outer else delta @ weight.mT
             delta *= slopes[i - 1] if slopes is not None else tanh_slope(layer_input, layer_input)
 

@@ -103,10 +103,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochStats:
-    """Means over the minibatches of one pass over the batch, each [S]; nan where an algorithm has no such number.
-
-    The last one is of the rollout that was learned from.
-    """
+    """Means over the minibatches of one pass over the batch, each [S]; nan where an algorithm has no such number."""
 
     policy_loss: Array
     value_loss: Array

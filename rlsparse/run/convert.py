@@ -11,13 +11,8 @@ from rlsparse.learner.kinds import kinds, others_with
 
 C = TypeVar("C")
 
-IN_WORDS: dict[Any, tuple[str, str]] = {
-    str: ("text", "texts"),
-    int: ("a whole number", "whole numbers"),
-    float: ("a number", "numbers"),
-    bool: ("true or false", "true or false"),
-}
-"""What a value of a type is called, and several of them."""
+IN_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}
+"""What a value of a type is called; any other is a table."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +46,12 @@ class Reader:
 
     def _convert(self, hint: Any, x: Any, where: str, usual: Any = None) -> Any:
         """Return a value as its annotation wants it."""
-        components, origin = kinds(hint), get_origin(hint)
+        components = kinds(hint)
         if len(components) > 1:
             return self._build_kind(components, x, where, usual)
-        if origin in (Union, types.UnionType):
+        if get_origin(hint) in (Union, types.UnionType):
             hint = next(arg for arg in get_args(hint) if arg is not type(None))
+        origin = get_origin(hint)
         if origin is Literal:
             if x not in get_args(hint):
                 raise self._wrong(where, f"one of {', '.join(map(str, get_args(hint)))}", x)
@@ -69,7 +65,7 @@ class Reader:
         if hint is float and type(x) in (int, float):
             return float(x)
         if type(x) is not hint:
-            raise self._wrong(where, _in_words(hint), x)
+            raise self._wrong(where, IN_WORDS.get(origin or hint, "a table"), x)
         return x
 
     def _items(self, hint: Any, items: list[Any], where: str) -> tuple[Any, ...]:
@@ -101,10 +97,3 @@ class Reader:
 
 def _field_names(cls: type) -> set[str]:
     return {f.name for f in fields(cls)}  # type: ignore[arg-type]
-
-
-def _in_words(hint: Any) -> str:
-    if get_origin(hint) is tuple:
-        item = get_args(hint)[0]
-        return f"a list of {IN_WORDS[item][1] if item in IN_WORDS else 'tables'}"
-    return IN_WORDS[hint][0] if hint in IN_WORDS else "a table"

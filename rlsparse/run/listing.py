@@ -12,10 +12,8 @@ import tyro
 from rlsparse.errors import UsageError, nearest
 from rlsparse.run import cards
 from rlsparse.run.cards import AgentCard, EnvironmentCard, Reference
+from rlsparse.run.columns import columns, terminal_width
 from rlsparse.run.command_line import fail_in_one_line, parse
-
-WIDTH = 100
-"""Columns that texts are wrapped to."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,13 @@ def list_environments(flags: ListingFlags) -> None:
         print(json.dumps([_environment_record(card) for card in chosen], indent=1))
         return
     header = ("environment", "also", "obs", "act", "horizon", "budget", "random", "published")
-    print(_table([header, *map(_environment_row, chosen)], left_aligned=2))
+    print(columns([header, *map(_environment_row, chosen)]))
     notes = (
         "Names are understood in any case, with or without hyphens and version. Horizon: steps of an episode; budget: "
         "default training steps; random: mean return of random actions; published: highest mean return "
         "among the references, whose versions and sources --json shows."
     )
-    print("\n" + textwrap.fill(notes, WIDTH))
+    print("\n" + textwrap.fill(notes, terminal_width()))
 
 
 def list_agents(flags: ListingFlags) -> None:
@@ -63,11 +61,11 @@ def list_agents(flags: ListingFlags) -> None:
     if flags.json:
         print(json.dumps([_agent_record(card) for card in chosen], indent=1))
         return
-    margin = " " * (2 + max(len(card.name) for card in chosen))
+    margin, width = " " * (2 + max(len(card.name) for card in chosen)), terminal_width()
     for card in chosen:
         texts = (card.description, f"trained: {_trained_text(card)}")
         lines = "\n".join(
-            textwrap.fill(text, WIDTH, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
+            textwrap.fill(text, width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
             for text in texts
         )
         print(card.name + lines[len(card.name) :])
@@ -139,18 +137,6 @@ def _steps(number: int) -> str:
         if number >= size:
             return f"{number / size:g}{unit}"
     return str(number)
-
-
-def _table(rows: Sequence[Sequence[str]], left_aligned: int) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < left_aligned else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)
 
 
 def _environment_record(card: EnvironmentCard) -> dict[str, Any]:

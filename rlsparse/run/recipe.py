@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tomli_w
 from annotated_types import Ge
 
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.algorithms.kinds import Algorithm

@@ -27,9 +27,6 @@ from rlsparse.run.reporters import Reporter
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import Scores, evaluate
 
-SAVE_INTERVAL = 60.0
-"""Most seconds between two checkpoints."""
-
 MOST_FAILED_SAVES = 3
 """So many checkpoints in a row that cannot be written end the run."""
 

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -11,13 +11,15 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.records import EpochStats
-from rlsparse.run.session import Session
+
+if TYPE_CHECKING:
+    from rlsparse.run.session import Session
 
 
 class TensorBoard:
     """Writes <folder>/seed-<seed>/ as a context: all is on the disk when it is left."""
 
-    def __init__(self, folder: Path, session: Session) -> None:
+    def __init__(self, folder: Path, session: "Session") -> None:
         self._writers = [EventFileWriter(str(folder / f"seed-{seed}")) for seed in session.recipe.seeds]
         restart = SessionLog(status=SessionLog.START)
         for writer in self._writers:
@@ -31,7 +33,7 @@ class TensorBoard:
         for writer in self._writers:
             writer.close()
 
-    def iteration(self, session: Session, stats: EpochStats) -> None:
+    def iteration(self, session: "Session", stats: EpochStats) -> None:
         """Write the training scalars of every member."""
         learner, collector, recipe = session.learner, session.collector, session.recipe
         log_std = to_numpy(learner.layout.log_std(learner.params))
@@ -56,7 +58,7 @@ class TensorBoard:
             }
             self._write(writer, total, scalars)
 
-    def evaluation(self, session: Session, rows: list[dict[str, Any]]) -> None:
+    def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Write the evaluation scalars of the members that were evaluated."""
         for row in rows:
             writer = self._writers[session.learner.seeds.index(row["seed"])]
@@ -66,7 +68,7 @@ class TensorBoard:
             self._write(writer, int(row["total_steps"]), scalars)
             writer.flush()
 
-    def probe(self, session: Session, rows: list[dict[str, Any]]) -> None:
+    def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Write the account of a probe of every member that probed."""
         for row in rows:
             writer = self._writers[session.learner.seeds.index(row["seed"])]

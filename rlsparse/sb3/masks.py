@@ -22,7 +22,7 @@ from rlsparse.learner.layout import Group, Layout, Slot
 from rlsparse.sb3 import moments
 from rlsparse.sb3.moments import Young
 from rlsparse.sb3.supported import reached
-from rlsparse.sparse import account
+from rlsparse.sparse import masks as account
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.masks import Masks

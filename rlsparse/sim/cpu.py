@@ -5,7 +5,10 @@ generators, and the arithmetic of `tasks`.
 """
 
 import dataclasses
+import logging
 import os
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,6 @@ from mujoco.batch import Batch, SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.sim.contact import ContactBatch
-from rlsparse.sim.mujoco_log import route_warnings
-from rlsparse.sim.reset_arguments import chosen_environments, seed_each
 from rlsparse.sim.tasks import TASKS, Fields, Task
 
 # Found by path: importing gymnasium.envs.mujoco would load its renderer.
@@ -290,3 +291,46 @@ def _generator(words: np.ndarray) -> np.random.Generator:
         "uinteger": uinteger,
     }
     return np.random.Generator(bits)
+
+
+def seed_each(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """One seed per environment: an int s means s, s + 1, ...; a sequence has one for each; None means none."""
+    if seed is None:
+        return [None] * num_envs
+    seeds = range(int(seed), int(seed) + num_envs) if isinstance(seed, int | np.integer) else seed
+    if len(seeds) != num_envs:
+        raise ValueError(f"{len(seeds)} seeds were given for {num_envs} environments")
+    return [None if given is None else int(given) for given in seeds]
+
+
+def chosen_environments(options: dict[str, Any] | None, num_envs: int) -> np.ndarray:
+    """Which environments to reset, bool `[num_envs]`: options["reset_mask"], else all."""
+    mask = (options or {}).get("reset_mask")
+    if mask is None:
+        return np.ones(num_envs, bool)
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (num_envs,):
+        raise ValueError(f"options['reset_mask'] must be a bool array of shape ({num_envs},), not {mask!r}")
+    if not mask.any():
+        raise ValueError("options['reset_mask'] chooses no environment")
+    return mask
+
+
+logger = logging.getLogger("rlsparse.sim")
+_seen: Counter[str] = Counter()
+
+
+def _log(message: str) -> None:
+    if "settotalmass" in message:
+        # Gymnasium's half_cheetah.xml uses it; nothing a user can act on.
+        logger.debug("MuJoCo: %s", message)
+        return
+    kind = re.sub(r"[\d.]+", "#", message)
+    _seen[kind] += 1
+    count = _seen[kind]
+    if count in (1, 10, 100) or count % 1000 == 0:
+        logger.warning("MuJoCo: %s (%d so far)", message.strip(), count)
+
+
+def route_warnings() -> None:
+    """Send MuJoCo's warnings to the logger "rlsparse.sim", repeated ones only now and then."""
+    mujoco.set_mju_user_warning(_log)

@@ -17,8 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import EnvironmentFailure, UnsupportedEnvironment, UsageError
-from rlsparse.sim.mujoco_log import route_warnings
-from rlsparse.sim.reset_arguments import chosen_environments, seed_each
+from rlsparse.sim.cpu import chosen_environments, route_warnings, seed_each
 
 logger = logging.getLogger("rlsparse.sim")
 

@@ -22,8 +22,7 @@ from torch import Tensor
 from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.learner.recorded import Recorded, Results, overwrite, recorder
 from rlsparse.sim.counter_random import EpisodeStream, signed
-from rlsparse.sim.cpu import load_model, make_task
-from rlsparse.sim.reset_arguments import seed_each
+from rlsparse.sim.cpu import load_model, make_task, seed_each
 from rlsparse.sim.tasks import TASKS, Fields, flat
 from rlsparse.sim.warp_physics import WarpPhysics
 

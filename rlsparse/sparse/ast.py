@@ -15,7 +15,7 @@ from rlsparse.learner.network import Actors
 from rlsparse.learner.records import Batch, EpochStats
 from rlsparse.learner.sparsity import Loss, Terms, Updates
 from rlsparse.sparse.budgets import weight_slots
-from rlsparse.sparse.exchange import top
+from rlsparse.sparse.masks import top
 from rlsparse.sparse.rules import Magnitude
 from rlsparse.sparse.topology import Topology, policy_kl
 

@@ -8,13 +8,12 @@ import numpy as np
 from rlsparse.learner.arrays import Array, to_device, to_numpy
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.streams import generator
-from rlsparse.sparse import account
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
-from rlsparse.sparse.exchange import exchange, keep_norms, random_mask, rechoose
-from rlsparse.sparse.packed_layout import PackedLayout, packed_layout
+from rlsparse.sparse.packed_update import PackedLayout, packed_layout
 
 if TYPE_CHECKING:
     from rlsparse.sparse.config import Sparse
+
 
 MOST_TRIES = 6
 """An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""
@@ -82,7 +81,7 @@ class Masks:
     def packed_layout(self) -> PackedLayout | None:
         """Lay out what is there without what is not; None if that is too much, or not as much for every member."""
         if self._packed == "unknown":
-            few = account.share_of_weights(self.active, self.weights).max() <= DENSEST_PACKED
+            few = share_of_weights(self.active, self.weights).max() <= DENSEST_PACKED
             self._packed = packed_layout(self.layout, self.active) if few else None
         return self._packed
 
@@ -128,10 +127,10 @@ class Masks:
         return ~self.active & self._chooses[:, None]
 
     def _flops_now(self, wants_gradient: np.ndarray, in_use: np.ndarray | None = None) -> np.ndarray:
-        forward = account.forward_flops(self.active[:, self.weights].sum(1) if in_use is None else in_use)
-        dense = account.forward_flops(self.weights.sum())
-        beside = np.where(self.absent_learners().any(1), account.dense_path_flops(forward, dense), 0.0)
-        return account.training_flops(forward, dense, wants_gradient) + beside
+        forward = forward_flops(self.active[:, self.weights].sum(1) if in_use is None else in_use)
+        dense = forward_flops(self.weights.sum())
+        beside = np.where(self.absent_learners().any(1), dense_path_flops(forward, dense), 0.0)
+        return training_flops(forward, dense, wants_gradient) + beside
 
     def hide(self, gradient: Array) -> None:
         """Take away the gradient [S, D] of what is not there, in place; growth scores see it whole before."""
@@ -196,15 +195,15 @@ class Masks:
         count = {group: sum((x.sum((1, 2)) for x in layers[group]), none) for group in NETWORKS}
         moments = [self.layout.view(first_moment, slot) for group in NETWORKS for slot in slots[group]]
         return {
-            "density": account.share_of_weights(self.active, self.weights),
+            "density": share_of_weights(self.active, self.weights),
             "actor_weights": count["actor"],
             "critic_weights": count["critic"],
             "regrown": self.regrown,
-            "explored": account.share_of_weights(self.explored, self.weights),
-            "dead_units": sum((account.dead_units(x) for x in layers.values() if x), none),
-            "inference_flops": account.forward_flops(count["actor"]),
+            "explored": share_of_weights(self.explored, self.weights),
+            "dead_units": sum((dead_units(x) for x in layers.values() if x), none),
+            "inference_flops": forward_flops(count["actor"]),
             "train_flops": np.where(begun, self._flops / np.maximum(begun, 1), self._flops_now(begun < 0)),
-            "gradient_flow": account.effective_gradient_flow(moments, [*layers["actor"], *layers["critic"]], 2),
+            "gradient_flow": effective_gradient_flow(moments, [*layers["actor"], *layers["critic"]], 2),
         }
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -223,3 +222,91 @@ class Masks:
         self.regrown, self._flops = state["regrown"].copy(), state["flops"].copy()
         self.iterations = state["iterations"].copy()
         self._refresh()
+
+
+def top(scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mark the `counts` [S] highest of the scores [S, n] of each member; of equal ones, the first. [S, n] bool."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    marked = np.zeros(scores.shape, bool)
+    np.put_along_axis(marked, order, np.arange(scores.shape[1]) < counts[:, None], 1)
+    return marked
+
+
+def exchange(worth: np.ndarray, active: np.ndarray, growth: np.ndarray | None, counts: np.ndarray) -> np.ndarray:
+    """Drop the `counts` [S] active weights of the smallest worth, then grow as many where `growth` scores are highest.
+
+    `worth` is the weights themselves or their saliency; its size counts. What was just dropped may grow again, and is
+    then as if it had never been dropped. Without `growth` none grow. Returns who is active then. Source: Evci et al.,
+    arXiv 1911.11134, algorithm 1.
+    """
+    stay = top(np.where(active, np.abs(worth), -1.0), active.sum(1) - counts)
+    return stay if growth is None else stay | top(np.where(stay, -np.inf, growth), counts)
+
+
+def rechoose(weight: np.ndarray, active: np.ndarray, counts: np.ndarray, swaps: np.ndarray) -> np.ndarray:
+    """Drop the `counts` [S] smallest active weights, then let up to `swaps` [S] of them give way to larger absent ones.
+
+    With as many swaps as are left, the active ones are the largest of all. Returns who is active then.
+    """
+    left = exchange(weight, active, None, counts)
+    return exchange(weight, left, np.abs(weight), swaps)
+
+
+def random_mask(size: int, count: int, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    """Draw exactly `count` active weights of `size` for each generator; [S, size] bool."""
+    return np.stack([generator.permutation(size) < count for generator in generators])
+
+
+def keep_norms(weight: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """Scale each unit's active weights to the norm that all of its incoming weights [..., in, out] had.
+
+    So the gains of a dense initialisation outlive the mask, the policy head's small one too. A unit without active
+    weights keeps none, and one that lost none is left as it is.
+    """
+    masked = np.where(active, weight, 0.0)
+    before, after = np.square(weight).sum(-2, keepdims=True), np.square(masked).sum(-2, keepdims=True)
+    scale = np.sqrt(np.divide(before, after, out=np.ones_like(before), where=after > 0))
+    return masked * scale
+
+
+def share_of_weights(marked: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of the `weights` [D] bool that are marked in [S, D] bool; [S].
+
+    Of those active now it is the density, of those ever active the in-time over-parameterisation rate (Liu et al.,
+    arXiv 2102.02887).
+    """
+    return marked[:, weights].mean(1)
+
+
+def dead_units(layers: Sequence[np.ndarray]) -> np.ndarray:
+    """Count hidden units without any incoming or any outgoing weight, by the masks [S, in, out] of each layer; [S]."""
+    dead = [~(before.any(1) & after.any(2)) for before, after in zip(layers, layers[1:], strict=False)]
+    return sum((x.sum(1) for x in dead), np.zeros(len(layers[0]), np.int64))
+
+
+def forward_flops(active: np.ndarray) -> np.ndarray:
+    """Operations of one forward pass with so many weights: a product and a sum each."""
+    return 2.0 * active
+
+
+def training_flops(forward: np.ndarray, dense_forward: np.ndarray, dense_gradient: np.ndarray) -> np.ndarray:
+    """Operations of a forward and a backward pass, if absent weights cost nothing, [S].
+
+    The gradient of absent weights, where it is wanted, costs that of a dense network. Source: Evci et al.,
+    arXiv 1911.11134.
+    """
+    return 2 * forward + np.where(dense_gradient, dense_forward, forward)
+
+
+def dense_path_flops(forward: np.ndarray, dense_forward: np.ndarray) -> np.ndarray:
+    """Operations of a second, dense forward and backward pass that wants the gradient of absent weights only, [S]."""
+    return 3 * dense_forward - forward
+
+
+def effective_gradient_flow(gradients: Sequence[np.ndarray], masks: Sequence[np.ndarray], order: int) -> np.ndarray:
+    """Mean over layers of the norm of order 1 or 2 of the active weights' gradient; of arrays [S, ...], [S].
+
+    After Tessera et al., arXiv 2102.01670.
+    """
+    rows = [np.where(mask, x, 0.0).reshape(len(x), -1) for x, mask in zip(gradients, masks, strict=True)]
+    return np.mean([np.linalg.norm(row, order, axis=1) for row in rows], 0)

@@ -2,18 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Count, FractionAboveZero, FractionBelowOne
 from rlsparse.learner.layout import Layout
-from rlsparse.sparse.schedule import Schedule, drop_fraction, gradual_sparsity
 from rlsparse.sparse.topology import Topology
 
 if TYPE_CHECKING:
     from rlsparse.sparse.config import Sparse
+
+
+Schedule = Literal["cosine", "constant"]
+
+
+def drop_fraction(first: float, schedule: Schedule, progress: np.ndarray, end: float) -> np.ndarray:
+    """Share of active weights to exchange: `first`, or falling from it along half a cosine; none from `end` on."""
+    if schedule == "constant":
+        return np.where(progress < end, first, 0.0)
+    return first / 2 * (1 + np.cos(np.pi * np.minimum(progress, end) / end))
+
+
+def gradual_sparsity(final: float, progress: np.ndarray, start: float, end: float) -> np.ndarray:
+    """Share of weights pruned, rising from none at `start` to `final` at `end`, fast at first.
+
+    Source: Zhu and Gupta, arXiv 1710.01878, equation 1.
+    """
+    return final * (1 - (1 - np.clip((progress - start) / (end - start), 0.0, 1.0)) ** 3)
 
 
 class Exchange:

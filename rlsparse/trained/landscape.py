@@ -59,7 +59,8 @@ def run_command(arguments: Sequence[str]) -> None:
     flags = parse(LandscapeFlags, arguments, prog="rlsparse landscape")
     _check(flags)
 
-    from rlsparse.run import cards, process
+    from rlsparse.run import cards
+    from rlsparse.run.device import prepare
     from rlsparse.run.directory import read_recipe
     from rlsparse.trained.landscape_account import summary, text, warning
     from rlsparse.trained.replay import replay
@@ -68,7 +69,7 @@ def run_command(arguments: Sequence[str]) -> None:
     named = None if flags.env is None else cards.resolve_environment(flags.env)
     cards.trust_environment(read_recipe(flags.run).env, named, flags.run / "recipe.toml")
 
-    process.prepare()
+    prepare()
     with _progress("replaying", "updates") as watch:
         update = replay(flags.run, flags.seed, flags.iteration, watch)
     if complaint := warning(update):

@@ -15,7 +15,7 @@ from matplotlib.patches import FancyArrowPatch, Polygon
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from rlsparse.compare.theme import PRINT
+from rlsparse.compare.plot import INK, MUTED, WARNING
 from rlsparse.trained.plane import convex_hull
 from rlsparse.trained.surface import Surface
 from rlsparse.trained.survey import Kind, Survey
@@ -43,14 +43,14 @@ PALEST = 0.85
 
 def draw_landscape(survey: Survey, title: str, remarks: list[str], method: list[str], warning: str = "") -> Figure:
     """Draw a survey, `remarks` and `warning` above it and the `method` below, each text beginning a line."""
-    above = [*_wrapped(remarks, TEXT, PRINT.muted), *_wrapped([warning], TEXT, PRINT.warning)]
-    below = _wrapped(method, SMALL, PRINT.muted)
+    above = [*_wrapped(remarks, TEXT, MUTED), *_wrapped([warning], TEXT, WARNING)]
+    below = _wrapped(method, SMALL, MUTED)
     limits, plot_height, stretch = _layout(survey)
     bottom = BELOW + _height(below) + MARGIN
     height = bottom + plot_height + 0.2 + _height(above) + 0.42
     figure = Figure(figsize=(WIDTH, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(MARGIN / WIDTH, 1 - MARGIN / height, title, va="top", fontsize=12, fontweight="bold", color=PRINT.ink)
+    figure.text(MARGIN / WIDTH, 1 - MARGIN / height, title, va="top", fontsize=12, fontweight="bold", color=INK)
     _write(figure, above, height - 0.42)
     _write(figure, below, _height(below) + MARGIN)
     axes: Any = figure.add_axes((LEFT / WIDTH, bottom / height, PLOT / WIDTH, plot_height / height))
@@ -69,7 +69,7 @@ def draw_landscape(survey: Survey, title: str, remarks: list[str], method: list[
         ncols=3,
         frameon=False,
         fontsize=TEXT,
-        labelcolor=PRINT.ink,
+        labelcolor=INK,
         columnspacing=2.0,
         handletextpad=0.6,
     )
@@ -156,11 +156,11 @@ def _draw_points(axes: Any, survey: Survey, norm: BoundaryNorm) -> None:
         axes.scatter(*place[chosen].T, c=color[chosen], **style)
 
     scatter("sample", s=24, marker="o", edgecolors="white", linewidths=0.7, zorder=3)
-    scatter("candidate", s=32, marker="D", edgecolors=PRINT.ink, linewidths=0.8, zorder=4)
+    scatter("candidate", s=32, marker="D", edgecolors=INK, linewidths=0.8, zorder=4)
     anchors = survey.where("anchor")
     halo = withStroke(linewidth=2.6, foreground="white")
-    axes.plot(*place[anchors].T, color=PRINT.ink, linewidth=1.0, zorder=5, path_effects=[halo])
-    scatter("anchor", s=36, marker="o", edgecolors=PRINT.ink, linewidths=1.1, zorder=6)
+    axes.plot(*place[anchors].T, color=INK, linewidth=1.0, zorder=5, path_effects=[halo])
+    scatter("anchor", s=36, marker="o", edgecolors=INK, linewidths=1.1, zorder=6)
     axes.annotate(
         "1",
         place[anchors[0]],
@@ -175,7 +175,7 @@ def _draw_points(axes: Any, survey: Survey, norm: BoundaryNorm) -> None:
     ring = {"marker": "o", "facecolors": "none", "zorder": 7}
     axes.scatter(*place[survey.best], s=110, edgecolors="white", linewidths=3.6, **ring)
     axes.scatter(*place[survey.best], s=110, edgecolors=ACCENT, linewidths=1.9, **ring)
-    axes.scatter(*place[~survey.finite].T, s=30, marker="x", color=PRINT.warning, linewidths=1.2, zorder=7)
+    axes.scatter(*place[~survey.finite].T, s=30, marker="x", color=WARNING, linewidths=1.2, zorder=7)
 
 
 def _draw_update(axes: Any, survey: Survey) -> None:
@@ -201,9 +201,9 @@ def _draw_update(axes: Any, survey: Survey) -> None:
 def _style(axes: Any, stretch: float) -> None:
     axes.set_facecolor("#F5F5F5")
     stretched = f" (stretched {stretch:.1f} times)" if stretch > 1.05 else ""
-    axes.set_xlabel("distance along the update, in parameter space", fontsize=9, color=PRINT.ink)
-    axes.set_ylabel(f"distance across it{stretched}", fontsize=9, color=PRINT.ink)
-    axes.tick_params(labelsize=8, color="#999999", labelcolor=PRINT.ink)
+    axes.set_xlabel("distance along the update, in parameter space", fontsize=9, color=INK)
+    axes.set_ylabel(f"distance across it{stretched}", fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, color="#999999", labelcolor=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
 
@@ -212,14 +212,14 @@ def _draw_bar(figure: Figure, bar: Any, survey: Survey, norm: BoundaryNorm) -> N
     """Draw the colours' scale; on it the incumbent, and to both sides of it its standard error."""
     drawn = figure.colorbar(ScalarMappable(norm, COLORS), cax=bar, spacing="proportional", extendfrac=0.04)
     drawn.minorticks_off()
-    drawn.set_label(f"mean return of {survey.returns.shape[1]} episodes", fontsize=9, color=PRINT.ink)
+    drawn.set_label(f"mean return of {survey.returns.shape[1]} episodes", fontsize=9, color=INK)
     drawn.outline.set_visible(False)  # type: ignore[operator]
-    bar.tick_params(labelsize=8, color="#999999", labelcolor=PRINT.ink)
+    bar.tick_params(labelsize=8, color="#999999", labelcolor=INK)
     bar.yaxis.set_major_formatter(lambda y, _: f"{y:,.10g}".replace("-", "\N{MINUS SIGN}"))
     incumbent, error = survey.incumbent
     if math.isfinite(incumbent):
         ends = np.clip([incumbent - error, incumbent + error], norm.boundaries[0], norm.boundaries[-1])
-        bar.plot([0.5, 0.5], ends, color=PRINT.ink, linewidth=1.3, marker="_", markersize=6, zorder=9)
+        bar.plot([0.5, 0.5], ends, color=INK, linewidth=1.3, marker="_", markersize=6, zorder=9)
         at = np.clip(incumbent, norm.boundaries[0], norm.boundaries[-1])
         bar.scatter([0.5], [at], s=110, marker="*", color=ACCENT, edgecolors="white", clip_on=False, zorder=10)
 
@@ -232,11 +232,11 @@ def _legend(survey: Survey) -> list[Line2D]:
     marks = [
         mark("*", "incumbent; on the scale ± its error", color=ACCENT, markersize=12, markeredgecolor="white"),
         mark(r"$\rightarrow$", "the update", color=ACCENT, markersize=14),
-        mark("o", "anchors, joined in order of time", markeredgecolor=PRINT.ink, **measured),
-        mark("D", "candidates", markeredgecolor=PRINT.ink, **measured),
+        mark("o", "anchors, joined in order of time", markeredgecolor=INK, **measured),
+        mark("D", "candidates", markeredgecolor=INK, **measured),
         mark("o", "samples", markeredgecolor="white", **measured),
         mark("o", "best sample", markerfacecolor="none", markeredgecolor=ACCENT, markeredgewidth=1.9, markersize=9),
     ]
     if not survey.finite.all():
-        marks.append(mark("x", "a return was not finite", color=PRINT.warning))
+        marks.append(mark("x", "a return was not finite", color=WARNING))
     return marks

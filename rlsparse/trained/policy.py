@@ -144,8 +144,8 @@ def make_environment(member: Member, render_mode: str | None = None) -> "gymnasi
     # an environment that cannot be drawn may know no render mode
     drawn = {} if render_mode is None else {"render_mode": render_mode}
     with _failures_of(member.env_id):  # importing mujoco fails where MUJOCO_GL names what is not there
+        from rlsparse.sim.cpu import route_warnings
         from rlsparse.sim.gym import supported_spaces
-        from rlsparse.sim.mujoco_log import route_warnings
 
         route_warnings()
         env: gymnasium.Env = gymnasium.make(member.env_id, **drawn)  # type: ignore[arg-type]

@@ -8,11 +8,8 @@ import pytest
 import tiny
 
 from rlsparse import loop, train
+from rlsparse.advantage.estimators import MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.nstep import NStep
-from rlsparse.advantage.td_lambda import TDLambda
-from rlsparse.advantage.vtrace import VTrace
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorer import Explorer
 from rlsparse.explore.explorler import ExploRLer

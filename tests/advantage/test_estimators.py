@@ -7,11 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlsparse.advantage.gae import GAE
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.nstep import NStep
-from rlsparse.advantage.td_lambda import TDLambda
-from rlsparse.advantage.vtrace import VTrace
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.learner.records import Rollout
 
 DATA = Path(__file__).parent.parent / "data"

@@ -10,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.group_scores import centred_on_batch, relative, scaled_by_batch
-from rlsparse.advantage.presets import GRPO, RLOO, DrGRPO, ReinforcePlusPlus
+from rlsparse.advantage.group_relative import (
+    GRPO,
+    RLOO,
+    DrGRPO,
+    GroupRelative,
+    ReinforcePlusPlus,
+    centred_on_batch,
+    relative,
+    scaled_by_batch,
+)
 from rlsparse.learner.records import Rollout
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "advantage.json").read_text())

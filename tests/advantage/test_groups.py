@@ -10,8 +10,7 @@ from gymnasium.spaces import Box
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlsparse import loop, sim
-from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.presets import GRPO, RLOO, DrGRPO, ReinforcePlusPlus
+from rlsparse.advantage.group_relative import GRPO, RLOO, DrGRPO, GroupRelative, ReinforcePlusPlus
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import UsageError

@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlsparse.advantage.gae import GAE
-from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.nstep import NStep
-from rlsparse.advantage.presets import RLOO
-from rlsparse.advantage.td_lambda import TDLambda
-from rlsparse.advantage.vtrace import VTrace
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
+from rlsparse.advantage.group_relative import RLOO, GroupRelative
 from rlsparse.learner.records import Rollout
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.advantage.returns import discounted_to_go, gae, n_step_returns, running_returns, unseen_share, vtrace
 from rlsparse.learner.records import Rollout
 

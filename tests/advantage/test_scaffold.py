@@ -9,10 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsparse.advantage.archive import Episode, better, packed, unpacked
-from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.group_scores import relative
-from rlsparse.advantage.scaffold import Help, Scaffold, next_help, skipped_steps
+from rlsparse.advantage.group_relative import GroupRelative, relative
+from rlsparse.advantage.scaffold import (
+    ArchivedEpisode,
+    Help,
+    Scaffold,
+    better,
+    next_help,
+    packed,
+    skipped_steps,
+    unpacked,
+)
 from rlsparse.learner.records import Rollout
 
 CASE = json.loads((Path(__file__).parent.parent / "data" / "advantage.json").read_text())["scaffold_controller"]
@@ -81,7 +88,7 @@ def test_help_shrinks_in_equal_parts_and_always_leaves_something_to_do():
 
 def test_the_best_episode_has_most_return_or_as_much_in_fewer_steps():
     def episode(total, length):
-        return Episode(total, np.zeros((length, 3)))
+        return ArchivedEpisode(total, np.zeros((length, 3)))
 
     assert better(episode(1, 5), None)
     assert better(episode(2, 9), episode(1, 5))

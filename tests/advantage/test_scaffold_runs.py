@@ -11,10 +11,8 @@ from gymnasium.spaces import Box
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlsparse import loop
-from rlsparse.advantage.archive import Episode
-from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.presets import GRPO
-from rlsparse.advantage.scaffold import Help, Scaffold
+from rlsparse.advantage.group_relative import GRPO, GroupRelative
+from rlsparse.advantage.scaffold import ArchivedEpisode, Help, Scaffold
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.run import directory as runs
@@ -68,7 +66,7 @@ def helped(recipe, tier, share=4, length=6):
     env, guide = collector.env, collector.guide
     seed = env.snapshots()[0, 0]
     actions = np.linspace(-1, -0.4, 7)[:, None]
-    guide.best[0] = Episode(1.0, np.hstack([np.full((7, 1), seed), actions]))
+    guide.best[0] = ArchivedEpisode(1.0, np.hstack([np.full((7, 1), seed), actions]))
     guide.help = Help(np.array([0, tier]), np.array([0, share]), np.zeros(2, int))
     collector.restart()
     return learner, collector, actions[:, 0].astype(np.float32), collector.collect(learner, length, 0.9), first
@@ -144,7 +142,7 @@ def test_nobody_is_helped_before_the_exempt_share_nor_while_nothing_is_archived(
     guide, all_of_them = collector.guide, np.ones(6, bool)
     guide.assess(all_of_them, np.array([0.9]))
     assert guide.help.tier.tolist() == [0, 0]
-    guide.best[0] = Episode(1.0, np.zeros((1, 2)))
+    guide.best[0] = ArchivedEpisode(1.0, np.zeros((1, 2)))
     guide.assess(all_of_them, np.array([0.4]))
     assert guide.help.tier.tolist() == [0, 0]
     guide.assess(all_of_them, np.array([0.5]))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rlsparse.advantage import set_gains
+from rlsparse.advantage import set_functions as set_gains
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "set_functions.json").read_text())
 NEIGHBOURS = np.array([[-1], [0], [1]])

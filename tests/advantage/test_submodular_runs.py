@@ -9,13 +9,11 @@ import pytest
 import tiny
 
 from rlsparse import loop, sim, train
-from rlsparse.advantage.gae import GAE
-from rlsparse.advantage.nstep import NStep
+from rlsparse.advantage.estimators import GAE, NStep
 from rlsparse.advantage.set_functions import Coverage, FacilityLocation, LogDet
-from rlsparse.advantage.submodular import Submodular
-from rlsparse.advantage.visits import Visits
+from rlsparse.advantage.submodular import Submodular, Visits
 from rlsparse.learner.network import ActorCritic
-from rlsparse.run.recipe import from_toml, set_objective, to_toml
+from rlsparse.run.recipe import from_toml, objective_of, to_toml
 
 POSITION = Submodular(Coverage(cells=(80, 80), radius=1), "position", low=(-2.0, -2.0), high=(2.0, 2.0))
 """Cells of 5 cm, so that few steps count."""
@@ -122,10 +120,10 @@ def test_without_weight_for_gains_it_is_ordinary_learning(tmp_path):
 
 def test_modular_rewards_do_not_diminish(tmp_path):
     """A state is worth as much the second time, as the baseline of the paper has it."""
-    objective = set_objective(replace(HUMANOID, advantage=replace(HUMANOID.advantage, gain="modular")))
+    objective = objective_of(replace(HUMANOID, advantage=replace(HUMANOID.advantage, gain="modular")))
     env = sim.make("Humanoid-v5", 1)
     obs, _ = env.reset(seed=0)
-    visits, marginal = Visits(objective, env, obs), Visits(set_objective(HUMANOID), env, obs)
+    visits, marginal = Visits(objective, env, obs), Visits(objective_of(HUMANOID), env, obs)
     for each in (visits, marginal, visits, marginal):
         each.see(env, obs, np.array([], int), {})
     assert visits.gains().tolist() == [[9.0], [9.0]]
@@ -151,7 +149,7 @@ def coverages(run_dir):
 
 
 def test_environments_do_not_share_what_they_cover():
-    objective = set_objective(HUMANOID)
+    objective = objective_of(HUMANOID)
     together, apart = sim.make("Humanoid-v5", 2), [sim.make("Humanoid-v5", 1) for _ in range(2)]
     envs = [(together, [3, 3]), *((env, [3]) for env in apart)]
     visits = [Visits(objective, env, env.reset(seed=seeds)[0]) for env, seeds in envs]

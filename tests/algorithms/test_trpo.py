@@ -193,7 +193,7 @@ def test_a_member_is_bitwise_as_if_it_were_alone(new_learner, new_batch, changes
     for name, x in together.state_dict().items():
         np.testing.assert_array_equal(x, np.concatenate([learner.state_dict()[name] for learner in alone]), name)
     assert together.random_state()["minibatch"] == [learner.random_state()["minibatch"][0] for learner in alone]
-    for name, x in stats.present().items():
+    for name, x in vars(stats).items():
         np.testing.assert_array_equal(x, np.concatenate([getattr(s, name) for s in single_stats]), name)
 
 

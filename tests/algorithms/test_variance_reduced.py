@@ -1,20 +1,36 @@
-"""N-PG-IGT and N-HARPG: where samples are taken, what a second rollout tells, and that its steps are counted."""
+"""N-PG-IGT and N-HARPG: their formulas, where samples are taken, and what a second rollout tells."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from rlsparse import loop
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT, memory_of, sums_by
+from rlsparse.algorithms.variance_reduced import (
+    NHARPG,
+    NPGIGT,
+    LogLikelihood,
+    MomentumAdam,
+    TwoBatches,
+    falling,
+    look_ahead,
+    memory_of,
+    running_mean,
+    step_along,
+    sums_by,
+)
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.gaussian import gaussian_log_prob
+from rlsparse.learner.layout import actor_critic_layout
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.learner.records import Batch
@@ -27,14 +43,132 @@ from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
 from rlsparse.sparse.rules import RigL
 
+VECTORS = json.loads((Path(__file__).parent.parent / "data" / "momentum.json").read_text())
+
+
+def gradient(theta):
+    """Of -(t0^2 + 0.25 t1^2)."""
+    return theta * [[-2.0, -0.5]]
+
+
+def start(vector):
+    theta = np.array([vector["theta0"]])
+    return theta, np.zeros_like(theta), np.zeros_like(theta), np.array([[1.0]]), np.array([[vector["step"]]])
+
+
+def test_gradients_ahead_of_the_policy_give_the_worked_steps():
+    vector = VECTORS["n_pg_igt"]
+    theta, moved, direction, eta, length = start(vector)
+    for expect in vector["expect"]:
+        ahead = look_ahead(theta, moved, eta)
+        direction = running_mean(direction, gradient(ahead), eta)
+        moved = step_along(direction, length)
+        theta = theta + moved
+        for ours, name in ((ahead, "lookahead"), (direction, "d"), (theta, "theta")):
+            np.testing.assert_allclose(ours[0], expect[name], atol=1e-9)
+        np.testing.assert_allclose(direction, gradient(theta - moved), atol=1e-9)  # the mean does not lag behind
+        eta = np.array([[vector["eta"]]])
+
+
+def test_a_mean_corrected_by_the_hessian_gives_the_worked_steps():
+    vector = VECTORS["n_harpg"]
+    theta, moved, direction, eta, length = start(vector)
+    for expect in vector["expect"]:
+        direction = running_mean(direction + gradient(moved), gradient(theta), eta)  # the Hessian is constant
+        moved = step_along(direction, length)
+        theta = theta + moved
+        np.testing.assert_allclose(direction[0], expect["d"], atol=1e-9)
+        np.testing.assert_allclose(theta[0], expect["theta"], atol=1e-9)
+        eta = np.array([[vector["eta"]]])
+
+
+def test_the_first_gradient_counts_alone_and_later_ones_less_and_less():
+    np.testing.assert_allclose(falling(np.array([[0.0], [2.0], [6.0]]), 0.5), [[1], [0.5**0.5], [0.5]])
+
+
+def test_a_step_has_its_length_and_there_is_none_along_zero():
+    direction = np.array([[3.0, 4.0], [0.0, 0.0], [-30.0, 40.0]])
+    step = step_along(direction, np.array([[5.0], [5.0], [1.0]]))
+    np.testing.assert_allclose(step, [[3, 4], [0, 0], [-0.6, 0.8]])
+
+
+def remembering():
+    layout = actor_critic_layout(2, 1, (), ())
+    memory = MomentumAdam(np.ones((2, layout.size), np.float32), layout, False)
+    for array in memory.state_dict().values():
+        array[...] = 1.0
+    return memory, layout
+
+
+def test_parameters_that_come_or_go_have_no_mean_and_did_not_move():
+    memory, layout = remembering()
+    where = np.zeros((2, layout.size), bool)
+    where[1, [0, layout.size - 1]] = True
+    memory.restart(where)
+    for array in (memory.direction, memory.moved):
+        np.testing.assert_array_equal(array, ~where[:, layout.policy])
+    np.testing.assert_array_equal(memory.first, ~where)
+    assert (memory.count == 1).all()
+
+
+@pytest.mark.parametrize("moments", ["keep", "reset", "transport"])
+def test_after_a_probe_moved_a_policy_its_memory_is_kept_or_begun_anew(moments):
+    memory, layout = remembering()
+    actor = layout.group("actor")
+    memory.forget(1, moments, actor)
+    left = {"keep": 1, "reset": 0, "transport": 0}[moments]
+    for array in (memory.direction, memory.moved):
+        assert (array[0] == 1).all()
+        assert (array[1, actor] == left).all()
+        assert (array[1, actor.stop :] == (moments != "reset")).all()
+    assert memory.count[:, 0].tolist() == [1, moments != "reset"]
+
+
+def log_prob(layout, policy, obs, action):
+    """Of one member's samples, [B], for its numbers [P]."""
+    x, layers = obs, layout.layers(policy[None], "actor")
+    for i, (weight, bias) in enumerate(layers):
+        x = x @ weight[0] + bias[0]
+        x = torch.tanh(x) if i < len(layers) - 1 else x
+    return torch.distributions.Normal(x, layout.log_std(policy).exp()).log_prob(action).sum(-1)
+
+
+@pytest.mark.parametrize("hidden", [(), (7,), (8, 7)])
+def test_first_and_second_derivatives(new_learner, new_batch, hidden):
+    learner = new_learner(actor_hidden=hidden)
+    layout, rng = learner.layout, np.random.default_rng(0)
+    learner.params += rng.standard_normal(learner.params.shape).astype(np.float32) / 3
+    policy = learner.params[:, layout.policy].astype(float)
+    batch = new_batch(learner, dtype=float)
+    coefficient, direction = rng.standard_normal((3, 24)), rng.standard_normal(policy.shape)
+    likelihood = LogLikelihood(layout, policy, batch)
+    gradient, slope = likelihood.gradient(coefficient), likelihood.slope(direction)
+    product = likelihood.hessian_product(coefficient, direction)
+    for s in range(3):
+        obs, action, weight, at, along = (
+            torch.tensor(x[s]) for x in (batch.obs, batch.action, coefficient, policy, direction)
+        )
+
+        def of(point, obs=obs, action=action):
+            return log_prob(layout, point, obs, action)
+
+        def total(point, of=of, weight=weight):
+            return (weight * of(point)).sum()
+
+        np.testing.assert_allclose(slope[s], torch.func.jvp(of, (at,), (along,))[1], atol=1e-10)
+        np.testing.assert_allclose(gradient[s], torch.func.grad(total)(at), atol=1e-10)
+        hessian = torch.func.jvp(torch.func.grad(total), (at,), (along,))[1]
+        np.testing.assert_allclose(product[s], hessian, atol=1e-9)
+
+
 IGT = NPGIGT(critic_epochs=1, critic_minibatches=4)
 HARPG = NHARPG(critic_epochs=1, critic_minibatches=4, second_length=5)
 KINDS = pytest.mark.parametrize("algorithm", [IGT, HARPG], ids=["n-pg-igt", "n-harpg"])
 
 
-def learner_for(algorithm, seeds=(0, 1, 2), sparse=None):
+def learner_for(algorithm, seeds=(0, 1, 2)):
     policy = ActorCritic(actor_hidden=(8, 7), critic_hidden=(6,))
-    return Learner(policy, 5, 3, seeds, sparse=sparse, new_optimiser=algorithm.new_optimiser)
+    return Learner(policy, 5, 3, seeds, new_optimiser=algorithm.new_optimiser)
 
 
 def part_of(learner):
@@ -42,7 +176,7 @@ def part_of(learner):
 
 
 def arguments(algorithm, learner, batch):
-    return (batch, batch) if isinstance(algorithm, NHARPG) else (batch,)
+    return (TwoBatches(**vars(batch), second=batch),) if isinstance(algorithm, NHARPG) else (batch,)
 
 
 @KINDS
@@ -64,7 +198,7 @@ def test_steps_have_the_length_of_the_schedule_and_lie_along_the_running_mean(ne
 
 def test_the_rollout_is_collected_ahead_of_the_policy_which_stays_as_it_is():
     recipe = replace(tiny.RECIPE, env="Pendulum-v1", algorithm=replace(IGT, step_length=1.0), num_seeds=2)
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
     rollouts = []
     collect, part = collector.collect, learner.layout.policy
 
@@ -77,7 +211,7 @@ def test_the_rollout_is_collected_ahead_of_the_policy_which_stays_as_it_is():
     for t in range(3):
         eta = (2 / (t + 2)) ** 0.8
         ahead = points[-1] + (1 - eta) / eta * (points[-1] - points[max(t - 1, 0)])
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
         rollout, acting, scale = rollouts[-1]
         np.testing.assert_allclose(acting[:, part], ahead, atol=1e-5)
         log_std = learner.layout.log_std(acting)[:, None, :]
@@ -102,7 +236,7 @@ def test_policies_stand_elsewhere_only_for_a_while_even_if_that_fails():
 
 def test_the_second_rollout_lies_between_the_last_two_policies_and_is_counted():
     recipe = replace(tiny.RECIPE, algorithm=HARPG, num_seeds=2)
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
     rollouts = []
     collect = collector.collect
 
@@ -113,7 +247,7 @@ def test_the_second_rollout_lies_between_the_last_two_policies_and_is_counted():
     collector.collect = collected
     points = [part_of(learner).copy()]
     for _ in range(3):
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
         points.append(part_of(learner).copy())
     assert [length for length, _ in rollouts] == [8, 5] * 3
     assert learner.counters.train.tolist() == [3 * 2 * (8 + 5)] * 2
@@ -176,10 +310,10 @@ def test_absent_weights_stay_zero_and_are_not_remembered(algorithm):
         algorithm=algorithm,
         sparse=Sparse(0.5, rule=RigL(every=1)),
     )
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
     begun, part = learner.sparsity.masks.active.copy(), learner.layout.policy
     for _ in range(4):
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
         absent, memory = ~learner.sparsity.masks.active, memory_of(learner)
         for array in (learner.params[:, part], memory.direction, memory.moved):
             assert not array[absent[:, part]].any()
@@ -192,9 +326,9 @@ def test_on_tensors_an_update_is_that_of_numpy(new_batch, algorithm):
     results = []
     for device in ("cpu", "cpu:0"):
         recipe = replace(tiny.RECIPE, algorithm=algorithm, num_seeds=2)
-        learner, collector = sessions.begin(recipe, device)
+        learner, collector, explorer = sessions.begin(recipe, device)
         for _ in range(3):
-            loop.iterate(recipe, learner, collector)
+            loop.iterate(recipe, learner, collector, explorer)
         results.append(learner.state_dict())
     for name, x in results[0].items():
         np.testing.assert_allclose(x, results[1][name], atol=2e-3, err_msg=name)

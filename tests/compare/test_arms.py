@@ -36,19 +36,63 @@ def test_an_agent_is_an_arm_over_all_its_runs_and_environments(tmp_path):
     assert arms.remarks == []
 
 
-def test_runs_of_an_agent_with_other_settings_are_other_arms_named_by_them(tmp_path):
+def test_runs_of_an_agent_are_named_by_what_differs_from_its_card(tmp_path):
     write_run(tmp_path / "a", curves(), algorithm__learning_rate=1e-4)
     write_run(tmp_path / "b", curves(), algorithm__learning_rate=3e-4)
-    write_run(tmp_path / "c", curves(), env="Hopper-v5", algorithm__learning_rate=3e-4)
+    write_run(tmp_path / "c", curves(), env="Hopper-v5", algorithm__learning_rate=1e-4)
     arms = arms_of(tmp_path)
-    assert arms.names == ["ppo learning_rate=0.0001", "ppo learning_rate=0.0003"]
-    assert seeds(arms, "ppo learning_rate=0.0003", "Hopper-v5") == [0, 1, 2]
+    assert arms.names == ["ppo learning_rate=0.0001", "ppo"], "3e-4 is the card's"
+    assert seeds(arms, "ppo learning_rate=0.0001", "Hopper-v5") == [0, 1, 2]
 
 
 def test_seeds_and_evaluation_intervals_make_no_other_method(tmp_path):
     write_run(tmp_path / "a", curves(), eval_every=1000)
     write_run(tmp_path / "b", {7: curves()[0]}, eval_every=2000)
     assert arms_of(tmp_path).names == ["ppo"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"advantage": {"kind": "nstep", "n": 8}}, "ppo nstep n=8"),
+        ({"advantage": {"kind": "nstep"}}, "ppo nstep"),
+        ({"algorithm__objective": {"kind": "cispo"}}, "ppo cispo"),
+        ({"algorithm__learning_rate_decay": False}, "ppo no learning_rate_decay"),
+        ({"algorithm__clip_range": 0.1}, "ppo clip_range=0.1"),
+        ({"policy__actor_hidden": [64, 32]}, "ppo actor_hidden=64-32"),
+        ({"sparse": {"sparsity": 0.8}}, "ppo sparse sparsity=0.8"),
+        ({"explore": {"num_anchors": 4}}, "ppo explore num_anchors=4"),
+        ({"total_steps": 30_000}, "ppo"),
+    ],
+)
+def test_one_run_alone_is_named_by_what_differs_from_its_card(tmp_path, settings, name):
+    write_run(tmp_path / "a", curves(), **settings)
+    assert arms_of(tmp_path).names == [name]
+
+
+def test_what_only_the_card_has_is_named_as_absent(tmp_path):
+    write_run(tmp_path / "a", curves(), agent="sparse-ppo")
+    write_run(tmp_path / "b", curves(), agent="sparse-ppo", without=["sparse"])
+    assert arms_of(tmp_path).names == ["sparse-ppo", "sparse-ppo without sparse"]
+
+
+def test_budgets_make_arms_only_where_they_differ(tmp_path):
+    write_run(tmp_path / "a", curves(), total_steps=30_000)
+    write_run(tmp_path / "b", curves(), total_steps=60_000)
+    assert arms_of(tmp_path).names == ["ppo total_steps=30000", "ppo total_steps=60000"]
+
+
+def test_many_settings_that_all_runs_share_are_counted(tmp_path):
+    shared = {f"algorithm__{name}": 0.125 for name in ("value_coef", "entropy_coef", "clip_range", "max_grad_norm")}
+    write_run(tmp_path / "a", curves(), rollout_length=128, **shared)
+    write_run(tmp_path / "b", curves(), rollout_length=128, **shared, algorithm__epochs=3)
+    assert arms_of(tmp_path).names == ["ppo (5 settings changed)", "ppo epochs=3 (5 settings changed)"]
+
+
+def test_an_agent_without_a_card_is_named_by_what_its_runs_differ_in_and_never_by_none(tmp_path):
+    write_run(tmp_path / "a", curves(), agent="mine", advantage={"kind": "nstep", "n": 8})
+    write_run(tmp_path / "b", curves(), agent="mine")
+    assert arms_of(tmp_path).names == ["mine nstep n=8", "mine gae gae_lambda=0.95"]
 
 
 def test_a_group_is_an_arm_whatever_is_in_it(tmp_path):

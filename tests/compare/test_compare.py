@@ -57,9 +57,9 @@ def test_the_report_is_printed_and_written(runs, command, tmp_path):
     assert (code, err) == (0, "")
     assert "Hopper-v5: evaluation return, last 10 % of points up to 20,000" in out
     assert "Normalised IQM over 2 environments" in out
-    assert out.splitlines()[-1] == f"{tmp_path / 'out'}: report.png, report.html, report.csv, curves.csv, report.json"
+    assert out.splitlines()[-1] == f"{tmp_path / 'out'}: report.png, report.html, curves.csv, report.json"
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["curves.csv", "report.csv", "report.html", "report.json", "report.png"]
+    assert written == ["curves.csv", "report.html", "report.json", "report.png"]
 
 
 def test_it_runs_as_a_module_and_as_a_command(runs, tmp_path):
@@ -178,18 +178,9 @@ class TestFiles:
         arm = report["environments"]["Ant-v5"]["arms"]["ppo"]
         assert len(arm["final_returns"]) == arm["n"] == 5
         assert np.mean(arm["final_returns"]) == pytest.approx(arm["mean"])
+        assert arm["steps_per_seed"]["train"] == 20_000
         assert [run["environment"] for run in report["runs"]].count("Ant-v5") == 2
         assert all(len(run["recipe_sha256"]) == 64 for run in report["runs"])
-
-    def test_csv_has_the_numbers_of_the_tables(self, out):
-        rows = list(csv.DictReader((out / "report.csv").open()))
-        report = json.loads((out / "report.json").read_text())
-        assert len(rows) == 4
-        for row in rows:
-            arm = report["environments"][row["environment"]]["arms"][row["arm"]]
-            assert float(row["mean"]) == arm["mean"]
-            assert float(row["iqm"]) == arm["iqm"]
-            assert float(row["train_steps"]) == 20_000
 
     def test_curves_csv_has_every_point(self, out):
         rows = list(csv.DictReader((out / "curves.csv").open()))
@@ -213,7 +204,7 @@ class TestFiles:
 
     def test_names_cannot_make_a_spreadsheet_compute(self, runs, command, tmp_path):
         command("--group", f"@x={runs}/*/ppo/*")
-        assert "\nAnt-v5,'@x," in (tmp_path / "out" / "report.csv").read_text()
+        assert "\nAnt-v5,'@x," in (tmp_path / "out" / "curves.csv").read_text()
 
     def test_names_cannot_put_markup_into_the_page(self, command, runs, tmp_path):
         evil = "</script><script>alert(1)</script><b>"
@@ -268,7 +259,7 @@ class TestBesideACard:
         code, out, err = train("Pendulum-v1", "ppo")
         assert (code, out, err) == (0, f"{tmp_path / 'run'}\n", "")
         report = json.loads((tmp_path / "run" / "comparison" / "report.json").read_text())
-        assert report["arms"] == ["ppo", "ppo (shipped)"]
+        assert report["arms"] == ["ppo num_envs=1 rollout_length=64 minibatches=1", "ppo (shipped)"]
         assert report["environments"]["Pendulum-v1"]["end"] == 128
         assert (tmp_path / "run" / "comparison" / "report.png").exists()
 

@@ -132,7 +132,7 @@ class TestFewSeeds:
         write_run(tmp_path / "b", rising(generator, 8), agent="trpo")
         (contrast,) = compared(tmp_path).contrasts
         assert contrast.verdict == "n too small"
-        assert np.isnan([contrast.difference.p, contrast.permutation_p, contrast.detectable]).all()
+        assert np.isnan([contrast.p_welch, contrast.p_permutation, contrast.detectable_difference]).all()
 
     def test_no_star_without_five_seeds_however_far_apart(self, tmp_path, generator):
         for seeds, agent in ((4, "small"), (5, "large")):
@@ -141,7 +141,7 @@ class TestFewSeeds:
         (small,) = compared(tmp_path / "small").contrasts
         (large,) = compared(tmp_path / "large").contrasts
         assert (small.arm, small.star, small.verdict) == ("high", False, "smoke check, n < 5")
-        assert small.difference.p < 1e-6
+        assert small.p_welch < 1e-6
         assert (large.star, large.verdict) == (True, "higher *")
 
 
@@ -178,14 +178,14 @@ class TestKnownNumbers:
                 write_run(tmp_path / env / agent, rising(generator, 5), agent=agent, env=env)
         contrasts = compared(tmp_path).contrasts
         assert len(contrasts) == 6
-        smallest = min(contrasts, key=lambda x: x.difference.p)
-        assert smallest.adjusted_p == pytest.approx(min(1, 6 * smallest.difference.p))
+        smallest = min(contrasts, key=lambda x: x.p_welch)
+        assert smallest.p_welch_holm == pytest.approx(min(1, 6 * smallest.p_welch))
 
     def test_seeds_that_match_are_paired(self, tmp_path, generator):
         write_run(tmp_path / "a", rising(generator, 5))
         write_run(tmp_path / "b", rising(generator, 5), agent="trpo")
         write_run(tmp_path / "c", dict(enumerate(rising(generator, 5), 3)), agent="other")
-        assert [x.paired for x in compared(tmp_path).contrasts] == [True, False, False]
+        assert [x.probability_of_improvement.paired for x in compared(tmp_path).contrasts] == [True, False, False]
 
     def test_more_than_four_arms_are_compared_with_the_first_or_the_baseline(self, tmp_path, generator):
         for agent in "abcde":
@@ -204,7 +204,7 @@ class TestOverEnvironments:
             for env, returns in zip(case["envs"], case[arm], strict=True):
                 write_run(tmp_path / env / arm, [[0.0, *[y] * 3] for y in returns], agent=arm, env=env)
         comparison = compared(tmp_path, baseline="baseline")
-        center, low, high = comparison.overall.iqm["method"]
+        center, low, high = comparison.overall.normalised_iqm["method"]
         assert center == pytest.approx(case["iqm"], abs=1e-9)
         assert [low, high] == pytest.approx(case["interval_95"], abs=0.02)
         ratios = {
@@ -220,11 +220,11 @@ class TestOverEnvironments:
             write_run(tmp_path / env / "a", [[random] * 5] * 3, env=env, agent="random")
             write_run(tmp_path / env / "b", [[half] * 5] * 3, env=env, agent="half")
         overall = compared(tmp_path).overall
-        assert overall.iqm["random"][0] == pytest.approx(0)
-        assert overall.iqm["half"][0] == pytest.approx(0.5)
+        assert overall.normalised_iqm["random"][0] == pytest.approx(0)
+        assert overall.normalised_iqm["half"][0] == pytest.approx(0.5)
         above = overall.thresholds < 0.5 - 1e-9
-        np.testing.assert_array_equal(overall.profiles["half"][0], above.astype(float))
-        assert overall.improvement["half", "random"][0][0] == 1
+        np.testing.assert_array_equal(overall.performance_profile["half"][0], above.astype(float))
+        assert overall.probability_of_improvement["half", "random"].estimate == 1
 
     def test_what_cannot_be_normalised_is_left_out_and_said(self, tmp_path, generator):
         for env, top in (("Hopper-v5", 100), ("Ant-v5", 100), ("Pendulum-v1", -100)):
@@ -251,8 +251,8 @@ class TestOverEnvironments:
             for agent in ("a", "b", "c") if env == "Ant-v5" else ("a", "b"):
                 write_run(tmp_path / env / agent, rising(generator, 3), agent=agent, env=env)
         comparison = compared(tmp_path)
-        assert list(comparison.overall.iqm) == ["a", "b"]
-        assert list(comparison.overall.improvement) == [("b", "a")]
+        assert list(comparison.overall.normalised_iqm) == ["a", "b"]
+        assert list(comparison.overall.probability_of_improvement) == [("b", "a")]
         assert len(comparison.overall.environments) == 3
         assert any(text.endswith("not run in all of them: c") for text in comparison.remarks)
 

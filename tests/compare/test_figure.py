@@ -4,17 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from synthetic_runs import KNOWN_ENVIRONMENTS, rising, write_run
 
 from rlsparse.compare.arms import arrange
 from rlsparse.compare.comparison import compare
-from rlsparse.compare.figure import draw_panel, draw_parts, draw_report
+from rlsparse.compare.figure import draw_report, short_names
 from rlsparse.compare.logs import read_logs
-from rlsparse.compare.panels import spread
-from rlsparse.compare.theme import OKABE_ITO, PRINT, SCREEN, arm_styles, shortened
+from rlsparse.compare.plot import COLORS, MUTED, arm_styles
 
 
 def comparison_of(folder, arms, envs, seeds=5, points=6, **options):
@@ -46,7 +43,8 @@ def texts(figure):
     for axes in figure.axes:
         if axes.axison:
             drawn = [tick.label1 for axis in (axes.xaxis, axes.yaxis) for tick in axis._update_ticks()]
-            found += [*axes.texts, axes.title, axes._left_title, *drawn]
+            legend = axes.get_legend().get_texts() if axes.get_legend() else []
+            found += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, *legend, *drawn]
     ticks = [(text, text.get_window_extent()) for text in found if text.get_visible() and text.get_text().strip()]
     return [(text.get_text(), box) for text, box in ticks if box.width > 0]
 
@@ -65,28 +63,28 @@ def test_no_text_overlaps_another_or_leaves_the_picture(comparison):
     check_layout(draw_report(comparison))
 
 
-def test_nor_in_the_pictures_of_the_page(comparison):
-    check_layout(draw_panel(comparison.panels[0], comparison, "iqm", SCREEN))
-    for figure in draw_parts(comparison, SCREEN):
-        check_layout(figure)
-
-
-def test_every_arm_is_named_with_its_n_at_the_end_of_its_line(comparison):
+def test_every_arm_is_named_with_its_n_in_the_legend_of_each_environment(comparison):
     said = [text for text, _ in texts(draw_report(comparison))]
-    for arm in comparison.arms:
-        assert said.count(f"{shortened(arm, PRINT.longest_name)}, n=5") == len(comparison.panels)
+    for name in short_names(comparison.arms, 29).values():
+        assert said.count(f"{name}, n=5") == len(comparison.panels)
 
 
-def test_names_too_long_for_a_label_are_written_out(tmp_path):
-    said = [text for text, _ in texts(draw_report(comparison_of(tmp_path, LONG, ["Hopper-v5"])))]
-    assert set(LONG) <= set(said)
+def test_the_arm_that_ends_highest_is_named_first(tmp_path):
+    for agent, top in (("low", 1.0), ("high", 3.0), ("middle", 2.0)):
+        write_run(tmp_path / agent, [[0.0, top]] * 3, agent=agent)
+    axes = draw_report(compare(arrange(read_logs([str(tmp_path)]).logs, {}))).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["high, n=3", "middle, n=3", "low, n=3"]
+
+
+def test_the_title_is_one_line_whatever_the_number_of_arms(comparison):
+    assert sum(text == comparison.title for text, _ in texts(draw_report(comparison))) == 1
 
 
 def test_an_arm_has_one_colour_everywhere(tmp_path):
     comparison = comparison_of(tmp_path, ["a", "b"], ["Hopper-v5", "Ant-v5"])
     figure = draw_report(comparison)
     colors = {to_rgb(line.get_color()) for axes in figure.axes for line in axes.lines}
-    assert colors - {to_rgb(PRINT.muted)} == {to_rgb(color) for color in OKABE_ITO[:2]}
+    assert colors - {to_rgb(MUTED)} == {to_rgb(color) for color in COLORS[:2]}
 
 
 def test_colours_are_told_apart_and_no_two_arms_look_the_same():
@@ -118,19 +116,9 @@ def test_mismatches_are_on_it(tmp_path):
     assert "NOT ALIKE: Pendulum-v1 was computed by different versions of mujoco" in said
 
 
-@given(st.lists(st.floats(-0.5, 1.5), max_size=12))
-def test_labels_keep_their_distance_and_order_within_the_panel(wishes):
-    wishes = sorted(wishes, reverse=True)
-    places = spread(wishes, 0.08)
-    assert all(a - b >= 0.08 - 1e-9 for a, b in itertools.pairwise(places))
-    assert all(-1e-9 <= place <= 1 + 1e-9 for place in places)
-
-
-def test_labels_that_do_not_touch_stay_where_they_are():
-    assert spread([0.9, 0.5, 0.1], 0.08) == pytest.approx([0.9, 0.5, 0.1])
-
-
-def test_shortened_names_keep_their_ends():
-    assert shortened("ppo", 14) == "ppo"
-    assert len({shortened(name, 14) for name in LONG}) == 3
-    assert all(len(shortened(name, 14)) == 14 for name in LONG)
+def test_shortened_names_keep_their_ends_and_stay_different():
+    short = short_names(["ppo", *LONG], 14)
+    assert short["ppo"] == "ppo"
+    assert all(len(short[name]) == 14 for name in LONG)
+    same_ends = ["a-long-name-of-one-kind-and-the-same-end", "a-long-name-of-other-kind-and-the-same-end"]
+    assert len(set(short_names(same_ends, 14).values())) == 2

@@ -1,5 +1,6 @@
 """The page: one file that needs nothing else, seen in a real browser on a screen and on a phone, light and dark."""
 
+import base64
 import json
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from synthetic_runs import rising, write_run
 from rlsparse.compare.arms import arrange
 from rlsparse.compare.comparison import compare
 from rlsparse.compare.logs import read_logs
-from rlsparse.compare.report import page
+from rlsparse.compare.report import write_report
 
 CHROMIUM = Path("/usr/bin/chromium")
 SIZES = {"screen": (1280, 900), "phone": (390, 844)}
@@ -29,8 +30,11 @@ def comparison(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def content(comparison):
-    return page(comparison)
+def content(comparison, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    write_report(comparison, folder, "mean", ["report.png"])
+    assert base64.b64encode((folder / "report.png").read_bytes()).decode() in (folder / "report.html").read_text()
+    return (folder / "report.html").read_text()
 
 
 class Reader(HTMLParser):
@@ -66,26 +70,17 @@ def read(content):
 
 def test_nothing_is_fetched_and_no_script_runs(content, read):
     links = [value for name, value in read.attributes if name in ("src", "href", "xlink:href", "srcset", "action")]
-    assert all(link.startswith("#") for link in links)
+    assert [link.partition(",")[0] for link in links] == ["data:image/png;base64"]
     assert re.findall(r"url\((?!#)", content) == []
     assert "@import" not in content
-    assert read.tags["link"] == read.tags["img"] == 0
+    assert read.tags["link"] == 0
     assert re.findall(r"<script[^>]*>", content) == ['<script type="application/json" id="report">']
     assert "default-src 'none'" in content
 
 
-def test_every_id_is_there_once_and_every_reference_leads_to_one(content, read):
-    ids = Counter(value for name, value in read.attributes if name == "id")
-    assert max(ids.values()) == 1
-    references = re.findall(r'(?:href="|url\()#([^")]+)', content)
-    assert set(references) <= set(ids)
-
-
-def test_pictures_have_words_and_colours_of_the_page(content, read):
-    assert read.tags["svg"] == 3 + 2 * 2 + 3  # the legend, both environments twice, three results over environments
-    assert content.count('role="img" aria-label=') == 7
-    assert "var(--ink)" in content
-    assert "#0102" not in content
+def test_its_one_picture_has_words(read):
+    assert (read.tags["img"], read.tags["svg"]) == (1, 0)
+    assert dict(read.attributes)["alt"] == "Evaluation return of 3 arms: curves per environment"
 
 
 def test_it_holds_the_whole_account(content):
@@ -106,7 +101,7 @@ def browser():
 
 
 OVERLAPS = """() => {
-  const boxes = [...document.querySelectorAll('h1, h2, p, .legend li, .findings li, figure, .wide, summary')]
+  const boxes = [...document.querySelectorAll('h1, h2, p, figure, .wide, summary')]
     .filter(e => e.checkVisibility()).map(e => [e.textContent.slice(0, 40), e.getBoundingClientRect()]);
   const found = [];
   for (const [i, [one, a]] of boxes.entries()) for (const [other, b] of boxes.slice(i + 1))
@@ -144,13 +139,11 @@ def test_in_a_browser(browser, content, tmp_path, size, scheme):
     assert opened.evaluate("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
     assert opened.evaluate(OVERLAPS) == []
     assert opened.evaluate(CONTRAST) >= 4.5
-    figures = opened.locator("figure svg").all()
-    assert all(figure.bounding_box()["width"] > 300 for figure in figures if figure.is_visible())
+    picture = opened.locator("figure img")
+    assert picture.evaluate("e => e.naturalWidth") > 1000, "the picture is not shown"
+    assert 300 < picture.bounding_box()["width"] <= width
     paper = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
-    text = opened.locator("figure svg #curves0-text_1 path, figure svg #curves0-text_1 use").first
-    ink = opened.evaluate("getComputedStyle(document.body).color")
-    assert text.evaluate("e => getComputedStyle(e).fill") == ink
     assert len(opened.screenshot(full_page=True)) > 10_000
     context.close()
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsparse.compare.folder import Origin, log_files, origin_of, read_files, read_folder
 from rlsparse.compare.foreign_logs import read_evaluations, read_monitors, rolling_mean
+from rlsparse.compare.logs import log_files, read_files, read_path
+from rlsparse.compare.origin import Origin, origin_of
 from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, PROBES_UNKNOWN, TRAINING, UnreadableLog
 
 
@@ -32,7 +33,7 @@ def trained(tmp_path_factory):
 
 
 def test_evaluations_come_first(trained):
-    log = read_folder(trained, "auto")
+    log = read_path(trained, "auto")
     assert (log.kind, log.measure, log.agent, log.env) == ("SB3 evaluations.npz", EVALUATION, "ppo", "Pendulum-v1")
     assert (log.accounting, log.episodes) == (PROBES_UNKNOWN, (2,))
     with np.load(trained / "evaluations.npz") as saved:
@@ -41,7 +42,7 @@ def test_evaluations_come_first(trained):
 
 
 def test_monitors_of_two_environments_are_one_training_curve(trained):
-    log = read_folder(trained, "training")
+    log = read_path(trained, "training")
     assert (log.kind, log.measure, log.env) == ("SB3 monitor.csv", TRAINING, "Pendulum-v1")
     assert log.curves[0].axes["steps"].tolist() == [200, 400, 600, 800]
     episodes = []
@@ -75,10 +76,10 @@ def test_tensorboard_agrees_with_the_other_files(trained, returns):
 
 
 def test_any_tensorboard_tag_by_name(trained):
-    log = read_folder(trained, "train/value_loss")
+    log = read_path(trained, "train/value_loss")
     assert log.measure == "TensorBoard tag train/value_loss"
     with pytest.raises(UnreadableLog, match="no TensorBoard tag nothing/here"):
-        read_folder(trained, "nothing/here")
+        read_path(trained, "nothing/here")
 
 
 def write_monitor(path, rows, start=1000.0, env="Pendulum-v1", extra=""):
@@ -92,18 +93,19 @@ def write_monitor(path, rows, start=1000.0, env="Pendulum-v1", extra=""):
 def test_episodes_of_several_environments_are_in_the_order_in_which_they_ended(tmp_path):
     first = write_monitor(tmp_path / "0.monitor.csv", [(1, 10, 1.0), (3, 10, 3.0)], start=100.0)
     second = write_monitor(tmp_path / "1.monitor.csv", [(2, 20, 1.5), (4, 20, 3.5)], start=100.5)
-    (axes, returns), remarks = read_monitors([first, second])
-    assert axes["steps"].tolist() == [10, 30, 40, 60]
-    assert axes["seconds"].tolist() == [0, 1, 2, 3]
-    assert returns.tolist() == [1, 1.5, 2, 2.5]
-    assert remarks == []
+    log = read_monitors([first, second])
+    (curve,) = log.curves
+    assert curve.axes["steps"].tolist() == [10, 30, 40, 60]
+    assert curve.axes["seconds"].tolist() == [0, 1, 2, 3]
+    assert curve.returns.tolist() == [1, 1.5, 2, 2.5]
+    assert log.remarks == ()
 
 
 def test_a_resumed_monitor_whose_clock_starts_again_keeps_its_order(tmp_path):
     path = write_monitor(tmp_path / "monitor.csv", [(1, 10, 50.0), (2, 10, 90.0), (9, 10, 5.0), (9, 10, 9.0)])
-    (axes, returns), _ = read_monitors([path])
-    assert axes["steps"].tolist() == [10, 20, 30, 40]
-    assert returns.tolist() == [1, 1.5, 4, 5.25]
+    (curve,) = read_monitors([path]).curves
+    assert curve.axes["steps"].tolist() == [10, 20, 30, 40]
+    assert curve.returns.tolist() == [1, 1.5, 4, 5.25]
 
 
 def test_a_monitor_cut_anywhere_gives_episodes_that_were_there(tmp_path):
@@ -113,7 +115,7 @@ def test_a_monitor_cut_anywhere_gives_episodes_that_were_there(tmp_path):
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         try:
-            returns = read_monitors([path])[0][1]
+            returns = read_monitors([path]).curves[0].returns
         except UnreadableLog:
             assert whole[:length].count(b"\n") < 2
             continue
@@ -122,21 +124,21 @@ def test_a_monitor_cut_anywhere_gives_episodes_that_were_there(tmp_path):
 
 def test_a_damaged_episode_is_left_out_and_said(tmp_path):
     path = write_monitor(tmp_path / "monitor.csv", [(1, 10, 1.0), ("1,3", 10, 2.0), (3, 10, 3.0), ("", 10, 4.0)])
-    (axes, _), remarks = read_monitors([path])
-    assert axes["steps"].tolist() == [10, 20]
-    assert remarks == [f"{path}: 2 damaged lines left out"]
+    log = read_monitors([path])
+    assert log.curves[0].axes["steps"].tolist() == [10, 20]
+    assert log.remarks == (f"{path}: 2 damaged lines left out",)
 
 
 def test_extra_columns_may_be_text(tmp_path):
     path = write_monitor(tmp_path / "monitor.csv", [(1, 10, 1.0)], extra=",True")
-    assert read_monitors([path])[0][1].tolist() == [1]
+    assert read_monitors([path]).curves[0].returns.tolist() == [1]
 
 
 @pytest.mark.parametrize("content", ["", "#{", "#{}\n", "#[]\nr,l\n1,2\n", '#{"t_start": "x"}\nr,l,t\n'])
 def test_a_monitor_without_episodes_is_refused(tmp_path, content):
     (tmp_path / "monitor.csv").write_text(content)
     with pytest.raises(UnreadableLog):
-        read_folder(tmp_path, "auto")
+        read_path(tmp_path, "auto")
 
 
 def test_rolling_mean_is_of_the_last_hundred():
@@ -158,10 +160,11 @@ def test_evaluations_cut_or_damaged_anywhere_are_refused_or_right(tmp_path):
         for content in (whole[:at], bytes(flipped)):
             path.write_bytes(content)
             try:
-                (axes, returns), episodes = read_evaluations(path)
+                log = read_evaluations(path)
             except UnreadableLog:
                 continue
-            assert (axes["steps"].tolist(), returns.tolist(), episodes) == ([10, 20], [2, 6], 2)
+            (curve,) = log.curves
+            assert (curve.axes["steps"].tolist(), curve.returns.tolist(), log.episodes) == ([10, 20], [2, 6], (2,))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +206,7 @@ def test_no_bytes_crash_a_reader(tmp_path_factory, content):
 def test_probe_steps_that_were_logged_count(tmp_path):
     header = "time/total_timesteps,steps/total,eval/mean_reward"
     (tmp_path / "progress.csv").write_text(f"{header}\n100,150,1.0\n200,300,2.0\n")
-    log = read_folder(tmp_path, "auto")
+    log = read_path(tmp_path, "auto")
     assert log.accounting == PROBES_COUNTED
     assert log.curves[0].axes["steps"].tolist() == [150, 300]
     assert log.curves[0].axes["train-steps"].tolist() == [100, 200]
@@ -213,7 +216,7 @@ def test_a_progress_of_ours_goes_before_the_monitor_beside_it(tmp_path):
     write_monitor(tmp_path / "monitor.csv", [(1, 10, 1.0)], env="Hopper-v5")
     header = "seed,total_steps,train_steps,probe_steps,return_mean"
     (tmp_path / "progress.csv").write_text(f"{header}\n7,0,0,0,1.0\n7,100,80,20,2.0\n")
-    log = read_folder(tmp_path, "auto")
+    log = read_path(tmp_path, "auto")
     assert (log.env, log.accounting, log.curves[0].seed) == ("Hopper-v5", PROBES_COUNTED, 7)
 
 
@@ -244,5 +247,5 @@ def test_the_seed_in_rl_zoos_arguments(tmp_path):
     (folder / "Pendulum-v1").mkdir()
     arguments = "!!python/object/apply:collections.OrderedDict\n- - - algo\n    - ppo\n  - - seed\n    - 2474408487\n"
     (folder / "Pendulum-v1" / "args.yml").write_text(arguments)
-    log = read_folder(folder, "auto")
+    log = read_path(folder, "auto")
     assert (log.agent, log.env, log.curves[0].seed) == ("ppo", "Pendulum-v1", 2474408487)

@@ -7,15 +7,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rlsparse.compare.interval import mean_interval
-from rlsparse.compare.shape import align, area, final_score, first_reach
-from rlsparse.compare.significance import detectable_effect, effect_size, holm, permutation_p, welch
 from rlsparse.compare.statistics import (
+    align,
+    area,
     bootstrap,
+    detectable_effect,
+    effect_size,
+    final_score,
+    first_reach,
+    holm,
     iqm,
     iqm_interval,
+    mean_interval,
     performance_profile,
+    permutation_p,
     probability_of_improvement,
+    welch,
 )
 
 DATA = Path(__file__).parent.parent / "data"
@@ -62,6 +69,29 @@ def test_published_returns_give_the_published_normalised_iqm(case):
     center, low, high = bootstrap(list(ratios))
     assert center == pytest.approx(case["iqm"], abs=1e-9)
     assert [low, high] == pytest.approx(case["interval_95"], abs=0.02)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_is_students(n, level):
+    x = np.random.default_rng(n).normal(100, 20, (n, 4))
+    mean, half_width = mean_interval(x, level)
+    low, high = stats.t.interval(level, n - 1, loc=x.mean(0), scale=stats.sem(x, 0))
+    np.testing.assert_allclose(mean - half_width, low)
+    np.testing.assert_allclose(mean + half_width, high)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_fewer_than_three_seeds_have_a_mean_but_no_interval(n):
+    x = np.arange(n * 2.0).reshape(n, 2)
+    mean, half_width = mean_interval(x)
+    np.testing.assert_array_equal(mean, x.mean(0))
+    assert np.isnan(half_width).all()
+    assert half_width.shape == (2,)
+
+
+def test_equal_seeds_have_an_interval_of_no_width():
+    assert mean_interval(np.full(4, 7.0)) == (7.0, 0.0)
 
 
 class TestIqm:

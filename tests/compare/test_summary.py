@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 import tiny
+from scipy import stats
 
 from rlsparse.compare.summary import summarise, table
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.run import directory as runs
+from rlsparse.run.recipe import Recipe
 
 # two-sided 95 % quantile of Student's t distribution with 3 degrees of freedom, from printed tables
 T_3 = 3.182
@@ -64,6 +66,34 @@ def test_it_says_what_was_trained_where(summary):
 
 def test_it_is_json_without_nan(summary):
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def row(seed, total_steps, return_mean):
+    steps = {"train_steps": total_steps, "probe_steps": 0, "eval_steps": 30}
+    return {
+        "seed": seed,
+        "total_steps": total_steps,
+        "return_mean": return_mean,
+        "return_std": 1.0,
+        "episodes": 10.0,
+        **steps,
+    }
+
+
+def test_the_summary_is_of_the_last_evaluation_of_each_seed():
+    rows = [row(seed, steps, 10 * seed + steps / 100) for steps in (0, 500, 1000) for seed in (2, 1, 0)]
+    summary = summarise(rows, Recipe("Pendulum-v1", num_seeds=3), "ppo", 10.0)
+    assert [(seed["seed"], seed["return_mean"]) for seed in summary["seeds"]] == [(0, 10), (1, 20), (2, 30)]
+    assert summary["return_mean"] == 20
+    low, high = stats.t.interval(0.95, 2, loc=20, scale=stats.sem([10, 20, 30]))
+    assert summary["interval_95"] == pytest.approx([low, high])
+    assert summary["steps_per_second"] == 300
+
+
+def test_the_table_says_that_two_seeds_are_too_few_for_an_interval():
+    summary = summarise([row(0, 100, 1.0), row(1, 100, 2.0)], Recipe("Pendulum-v1", num_seeds=2), "ppo", 1.0)
+    assert summary["interval_95"] is None
+    assert "n = 2: too few seeds for an interval" in table(summary)
 
 
 @pytest.fixture

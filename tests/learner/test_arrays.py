@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from rlsparse import loop, sim
+from rlsparse.advantage.environments import WrappedEnvs
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
+from rlsparse.explore.explorer import NoProbing
 from rlsparse.learner.arrays import namespace, to_device, to_numpy
 from rlsparse.learner.network import action_mean, value
 from rlsparse.run import session as sessions
@@ -88,7 +90,7 @@ def test_a_whole_update(pair, new_batch, target_kl):
     batch.log_prob[1] += 0.3  # with a target, this member stops before its first step
     ppo = PPO(epochs=3, minibatches=4, target_kl=target_kl)
     for stats, torch_stats in zip(ppo.update(numpy, batch), ppo.update(tensors, on_torch(batch)), strict=True):
-        assert_close(stats.present(), torch_stats.present())
+        assert_close(vars(stats), vars(torch_stats))
     assert isinstance(tensors.params, torch.Tensor)
     assert_close(numpy.state_dict(), tensors.state_dict())
     assert (numpy.optimiser.steps[:, 0] == 0).tolist() == [False, target_kl is not None, False]
@@ -102,7 +104,7 @@ def test_a_whole_update_of_trpo(pair, new_batch, solver):
     batch = new_batch(numpy, distance=0.0)
     trpo = TRPO(critic_minibatches=4, fisher_subsample=2, solver=solver)
     (stats,), (torch_stats,) = trpo.update(numpy, batch), trpo.update(tensors, on_torch(batch))
-    for name, x in stats.present().items():
+    for name, x in vars(stats).items():
         np.testing.assert_allclose(getattr(torch_stats, name), x, rtol=1e-3, atol=1e-5, err_msg=name)
     assert isinstance(tensors.params, torch.Tensor)
     np.testing.assert_allclose(numpy.params, tensors.params, atol=1e-4)
@@ -114,8 +116,8 @@ def test_training_and_evaluation(new_learner):
     states, returns = [], []
     for device in ("cpu", TORCH):
         learner = new_learner(recipe.seeds, obs_size=3, action_size=1, device=device)
-        collector = Collector(sim.make(recipe.env, 4), 2, [1, 2, 3, 4])
-        loop.iterate(recipe, learner, collector)
+        collector = Collector(WrappedEnvs(sim.make(recipe.env, 4)), 2, [1, 2, 3, 4])
+        loop.iterate(recipe, learner, collector, NoProbing())
         states.append(learner.state_dict())
         returns.append(evaluate(sim.make(recipe.env, 2, autoreset=False), learner.actors(), [5, 6]).returns)
     assert_close(*states, ["params", "obs_moments.mean", "counters.train"])
@@ -128,8 +130,8 @@ def test_training_without_a_critic_on_samples_of_unequal_weight(algorithm):
     recipe = Recipe("Hopper-v5", num_seeds=2, num_envs=4, rollout_length=40, advantage=groups, algorithm=algorithm)
     learners = []
     for device in ("cpu", TORCH):
-        learner, collector = sessions.begin(recipe, device)
-        stats, _ = loop.iterate(recipe, learner, collector)
+        learner, collector, explorer = sessions.begin(recipe, device)
+        stats = loop.iterate(recipe, learner, collector, explorer).stats
         assert np.isnan(stats.value_loss).all()
         assert np.isfinite(stats.grad_norm).all()
         learners.append(learner)

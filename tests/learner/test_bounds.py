@@ -10,7 +10,7 @@ from annotated_types import Ge, MinLen
 
 from rlsparse.errors import UsageError
 from rlsparse.learner import bounds
-from rlsparse.learner.bounds import bounded_hints, expected, is_bounded, out_of_bounds, within
+from rlsparse.learner.bounds import Expected, bounded_hints, expected, out_of_bounds, within
 from rlsparse.learner.kinds import kinds
 from rlsparse.run.recipe import Recipe, check
 
@@ -38,7 +38,7 @@ def holds_numbers(hint):
 def test_every_number_has_a_bound_or_says_that_it_may_be_anything(where):
     cls = PLACES[where]
     plain = get_type_hints(cls)
-    free = [name for name, hint in bounded_hints(cls).items() if holds_numbers(plain[name]) and not is_bounded(hint)]
+    free = [name for name, hint in bounded_hints(cls).items() if holds_numbers(plain[name]) and not expected(hint)]
     assert not free, f"annotate {', '.join(free)} of {cls.__name__} by a bound of rlsparse.learner.bounds"
 
 
@@ -59,7 +59,7 @@ def recipe_with(where, **changes):
 def test_what_is_out_of_its_bound_is_refused_by_its_flag(where):
     prefix = "".join(f"{step.partition(':')[0]}." for step in where.split(".") if step)
     for name, hint in bounded_hints(PLACES[where]).items():
-        if not is_bounded(hint):
+        if not expected(hint):
             continue
         bad = (nan,) if "tuple" in str(hint) else -1 if not within(hint, -1) else nan
         flag = f"{prefix}{name}".replace("_", "-").replace("sparse.sparsity", "sparsity")
@@ -82,12 +82,12 @@ def test_what_is_out_of_its_bound_is_refused_by_its_flag(where):
         (bounds.Widths, "widths from 1 to 8192", ((), (1, 8192)), ((0,), (8193,))),
         (tuple[bounds.Count, ...], "positive whole numbers", ((), (1, 2)), ((1, 0),)),
         (Annotated[tuple[bounds.Finite, ...], MinLen(1)], "one or more finite numbers", ((0.5,),), ((), (nan,))),
-        (Annotated[int, Ge(2)], "2 or more", (2,), (1,)),
-        (Literal["a", "b"], None, ("a",), ()),
+        (Annotated[int, Ge(2), Expected("2 or more")], "2 or more", (2,), (1,)),
+        (Literal["a", "b"], "", ("a",), ()),
     ],
 )
 def test_words_and_bounds_agree(hint, words, inside, outside):
-    assert words is None or expected(hint) == words
+    assert expected(hint) == words
     assert all(within(hint, x) for x in (*inside, None))
     assert not any(within(hint, x) for x in outside)
 

@@ -22,13 +22,12 @@ from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
 from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
-from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import checkpoint
+from rlsparse.run import session as sessions
 from rlsparse.run.directory import read_progress
 from rlsparse.run.recipe import Recipe
-from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import evaluate
 from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
@@ -45,19 +44,13 @@ def one_blas_thread():
 
 def run_of(recipe):
     """Train for three iterations, then evaluate: everything a member ends with, each [S, ...]."""
-    env = sim.make(recipe.env, recipe.num_seeds * recipe.num_envs)
+    learner, collector, explorer = sessions.begin(recipe)
     eval_env = sim.make(recipe.env, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
-    sizes = env.single_observation_space.shape[0], env.single_action_space.shape[0]
-    new_optimiser = recipe.algorithm.new_optimiser
-    learner = Learner(recipe.policy, *sizes, recipe.seeds, sparse=recipe.sparse, new_optimiser=new_optimiser)
-    collector = Collector(
-        env, learner.members, [s for m in recipe.seeds for s in env_seeds(m, "train_env", recipe.num_envs)]
-    )
-    stats = [loop.iterate(recipe, learner, collector)[0].present() for _ in range(3)]
+    stats = [vars(loop.iterate(recipe, learner, collector, explorer).stats) for _ in range(3)]
     scores = evaluate(
         eval_env, learner.actors(), [s for m in recipe.seeds for s in env_seeds(m, "eval_env", recipe.eval_episodes)]
     )
-    env.close()
+    collector.env.close()
     eval_env.close()
     ends = {
         "evaluation returns": scores.returns,
@@ -126,11 +119,11 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(case):
     if "early stops" in case:
         assert len(np.unique(together["optimiser steps"])) > 1
     if "in turns" in case:
-        assert (np.array([np.bincount(levels) for levels in together["sub_networks.levels"]]) > 0).all()
+        assert (np.array([np.bincount(levels) for levels in together["sparsity.levels"]]) > 0).all()
     elif "sparse" in case:
-        assert (together["masks.regrown"] > 0).all()
+        assert (together["sparsity.regrown"] > 0).all()
     if "sparse" in case:
-        assert len(np.unique(together["masks.active"], axis=0)) == 3
+        assert len(np.unique(together["sparsity.active"], axis=0)) == 3
 
 
 class Counting(gymnasium.Env):
@@ -229,9 +222,8 @@ def ending(run_dir, seeds):
     """What each member ends with."""
     learner = checkpoint.load_latest(run_dir / "checkpoint").arrays["learner"]
     arrays = ("params", "counters.train", "counters.probe", "counters.eval", "obs_moments.mean", "obs_moments.var")
-    arrays += tuple(
-        name for name in ("masks.active", "masks.explored", "masks.regrown", "sub_networks.levels") if name in learner
-    )
+    arrays += tuple(f"sparsity.{name}" for name in ("active", "explored", "regrown", "levels"))
+    arrays = [name for name in arrays if name in learner]
     members = [{name: learner[name][i] for name in arrays} for i in range(len(seeds))]
     for record in (name for name in ("progress.csv", "probe.csv", "density.csv") if (run_dir / name).exists()):
         rows = list(csv.DictReader((run_dir / record).read_text().splitlines()))

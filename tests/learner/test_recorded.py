@@ -10,8 +10,8 @@ from tape import Cuda, GraphOnTape, tape
 from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
-from rlsparse.learner.member_streams import HostStreams
 from rlsparse.learner.recorded import Recorded, recorder
+from rlsparse.learner.streams import HostStreams
 
 DEVICE = "cpu:0"
 
@@ -166,7 +166,7 @@ def test_updates_by_recorded_steps_are_those_by_plain_ones(
         for one in (plain, learner):
             one.progress = np.full(3, update / 4)
         for expected, stats in zip(algorithm.update(plain, batch), algorithm.update(learner, batch), strict=True):
-            for name, x in expected.present().items():
+            for name, x in vars(expected).items():
                 torch.testing.assert_close(getattr(stats, name), x, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(learner.params, plain.params, rtol=0, atol=0)
     assert len(learner.recordings) == recordings * (2 if weighted == "later" else 1)

@@ -8,7 +8,7 @@ import pytest
 
 from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.run import cards
-from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.cpu import route_warnings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -277,7 +277,7 @@ HOPPER = (ROOT / "envs" / "hopper.toml").read_text(encoding="utf-8")
             "total_steps must be a whole number, not 1000000.0",
         ),
         ('id = "Hopper-v5"', "id = 5", "id must be text, not 5"),
-        ('aliases = ["Hopper"]', 'aliases = "Hopper"', "aliases must be a list of texts, not 'Hopper'"),
+        ('aliases = ["Hopper"]', 'aliases = "Hopper"', "aliases must be a list, not 'Hopper'"),
         (
             "episodes = 100",
             "episode = 100",

@@ -6,25 +6,28 @@ from typing import ClassVar
 import pairs
 import pytest
 
+from rlsparse.advantage.estimators import NStep, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.nstep import NStep
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.submodular import Submodular
-from rlsparse.advantage.vtrace import VTrace
+from rlsparse.algorithms.cloning import HPT
+from rlsparse.algorithms.objectives import A2C, CISPO, GSPO
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.algorithms.surrogate import A2C, GSPO, HPT
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import UsageError
+from rlsparse.explore.evolution import Consensus
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes
-from rlsparse.explore.propose import Consensus
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.run import cards
 from rlsparse.run.compatibility import Unmet, check_needs, components, refusal, unmet
-from rlsparse.run.recipe import Recipe
+from rlsparse.run.recipe import Recipe, check, from_dict
+from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.rules import AST, DCIL, Static
+from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.rules import RigL, Static
 
 GROUPS = GroupRelative()
 
@@ -211,3 +214,63 @@ def test_what_an_inner_estimator_gives_the_outer_one_passes_on():
     assert "others-actions" not in Submodular(inner=NStep()).gives
     assert "environment-return" not in Submodular().gives
     assert "environment-return" in replace(Submodular(), reward_weight=1.0).gives
+
+
+# On a GPU
+
+WARP = Recipe(env="Hopper-v5", simulator="warp", num_envs=8, rollout_length=64)
+
+
+def explorer(name):
+    return from_dict({"env": "Hopper-v5", **cards.agent(name).recipe_for("Hopper-v5")}, name).explore
+
+
+GOES_WITH_WARP = {
+    "sparse": {"sparse": Sparse(rule=RigL())},
+    "ast": {"sparse": Sparse(rule=AST())},
+    "n-pg-igt": {"algorithm": NPGIGT()},
+    "trpo": {"algorithm": TRPO()},
+    "cispo": {"algorithm": PPO(objective=CISPO())},
+    "n-step": {"advantage": NStep()},
+    "v-trace": {"advantage": VTrace()},
+    "episodes": {"explore": explorer("explorler-ppo")},
+    "racing": {"explore": explorer("explorler-ppo-racing")},
+}
+NEEDS_THE_CPU = {
+    "group": ({"advantage": GroupRelative()}, "--advantage group-relative lets environments wait for their group"),
+    "submodular": ({"advantage": Submodular()}, "--advantage submodular computes marginal gains on the CPU"),
+    "n-harpg": ({"algorithm": NHARPG()}, "--algorithm n-harpg sums over episodes"),
+    "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "--algorithm.objective gspo averages over episodes"),
+    "hpt": ({"algorithm": PPO(objective=HPT())}, "--algorithm.objective hpt keeps episodes to clone them"),
+    "optimiser": (
+        {"algorithm": PPO(optimiser="adamp")},
+        "--algorithm.optimiser adamp steps parameters on the CPU",
+    ),
+    "in-rollout": (
+        {"explore": explorer("explorler-ppo-in-rollout")},
+        "--explore.probe in-rollout lets candidates act too",
+    ),
+    "surrogate": (
+        {"explore": explorer("explorler-ppo-surrogate")},
+        "--explore.probe surrogate scores candidates on the CPU",
+    ),
+}
+
+
+@pytest.mark.parametrize("parts", GOES_WITH_WARP.values(), ids=GOES_WITH_WARP)
+def test_what_goes_with_a_simulator_on_a_gpu_is_accepted(parts):
+    check(replace(WARP, **parts))
+
+
+@pytest.mark.parametrize(("parts", "reason"), NEEDS_THE_CPU.values(), ids=NEEDS_THE_CPU)
+def test_what_needs_the_cpu_is_refused_there(parts, reason):
+    with pytest.raises(
+        UsageError, match=f"^{reason}, and needs .* CPU, which --simulator warp does not give: use .*--simulator mujoco"
+    ):
+        check(replace(WARP, **parts))
+    check(replace(WARP, simulator="mujoco", **parts))
+
+
+def test_environments_that_do_not_run_on_a_gpu_are_refused():
+    with pytest.raises(UsageError, match="--simulator warp: CartPole-v1 is not one of the MuJoCo tasks"):
+        check(replace(WARP, env="CartPole-v1"))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tiny
 
-from rlsparse.run import progress
-from rlsparse.run.progress import ProgressLine, describe_returns
+from rlsparse.run import reporters as progress
+from rlsparse.run.reporters import ProgressLine, describe_returns
 
 
 class Terminal(io.StringIO):

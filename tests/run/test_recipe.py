@@ -10,13 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.nstep import NStep
-from rlsparse.advantage.td_lambda import TDLambda
-from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning, Objective
 from rlsparse.algorithms.ppo import PPO

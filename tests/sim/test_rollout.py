@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rlsparse import sim
-from rlsparse.advantage.gae import GAE
+from rlsparse.advantage.estimators import GAE
 from rlsparse.errors import DivergenceError
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.network import forward

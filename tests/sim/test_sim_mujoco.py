@@ -12,7 +12,7 @@ from mujoco.batch import SimulationError
 
 from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, UsageError
-from rlsparse.sim import mujoco_log
+from rlsparse.sim import cpu as mujoco_log
 from rlsparse.sim.contact import ContactBatch
 
 

@@ -15,7 +15,7 @@ from rlsparse.learner.records import Batch
 from rlsparse.sparse.budgets import weight_slots
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
-from rlsparse.sparse.exchange import rechoose
+from rlsparse.sparse.masks import rechoose
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "sparse.json").read_text())
 CONSTANT = DCIL(schedule="constant")

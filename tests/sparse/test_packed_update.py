@@ -16,8 +16,7 @@ from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
 from rlsparse.sparse.masks import DENSEST_PACKED
-from rlsparse.sparse.packed_layout import packed_layout
-from rlsparse.sparse.packed_update import pack, packing, update
+from rlsparse.sparse.packed_update import pack, packed_layout, packing, update
 from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 POLICY = ActorCritic((16, 12), (16, 12))

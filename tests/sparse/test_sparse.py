@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from rlsparse.learner.adam import Adam
 from rlsparse.learner.network import ActorCritic, orthogonal
-from rlsparse.sparse import account
+from rlsparse.sparse import masks as account
 from rlsparse.sparse.budgets import densities, erdos_renyi, erk_scale, kept
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.exchange import exchange, keep_norms, random_mask, top
-from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
-from rlsparse.sparse.schedule import drop_fraction, gradual_sparsity
+from rlsparse.sparse.masks import exchange, keep_norms, random_mask, top
+from rlsparse.sparse.rules import SET, Magnitude, RigL, Static, drop_fraction, gradual_sparsity
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "sparse.json").read_text())
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from rlsparse.errors import EnvironmentFailure, StorageError, UsageError
-from rlsparse.sim.mujoco_log import route_warnings
+from rlsparse.sim.cpu import route_warnings
 from rlsparse.trained import video
 
 

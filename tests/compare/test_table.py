@@ -7,62 +7,70 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsparse.compare.delimited import parse_table, read_bytes, whole_lines
 from rlsparse.compare.record import UnreadableLog
+from rlsparse.compare.table import parse_table, read_bytes, read_lines
 
 FILE = "some.csv"
 ROWS = [[0, 1234.5, -17.25], [1, 2234.5, 1e-7], [2, 3.0, 12345678.0]]
 CONTENT = ("a,b,c\r\n" + "".join(",".join(map(repr, row)) + "\r\n" for row in ROWS)).encode()
 
 
-def parse(content, wanted=("a", "b", "c")):
-    return parse_table(whole_lines(content), FILE, wanted)
+@pytest.fixture(scope="module")
+def parse(tmp_path_factory):
+    """Parse bytes as they would lie in a file."""
+    path = tmp_path_factory.mktemp("tables") / FILE
+
+    def parse_content(content, wanted=("a", "b", "c")):
+        path.write_bytes(content)
+        return parse_table(read_lines(path), path, wanted)
+
+    return parse_content
 
 
 def rows(table):
     return np.stack(list(table.columns.values()), 1).tolist()
 
 
-def test_numbers_come_back_whatever_ends_the_lines():
+def test_numbers_come_back_whatever_ends_the_lines(parse):
     assert rows(parse(CONTENT)) == ROWS
     assert rows(parse(CONTENT.replace(b"\r\n", b"\n"))) == ROWS
 
 
-@pytest.mark.parametrize("length", range(len(CONTENT)))
-def test_a_file_cut_anywhere_gives_whole_rows_or_is_refused(length):
-    content = CONTENT[:length]
-    if b"\n" not in content:
-        with pytest.raises(UnreadableLog):
-            parse(content)
-        return
-    whole = content.count(b"\n") - 1
-    assert parse(content).columns["b"].tolist() == [row[1] for row in ROWS[:whole]]
+def test_a_file_cut_anywhere_gives_whole_rows_or_is_refused(parse):
+    for length in range(len(CONTENT)):
+        content = CONTENT[:length]
+        if b"\n" not in content:
+            with pytest.raises(UnreadableLog):
+                parse(content)
+            continue
+        whole = content.count(b"\n") - 1
+        assert parse(content).columns["b"].tolist() == [row[1] for row in ROWS[:whole]]
 
 
-def test_a_line_glued_to_a_cut_one_is_left_out_and_named():
+def test_a_line_glued_to_a_cut_one_is_left_out_and_named(parse):
     table = parse(b"a,b,c\n1,2,3\n4,5,67,8,9\n1,1,1\n")
     assert rows(table) == [[1, 2, 3], [1, 1, 1]]
     assert table.damaged == (3,)
 
 
 @pytest.mark.parametrize("cell", ["x", "1_000", "0x10", "1,2", "1 2", "--5", "1e", "１x"])
-def test_a_cell_that_is_no_number_costs_its_row_only(cell):
+def test_a_cell_that_is_no_number_costs_its_row_only(parse, cell):
     table = parse(f"a,b,c\n1,2,3\n4,{cell},6\n7,8,9\n".encode())
     assert rows(table) == [[1, 2, 3], [7, 8, 9]]
     assert table.damaged == (3,)
 
 
-def test_an_empty_cell_is_nan():
+def test_an_empty_cell_is_nan(parse):
     assert np.isnan(parse(b"a,b,c\n1,,3\n").columns["b"]).tolist() == [True]
 
 
-def test_columns_that_nobody_wants_may_hold_text():
+def test_columns_that_nobody_wants_may_hold_text(parse):
     table = parse(b'note,a,"b"\n"x, y",1,2\nTrue,3,4\n', ("a", "b"))
     assert rows(table) == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a,b", b"a,a\n1,2\n", b"a,b\n1,2,3\n", b"\x00\xff\n", b"a,b\nx,y\n"])
-def test_what_is_no_table_is_refused_in_a_sentence_with_its_name(content):
+def test_what_is_no_table_is_refused_in_a_sentence_with_its_name(parse, content):
     with pytest.raises(UnreadableLog, match=FILE):
         table = parse(content)
         table.require(FILE, "a")
@@ -79,7 +87,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 
 
 @given(st.binary(max_size=300) | st.text(alphabet='ab,"\n\r1.e-\x00n', max_size=80).map(str.encode))
-def test_no_bytes_crash_the_parser(content):
+def test_no_bytes_crash_the_parser(parse, content):
     try:
         table = parse(content)
     except UnreadableLog:
@@ -88,7 +96,7 @@ def test_no_bytes_crash_the_parser(content):
 
 
 @given(st.lists(st.tuples(*[st.floats(allow_nan=False)] * 3), min_size=1, max_size=5), st.data())
-def test_any_numbers_survive_and_any_cut_only_loses_rows(values, data):
+def test_any_numbers_survive_and_any_cut_only_loses_rows(parse, values, data):
     content = ("a,b,c\n" + "".join(",".join(map(repr, row)) + "\n" for row in values)).encode()
     assert rows(parse(content)) == [list(row) for row in values]
     kept = content[: data.draw(st.integers(6, len(content)))]

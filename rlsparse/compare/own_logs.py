@@ -1,6 +1,5 @@
 """Curves of our own making: run directories, agent cards' curve.csv, and the progress.csv beside SB3's files."""
 
-import contextlib
 import os
 import socket
 import tomllib
@@ -9,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.compare.delimited import Table, parse_table, read_bytes, whole_lines
 from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, TRAINING, Axis, Curve, Log, UnreadableLog, rising
-from rlsparse.run import cards
+from rlsparse.compare.table import parse_table, read_bytes, read_lines
 from rlsparse.run.directory import read_json
 
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
@@ -21,27 +19,24 @@ DECIDES_ENVIRONMENT = ("simulator", "gymnasium", "mujoco", "mujoco-warp", "envpo
 """Packages, and the simulator where a run names one, that decide what an environment computes."""
 
 
-def is_progress(header: str) -> bool:
-    """Whether a CSV header is that of our progress.csv."""
+def is_progress(path: Path) -> bool:
+    """Whether a CSV file has the header of our progress.csv; raises UnreadableLog if it cannot be read."""
+    header = next(iter(read_lines(path)), "")
     return set(REQUIRED) <= {cell.strip() for cell in header.split(",")}
 
 
 def read_run(path: Path, training: bool = False) -> Log:
     """Read a run directory: evaluation returns, or the training returns beside them. Raises UnreadableLog."""
-    settings = _flat(_toml(path / "recipe.toml"))
-    versions = read_json(path / "versions.json") if (path / "versions.json").exists() else {}
-    status = read_json(path / "status.json") if (path / "status.json").exists() else {}
-    env = settings.get("env")
-    seeds = _seeds(settings)
-    updates = _steps_per_update(settings)
-    progress = path / "progress.csv"
-    curves: tuple[Curve, ...] = ()
-    episodes: tuple[int, ...] = ()
-    if progress.exists() and (lines := whole_lines(read_bytes(progress))):
-        curves, episodes = _curves(_table(lines, progress), progress, training, updates)
-    packages = versions.get("packages")
+    settings = flat(_toml(path / "recipe.toml"))
+    versions, status = (
+        read_json(path / name) if (path / name).exists() else {} for name in ("versions.json", "status.json")
+    )
+    env, packages, progress = settings.get("env"), versions.get("packages"), path / "progress.csv"
+    steps_per_update = _count(settings, "num_envs") * _count(settings, "rollout_length")
+    lines = read_lines(progress) if progress.exists() else []
+    curves, episodes = _curves(lines, progress, training, steps_per_update) if lines else ((), ())
+    seeds = range(_count(settings, "seed"), _count(settings, "seed") + min(_count(settings, "num_seeds"), 2**16))
     known = {**packages, **versions} if isinstance(packages, dict) else versions
-    found = {curve.seed for curve in curves}
     return Log(
         path=path,
         kind="rlsparse run",
@@ -50,7 +45,7 @@ def read_run(path: Path, training: bool = False) -> Log:
         measure=TRAINING if training else EVALUATION,
         accounting=PROBES_COUNTED,
         curves=curves,
-        missing=tuple(seed for seed in seeds if seed not in found),
+        missing=tuple(sorted(set(seeds) - {curve.seed for curve in curves})),
         state=_state(status),
         reason=str(status.get("reason", "")),
         settings=settings,
@@ -62,32 +57,20 @@ def read_run(path: Path, training: bool = False) -> Log:
 
 def read_progress_file(path: Path, agent: str, env: str | None, training: bool = False) -> Log:
     """Read a progress.csv, or a copy of one under another name, that lies alone. Raises UnreadableLog."""
-    curves, episodes = _curves(_table(whole_lines(read_bytes(path)), path), path, training, None)
+    curves, episodes = _curves(read_lines(path), path, training)
     if not curves:
         raise UnreadableLog(f"{path} has no rows yet")
-    return Log(
-        path=path,
-        kind="rlsparse curve",
-        agent=agent,
-        env=env,
-        measure=TRAINING if training else EVALUATION,
-        accounting=PROBES_COUNTED,
-        curves=curves,
-        episodes=episodes,
-    )
-
-
-def _table(lines: list[str], path: Path) -> Table:
-    table = parse_table(lines, path, KNOWN)
-    if table.damaged:  # which the program that writes these files never leaves
-        raise UnreadableLog(f"{path} is damaged at line {table.damaged[0]}")
-    return table
+    measure = TRAINING if training else EVALUATION
+    return Log(path, "rlsparse curve", agent, env, measure, curves, PROBES_COUNTED, episodes=episodes)
 
 
 def _curves(
-    table: Table, path: Path, training: bool, steps_per_update: float | None
+    lines: list[str], path: Path, training: bool, steps_per_update: int = 0
 ) -> tuple[tuple[Curve, ...], tuple[int, ...]]:
     """Return the curve of every seed, and the numbers of episodes behind its points."""
+    table = parse_table(lines, path, KNOWN)
+    if table.damaged:  # which the program that writes these files never leaves
+        raise UnreadableLog(f"{path} is damaged at line {table.damaged[0]}")
     seed, total, train, probe, evaluation = table.require(path, *REQUIRED)
     if not all(np.isfinite(x).all() and (x >= 0).all() for x in (seed, total, train, probe)):
         raise UnreadableLog(f"{path} has a seed or a number of steps that is not a count")
@@ -97,20 +80,18 @@ def _curves(
         against["seconds"] = table.columns["seconds"]
     if steps_per_update:
         against["updates"] = train / steps_per_update
+    counted = {"train": train, "probe": probe, "eval": table.columns.get("eval_steps")}
     curves = []
     for member in np.unique(seed):
         rows = np.flatnonzero(seed == member)
         rows = rows[rising(total[rows], np.arange(len(rows)))[1]]
         if training:  # no episode has ended yet
             rows = rows[np.isfinite(returns[rows])]
-        spent = {name: int(x[rows].max(initial=0)) for name, x in (("train", train), ("probe", probe))}
-        if "eval_steps" in table.columns:
-            spent["eval"] = int(np.nan_to_num(table.columns["eval_steps"][rows]).max(initial=0))
+        spent = {name: int(np.nan_to_num(x[rows]).max(initial=0)) for name, x in counted.items() if x is not None}
         finite = int(np.argmin(np.append(np.isfinite(returns[rows]), False)))
         broken = "" if finite == len(rows) else f"its return is not finite at {total[rows[finite]]:,.0f} steps"
         rows = rows[:finite]
-        axes = {name: x[rows] for name, x in against.items()}
-        curves.append(Curve(int(member), axes, returns[rows], spent, broken))
+        curves.append(Curve(int(member), {name: x[rows] for name, x in against.items()}, returns[rows], spent, broken))
     episodes = np.unique(table.columns.get("episodes", np.array([])))
     return tuple(curves), tuple(int(n) for n in episodes if np.isfinite(n))
 
@@ -122,25 +103,17 @@ def _toml(path: Path) -> dict[str, Any]:
         raise UnreadableLog(f"{path} is damaged: {error}") from error
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by dotted name."""
+    values: dict[str, Any] = {}
     for name, value in table.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
+        values.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return values
 
 
 def _count(settings: dict[str, Any], name: str) -> int:
     value = settings.get(name)
     return value if isinstance(value, int) and 0 <= value < 2**53 else 0
-
-
-def _seeds(settings: dict[str, Any]) -> range:
-    first = _count(settings, "seed")
-    return range(first, first + min(_count(settings, "num_seeds"), 2**16))
-
-
-def _steps_per_update(settings: dict[str, Any]) -> int | None:
-    return _count(settings, "num_envs") * _count(settings, "rollout_length") or None
 
 
 def _state(status: dict[str, Any]) -> str:
@@ -154,10 +127,3 @@ def _state(status: dict[str, Any]) -> str:
         except (OSError, OverflowError):
             pass
     return state
-
-
-def environment_in(name: str) -> str | None:
-    """Return the id of a card that a file or folder name means, or None."""
-    with contextlib.suppress(Exception):
-        return cards.environment(name).id
-    return None

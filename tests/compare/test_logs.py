@@ -5,8 +5,7 @@ import shutil
 import pytest
 from synthetic_runs import write_run
 
-from rlsparse.compare.folder import natural
-from rlsparse.compare.logs import read_list, read_logs
+from rlsparse.compare.logs import natural, read_list, read_logs
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
 

@@ -1,4 +1,4 @@
-"""Runs that clone their best episodes when they fail: what is learned from, members alone and together, resumed."""
+"""Cloning of the best episodes after failure: which are kept, what is learned from, members alone and together."""
 
 import shutil
 from dataclasses import replace
@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rlsparse.advantage.monte_carlo import MonteCarlo
+from rlsparse.advantage.presets import RLOO
+from rlsparse.run.process import prepare
 from tape import tape
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlsparse import loop
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.presets import RLOO
-from rlsparse.algorithms.cloning import HPT, switched
+from rlsparse.algorithms import cloning
+from rlsparse.algorithms.cloning import HPT, BestEpisodes, replace_by_stored_steps
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.errors import UsageError
@@ -26,7 +30,6 @@ from rlsparse.learner.network import action_mean
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
-from rlsparse.run.process import prepare
 from rlsparse.run.recipe import from_toml, to_toml
 from rlsparse.run.tensorboard import TensorBoard
 from rlsparse.sparse.ast import AST
@@ -34,6 +37,191 @@ from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
 from rlsparse.sparse.rules import RigL
 from rlsparse.train import run_command
+
+STEPS, MEMBERS, ENVS = 24, 2, 3
+
+
+def new(episodes=4, success_return=0.0, gate=0.0, members=MEMBERS, num_envs=ENVS):
+    return BestEpisodes(HPT(success_return=success_return, gate=gate, episodes=episodes), members, num_envs, 2, 1)
+
+
+def numbered(shape=(STEPS, MEMBERS, ENVS)):
+    """Observations (step, environment) and actions that no two steps share."""
+    step, env = np.indices((shape[0], shape[1] * shape[2]))
+    obs = np.stack([step, env], -1).reshape(*shape, 2).astype(np.float32)
+    return obs, obs[..., :1] + 100 * obs[..., 1:]
+
+
+def see(best, reward, ended, valid=None, part=slice(None)):
+    obs, action = numbered(reward.shape)
+    best.add_rollout(*(x if x is None else x[part] for x in (obs, action, reward, ended, valid)))
+
+
+@st.composite
+def lives(draw):
+    """Rewards, ends and steps that are real, [T, S, N], of environments that may wait after an end."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = STEPS, MEMBERS, ENVS
+    ended = rng.random(shape) < draw(st.floats(0, 0.5))
+    reward = rng.integers(-2, 3, shape).astype(float)
+    valid = np.ones(shape, bool)
+    if draw(st.booleans()):
+        for t in range(1, STEPS):
+            over = ended[t - 1]
+            valid[t] = ~(over & (rng.random(over.shape) < 0.5))
+            ended[t] |= ~valid[t]
+        reward[~valid] = 0
+    cuts = sorted(draw(st.sets(st.integers(1, STEPS - 1), max_size=4)))
+    return reward, ended, valid, [slice(*edge) for edge in zip([0, *cuts], [*cuts, STEPS], strict=True)]
+
+
+def episodes_of(member, reward, ended, valid):
+    """All whole episodes by the definition: (return, step of the end, environment, the steps)."""
+    for n in range(ENVS):
+        steps = []
+        for t in np.flatnonzero(valid[:, member, n]):
+            steps.append(t)
+            if ended[t, member, n]:
+                yield reward[steps, member, n].sum(), t, n, steps
+                steps = []
+
+
+@given(lives(), st.integers(1, 5), st.integers(-3, 3))
+def test_the_best_whole_episodes_are_kept_wherever_rollouts_cut_them(life, episodes, success_return):
+    reward, ended, valid, parts = life
+    best = new(episodes, success_return)
+    for part in parts:
+        see(best, reward, ended, valid, part)
+    for member in range(MEMBERS):
+        whole = [x for x in episodes_of(member, reward, ended, valid) if x[0] > success_return]
+        expected = sorted(whole, key=lambda x: (-x[0], -x[1], -x[2]))[:episodes]
+        assert [x.total for x in best.kept[member]] == [x[0] for x in expected]
+        for kept, (_, _, n, steps) in zip(best.kept[member], expected, strict=True):
+            env = member * ENVS + n
+            assert kept.obs.tolist() == [[t, env] for t in steps]
+            assert kept.action[:, 0].tolist() == [t + 100 * env for t in steps]
+
+
+@given(lives(), st.integers(-3, 3))
+def test_the_share_of_successes_is_of_the_episodes_that_ended_in_the_last_rollout(life, success_return):
+    reward, ended, valid, parts = life
+    best = new(success_return=success_return)
+    for part in parts:
+        see(best, reward, ended, valid, part)
+    for member in range(MEMBERS):
+        returns = [x[0] for x in episodes_of(member, reward, ended, valid) if x[1] >= parts[-1].start]
+        expected = np.mean([x > success_return for x in returns]) if returns else np.nan
+        np.testing.assert_equal(best.success[member], expected)
+
+
+@given(lives())
+def test_put_back_from_its_state_it_goes_on_the_same_way(life):
+    reward, ended, valid, parts = life
+    best = new()
+    for part in parts:
+        resumed = new()
+        resumed.load_state_dict(best.state_dict())
+        for each in (best, resumed):
+            see(each, reward, ended, valid, part)
+            each.decide()
+        assert {name: x.tobytes() for name, x in best.state_dict().items()} == {
+            name: x.tobytes() for name, x in resumed.state_dict().items()
+        }
+        best = resumed
+
+
+@given(lives())
+def test_a_member_knows_nothing_of_the_others(life):
+    reward, ended, valid, parts = life
+    together, alone = new(), new(members=1)
+    for part in parts:
+        see(together, reward, ended, valid, part)
+        obs, action = numbered()
+        alone.add_rollout(*(x[part, 1:] for x in (obs, action, reward, ended, valid)))
+    np.testing.assert_equal(together.kept[1], alone.kept[0])
+    np.testing.assert_equal(together.success[1:], alone.success)
+
+
+def test_of_equally_good_episodes_the_later_ones_are_kept():
+    best = new(episodes=2, members=1, num_envs=1)
+    reward = np.ones((4, 1, 1))
+    see(best, reward, reward > 0)
+    assert [x.obs[0, 0] for x in best.kept[0]] == [3, 2]
+
+
+def test_what_was_broken_off_is_not_gone_on_with():
+    best = new(members=1, num_envs=1)
+    reward, ended = np.ones((2, 1, 1)), np.array([[[False]], [[True]]])
+    see(best, reward[:1], ended[:1])
+    best.restart()
+    see(best, reward, ended)
+    assert [x.total for x in best.kept[0]] == [2.0]
+
+
+def test_an_episode_without_end_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(cloning, "LONGEST", 5)
+    best = new(members=1, num_envs=1)
+    reward, ended = np.ones((4, 1, 1)), np.zeros((4, 1, 1), bool)
+    for _ in range(3):
+        see(best, reward, ended)
+        assert len(best.running[0][0].obs) <= 5
+    ended[-1] = True
+    see(best, reward, ended)
+    assert best.success == 0
+    assert best.kept == [[]]
+    see(best, reward, ended)
+    assert [x.total for x in best.kept[0]] == [4.0]
+
+
+# When to clone
+
+
+@pytest.mark.parametrize(
+    ("paid", "gate", "expected"), [(0, 0.0, True), (1, 0.0, False), (1, 0.5, True), (2, 0.5, False), (2, 1.0, True)]
+)
+def test_a_member_clones_when_too_few_episodes_succeed(paid, gate, expected):
+    best = new(gate=gate, members=1, num_envs=2)
+    ended = np.ones((1, 1, 2), bool)
+    see(best, np.ones((1, 1, 2)), ended)
+    see(best, (np.arange(2) < paid).astype(float)[None, None], ended)
+    assert best.decide().tolist() == [expected]
+    assert best.clonings.tolist() == [expected]
+
+
+def test_a_member_does_not_clone_without_a_stored_success_nor_when_no_episode_has_ended():
+    best = new(members=2, num_envs=1)
+    ended = np.ones((1, 2, 1), bool)
+    see(best, np.array([[[0.0], [1.0]]]), ended)
+    assert best.decide().tolist() == [False, False]
+    see(best, np.zeros((1, 2, 1)), ended)
+    assert best.decide().tolist() == [False, True]
+    see(best, np.zeros((1, 2, 1)), ~ended)
+    assert np.isnan(best.success).all()
+    assert best.decide().tolist() == [False, False]
+
+
+def test_the_share_of_updates_that_cloned_is_told_from_one_time_to_the_next():
+    best = new(members=2, num_envs=1)
+    ended = np.ones((1, 2, 1), bool)
+    assert np.isnan(best.metrics()["cloned"]).all()
+    for reward in ([1.0, 1.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]):
+        see(best, np.reshape(reward, (1, 2, 1)), ended)
+        best.decide()
+    assert best.metrics()["cloned"].tolist() == [0.75, 0.25]
+    best.reset_counts(np.array([True, False]))
+    np.testing.assert_equal(best.metrics()["cloned"], [np.nan, 0.25])
+
+
+def test_steps_are_drawn_from_all_kept_episodes_alike():
+    best = new(episodes=2, members=1, num_envs=1)
+    ended = np.zeros((6, 1, 1), bool)
+    ended[[1, 5]] = True
+    see(best, np.ones((6, 1, 1)), ended)
+    obs, action = best.sample(0, 6000, np.random.default_rng(0))
+    assert obs.dtype == action.dtype == np.float32
+    assert (obs[:, 0] == action[:, 0]).all()
+    np.testing.assert_allclose(np.bincount(obs[:, 0].astype(int)) / 1000, 1.0, atol=0.12)
+
 
 HOPPER = tiny.recipe(
     env="Hopper-v5",
@@ -72,19 +260,19 @@ def batches(monkeypatch):
     seen = []
 
     def record(batch, best, learner):
-        result = switched(batch, best, learner)
+        result = replace_by_stored_steps(batch, best, learner)
         seen.append((batch, result))
         return result
 
-    monkeypatch.setattr(loop, "switched", record)
+    monkeypatch.setattr(cloning, "replace_by_stored_steps", record)
     return seen
 
 
 def after(recipe, iterations, device="cpu"):
-    learner, collector = sessions.begin(recipe, device)
+    learner, collector, explorer = sessions.begin(recipe, device)
     for _ in range(iterations):
-        loop.iterate(recipe, learner, collector)
-    return learner, collector
+        loop.iterate(recipe, learner, collector, explorer)
+    return learner, collector, explorer
 
 
 # What is learned from
@@ -93,12 +281,12 @@ def after(recipe, iterations, device="cpu"):
 @pytest.mark.parametrize("case", ["gae", "monte-carlo", "groups"])
 def test_who_clones_sees_stored_steps_as_the_policy_stands_and_who_does_not_sees_the_rollout(case):
     recipe = CASES[case]
-    learner, collector = after(recipe, 3)
+    learner, collector, explorer = after(recipe, 3)
     cloned = set()
     for _ in range(4):
         rollout = collector.collect(learner, recipe.rollout_length, 0.99)
-        batch, best = flatten(rollout, recipe.advantage(rollout), learner), collector.best_episodes
-        result = switched(batch, best, learner)
+        batch, best = learner.batch(rollout, recipe.advantage(rollout)), learner.archive
+        result = replace_by_stored_steps(batch, best, learner)
         for member in range(2):
             cloned.add(bool(best.cloning[member]))
             assert (result.cloned[member] == best.cloning[member]).all()
@@ -111,7 +299,7 @@ def test_who_clones_sees_stored_steps_as_the_policy_stands_and_who_does_not_sees
         assert obs is batch.obs
         assert weight is batch.weight
         assert result.value_target is batch.value_target
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
     assert cloned == {False, True}
 
 
@@ -133,8 +321,8 @@ def of_stored_steps(batch, learner, best, member):
 
 def test_steps_are_drawn_anew_for_every_update_that_clones(batches):
     recipe = replace(HOPPER, num_seeds=1, algorithm=replace(HOPPER.algorithm, objective=HPT(10.0, gate=1.0)))
-    learner, collector = after(recipe, 2)
-    (one, batch), (_, other) = batches[-1], (None, switched(batches[-1][0], collector.best_episodes, learner))
+    learner, *_ = after(recipe, 2)
+    (one, batch), (_, other) = batches[-1], (None, replace_by_stored_steps(batches[-1][0], learner.archive, learner))
     assert batch.cloned.all()
     assert other.cloned.all()
     assert one.obs.shape == batch.obs.shape
@@ -146,15 +334,15 @@ def test_the_critic_learns_the_same_as_without_the_switch():
     critics = []
     for objective in (HPT(10.0, gate=1.0), Clip()):
         recipe = replace(HOPPER, algorithm=replace(HOPPER.algorithm, objective=objective, max_grad_norm=1e9))
-        learner, collector = after(recipe, 1)
+        learner, *_ = after(recipe, 1)
         critics.append(learner.params[:, learner.layout.group("critic")])
     assert (critics[0] == critics[1]).all()
 
 
 def test_cloning_makes_the_stored_actions_likelier(batches):
     recipe = replace(HOPPER, algorithm=replace(HOPPER.algorithm, epochs=20))
-    learner, collector = after(recipe, 1)
-    (_, batch), cloned = batches[0], collector.best_episodes.cloning
+    learner, *_ = after(recipe, 1)
+    (_, batch), cloned = batches[0], learner.archive.cloning
     assert cloned.any()
     for member in np.flatnonzero(cloned):
         # the batch was seen through the normaliser as it was before the rollout
@@ -181,13 +369,13 @@ def test_a_run_that_never_clones_is_that_of_the_clipped_surrogate_bit_for_bit():
 def test_a_member_is_bitwise_the_run_of_its_seed_alone(case, tmp_path):
     together = tiny.begin(tmp_path / "together", CASES[case])
     tiny.go_on(together)
-    clonings = together.collector.best_episodes.clonings
+    clonings = together.learner.archive.clonings
     assert ((clonings > 0) & (clonings < together.learner.optimiser.steps.max() / 8)).all()
     for member in range(2):
         alone = tiny.begin(tmp_path / str(member), replace(CASES[case], seed=member, num_seeds=1))
         tiny.go_on(alone)
         for name, x in alone.learner.state_dict().items():
-            if name in ("params", "counters.train", "obs_moments.mean", "masks.active"):
+            if name in ("params", "counters.train", "obs_moments.mean", "sparsity.active"):
                 np.testing.assert_array_equal(together.learner.state_dict()[name][member], x[0], name)
 
 
@@ -202,11 +390,11 @@ def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(case, t
         shutil.copytree(path.parent, copies / str(len(list(copies.iterdir()))))
 
     with monkeypatch.context() as patch:
-        patch.setattr(sessions, "SAVE_INTERVAL", -1)
+        patch.setattr(loop, "SAVE_INTERVAL", -1)
         patch.setattr(checkpoint, "save", save_and_copy)
         expected = tiny.outcome(tiny.train(tmp_path / "run", CASES[case]))
-    names = {name for name in expected if name.startswith("collector/best.")}
-    assert {"collector/best.kept.obs", "collector/best.running.total", "collector/best.clonings"} <= names
+    names = {name for name in expected if name.startswith("learner/archive.")}
+    assert {"learner/archive.kept.obs", "learner/archive.running.total", "learner/archive.clonings"} <= names
     assert len(list(copies.iterdir())) > 5
     for copy in copies.iterdir():
         assert tiny.outcome(tiny.resume(copy)) == expected
@@ -218,7 +406,7 @@ def test_episodes_that_a_new_rollout_breaks_off_are_not_kept(tmp_path):
     algorithm = PPO(epochs=2, minibatches=4, objective=HPT(success_return=-1e9, gate=1.0, episodes=1000))
     session = tiny.begin(tmp_path / "run", replace(recipe, algorithm=algorithm))
     tiny.go_on(session)
-    kept = session.collector.best_episodes.kept[0]
+    kept = session.learner.archive.kept[0]
     assert max(len(episode.obs) for episode in kept) == 5  # the time limit
     assert len(kept) > 10
 
@@ -228,10 +416,10 @@ def test_episodes_that_a_new_rollout_breaks_off_are_not_kept(tmp_path):
 
 @pytest.mark.parametrize("case", ["gae", "groups"])
 def test_on_tensors_it_is_what_it_is_on_arrays(case):
-    learners = [after(CASES[case], 2, device) for device in ("cpu", "cpu:0")]
-    assert learners[0][1].best_episodes.clonings.any()
-    np.testing.assert_array_equal(*(collector.best_episodes.clonings for _, collector in learners))
-    np.testing.assert_allclose(learners[0][0].params, learners[1][0].params, atol=1e-4)
+    learners = [after(CASES[case], 2, device)[0] for device in ("cpu", "cpu:0")]
+    assert learners[0].archive.clonings.any()
+    np.testing.assert_array_equal(*(learner.archive.clonings for learner in learners))
+    np.testing.assert_allclose(learners[0].params, learners[1].params, atol=1e-4)
 
 
 def test_recorded_steps_are_those_of_plain_ones(caplog):
@@ -240,12 +428,12 @@ def test_recorded_steps_are_those_of_plain_ones(caplog):
     plain, recorded = (sessions.begin(recipe, "cpu:0") for _ in range(2))
     recorded[0].record = tape
     for _ in range(3):
-        for learner, collector in (plain, recorded):
-            loop.iterate(recipe, learner, collector)
+        for each in (plain, recorded):
+            loop.iterate(recipe, *each)
         torch.testing.assert_close(recorded[0].params, plain[0].params, rtol=0, atol=0)
     assert len(recorded[0].recordings) == 1
     assert not caplog.messages  # of recordings that failed
-    assert 0 < recorded[1].best_episodes.clonings.sum() < 6
+    assert 0 < recorded[0].archive.clonings.sum() < 6
 
 
 # What is told, and what does not go together
@@ -261,7 +449,7 @@ def test_progress_tells_the_share_of_updates_that_cloned_and_tensorboard_which(t
         which = EventAccumulator(str(tmp_path / "tb" / f"seed-{member}")).Reload().Scalars("train/cloned")
         shares = {row["total_steps"]: row["cloned"] for row in rows if row["seed"] == member}
         assert np.isnan(shares.pop(0))
-        assert sum(x.value for x in which) == session.collector.best_episodes.clonings[member]
+        assert sum(x.value for x in which) == session.learner.archive.clonings[member]
         before = 0
         for steps, share in shares.items():
             assert share == np.mean([x.value for x in which if before < x.step <= steps])
@@ -277,8 +465,7 @@ def test_other_runs_have_no_such_column(tmp_path):
 def test_a_recipe_says_it():
     recipe = from_toml(to_toml(HOPPER), "recipe")
     assert recipe == HOPPER
-    assert recipe.cloning == HPT(success_return=10.0, gate=0.5, episodes=3)
-    assert tiny.RECIPE.cloning is None
+    assert recipe.algorithm.objective == HPT(success_return=10.0, gate=0.5, episodes=3)
 
 
 HPT_FLAGS = "--algorithm.objective hpt"

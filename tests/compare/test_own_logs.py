@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_runs import write_run
 
-from rlsparse.compare.own import read_progress_file, read_run
+from rlsparse.compare.own_logs import read_progress_file, read_run
 from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, TRAINING, UnreadableLog
 from rlsparse.errors import RunDirectoryError
 

@@ -1,6 +1,7 @@
-"""Number tables out of CSV files that may have been cut while being written."""
+"""Numbers out of files that may have been cut or damaged: CSV tables and NumPy archives. Every log is read here."""
 
 import csv
+import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from rlsparse.compare.record import UnreadableLog
 
 LARGEST = 2**30
-"""Larger files, in bytes, are not read."""
+"""Larger files and arrays, in bytes, are not read."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableLog(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def whole_lines(content: bytes) -> list[str]:
+def read_lines(path: Path) -> list[str]:
     """Return the lines that end in a line feed: what follows the last one may be half a number."""
-    return [line.rstrip("\r") for line in content.decode("utf-8", "replace").split("\n")[:-1]]
+    return [line.rstrip("\r") for line in read_bytes(path).decode("utf-8", "replace").split("\n")[:-1]]
 
 
 def parse_table(lines: list[str], path: Path, wanted: Iterable[str], first_line: int = 1) -> Table:
@@ -54,7 +55,9 @@ def parse_table(lines: list[str], path: Path, wanted: Iterable[str], first_line:
 
     Raises UnreadableLog if there is no header, or rows but not one whole one.
     """
-    names = _cells(lines[0]) if lines else []
+    names: list[str] = []
+    with suppress(csv.Error):
+        names = _cells(lines[0]) if lines else []
     if not any(names):
         raise UnreadableLog(f"{path} has no header line")
     if len(set(names)) < len(names):
@@ -68,38 +71,45 @@ def parse_table(lines: list[str], path: Path, wanted: Iterable[str], first_line:
 
 
 def _cells(line: str) -> list[str]:
-    if '"' not in line:
-        return [cell.strip() for cell in line.split(",")]
-    return [cell.strip() for cell in next(csv.reader([line]), [])]
+    cells = line.split(",") if '"' not in line else next(csv.reader([line]), [])
+    return [cell.strip() for cell in cells]
 
 
 def _numbers(rows: list[tuple[int, str]], width: int, chosen: list[int]) -> tuple[np.ndarray, tuple[int, ...]]:
-    if not rows or not chosen:
-        return np.empty((0, len(chosen))), ()
-    if all(line.count(",") == width - 1 and '"' not in line for _, line in rows):
+    """Return the chosen cells [rows, chosen], and the lines that are damaged."""
+    if rows and chosen and all(line.count(",") == width - 1 and '"' not in line for _, line in rows):
         with suppress(ValueError):  # an empty or a damaged cell
             values = np.loadtxt([line for _, line in rows], delimiter=",", comments=None, usecols=chosen, ndmin=2)
             if len(values) == len(rows):
                 return values, ()
-    return _numbers_one_by_one(rows, width, chosen)
-
-
-def _numbers_one_by_one(
-    rows: list[tuple[int, str]], width: int, chosen: list[int]
-) -> tuple[np.ndarray, tuple[int, ...]]:
-    values, damaged = [], []
-    for i, line in rows:
+    good, damaged = [], []
+    for i, line in rows if chosen else []:
         try:
             cells = _cells(line)
             if len(cells) != width:
                 raise ValueError(line)
-            values.append([_number(cells[j]) for j in chosen])
+            good.append([_number(cells[j]) for j in chosen])
         except (ValueError, csv.Error):
             damaged.append(i)
-    return np.array(values, float).reshape(-1, len(chosen)), tuple(damaged)
+    return np.array(good, float).reshape(len(good), len(chosen)), tuple(damaged)
 
 
 def _number(cell: str) -> float:
     if "_" in cell:  # which float() would skip
         raise ValueError(cell)
     return float(cell) if cell else np.nan
+
+
+def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
+    """Read arrays of plain numbers out of an npz file; nothing is unpickled. Raises UnreadableLog."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(member.file_size > LARGEST for member in archive.infolist()):
+                raise UnreadableLog(f"{path} holds an array that is too large for a log")
+        with np.load(path, allow_pickle=False) as saved:
+            arrays = [np.asarray(saved[name]) for name in names]
+    except Exception as error:  # zipfile's, zlib's and NumPy's own, of many types
+        raise UnreadableLog(f"cannot read {path}: {error}") from error
+    if any(array.dtype.kind not in "iuf" for array in arrays):
+        raise UnreadableLog(f"{path} holds something else than numbers")
+    return arrays

@@ -1,0 +1,138 @@
+"""Advantage estimators with a critic, as components: GAE and what may take its place."""
+
+from dataclasses import dataclass
+
+from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
+from rlsparse.advantage.returns import discounted_to_go, gae, n_step_returns, unseen_share, vtrace
+from rlsparse.learner.arrays import namespace
+from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive
+from rlsparse.learner.records import Advantages, Rollout
+
+
+@dataclass(frozen=True)
+class GAE(AdvantageEstimator):
+    """Generalised advantage estimation. Source: Schulman et al., arXiv 1506.02438."""
+
+    gamma: Fraction = 0.99
+    """Discount per environment step."""
+    gae_lambda: Fraction = 0.95
+    """Weight of longer-horizon estimates: 0 is one-step, 1 is Monte-Carlo with bootstrap."""
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and value targets, [T, S, N]."""
+        advantage, value_target = gae(
+            rollout.reward,
+            rollout.value,
+            rollout.next_value,
+            rollout.terminated,
+            rollout.truncated,
+            self.gamma,
+            self.gae_lambda,
+        )
+        return Advantages(advantage, value_target)
+
+
+@dataclass(frozen=True)
+class NStep(AdvantageEstimator):
+    """Rewards of n steps, then the critic. Source: Sutton and Barto (2018), section 7.1; A3C, arXiv 1602.01783."""
+
+    gamma: Fraction = 0.99
+    """Discount per environment step."""
+    n: Count = 16
+    """Steps before the critic takes over; fewer where an episode or the rollout ends."""
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and value targets, [T, S, N]."""
+        value_target = n_step_returns(
+            rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, self.gamma, self.n
+        )
+        return Advantages(value_target - rollout.value, value_target)
+
+
+@dataclass(frozen=True)
+class MonteCarlo(AdvantageEstimator):
+    """Returns to the end of the episode without bootstrapping, less the critic's value: REINFORCE with a baseline.
+
+    Source: Williams, Machine Learning 8 (1992), section 4; Sutton and Barto (2018), section 13.4.
+    """
+
+    gamma: Fraction = 0.99
+    """Discount per environment step."""
+    unseen: Fraction = 0.5
+    """Most of the discounted future that a time limit or the rollout's end may hide; steps with more have weight 0."""
+
+    def check_horizon(self, rollout_length: int, horizon: int) -> None:
+        """Raise UsageError if a rollout is shorter than an episode, and shows too little of its return."""
+        if rollout_length < horizon:
+            check_seen(self, rollout_length)
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and value targets, and weigh what is seen of the return, [T, S, N]."""
+        xp = namespace(rollout.reward)
+        ended = rollout.terminated | rollout.truncated
+        value_target = discounted_to_go(rollout.reward, ended, self.gamma)
+        hidden = unseen_share(rollout.terminated, rollout.truncated, self.gamma) > self.unseen
+        weight = xp.where(hidden, xp.zeros_like(rollout.reward), 1.0)
+        return Advantages(value_target - rollout.value, value_target, weight)
+
+
+@dataclass(frozen=True)
+class TDLambda(AdvantageEstimator):
+    """TD(lambda) returns, the critic's lambda apart from the actor's; with equal ones this is GAE.
+
+    Source: Sutton and Barto (2018), section 12.1; apart as in VC-PPO, arXiv 2503.01491.
+    """
+
+    gamma: Fraction = 0.99
+    """Discount per environment step."""
+    actor_lambda: Fraction = 0.95
+    """Lambda of the returns that advantages are made of."""
+    critic_lambda: Fraction = 1.0
+    """Lambda of the returns that the critic learns; 1 does not build on what it believes already."""
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and value targets, [T, S, N]."""
+        seen = (rollout.reward, rollout.value, rollout.next_value, rollout.terminated, rollout.truncated)
+        advantage, _ = gae(*seen, self.gamma, self.actor_lambda)
+        _, value_target = gae(*seen, self.gamma, self.critic_lambda)
+        return Advantages(advantage, value_target)
+
+
+@dataclass(frozen=True)
+class VTrace(AdvantageEstimator):
+    """Returns corrected for steps that another policy took. Source: Espeholt et al., arXiv 1802.01561.
+
+    Candidates of in-rollout probing are such policies. Where the member itself acted, value targets are those of GAE,
+    and with lambda 1 advantages too.
+    """
+
+    gamma: Fraction = 0.99
+    """Discount per environment step."""
+    trace_lambda: Fraction = 0.95
+    """Weight of longer-horizon estimates: 0 is one-step, 1 is the published form."""
+    rho_bar: Positive = 1.0
+    """Most that a step's probability ratio may weigh it."""
+    c_bar: NotNegative = 1.0
+    """Most that a step's probability ratio may weigh what comes after it."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """It corrects for actions of others, whatever the policy then learns by."""
+        return super().gives | {"others-actions"}
+
+    def __call__(self, rollout: Rollout) -> Advantages:
+        """Estimate advantages and value targets, [T, S, N]; the policy's ratio then begins at the one that learns."""
+        own = rollout.log_prob if rollout.own_log_prob is None else rollout.own_log_prob
+        advantage, value_target = vtrace(
+            rollout.reward,
+            rollout.value,
+            rollout.next_value,
+            rollout.terminated,
+            rollout.truncated,
+            own - rollout.log_prob,
+            self.gamma,
+            self.trace_lambda,
+            self.rho_bar,
+            self.c_bar,
+        )
+        return Advantages(advantage, value_target, log_prob=own)
