@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlsparse.algorithms.ppo import PPO, shuffled_minibatches
+from rlsparse.algorithms.ppo import PPO
 from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
+from rlsparse.learner.minibatch import shuffled_minibatches
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.learner.records import Batch
 from rlsparse.sparse.budgets import weight_slots

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tiny
 
-from rlsparse.algorithms.ppo import PPO, shuffled_minibatches
+from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
+from rlsparse.learner.minibatch import shuffled_minibatches
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.run import policy_file
 from rlsparse.run.plan import describe
