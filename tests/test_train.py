@@ -24,7 +24,6 @@ from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import cards, checkpoint, choose, policy_file, process
 from rlsparse.run import directory as runs
-from rlsparse.run import session as sessions
 from rlsparse.run.recipe import from_dict, from_toml
 from rlsparse.sim.episodes import ProbeEpisodes
 

@@ -126,8 +126,9 @@ def _one_of(name: str, given: Any, options: Iterable[str]) -> Any:
 def _check(config: Sparse) -> None:
     for name, given, expected in out_of_bounds(config):
         raise UsageError(f"{name} is {given!r}: expected {expected}")
-    if getattr(config.rule, "start", 0.0) >= getattr(config.rule, "end", 1.0):
-        raise UsageError(f"rule.start is {config.rule.start:g}: expected less than rule.end, {config.rule.end:g}")
+    start, end = getattr(config.rule, "start", 0.0), getattr(config.rule, "end", 1.0)
+    if start >= end:
+        raise UsageError(f"rule.start is {start:g}: expected less than rule.end, {end:g}")
 
 
 def _in_line(model: OnPolicyAlgorithm) -> bool:

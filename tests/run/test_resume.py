@@ -21,7 +21,6 @@ from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.run import checkpoint, policy_file
 from rlsparse.run import directory as runs
-from rlsparse.run import session as sessions
 from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
