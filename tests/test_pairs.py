@@ -62,7 +62,7 @@ def sound(learner, before):
     """What is absent is zero, no layer has fewer weights than in the end, and rules that exchange weights have."""
     masks = learner.sparsity.masks
     assert not learner.params[~masks.active].any()
-    assert not learner.optimiser.first[~masks.active].any() or masks.config.rule.dual_path
+    assert not learner.optimiser.first[~masks.active].any() or hasattr(learner.sparsity, "path")
     for slot, final in masks.config.budgets(learner.layout):
         assert (masks.active[:, slot.start : slot.stop].sum(1) >= final).all()
     assert (masks.explored != (before != 0)).any() or not masks.config.rule.grows
