@@ -154,19 +154,23 @@ def questions_of_class() -> list[str]:
     return found
 
 
-def importers_of(module: str) -> set[str]:
-    """Return the modules that import this one, lazily or for types too."""
-    room, name = module.rsplit("/", 1)
-    package = f"rlsparse.{room.replace('/', '.')}"
-    found = set()
-    for other in modules():
-        for node in ast.walk(tree(other)):
+@cache
+def imported_by() -> dict[str, set[str]]:
+    """Return for every module the modules that import it, lazily or for types too."""
+    places = {f"rlsparse.{m.replace('/', '.')}": m for m in modules()}
+    found: dict[str, set[str]] = {m: set() for m in modules()}
+    for module in modules():
+        for node in ast.walk(tree(module)):
             if isinstance(node, ast.ImportFrom):
-                whole = node.module == f"{package}.{name}"
-                part = node.module == package and name in {alias.name for alias in node.names}
-                if whole or part:
-                    found.add(other)
-    return found - {module}
+                names = {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+                for name in names & set(places):
+                    found[places[name]].add(module)
+    return found
+
+
+def importers_of(module: str) -> set[str]:
+    """Return the modules that import this one."""
+    return imported_by()[module] - {module}
 
 
 def report() -> str:
