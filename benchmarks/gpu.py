@@ -194,14 +194,14 @@ def train(env_id: str, place: str, num_envs: int, steps: int, rounds: int) -> It
     """Measure iterations of PPO, and where their time goes."""
     for num_seeds in SEEDS:
         recipe = shipped(env_id, num_envs, num_seeds)
-        learner, collector = sessions.begin(recipe, place)
+        learner, collector, explorer = sessions.begin(recipe, place)
         count = max(1, steps // recipe.rollout_length)
 
         def iterations(
             number: int, recipe: Recipe = recipe, learner: Any = learner, collector: Any = collector
         ) -> None:
             for _ in range(number):
-                loop.iterate(recipe, learner, collector)
+                loop.iterate(recipe, learner, collector, explorer)
 
         iterations(WARM_UP)
         total = count * recipe.batch_size * num_seeds

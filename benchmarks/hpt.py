@@ -31,14 +31,14 @@ OBJECTIVES = {"clip": Clip(), "hpt": HPT()}
 
 def successes(recipe: Recipe, evaluations: int) -> list[dict[str, float]]:
     """Train and evaluate; a row for each evaluation and seed."""
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
     env = sim.make(recipe.env, recipe.num_seeds * EPISODES, autoreset=False)
     starts = [s for each in recipe.seeds for s in env_seeds(each, "eval_env", EPISODES)]
     rows: list[dict[str, float]] = []
     interval = recipe.total_steps // evaluations
     due = np.full(recipe.num_seeds, interval)
     while (due <= recipe.total_steps).any():
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
         reached = (learner.counters.train >= due) & (due <= recipe.total_steps)
         if reached.any():
             success = (evaluate(env, learner.actors(), starts).returns > 0).mean(1)

@@ -110,7 +110,7 @@ def cycle(recipe: Recipe, learner: Learner, collector: Any, packs: bool) -> Call
     def run() -> None:
         loop.update = update if packs else plain
         for _ in range(4):
-            loop.iterate(recipe, learner, collector)
+            loop.iterate(recipe, learner, collector, explorer)
 
     return run
 

@@ -24,7 +24,6 @@ from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import cards, checkpoint, choose, policy_file, process
 from rlsparse.run import directory as runs
-from rlsparse.run import session as sessions
 from rlsparse.run.recipe import from_dict, from_toml
 from rlsparse.sim.episodes import ProbeEpisodes
 
@@ -589,7 +588,7 @@ def test_a_checkpoint_that_cannot_be_written_is_warned_of_and_training_goes_on(r
 
 
 def test_the_third_failure_in_a_row_ends_the_run(run, monkeypatch):
-    monkeypatch.setattr(sessions, "SAVE_INTERVAL", -1)
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
     failing_saves(monkeypatch, {2, 4, 5, 6})
     code, _, err = run(*tiny.FLAGS, "--quiet")
     assert code == 6
