@@ -42,8 +42,7 @@ LEAVES = {
 
 UNIONS = {
     "algorithms/kinds",
-    "algorithms/objectives",
-    "algorithms/optimisers",
+    "algorithms/choices",
     "advantage/kinds",
     "advantage/group_relative",
     "sparse/config",
