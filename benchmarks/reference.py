@@ -383,6 +383,7 @@ def main() -> None:
     parser.add_argument("--base-results", type=Path, metavar="FOLDER", help="base outputs of an earlier --keep")
     asked = parser.parse_args()
     known, start = asked.base_results, time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the worktree goes even then
     with tempfile.TemporaryDirectory() as scratch, nullcontext() if known else worktree(asked.base) as tree:
         folder = (asked.keep or Path(scratch)).resolve()
         kept = {"base": known.resolve() if known else folder / "base", "head": folder / "head"}
