@@ -274,7 +274,7 @@ def results(folder: Path) -> dict[str, Any]:
             found.update({f"{name} {key}": array for key, array in load_file(path).items()})
         elif path.suffix == ".npy":
             found[name] = np.load(path)
-        elif path.suffix == ".csv" and "learning" not in path.parts:
+        elif path.suffix == ".csv" and "learning" not in path.parts and path.name != "report.csv":
             found.update({f"{name} {column}": texts for column, texts in columns(path).items()})
         elif path.suffix == ".json" and path.parent == folder:
             found.update({f"{name} {key}": leaf for key, leaf in leaves(json.loads(path.read_text()))})
