@@ -76,7 +76,9 @@ def run_episodes(
     """
     xp, on_host = namespace(runs), isinstance(runs, np.ndarray)
     space = env.single_action_space
-    to_native = ActionBox(space.low, space.high, "cpu" if on_host else str(runs.device))  # type: ignore[attr-defined]
+    # "cpu" means numpy here, so a device is named with its index
+    device = "cpu" if on_host else f"{runs.device.type}:{runs.device.index or 0}"
+    to_native = ActionBox(space.low, space.high, device)  # type: ignore[attr-defined]
     obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
     watch(obs)
     alive, done, failed = runs, xp.zeros_like(runs), xp.zeros_like(runs)
