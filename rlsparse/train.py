@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from rlsparse.errors import Interrupted, RlsparseError, UsageError
+from rlsparse.errors import Interrupted, RlsparseError, UsageError, require
 from rlsparse.run import cards, choose, device
 from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
 from rlsparse.run.recipe import Recipe, check, to_toml
@@ -48,6 +48,8 @@ class TrainFlags:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N. Auto is the GPU for a recipe whose simulator runs there, else the CPU; with cuda, the
     default agent is the one whose simulator does."""
+    keep_checkpoints: int = 2
+    """Checkpoints that stay: the two newest, the others spread evenly over the run, for `rlsparse landscape`."""
     compare_with: str | None = None
     """Agent card whose shipped curve is drawn beside the run's own at the end."""
     dry_run: bool = False
@@ -84,6 +86,7 @@ def run_command(arguments: Sequence[str]) -> None:
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe.env), None, recipe.num_seeds * recipe.num_envs)
     _check_shipped_curve(flags.compare_with, recipe.env)
+    _check_kept(flags.keep_checkpoints)
     where, why = device.resolve(flags.device, recipe, choose.gpu_agent(recipe))
     _make_plan(recipe, flags.dry_run)
     if not flags.dry_run:
@@ -145,6 +148,8 @@ class ResumeFlags:
     """The run's own environment, to be named if it comes from a module, whose code is run."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
+    keep_checkpoints: int | None = None
+    """Checkpoints that stay, spread over the run; as many as so far if not given."""
     quiet: bool = False
     """No progress and no table."""
     json: bool = False
@@ -152,8 +157,14 @@ class ResumeFlags:
 
 
 def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
-    hint = "a resumed run keeps its recipe, so only --env, --device, --quiet and --json go with --resume"
-    return parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
+    hint = "a resumed run keeps its recipe, so only --env, --device, --keep-checkpoints, --quiet and --json go with --resume"
+    flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
+    _check_kept(flags.keep_checkpoints)
+    return flags
+
+
+def _check_kept(count: int | None) -> None:
+    require(count is None or count >= 2, "keep_checkpoints", count, "2 or more, for the newest may be damaged")
 
 
 def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
@@ -161,7 +172,7 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
     with StopSignal() as stop:
         from rlsparse.run import directory as runs
 
-        run = runs.create(recipe, agent, flags.out, flags.run_dir, where)
+        run = runs.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
         with run, device.memory_told(recipe, where, _resume_command(run.path, recipe)):
             session = _open_session(recipe, run, where)
             _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
@@ -182,6 +193,7 @@ def resume(flags: ResumeFlags) -> None:
             run.release()
             raise
         _announce(why, flags.quiet or not why)
+        run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
         with run, device.memory_told(recipe, where, _resume_command(run.path, recipe)):
             session = _open_session(recipe, run, where)
             sessions.restore(session)

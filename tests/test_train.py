@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,16 +16,15 @@ import pytest
 import safetensors.numpy
 import tiny
 
-from rlsparse import train
+from rlsparse import loop, train
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
-from rlsparse.run import cards, checkpoint, choose, policy_file, process
+from rlsparse.run import cards, checkpoint, choose, device, policy_file
 from rlsparse.run import directory as runs
-from rlsparse.run import session as sessions
 from rlsparse.run.recipe import from_dict, from_toml
 from rlsparse.sim.episodes import ProbeEpisodes
 
@@ -501,7 +501,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_its_directory_last(run, monkey
 
 def test_a_resumed_process_is_prepared_as_the_first_was(run, monkeypatch):
     prepared = []
-    monkeypatch.setattr(process, "prepare", prepared.append)
+    monkeypatch.setattr(device, "prepare", prepared.append)
     with monkeypatch.context() as patch:
         interrupt(patch)
         run(*tiny.FLAGS, "--run-dir", "run")
@@ -559,6 +559,30 @@ def test_a_run_with_no_whole_checkpoint_says_which_file_is_damaged(run, monkeypa
     assert (code, out) == (4, "")
     assert "run/checkpoint/48/collector.safetensors is damaged" in err
     assert err.count("\n") == 1
+
+
+def test_a_resumed_run_keeps_as_many_checkpoints_as_it_began_with_or_as_it_is_told(run, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        assert run(*tiny.FLAGS, "--quiet", "--keep-checkpoints", 4)[0] == 143
+
+    def kept():
+        return sorted(int(path.name) for path in Path("run/checkpoint").iterdir())
+
+    shutil.copytree("run", "other")
+    assert run("--resume", "run", "--quiet")[0] == 0
+    assert kept() == [32, 64, 80, 96]
+    assert run("--resume", "other", "--quiet", "--keep-checkpoints", 2)[0] == 0
+    assert len(list(Path("other/checkpoint").iterdir())) == 2
+
+
+@pytest.mark.parametrize("command", [tiny.FLAGS, ("--resume", "run")], ids=["new", "resumed"])
+def test_fewer_checkpoints_than_two_are_refused(command, run):
+    run(*tiny.FLAGS, "--quiet")
+    where = () if "--resume" in command else ("--run-dir", "other")
+    code, _, err = run(*command, *where, "--keep-checkpoints", 1)
+    assert (code, err) == (2, "rlsparse: --keep-checkpoints is 1: expected 2 or more, for the newest may be damaged\n")
 
 
 # Disks that are full

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,9 @@ from rlsparse.errors import RunDirectoryError
 from rlsparse.run.storage import storage_errors, sync_directory, write_synced
 
 FORMAT = 1
-KEPT = 2
+FEWEST_KEPT = 2
+"""The newest, and the one before it should that be damaged."""
+
 log = logging.getLogger(__name__)
 
 
@@ -37,8 +39,19 @@ def encode_arrays(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None
     return safetensors.numpy.save(contiguous, metadata)
 
 
-def save(folder: Path, total_steps: int, checkpoint: Checkpoint) -> None:
-    """Write folder/<total_steps>/: beside first, synced, then renamed; the two newest are kept.
+def kept(steps: Sequence[int], count: int, budget: int) -> set[int]:
+    """Return which of the checkpoints after so many steps stay, at most `count`: the two newest, others spread evenly.
+
+    Those are the first at or after each of `count` - 2 marks that divide the budget evenly. What is removed now would
+    not be kept later, so a run ends with the same checkpoints however often they were thinned out.
+    """
+    marks = [budget * i / (count - 1) for i in range(1, count - 1)]
+    spread = [min((at for at in steps if at >= mark), default=max(steps)) for mark in marks]
+    return {*sorted(set(steps))[-FEWEST_KEPT:], *spread}
+
+
+def save(folder: Path, total_steps: int, checkpoint: Checkpoint, count: int = FEWEST_KEPT, budget: int = 0) -> None:
+    """Write folder/<total_steps>/: beside first, synced, then renamed; `count` are kept, spread over the budget.
 
     Raises StorageError, leaving earlier checkpoints as they were.
     """
@@ -52,7 +65,7 @@ def save(folder: Path, total_steps: int, checkpoint: Checkpoint) -> None:
             _put_in_place(beside, folder / str(total_steps))
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-    _remove_outdated(folder, total_steps)
+    _remove_outdated(folder, total_steps, count, budget)
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -75,12 +88,14 @@ def _put_in_place(beside: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove_outdated(folder: Path, total_steps: int) -> None:
-    """Keep the newest; those of more steps than the one just written were damaged and passed over."""
+def _remove_outdated(folder: Path, total_steps: int, count: int, budget: int) -> None:
+    """Thin out; those of more steps than the one just written were damaged and passed over."""
     found = _newest_first(folder)
-    passed_over = [path for path in found if _steps(path) > total_steps]
-    for outdated in passed_over + found[len(passed_over) + KEPT :]:
-        shutil.rmtree(outdated, ignore_errors=True)
+    stay = kept([_steps(path) for path in found if _steps(path) <= total_steps], count, budget)
+    for path in found:
+        replaced = path.suffix == ".old" and path.with_suffix("") in found
+        if _steps(path) not in stay or replaced:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def load_latest(folder: Path) -> Checkpoint:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
+from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.device import name_of
 from rlsparse.run.recipe import Recipe, from_toml, to_toml
 from rlsparse.run.storage import storage_errors, write_atomic
@@ -40,6 +41,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.keep_checkpoints = FEWEST_KEPT
         self._lock = _lock(path)
         self._total_steps = 0
 
@@ -69,6 +71,7 @@ class Run:
             "state": state,
             "total_steps": total_steps,
             "reason": reason,
+            "keep_checkpoints": self.keep_checkpoints,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "written": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -104,10 +107,17 @@ class Run:
         self._lock.close()
 
 
-def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None, device: str = "cpu") -> Run:
+def create(
+    recipe: Recipe,
+    agent: str,
+    out: Path,
+    run_dir: Path | None,
+    device: str = "cpu",
+    keep_checkpoints: int = FEWEST_KEPT,
+) -> Run:
     """Make a new run directory, exactly at `run_dir` or out/<env>/<agent>/<timestamp>-<4 hex>.
 
-    `device` is where its networks live, which `reopen` tells.
+    `device` is where its networks live, and `keep_checkpoints` how many are kept; `reopen` tells both.
     Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
     """
     if run_dir is None:
@@ -127,6 +137,7 @@ def create(recipe: Recipe, agent: str, out: Path, run_dir: Path | None, device: 
     place = {"device": device, "device_name": name_of(device), "simulator": recipe.simulator}
     begun = {"agent": agent, **place, **_versions(recipe)}
     write_atomic(run_dir / "versions.json", json.dumps(begun, indent=1) + "\n")
+    run.keep_checkpoints = keep_checkpoints
     run.write_status("running", 0)
     return run
 
@@ -143,6 +154,7 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
         if status.get("state") == "finished":
             steps = status.get("total_steps")
             raise RunDirectoryError(f"{path} is finished, at {steps} steps: nothing is left to resume")
+        run.keep_checkpoints = status.get("keep_checkpoints", FEWEST_KEPT)
         begun = read_json(path / "versions.json")
     except RunDirectoryError:
         run.release()

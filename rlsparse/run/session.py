@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -233,9 +234,27 @@ def _save(session: Session) -> None:
     }
     if session.last is not None:
         arrays |= {"stats": vars(session.last.stats), "metrics": session.last.metrics}
-    checkpoint.save(session.run.checkpoints, session.total_steps, Checkpoint(arrays, values))
-    policy_file.save(session.run.path / "policy.safetensors", session.recipe, learner)
-    session.run.write_status("running", session.total_steps)
+    run, budget = session.run, session.recipe.total_steps
+    checkpoint.save(run.checkpoints, session.total_steps, Checkpoint(arrays, values), run.keep_checkpoints, budget)
+    policy_file.save(run.path / "policy.safetensors", session.recipe, learner)
+    run.write_status("running", session.total_steps)
+
+
+def load(saved: Checkpoint, learner: Learner, collector: Collector, explorer: NoProbing) -> None:
+    """Put learner, collector and explorer where a checkpoint was."""
+    learner.load_state_dict(saved.arrays["learner"])
+    learner.load_random_state(saved.values["random"])
+    collector.load_state_dict(saved.arrays["collector"])
+    explorer.load_state_dict(saved.arrays["explorer"])
+
+
+def check_same_recipe(saved: Checkpoint, recipe: Recipe, run_dir: Path) -> None:
+    """Raise RunDirectoryError if a checkpoint was written by another recipe than the run directory's."""
+    if saved.values["recipe"] != to_dict(recipe):
+        raise RunDirectoryError(
+            f"{run_dir / 'recipe.toml'} was changed after the run began: a resumed run keeps its recipe, "
+            "so undo the change or start a new run"
+        )
 
 
 def restore(session: Session) -> None:
@@ -244,15 +263,8 @@ def restore(session: Session) -> None:
     Raises RunDirectoryError if there is none, or if it was written by another recipe.
     """
     saved = checkpoint.load_latest(session.run.checkpoints)
-    if saved.values["recipe"] != to_dict(session.recipe):
-        raise RunDirectoryError(
-            f"{session.run.path / 'recipe.toml'} was changed after the run began: a resumed run keeps its recipe, "
-            "so undo the change or start a new run"
-        )
-    session.learner.load_state_dict(saved.arrays["learner"])
-    session.learner.load_random_state(saved.values["random"])
-    session.collector.load_state_dict(saved.arrays["collector"])
-    session.explorer.load_state_dict(saved.arrays["explorer"])
+    check_same_recipe(saved, session.recipe, session.run.path)
+    load(saved, session.learner, session.collector, session.explorer)
     if "stats" in saved.arrays:
         session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
     session.evaluated_at = np.array(saved.values["evaluated_at"])

@@ -13,7 +13,7 @@ from rlsparse.learner.records import Batch, EpochStats
 from rlsparse.learner.sparsity import Dense, Updates
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
 from rlsparse.sparse.masks import METRICS, Masks
-from rlsparse.sparse.packed_update import packed_updates
+from rlsparse.sparse.packed_update import Packing, slow_without
 
 if TYPE_CHECKING:
     from rlsparse.learner.learner import Learner
@@ -28,6 +28,12 @@ class Topology(Dense):
 
     def __init__(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> None:
         self.masks = Masks(config, layout, seeds, device)
+        self._packing = Packing(self.masks)
+
+    @classmethod
+    def slow(cls) -> str | None:
+        """Return what would make updates faster, if anything."""
+        return slow_without()
 
     @property
     def regrows(self) -> bool:
@@ -44,7 +50,7 @@ class Topology(Dense):
 
     def update(self, algorithm: Updates, learner: "Learner", batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch; only the weights that exist take part where that is faster."""
-        return packed_updates(self.masks, algorithm, learner, batch)
+        return self._packing.update(algorithm, learner, batch)
 
     def step(
         self, optimiser: Optimiser, params: Array, gradient: Array, rate: Array, epsilon: float, max_norm: float | None

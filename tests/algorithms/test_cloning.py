@@ -384,8 +384,8 @@ def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(case, t
     copies.mkdir()
     save = checkpoint.save
 
-    def save_and_copy(path, total_steps, contents):
-        save(path, total_steps, contents)
+    def save_and_copy(path, total_steps, contents, *keep):
+        save(path, total_steps, contents, *keep)
         shutil.copytree(path.parent, copies / str(len(list(copies.iterdir()))))
 
     with monkeypatch.context() as patch:

@@ -9,6 +9,8 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlsparse.errors import RunDirectoryError, StorageError
 from rlsparse.run import checkpoint, storage
@@ -73,6 +75,36 @@ def test_saving_the_same_steps_again_replaces(folder):
 def test_nothing_in_it_is_a_pickle(folder):
     for path in folder.rglob("*"):
         assert path.is_dir() or path.suffix in (".safetensors", ".json")
+
+
+# Which ones stay
+
+
+@pytest.mark.parametrize(("count", "stay"), [(2, {90, 100}), (3, {50, 90, 100}), (6, {20, 40, 60, 80, 90, 100})])
+def test_those_that_stay_are_spread_over_the_budget(count, stay):
+    assert checkpoint.kept(range(0, 101, 10), count, 100) == stay
+
+
+@given(
+    steps=st.lists(st.integers(0, 1200), min_size=1, max_size=40, unique=True),
+    count=st.integers(2, 12),
+    budget=st.integers(1, 1000),
+)
+def test_thinned_out_at_every_save_they_are_those_of_all(steps, count, budget):
+    steps, found = sorted(steps), set()
+    for i, at in enumerate(steps):
+        found = checkpoint.kept([*found, at], count, budget)
+        assert len(found) <= count
+        assert set(steps[max(0, i - 1) : i + 1]) <= found, "the two newest"
+    assert found == checkpoint.kept(steps, count, budget)
+    for mark in (budget * i / (count - 1) for i in range(1, count - 1)):
+        assert min((at for at in steps if at >= mark), default=steps[-1]) in found
+
+
+def test_as_many_as_asked_for_stay_on_the_disk(tmp_path):
+    for steps in range(0, 1001, 100):
+        checkpoint.save(tmp_path, steps, contents(1), 4, 1000)
+    assert sorted(map(int, os.listdir(tmp_path))) == [400, 700, 900, 1000]
 
 
 # Damage

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
+from rlsparse import loop
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import Interrupted, RunDirectoryError
@@ -21,7 +22,6 @@ from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.run import checkpoint, policy_file
 from rlsparse.run import directory as runs
-from rlsparse.run import session as sessions
 from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
@@ -61,8 +61,8 @@ def keep_every_checkpoint(monkeypatch, folder):
     monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
     save = checkpoint.save
 
-    def save_and_copy(path, total_steps, contents):
-        save(path, total_steps, contents)
+    def save_and_copy(path, total_steps, contents, *keep):
+        save(path, total_steps, contents, *keep)
         shutil.copytree(path.parent, folder / str(len(list(folder.iterdir()))))
 
     monkeypatch.setattr(checkpoint, "save", save_and_copy)

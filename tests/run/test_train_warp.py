@@ -122,7 +122,7 @@ def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_w
         **shape,
     )
     plain = sessions.begin(recipe, device.TENSORS_ON_CPU)
-    for module in ("learner", "sim.warp"):
+    for module in ("learner.learner", "sim.warp"):
         monkeypatch.setattr(f"rlsparse.{module}.recorder", lambda device: tape)
     recorded, resumed = (sessions.begin(recipe, device.TENSORS_ON_CPU) for _ in range(2))
 
@@ -148,7 +148,7 @@ def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_w
     assert len(recorded[0].recordings) == 2 + (algorithm is RECORDED["trpo"])
 
 
-def state(learner, collector):
+def state(learner, collector, _):
     """All that a run goes on from, copied."""
     copied = ({name: x.copy() for name, x in one.state_dict().items()} for one in (learner, collector))
     arrays, steps = copied

@@ -15,8 +15,7 @@ from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.learner.records import Batch
 from rlsparse.sparse.budgets import weight_slots
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.dcil import DCIL
-from rlsparse.sparse.masks import rechoose
+from rlsparse.sparse.dcil import DCIL, rechoose
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "sparse.json").read_text())
 CONSTANT = DCIL(schedule="constant")

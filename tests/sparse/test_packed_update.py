@@ -15,8 +15,7 @@ from rlsparse.sparse import packed_update
 from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
-from rlsparse.sparse.masks import DENSEST_PACKED
-from rlsparse.sparse.packed_update import pack, packed_layout, packing
+from rlsparse.sparse.packed_update import DENSEST_PACKED, pack, packed_layout, packing
 from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 POLICY = ActorCritic((16, 12), (16, 12))
