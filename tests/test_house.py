@@ -5,7 +5,7 @@ import pytest
 
 MOST_LINES_TO_READ = {
     "PPO, from the loop to the gradient": (3, 450),
-    "PPO, everything it touches": (7, 1_230),
+    "PPO, everything it touches": (7, 1_200),
     "TRPO": (3, 510),
     "ExploRLer": (8, 1_240),
     "RigL": (3, 620),
