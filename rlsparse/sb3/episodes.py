@@ -11,8 +11,8 @@ from stable_baselines3.common.policies import BasePolicy
 
 from rlsparse.sb3.actor import Actor, Obs
 from rlsparse.sb3.environments import Environments
-from rlsparse.sim.collect import LARGEST
 from rlsparse.sim.episodes import STEP_CAP, host_noise
+from rlsparse.sim.finite import LARGEST
 
 
 class CandidateEpisodes:
