@@ -24,7 +24,7 @@ class Optimiser(Protocol):
         """Forget everything about the parameters marked in `where`, [S, D] bool."""
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
-        """Adapt the memory of a member after something else than this optimiser moved its parameters `part`."""
+        """Adapt the memory of a member after its parameters `part` were changed by other code."""
 
     def state_dict(self) -> dict[str, Array]:
         """Return all arrays on which steps depend; they are live, not copies."""
@@ -102,7 +102,7 @@ class Adam:
             array[where] = 0.0
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
-        """Adapt a member's moments after something else than this optimiser moved its parameters `part`.
+        """Adapt a member's moments after its parameters `part` were changed by other code.
 
         Keep them; or reset all of them, steps too; or set the first moments of `part` to zero and keep the second.
         """
