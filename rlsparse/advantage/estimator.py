@@ -39,7 +39,7 @@ class AdvantageEstimator:
         """Raise UsageError if too little of an episode, of `horizon` steps at most, fits into a rollout."""
 
     def check_environment(self, about: About, obs_size: int | None, environments: int) -> None:
-        """Raise UsageError if the estimator does not fit the environment; `environments` counts those of all members."""
+        """Raise UsageError if the estimator does not fit the environment; `environments` is their number in all."""
 
     def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
         """Return the environments, changed for the learner's rollouts if needed."""
