@@ -18,26 +18,26 @@ STEP_CAP = 10_000
 """An episode of an environment without a time limit is cut here."""
 
 STEPS_BETWEEN_QUESTIONS = 50
-"""The host waits for a device this often, to learn whether anybody is left; on the CPU it knows at every step."""
+"""Steps between two waits for a device, to check whether an episode still runs; on the CPU every step checks."""
 
 
 @dataclass
 class Allowance:
-    """Steps that each member may still spend; one that cannot pay a step for all that are alive takes none any more."""
+    """Steps that each member may still spend; a member that cannot pay a step of all its running episodes stops."""
 
     left: Array
     """[S] int64."""
     exhausted: Array
-    """Who could not pay, [S] bool."""
+    """Members that could not pay, [S] bool."""
 
     @classmethod
     def unlimited(cls, members: int, device: str) -> "Allowance":
-        """Let everybody spend without end."""
+        """Return an allowance without limit."""
         most = np.full(members, np.iinfo(np.int64).max)
         return cls(to_device(most, device), to_device(np.zeros(members, bool), device))
 
     def spend(self, alive: Array) -> Array:
-        """Pay the next step of those who are alive, [S * K] bool; returns for whom it could be paid."""
+        """Pay the next step of the running episodes, [S * K] bool; return those that could be paid."""
         rows = alive.reshape(len(self.left), -1)
         self.exhausted = self.exhausted | (rows.sum(1) > self.left)
         rows = rows & ~self.exhausted[:, None]
@@ -47,16 +47,16 @@ class Allowance:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What became of one episode in each of E environments."""
+    """The result of one episode in each of E environments."""
 
     returns: Array
-    """Undiscounted, as far as it went, [E]."""
+    """Undiscounted return so far, [E]."""
     lengths: Array
     """Steps taken, [E]."""
     done: Array
-    """It came to its end, [E] bool."""
+    """Whether the episode came to its end, [E] bool."""
     failed: Array
-    """An action, an observation or a reward was not finite, [E] bool."""
+    """Whether an action, an observation or a reward was not finite, [E] bool."""
 
 
 def run_episodes(
@@ -71,9 +71,9 @@ def run_episodes(
 ) -> EpisodeResult:
     """Run one episode in each environment that `runs`, [E] bool; `env` must not reset by itself.
 
-    `act` maps obs [E, O] to actions in units of half the action range. `watch` sees observations at the start and after
-    each step, `check` also rewards, and what number the step had. Raises Interrupted as soon as `stop`, asked before
-    every step on the CPU, says so.
+    `act` maps obs [E, O] to actions in units of half the action range. `watch` gets observations at the start and after
+    each step, `check` also rewards and the number of the step. Raises Interrupted as soon as `stop` returns True; it is
+    called before every step on the CPU.
     """
     xp, on_host = namespace(runs), isinstance(runs, np.ndarray)
     space = env.single_action_space
@@ -126,8 +126,8 @@ def evaluate(
     """Run one deterministic episode in each of the S * E environments (index s * E + e), which live on `device`.
 
     `env` must not reset by itself; an environment whose episode has ended is not stepped any more, so every step is
-    counted once. The normaliser is frozen. `watch` sees observations [S * E, O]. Raises Interrupted when `stop` says
-    so, DivergenceError at what is not finite.
+    counted once. The normaliser is frozen. `watch` gets observations [S * E, O]. Raises Interrupted when `stop`
+    returns True, DivergenceError at numbers that are not finite.
     """
     members, total = len(actors.seeds), env.num_envs
 
@@ -151,11 +151,11 @@ def evaluate(
 
 
 class ProbeEpisodes:
-    """Scores points of the searched part of the parameters by episodes; counts steps and keeps to the allowance.
+    """Scores points of the searched part of the parameters by episodes, counting steps, within the allowance.
 
-    Everything is of the `members` (indices into the learner) that probe now, S of them. `env(n)` gives n
-    environments that do not reset by themselves; `seeds` and `noise_seeds` [S][E] are of each episode, the latter None
-    for deterministic actions.
+    All arrays are of the S `members` (indices into the learner) that probe now. `env(n)` gives n
+    environments that do not reset by themselves; `seeds` and `noise_seeds` [S][E] have one for each episode; the latter is
+    None for deterministic actions.
     """
 
     def __init__(
@@ -183,15 +183,15 @@ class ProbeEpisodes:
 
     @property
     def exhausted(self) -> np.ndarray:
-        """Whose allowance is used up, [S] bool."""
+        """Members whose allowance is used up, [S] bool."""
         return to_numpy(self._allowance.exhausted)
 
     def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Return of episodes `first` to `first + count` of every point [S, C, P]; [S, C, count].
 
         NaN: not run to its end, because the allowance was used up or the member is not `wanted` [S]; -inf: parameters,
-        an action, an observation or a reward were not finite. Raises Interrupted as soon as `stop`, asked before every
-        step on the CPU, says so, and EnvironmentFailure; then the step that failed counts as taken everywhere.
+        an action, an observation or a reward were not finite. Raises Interrupted as soon as `stop` returns True (called
+        before every step on the CPU), and EnvironmentFailure; the step that failed counts as taken everywhere.
         """
         members, candidates = points.shape[:2]
         finite = np.isfinite(points.astype(np.float32)).all(2)
@@ -231,20 +231,20 @@ class ProbeEpisodes:
 
         def noise() -> Array:
             own = draw()
-            repeated = namespace(own).stack([own] * candidates, 1)  # alike for all candidates of a member
+            repeated = namespace(own).stack([own] * candidates, 1)  # the same for all candidates of a member
             return repeated.reshape(-1, size)
 
         return lambda obs: mean(obs) + scale * noise()
 
 
 def host_noise(seeds: list[list[int]], size: int) -> Callable[[], np.ndarray]:
-    """Return what draws the noise of one step, [S, count, size], from a generator for each of the seeds [S][count]."""
+    """Return a function that draws the noise of one step, [S, count, size], with a generator per seed [S][count]."""
     streams = [[np.random.default_rng(s) for s in own] for own in seeds]
     return lambda: np.stack([[g.standard_normal(size, np.float32) for g in own] for own in streams])
 
 
 def device_noise(seeds: list[list[int]], size: int, device: str) -> Callable[[], Array]:
-    """Return what draws the noise of one step on a device, [S, count, size], from a generator for each member."""
+    """Return a function that draws the noise of one step on a device, [S, count, size], with a generator per member."""
     import torch
 
     streams = [torch.Generator(device).manual_seed(own[0]) for own in seeds]
