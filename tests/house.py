@@ -28,6 +28,7 @@ LEAVES = {
     "advantage/set_functions": "set functions of visited states",
     "sparse/dcil": "DCIL",
     "sparse/ast": "AST",
+    "sparse/saliency": "weights dropped by their worth to the policy",
     "sparse/packed_update": "updates without absent weights",
     "sparse/packed_matrix": "their compiled products",
     "explore/racing": "a race of candidates",
