@@ -147,7 +147,7 @@ def test_a_run_in_use_is_refused_naming_process_and_host(run):
 
 
 def test_it_is_refused_to_another_process_too(run):
-    code = f"from pathlib import Path; from rlsparse import runs; runs.reopen(Path({str(run.path)!r}))"
+    code = f"from pathlib import Path; from rlsparse.run import directory as runs; runs.reopen(Path({str(run.path)!r}))"
     command = [sys.executable, "-c", code]
     other = subprocess.run(command, env=tiny.environment(), capture_output=True, text=True, check=False)
     assert f"RunDirectoryError: {run.path} is in use by process {os.getpid()} " in other.stderr
