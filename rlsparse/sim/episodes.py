@@ -154,8 +154,8 @@ class ProbeEpisodes:
     """Scores points of the searched part of the parameters by episodes, counting steps, within the allowance.
 
     All arrays are of the S `members` (indices into the learner) that probe now. `env(n)` gives n
-    environments that do not reset by themselves; `seeds` and `noise_seeds` [S][E] have one for each episode; the latter is
-    None for deterministic actions.
+    environments that do not reset by themselves; `seeds` and `noise_seeds` [S][E] have one for each episode, the
+    latter None for deterministic actions.
     """
 
     def __init__(
