@@ -76,10 +76,9 @@ def _mean_and_error(returns: np.ndarray) -> dict[str, Any]:
 
 def with_error(returns: np.ndarray) -> str:
     """Mean and standard error, to the error's second digit."""
-    found = _mean_and_error(returns)
-    error = found["standard_error"]
+    mean, error, _ = _mean_and_error(returns).values()
     decimals = min(max(1 - math.floor(math.log10(error)), 0), 9) if 0 < error < math.inf else 0
-    return f"{found['mean']:,.{decimals}f} ± {error:,.{decimals}f}"
+    return f"{mean:,.{decimals}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:,.{decimals}f}"
 
 
 def points_csv(found: Survey) -> str:
