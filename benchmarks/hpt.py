@@ -13,7 +13,7 @@ from scaffold import DistantGoal, flags_of_runs, write
 from rlsparse import loop, sim
 from rlsparse.advantage.estimators import GAE
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.algorithms.cloning import HPT
+from rlsparse.algorithms.cloning import HPT, BestEpisodes
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.compare.statistics import mean_interval
@@ -31,19 +31,19 @@ OBJECTIVES = {"clip": Clip(), "hpt": HPT()}
 
 def successes(recipe: Recipe, evaluations: int) -> list[dict[str, float]]:
     """Train and evaluate; a row for each evaluation and seed."""
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
     env = sim.make(recipe.env, recipe.num_seeds * EPISODES, autoreset=False)
     starts = [s for each in recipe.seeds for s in env_seeds(each, "eval_env", EPISODES)]
     rows: list[dict[str, float]] = []
     interval = recipe.total_steps // evaluations
     due = np.full(recipe.num_seeds, interval)
     while (due <= recipe.total_steps).any():
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
         reached = (learner.counters.train >= due) & (due <= recipe.total_steps)
         if reached.any():
             success = (evaluate(env, learner.actors(), starts).returns > 0).mean(1)
-            best = collector.best_episodes
-            clonings = best.clonings if best else np.zeros(recipe.num_seeds, int)
+            best = learner.archive
+            clonings = best.clonings if isinstance(best, BestEpisodes) else np.zeros(recipe.num_seeds, int)
             for member in np.flatnonzero(reached):
                 row = {"seed": recipe.seeds[member], "steps": due[member], "success": success[member]}
                 rows.append(row | {"clonings": clonings[member]})

@@ -60,13 +60,13 @@ def successes(after: int, seed: int, num_seeds: int, total_steps: int, evaluatio
         advantage=GroupRelative(unseen=1.0, scaffold=Scaffold(after=after)),
         algorithm=PPO(epochs=4, minibatches=8),
     )
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
     env = sim.make(recipe.env, num_seeds * EPISODES, autoreset=False)
     starts = [s for each in recipe.seeds for s in env_seeds(each, "eval_env", EPISODES)]
     rows: list[dict[str, float]] = []
     due = np.full(num_seeds, total_steps // evaluations)
     while (due <= total_steps).any():
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
         reached = (learner.counters.train >= due) & (due <= total_steps)
         if reached.any():
             success = evaluate(env, learner.actors(), starts, lambda: False).returns.mean(1)

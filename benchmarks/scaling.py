@@ -54,16 +54,16 @@ def variations() -> list[tuple[str, int, Recipe]]:
 
 def measure(recipe: Recipe, rounds: int) -> tuple[list[float], int, int]:
     """Return steps/s of each round, peak bytes of an iteration, and bytes of a rollout."""
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
     steps = recipe.batch_size * recipe.num_seeds
     speeds = []
     for _ in range(rounds + 1):
         start = time.perf_counter()
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
         speeds.append(steps / (time.perf_counter() - start))
     gc.collect()
     tracemalloc.start()
-    loop.iterate(recipe, learner, collector)
+    loop.iterate(recipe, learner, collector, explorer)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     rollout = collector.collect(learner, recipe.rollout_length, recipe.advantage.gamma)

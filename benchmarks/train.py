@@ -85,12 +85,12 @@ def recipe_for(setting: Setting) -> Recipe:
 def ours(setting: Setting) -> Callable[[], float]:
     """Return a slice of our training; it returns env steps/s over all seeds."""
     recipe = recipe_for(setting)
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
 
     def run() -> float:
         start = time.perf_counter()
         for _ in range(setting.rollouts):
-            loop.iterate(recipe, learner, collector)
+            loop.iterate(recipe, learner, collector, explorer)
         return setting.rollouts * recipe.batch_size * recipe.num_seeds / (time.perf_counter() - start)
 
     return run

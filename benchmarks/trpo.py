@@ -49,7 +49,7 @@ def recipe_for(num_seeds: int) -> Recipe:
 def ours(num_seeds: int) -> Slice:
     """Return a slice of our training."""
     recipe = recipe_for(num_seeds)
-    learner, collector = sessions.begin(recipe)
+    learner, collector, explorer = sessions.begin(recipe)
     update, spent = recipe.algorithm.update, [0.0]
 
     def timed(*arguments: Any) -> Any:
@@ -61,7 +61,7 @@ def ours(num_seeds: int) -> Slice:
 
     def run() -> tuple[float, float]:
         start = time.perf_counter()
-        loop.iterate(recipe, learner, collector)
+        loop.iterate(recipe, learner, collector, explorer)
         samples = STEPS * num_seeds
         return samples / (time.perf_counter() - start), samples / spent[0]
 

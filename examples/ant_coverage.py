@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 from rlsparse import sim
 from rlsparse.compare.statistics import mean_interval
 from rlsparse.learner.streams import env_seeds
-from rlsparse.run import policy_file
+from rlsparse.run import cards, policy_file
 from rlsparse.run.directory import read_progress
-from rlsparse.run.recipe import objective_of
 from rlsparse.sim.episodes import evaluate
 
 ARMS = {"marginal": "marginal gains (SubPO)", "modular": "modular reward"}
@@ -54,9 +53,8 @@ def report(run: Path, label: str) -> None:
 def covered(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return how many seeds cover each cell in one evaluation episode, [cells, cells], and x, y of the cells' sides."""
     policy = policy_file.load(run / "policy.safetensors")
-    objective = objective_of(policy.recipe)
-    assert objective is not None
     seeds = [env_seeds(seed, "eval_env", 1)[0] for seed in policy.actors.seeds]
+    objective = policy.recipe.advantage.objective(cards.about(policy.recipe.env), None, len(seeds))
     env, points = sim.make(policy.recipe.env, len(seeds), autoreset=False), []
     lengths = evaluate(env, policy.actors, seeds, watch=lambda obs: points.append(objective.points(env, obs))).lengths
     paths, function = np.stack(points), objective.function

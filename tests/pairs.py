@@ -11,9 +11,9 @@ from typing import Any, get_args, get_type_hints
 
 from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
+from rlsparse.algorithms.choices import Objective
 from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.natural_gradient import Solver
-from rlsparse.algorithms.objectives import Objective
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer, Probe, Proposal

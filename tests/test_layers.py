@@ -82,7 +82,8 @@ def parsed(module):
 def imports(module, *, top_level_only=False, types_too=True):
     """Full names of the modules that `module` imports; lazily too, unless `top_level_only`; for types, if asked."""
     body = [node for node in parsed(module).body if types_too or not is_type_checking(node)]
-    for node in body if top_level_only else (inner for node in body for inner in ast.walk(node)):
+    nodes = body if top_level_only else [inner for node in body for inner in ast.walk(node)]
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -10,7 +10,6 @@ import pairs
 import pytest
 
 from rlsparse import loop
-from rlsparse.explore.explorer import Explorer
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare
 
@@ -27,16 +26,11 @@ def trained(recipe):
     """A recipe after a few iterations: learner, parameters before, accounts of probes, steps of environments."""
     prepare()
     steps = fake_envs.steps
-    learner, collector = sessions.begin(recipe)
-    before = learner.params.copy()
-    explorer, choices = None, []
-    if recipe.explore is not None:
-        explorer = Explorer(
-            recipe.explore, learner, sessions.single_episodes(recipe), recipe.num_envs, recipe.total_steps
-        )
+    learner, collector, explorer = sessions.begin(recipe)
+    before, choices = learner.params.copy(), []
     for _ in range(ITERATIONS):
-        choices.append(loop.iterate(recipe, learner, collector, explorer)[1])
-        if explorer is not None and explorer.due().size:
+        choices.append(loop.iterate(recipe, learner, collector, explorer).choice)
+        if explorer.due().size:
             choices.append(explorer.probe(explorer.due(), lambda: False))
     return learner, before, [choice for choice in choices if choice], fake_envs.steps - steps
 
@@ -55,7 +49,7 @@ def test_every_kind_learns_counts_all_steps_and_keeps_absent_weights_at_zero(kin
         assert (learner.params[:, part] != before[:, part]).any(1).all(), f"{group} has not moved"
     counters = learner.counters
     assert counters.total.sum() == steps
-    assert recipe.group_size or (counters.train == ITERATIONS * recipe.iteration_steps).all()
+    assert not recipe.advantage.autoreset or (counters.train == ITERATIONS * recipe.iteration_steps).all()
     if recipe.explore is not None:
         assert all(len(choice.accepted) == recipe.num_seeds for choice in choices)
         assert any(choice.accepted.all() for choice in choices), "no probe, or none that moves"
@@ -68,7 +62,7 @@ def sound(learner, before):
     """What is absent is zero, no layer has fewer weights than in the end, and rules that exchange weights have."""
     masks = learner.sparsity.masks
     assert not learner.params[~masks.active].any()
-    assert not learner.optimiser.first[~masks.active].any() or masks.config.rule.dual_path
+    assert not learner.optimiser.first[~masks.active].any() or hasattr(learner.sparsity, "path")
     for slot, final in masks.config.budgets(learner.layout):
         assert (masks.active[:, slot.start : slot.stop].sum(1) >= final).all()
     assert (masks.explored != (before != 0)).any() or not masks.config.rule.grows

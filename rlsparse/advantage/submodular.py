@@ -96,7 +96,8 @@ class Submodular(AdvantageEstimator):
 
     def watch(self, env: "VectorEnv", about: About) -> EvaluationWatch:
         """Return what evaluates the set function over evaluation episodes."""
-        return GainsWatch(self.objective(about, None, env.num_envs), env)
+        # episodes are evaluated one after the other, so that no more than one collects
+        return GainsWatch(self.objective(about, None, environments=1), env)
 
     def objective(self, about: About, obs_size: int | None, environments: int) -> "Objective":
         """Return what the set function sees of the environment.

@@ -1,4 +1,4 @@
-"""What PPO's epochs may follow instead of the clipped surrogate, and the union of all objectives.
+"""What PPO's epochs may follow instead of the clipped surrogate.
 
 Each is a choice of mask, reference and advantage in the form of `surrogate`; target surrogates (SSO) have their own.
 """
@@ -6,9 +6,7 @@ Each is a choice of mask, reference and advantage in the form of `surrogate`; ta
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.surrogate import (
-    Clip,
     Gradient,
     Likelihood,
     Weighed,
@@ -144,7 +142,3 @@ def joined(mean: Array, log_std: Array) -> Array:
     """Mean [S, B, A] and log-std [S, A] as the policy's outputs at each sample, [S, B, 2 A]."""
     xp = namespace(mean)
     return xp.concatenate([mean, xp.zeros_like(mean) + log_std[:, None, :]], -1)
-
-
-Objective = Clip | A2C | GSPO | CISPO | Cloning | HPT | SSO
-"""What the policy's part of an update may follow."""

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rlsparse.algorithms.algorithm import OnPolicy
-from rlsparse.algorithms.objectives import Objective
-from rlsparse.algorithms.optimisers import OPTIMISERS
+from rlsparse.algorithms.choices import OPTIMISERS, Objective
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.errors import UsageError
 from rlsparse.learner.adam import Optimiser

@@ -24,19 +24,19 @@ Settings = dict[str, Any]
 def arm_names(logs: Sequence[Log]) -> list[str]:
     """Name each log by its agent, by what wrote it, and by the settings that differ from the agent's card.
 
-    What wrote it is told where an agent's logs differ in that. An agent without a card is named by those settings in
-    which its runs differ from each other. Different settings in one environment make different names.
+    What wrote it is added only where an agent's logs differ in that. An agent without a card is named by those settings
+    in which its runs differ from each other. Different settings in one environment make different names.
     """
     names: dict[int, str] = {}
     for agent in {log.agent for log in logs}:
         own = [log for log in logs if log.agent == agent]
         kinds, varied = {log.kind for log in own}, _varied_fields(own)
         differences = [_differences(log, varied) for log in own]
-        ends = Counter(name.rpartition(".")[2] for name in {name for told in differences for name in told})
-        for log, told in zip(own, differences, strict=True):
-            common = [name for name in told if name not in varied]
-            shown = [name for name in told if name in varied or len(common) <= MOST_WORDS]
-            words = [_word(name, told[name], ends) for name in shown]
+        ends = Counter(name.rpartition(".")[2] for name in {name for changed in differences for name in changed})
+        for log, changed in zip(own, differences, strict=True):
+            common = [name for name in changed if name not in varied]
+            shown = [name for name in changed if name in varied or len(common) <= MOST_WORDS]
+            words = [_word(name, changed[name], ends) for name in shown]
             words += [f"({len(common)} settings changed)"] * (len(common) > MOST_WORDS)
             origin = [f"({log.kind})"] * (len(kinds) > 1 and log.kind != "rlsparse run")
             names[id(log)] = " ".join([agent, *origin, *words])
@@ -56,38 +56,37 @@ def _differences(log: Log, varied: set[str]) -> Settings:
     """The fields, by dotted name, whose values differ from the card's; None for what only the card has."""
     if not log.settings:
         return {}
-    usual, told = _usual_settings(log)
+    usual, changed = _usual_settings(log)
     for name, value in log.settings.items():
         counts = name in varied or (name in usual and name not in NOT_THE_METHOD | {BUDGET})
         if counts and usual.get(name) != value:
-            told[name] = value
-    return told | dict.fromkeys(varied & usual.keys() - log.settings.keys())
+            changed[name] = value
+    return changed | dict.fromkeys(varied & usual.keys() - log.settings.keys())
 
 
 def _usual_settings(log: Log) -> tuple[Settings, Settings]:
-    """The settings of the agent's card, with components of the kinds that the run has; and those kinds.
+    """The card's settings as they would be with the run's components, and which components are not the card's.
 
-    Fields of another component than the card's are compared with the usual ones of that component.
+    So the fields of a component that the card does not have are compared with the defaults of that component. Both are
+    empty for an agent without a card.
     """
     card = cards.agents().get(log.agent)
-    if card is None or log.env is None:
-        return {}, {}
-    nested = {**card.recipe_for(log.env), "env": log.env}
-    usual, told = _settings(nested), Settings()
-    for table in sorted(_tables(log.settings)):
+    nested = {**card.recipe_for(log.env), "env": log.env} if card and log.env else {}
+    usual, changed = _settings(nested), Settings()
+    for table in sorted(_tables(log.settings)) if usual else []:
         kind = log.settings.get(f"{table}.kind")
         if table not in _tables(usual) or usual.get(f"{table}.kind") != kind:
-            told[f"{table}.kind" if kind else table] = kind or True
+            changed[f"{table}.kind" if kind else table] = kind or True
             _put(nested, table, {"kind": kind} if kind else {})
-            usual = _settings(nested)
-    absent = _tables(usual) - _tables(log.settings) if usual else set()
-    outermost = {table for table in absent if table.rpartition(".")[0] not in absent}
-    told |= dict.fromkeys(outermost)
-    return {name: x for name, x in usual.items() if name.rpartition(".")[0] not in absent}, told
+            others = {name: x for name, x in usual.items() if not name.startswith(f"{table}.")}
+            usual = _settings(nested) or others
+    absent = _tables(usual) - _tables(log.settings)
+    changed |= dict.fromkeys(table for table in absent if table.rpartition(".")[0] not in absent)
+    return {name: x for name, x in usual.items() if name.rpartition(".")[0] not in absent}, changed
 
 
 def _settings(nested: Settings) -> Settings:
-    """All settings of a recipe, by dotted name; none if there is no such recipe."""
+    """All settings of a recipe, by dotted name; none if it is not valid."""
     from rlsparse.run.recipe import from_dict, to_dict
 
     try:

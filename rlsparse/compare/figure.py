@@ -64,10 +64,14 @@ def draw_report(comparison: Comparison, statistic: str = "mean") -> Figure:
     width, height = {1: (6.0, 3.4), 2: (3.4, 2.5), 3: (2.9, 2.1)}[columns]
     height = max(height, ROW * rows)
     cell_width = LEFT + width + GAP
-    cell_height = TITLE + height + AXIS + LEGEND_LINE * max(len(panel.cells) for panel in panels)
+    lines = max(sum(text.count("\n") + 1 for text in legend_labels(panel, width).values()) for panel in panels)
+    cell_height = TITLE + height + AXIS + LEGEND_LINE * lines
     total_width = 2 * MARGIN + max(columns * cell_width, 7.0)
     head, foot = _wrapped(_head(comparison, statistic), total_width), _wrapped(_foot(comparison), total_width)
-    total_height = 3 * MARGIN + _height(head) + -(-len(cells) // columns) * cell_height + _height(foot)
+    row_count = -(-len(cells) // columns)
+    total_height = 3 * MARGIN + _height(head) + row_count * cell_height + _height(foot)
+    if (row_count - 1) * columns >= len(panels):  # the last row has no legends
+        total_height -= LEGEND_LINE * lines
     figure = Figure(figsize=(total_width, total_height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     for i, draw in enumerate(cells):
@@ -112,12 +116,12 @@ def draw_curves(axes: Any, panel: Panel, statistic: str, styles: Styles, x_label
     _finish(axes, panel.env, x_label)
     order = sorted(panel.cells, key=lambda arm: ends.get(arm, -np.inf), reverse=True)
     width, height = axes.get_window_extent().size / axes.figure.dpi
-    short = short_names(list(panel.cells), int((width - 0.2) * 72 / (0.58 * SIZE)) - len(", n=10 of 10"))
+    labels = legend_labels(panel, width)
     axes.legend(
         [Line2D([], [], linewidth=2.2, **styles[arm]) for arm in order],
-        [f"{short[arm]}, {panel.cells[arm].n_text}" for arm in order],
+        [labels[arm] for arm in order],
         loc="upper left",
-        bbox_to_anchor=(0, -(AXIS - 0.06) / height),
+        bbox_to_anchor=(-LEFT / 2 / width, -(AXIS - 0.06) / height),
         labelspacing=LEGEND_LINE * 72 / SIZE - 1.12,
         handlelength=2.4,
         borderpad=0,
@@ -126,6 +130,11 @@ def draw_curves(axes: Any, panel: Panel, statistic: str, styles: Styles, x_label
         fontsize=SIZE,
         labelcolor=INK,
     )
+
+
+def legend_labels(panel: Panel, width: float) -> dict[str, str]:
+    """Return the name of each arm with its n, in lines that fit below a plot of `width` inches."""
+    return {arm: textwrap.fill(f"{arm}, {cell.n_text}", int(15 * width) + 5) for arm, cell in panel.cells.items()}
 
 
 def short_names(arms: list[str], most: int) -> dict[str, str]:

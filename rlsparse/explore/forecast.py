@@ -18,16 +18,17 @@ def foresee(config: ExploRLer, total_steps: int, horizon: int, rollout_steps: in
     steps, first, anchors = Counters.zeros(1), np.zeros(1, np.int64), 0
     schedule = Schedule.begin(config, total_steps, horizon, 1)
     cost = np.array([config.episodes_per_probe() * horizon])
-    while steps.total[0] < total_steps and not schedule.ended(steps, anchors)[0]:
-        if schedule.due(steps, anchors)[0]:
+    while steps.total[0] < total_steps:
+        ready = schedule.ready(steps, anchors)[0]
+        if ready and schedule.due(steps, anchors)[0]:
             yield True
             steps.probe += cost
             schedule = schedule.after_episodes(first, cost, first + horizon, np.zeros(1, bool))
             continue
-        asked_before = schedule.ready(steps, anchors)[0]
+        if schedule.cycles[0] and schedule.ended(steps, anchors)[0]:
+            return
         steps.train += rollout_steps
-        ready = asked_before if config.probe.acts else schedule.ready(steps, anchors)[0]
-        if ready and not config.probe.spends:
+        if not config.probe.spends and (ready if config.probe.acts else schedule.ready(steps, anchors)[0]):
             yield True
             schedule = schedule.after_probe(first)
         yield False

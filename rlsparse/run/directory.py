@@ -30,8 +30,10 @@ RECORDS = ("progress.csv", "probe.csv", "density.csv")
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 GPU_PACKAGES = ("mujoco-warp", "warp-lang")
-SPARSE_PACKAGES = ("numba",)
 """What simulates beside MuJoCo where the simulator is warp."""
+
+SPARSE_PACKAGES = ("numba",)
+"""What makes updates of sparse networks fast, where it is installed."""
 
 log = logging.getLogger(__name__)
 

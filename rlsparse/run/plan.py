@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from rlsparse.explore.forecast import foresee, why_never
 from rlsparse.learner.layout import Layout
 from rlsparse.run.recipe import Recipe
-from rlsparse.sparse.packed_matrix import can_multiply
 
 
 @dataclass
@@ -68,13 +67,6 @@ def warnings(recipe: Recipe, layout: Layout, horizon: int) -> Iterator[str]:
     found = [
         why_never(explore, *_extent(recipe, horizon)) if explore else None,
         sparse.dead_units(layout) if sparse else None,
-        _slow(recipe),
+        sparse.rule.slow() if sparse and recipe.simulator != "warp" else None,
     ]
     return filter(None, found)
-
-
-def _slow(recipe: Recipe) -> str | None:
-    """Return that sparse networks could learn faster if a package were there; None if it is, or is of no use."""
-    if recipe.sparse is None or recipe.sparse.rule.own_loop or recipe.simulator == "warp" or can_multiply():
-        return None
-    return "absent weights are multiplied too: pip install 'rlsparse[sparse]' trains sparse networks faster on the CPU"

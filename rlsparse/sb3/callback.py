@@ -343,7 +343,7 @@ def configuration(
 
     A budget fraction of 0 is allowed here: it gives the control that only keeps records.
     """
-    if not isinstance(explore, ExploRLer):
+    if explore is None or isinstance(explore, str):
         explore = _of_card(explore or DEFAULT_CARD, env_id)
     if budget_fraction is not None:
         at_the_end = explore.finish and 0 < budget_fraction < 1  # then it is the share of the last steps

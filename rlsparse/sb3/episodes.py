@@ -11,8 +11,8 @@ from stable_baselines3.common.policies import BasePolicy
 
 from rlsparse.sb3.actor import Actor, Obs
 from rlsparse.sb3.environments import Environments
-from rlsparse.sim.collect import LARGEST
-from rlsparse.sim.episodes import STEP_CAP
+from rlsparse.sim.episodes import STEP_CAP, host_noise
+from rlsparse.sim.finite import LARGEST
 
 
 class CandidateEpisodes:
@@ -84,14 +84,9 @@ class CandidateEpisodes:
         if self._noise_seeds is None:
             return lambda: 0.0
         std = self._actor.std(points)[:, None]
-        streams = [np.random.default_rng(seed) for seed in self._noise_seeds[episodes]]
         size = std.shape[-1]
-
-        def draw() -> np.ndarray:
-            normal = np.stack([stream.standard_normal(size, np.float32) for stream in streams])
-            return (std * normal).reshape(-1, size)
-
-        return draw
+        draw = host_noise([self._noise_seeds[episodes]], size)
+        return lambda: (std * draw()).reshape(-1, size)
 
 
 def _finite(obs: Obs) -> np.ndarray:

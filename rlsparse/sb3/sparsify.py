@@ -25,7 +25,7 @@ from rlsparse.sb3.supported import refuse_masks
 from rlsparse.sb3.training import SparseTraining, sparse_class
 from rlsparse.sparse.budgets import Budget
 from rlsparse.sparse.config import Rule, Sparse
-from rlsparse.sparse.rules import SET, Exchange, Magnitude
+from rlsparse.sparse.rules import Exchange
 
 log = logging.getLogger(__name__)
 
@@ -103,11 +103,15 @@ def _rule(given: Any, steps: int) -> Any:
         if given.own_loop:
             raise UsageError(f"the rule {type(given).__name__} needs our own training loop: use rigl, set or magnitude")
         return given
-    options = {name: kind for name, kind in kinds(Rule).items() if not (issubclass(kind, Exchange) and kind.own_loop)}
+    options = {name: kind for name, kind in kinds(Rule).items() if not getattr(kind, "own_loop", True)}
     if not isinstance(given, str):
         raise UsageError(f"rule is {given!r}: expected one of {', '.join(options)}, or a rule such as RigL(drop=0.2)")
     rule: Any = options[_one_of("rule", given, options)]()
-    return replace(rule, every=max(rule.every, math.ceil(LEAST_STEPS / steps))) if isinstance(rule, SET) else rule
+    return (
+        replace(rule, every=max(rule.every, math.ceil(LEAST_STEPS / steps)))
+        if hasattr(rule, "every") and rule.grows
+        else rule
+    )
 
 
 def _one_of(name: str, given: Any, options: Iterable[str]) -> Any:
@@ -122,8 +126,9 @@ def _one_of(name: str, given: Any, options: Iterable[str]) -> Any:
 def _check(config: Sparse) -> None:
     for name, given, expected in out_of_bounds(config):
         raise UsageError(f"{name} is {given!r}: expected {expected}")
-    if isinstance(config.rule, Magnitude) and config.rule.start >= config.rule.end:
-        raise UsageError(f"rule.start is {config.rule.start:g}: expected less than rule.end, {config.rule.end:g}")
+    start, end = getattr(config.rule, "start", 0.0), getattr(config.rule, "end", 1.0)
+    if start >= end:
+        raise UsageError(f"rule.start is {start:g}: expected less than rule.end, {end:g}")
 
 
 def _in_line(model: OnPolicyAlgorithm) -> bool:

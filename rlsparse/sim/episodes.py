@@ -11,7 +11,8 @@ from rlsparse.errors import DivergenceError, Interrupted
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
-from rlsparse.sim.collect import LARGEST, ActionBox, check_finite
+from rlsparse.sim.collect import ActionBox
+from rlsparse.sim.finite import LARGEST, check_finite
 
 STEP_CAP = 10_000
 """An episode of an environment without a time limit is cut here."""
@@ -76,7 +77,9 @@ def run_episodes(
     """
     xp, on_host = namespace(runs), isinstance(runs, np.ndarray)
     space = env.single_action_space
-    to_native = ActionBox(space.low, space.high, "cpu" if on_host else str(runs.device))  # type: ignore[attr-defined]
+    # "cpu" means numpy here, so a device is named with its index
+    device = "cpu" if on_host else f"{runs.device.type}:{runs.device.index or 0}"
+    to_native = ActionBox(space.low, space.high, device)  # type: ignore[attr-defined]
     obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
     watch(obs)
     alive, done, failed = runs, xp.zeros_like(runs), xp.zeros_like(runs)

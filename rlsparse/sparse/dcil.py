@@ -11,6 +11,7 @@ from rlsparse.learner.arrays import Array, namespace, to_device
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.records import Batch, EpochStats
 from rlsparse.learner.sparsity import Loss, Terms, Updates
+from rlsparse.sparse.masks import exchange, forward_flops
 from rlsparse.sparse.rules import Magnitude
 from rlsparse.sparse.topology import Topology
 
@@ -26,7 +27,6 @@ class DCIL(Magnitude):
     schedule: Literal["cubic", "constant"] = "cubic"
     """Whether networks begin dense and are pruned little by little, or have their final size from the first step on."""
 
-    dual_path: ClassVar[bool] = True
     own_loop: ClassVar[bool] = True
     needs: ClassVar = {
         "minibatches": "works minibatch by minibatch, and needs a policy that learns from minibatches",
@@ -46,8 +46,21 @@ class DCIL(Magnitude):
         return (progress < self.end) & (iteration % self.every == 0)
 
     def chooses(self, progress: np.ndarray) -> np.ndarray:
-        """Return whether `end` is yet to come."""
-        return progress < self.end
+        """Whether absent weights learn, for they may still come back: `end` is yet to come, [S] bool."""
+        return (progress < self.end) & (progress < 1)
+
+    def choose(
+        self,
+        worth: np.ndarray,
+        active: np.ndarray,
+        growth: np.ndarray | None,
+        counts: np.ndarray,
+        share: np.ndarray,
+        progress: np.ndarray,
+    ) -> np.ndarray:
+        """Return which weights of a layer exist next, [S, n] bool: the largest of all, absent ones among them."""
+        swaps = (self.chooses(progress) * share * (active.sum(1) - counts)).astype(np.int64)
+        return rechoose(worth, active, counts, swaps)
 
     def build(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> "DualPath":
         """Return the sparse networks of a learner with these seeds, and the dense path beside them."""
@@ -121,6 +134,20 @@ class DensePath:
             array[...] = state[name]
 
 
+def rechoose(weight: np.ndarray, active: np.ndarray, counts: np.ndarray, swaps: np.ndarray) -> np.ndarray:
+    """Drop the `counts` [S] smallest active weights, then let up to `swaps` [S] of them give way to larger absent ones.
+
+    With as many swaps as are left, the active ones are the largest of all. Returns who is active then.
+    """
+    left = exchange(weight, active, None, counts)
+    return exchange(weight, left, np.abs(weight), swaps)
+
+
+def dense_path_flops(forward: np.ndarray, dense_forward: np.ndarray) -> np.ndarray:
+    """Operations of a second, dense forward and backward pass that wants the gradient of absent weights only, [S]."""
+    return 3 * dense_forward - forward
+
+
 class DualPath(Topology):
     """Sparse networks beside a dense path, in which their absent weights learn."""
 
@@ -134,8 +161,12 @@ class DualPath(Topology):
 
     def begin(self, progress: np.ndarray) -> None:
         """Begin an iteration with this share of each member's budget spent, [S]."""
-        super().begin(progress)
-        self.path.begin(self.masks.absent_learners(), self.masks.device)
+        masks, rule = self.masks, self.masks.config.rule
+        assert isinstance(rule, DCIL)
+        learning = ~masks.active & rule.chooses(progress)[:, None]
+        forward, dense = (forward_flops(x) for x in (masks.active[:, masks.weights].sum(1), masks.weights.sum()))
+        masks.begin(progress, more_flops=np.where(learning.any(1), dense_path_flops(forward, dense), 0.0))
+        self.path.begin(learning, masks.device)
 
     def update(self, algorithm: Updates, learner: "Learner", batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch; absent weights take part."""

@@ -1,7 +1,7 @@
 """The masks of S members that learn sparse networks: the only owner of which weights exist."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,7 +9,6 @@ from rlsparse.learner.arrays import Array, to_device, to_numpy
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.streams import generator
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
-from rlsparse.sparse.packed_update import PackedLayout, packed_layout
 
 if TYPE_CHECKING:
     from rlsparse.sparse.config import Sparse
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
 MOST_TRIES = 6
 """An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""
-
-DENSEST_PACKED = 0.3
-"""Networks with a larger share of their weights learn as fast or faster with matrices that hold all."""
 
 METRICS = (
     *("density", "actor_weights", "critic_weights", "regrown", "explored"),
@@ -55,7 +51,6 @@ class Masks:
         self._progress = np.zeros(len(seeds))
         self.due = np.zeros(len(seeds), bool)
         """Whose masks may change at the end of this iteration, [S] bool."""
-        self._chooses = np.zeros(len(seeds), bool)
         self._refresh()
 
     def _draw(self) -> None:
@@ -65,7 +60,6 @@ class Masks:
 
     def _refresh(self) -> None:
         self._factor = self._rate_scale = None
-        self._packed: PackedLayout | None | Literal["unknown"] = "unknown"
         if not self.active.all():
             self._factor = to_device(self.active.astype(np.float32), self.device)
             self._rate_scale = to_device(self._step_sizes(), self.device)
@@ -77,13 +71,6 @@ class Masks:
             part = slice(slot.start, slot.stop)
             scale[:, part] = self.active[:, part].mean(1, keepdims=True) ** -self.config.rate_power
         return scale
-
-    def packed_layout(self) -> PackedLayout | None:
-        """Lay out what is there without what is not; None if that is too much, or not as much for every member."""
-        if self._packed == "unknown":
-            few = share_of_weights(self.active, self.weights).max() <= DENSEST_PACKED
-            self._packed = packed_layout(self.layout, self.active) if few else None
-        return self._packed
 
     def learning_rate(self, rate: Array) -> Array:
         """Return Adam's step size of every number, [S, D], given the one for dense networks, [S, 1].
@@ -108,29 +95,25 @@ class Masks:
                 self.layout.view(sparse, slot)[...] = keep_norms(dense, active)
         return sparse
 
-    def begin(self, progress: np.ndarray, in_use: np.ndarray | None = None) -> None:
+    def begin(
+        self, progress: np.ndarray, in_use: np.ndarray | None = None, more_flops: np.ndarray | float = 0.0
+    ) -> None:
         """Begin an iteration, with this share of each member's budget spent, [S]; from 1 on a mask stays.
 
-        `in_use` is how many weights a minibatch uses, [S], if not all that are there.
+        `in_use` is how many weights a minibatch uses, [S], if not all; `more_flops` [S] come on top.
         """
         rule, learns = self.config.rule, progress < 1
         self.iterations += learns
         self._progress = progress
         self.due = rule.due(self.iterations, progress) & learns & (self.regrows or not rule.grows)
-        self._chooses = rule.chooses(progress) & learns
         wants_gradient = self.due & rule.by_gradient
         self.growth = to_device(np.zeros(self.active.shape, np.float32), self.device) if wants_gradient.any() else None
-        self._flops += learns * self._flops_now(wants_gradient, in_use)
-
-    def absent_learners(self) -> np.ndarray:
-        """Mark the absent weights that learn in this iteration, for they may come back; [S, D] bool."""
-        return ~self.active & self._chooses[:, None]
+        self._flops += learns * (self._flops_now(wants_gradient, in_use) + more_flops)
 
     def _flops_now(self, wants_gradient: np.ndarray, in_use: np.ndarray | None = None) -> np.ndarray:
         forward = forward_flops(self.active[:, self.weights].sum(1) if in_use is None else in_use)
         dense = forward_flops(self.weights.sum())
-        beside = np.where(self.absent_learners().any(1), dense_path_flops(forward, dense), 0.0)
-        return training_flops(forward, dense, wants_gradient) + beside
+        return training_flops(forward, dense, wants_gradient)
 
     def hide(self, gradient: Array) -> None:
         """Take away the gradient [S, D] of what is not there, in place; growth scores see it whole before."""
@@ -178,12 +161,8 @@ class Masks:
             part, size = slice(slot.start, slot.stop), slot.stop - slot.start
             old = self.active[:, part]
             counts = (rule.drops(old.sum(1), final, size, self._progress) * share).astype(np.int64)
-            if rule.dual_path:
-                swaps = (self._chooses * share * (old.sum(1) - counts)).astype(np.int64)
-                active[:, part] = rechoose(worth[:, part], old, counts, swaps)
-                continue
             scores = rule.growth(None if growth is None else growth[:, part], size, streams)
-            active[:, part] = exchange(worth[:, part], old, scores, counts)
+            active[:, part] = rule.choose(worth[:, part], old, scores, counts, share, self._progress)
         return active
 
     def metrics(self, first_moment: np.ndarray) -> dict[str, np.ndarray]:
@@ -243,15 +222,6 @@ def exchange(worth: np.ndarray, active: np.ndarray, growth: np.ndarray | None, c
     return stay if growth is None else stay | top(np.where(stay, -np.inf, growth), counts)
 
 
-def rechoose(weight: np.ndarray, active: np.ndarray, counts: np.ndarray, swaps: np.ndarray) -> np.ndarray:
-    """Drop the `counts` [S] smallest active weights, then let up to `swaps` [S] of them give way to larger absent ones.
-
-    With as many swaps as are left, the active ones are the largest of all. Returns who is active then.
-    """
-    left = exchange(weight, active, None, counts)
-    return exchange(weight, left, np.abs(weight), swaps)
-
-
 def random_mask(size: int, count: int, generators: Sequence[np.random.Generator]) -> np.ndarray:
     """Draw exactly `count` active weights of `size` for each generator; [S, size] bool."""
     return np.stack([generator.permutation(size) < count for generator in generators])
@@ -296,11 +266,6 @@ def training_flops(forward: np.ndarray, dense_forward: np.ndarray, dense_gradien
     arXiv 1911.11134.
     """
     return 2 * forward + np.where(dense_gradient, dense_forward, forward)
-
-
-def dense_path_flops(forward: np.ndarray, dense_forward: np.ndarray) -> np.ndarray:
-    """Operations of a second, dense forward and backward pass that wants the gradient of absent weights only, [S]."""
-    return 3 * dense_forward - forward
 
 
 def effective_gradient_flow(gradients: Sequence[np.ndarray], masks: Sequence[np.ndarray], order: int) -> np.ndarray:

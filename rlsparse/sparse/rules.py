@@ -9,6 +9,7 @@ import numpy as np
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Count, FractionAboveZero, FractionBelowOne
 from rlsparse.learner.layout import Layout
+from rlsparse.sparse.masks import exchange
 from rlsparse.sparse.topology import Topology
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ class Exchange:
     """Whether weights come anew, from zero."""
     by_gradient: ClassVar[bool] = False
     """Whether growth needs the gradient of absent weights."""
-    dual_path: ClassVar[bool] = False
-    """Whether absent weights go on learning in a dense network, and may come back from there."""
     own_loop: ClassVar[bool] = False
     """Whether it is more than masks: PPO's update has to know of it."""
     gives: ClassVar = frozenset({"drops-by-worth"})
@@ -66,13 +65,29 @@ class Exchange:
         """Score where weights grow, [S, size], by the layer's gradient [S, size]; None if none do."""
         return None
 
-    def chooses(self, progress: np.ndarray) -> np.ndarray:
-        """Whether absent weights that go on learning may still come back, by the budget spent [S]; [S] bool."""
-        return np.zeros(len(progress), bool)
+    def choose(
+        self,
+        worth: np.ndarray,
+        active: np.ndarray,
+        growth: np.ndarray | None,
+        counts: np.ndarray,
+        share: np.ndarray,
+        progress: np.ndarray,
+    ) -> np.ndarray:
+        """Return which weights of a layer exist next, [S, n] bool: `counts` [S] of the `active` ones are dropped.
+
+        Those of the smallest absolute `worth` [S, n] go; as many come where `growth` scores are highest. `share` [S] is
+        how much of the exchange is made, `progress` [S] the budget spent.
+        """
+        return exchange(worth, active, growth, counts)
 
     def inner_sparsities(self) -> tuple[float, ...]:
         """Sparsities of further actors inside the one that acts, rising."""
         return ()
+
+    def slow(self) -> str | None:
+        """Return what would make updates on the CPU faster, if anything."""
+        return None if self.own_loop else Topology.slow()
 
     def build(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> Topology:
         """Return the sparse networks of a learner with these seeds."""

@@ -99,9 +99,11 @@ def in_rollout(estimator):
 def test_candidates_are_judged_by_what_they_did_though_the_update_is_corrected_for_it(tmp_path, monkeypatch):
     seen, update, judge = [], type(tiny.RECIPE.algorithm).update, Explorer.judge
 
-    def judged(self, rollout, advantages, acting):
-        seen.append((rollout, advantages))
-        return judge(self, rollout, advantages, acting)
+    def judged(self, rollout, estimate, acting):
+        given = []
+        choice = judge(self, rollout, lambda x: given.append(estimate(x)) or given[-1], acting)
+        seen.append((rollout, *given))
+        return choice
 
     def updated(self, learner, batch):
         seen[-1] += (batch,)

@@ -63,7 +63,7 @@ def rollouts(register):
     recipe = Recipe(
         register(Lives), seed=3, num_seeds=2, num_envs=6, rollout_length=20, advantage=GroupRelative(group_size=3)
     )
-    learner, collector = sessions.begin(recipe)
+    learner, collector, _ = sessions.begin(recipe)
     found = []
     for _ in range(4):
         found.append(collector.collect(learner, 20, 0.9))
@@ -105,7 +105,7 @@ def test_who_is_done_stands_still_unpaid_until_the_group_begins_again(rollouts):
 def test_the_return_of_an_episode_is_reported_once_with_its_length(register):
     Lives.steps = 0
     recipe = Recipe(register(Lives), num_envs=3, rollout_length=40, advantage=GroupRelative(group_size=3))
-    learner, collector = sessions.begin(recipe)
+    learner, collector, _ = sessions.begin(recipe)
     rollout = collector.collect(learner, 40, 0.9)
     ends = (rollout.terminated | rollout.truncated) & rollout.valid
     lengths = collector.recent_lengths[np.isfinite(collector.recent_lengths)]
@@ -148,8 +148,8 @@ def test_there_is_no_critic_anywhere(tmp_path):
     before = learner.params.copy()
     tiny.go_on(session)
     assert (learner.params != before).any(0).all()
-    assert np.isnan(session.stats.value_loss).all()
-    assert np.isfinite([session.stats.policy_loss, session.stats.grad_norm]).all()
+    assert np.isnan(session.last.stats.value_loss).all()
+    assert np.isfinite([session.last.stats.policy_loss, session.last.stats.grad_norm]).all()
     policy = policy_file.load(tmp_path / "run" / "policy.safetensors")
     assert policy.actors.layout == learner.layout
 
@@ -176,7 +176,7 @@ def test_groups_that_are_paid_alike_are_degenerate(register):
 
     recipe = Recipe(register(Paid), num_envs=4, rollout_length=12, advantage=RLOO(group_size=2))
     recipe = replace(recipe, algorithm=PPO(epochs=1, minibatches=2))
-    assert loop.iterate(recipe, *sessions.begin(recipe))[0].degenerate_groups == 1
+    assert loop.iterate(recipe, *sessions.begin(recipe)).metrics["degenerate_groups"] == 1
 
 
 ESTIMATORS = {
@@ -214,7 +214,7 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(case, tmp_path):
         alone = tiny.begin(tmp_path / str(member), replace(recipe, seed=member))
         tiny.go_on(alone)
         for name, x in alone.learner.state_dict().items():
-            if name in ("params", "counters.train", "obs_moments.mean", "masks.active"):
+            if name in ("params", "counters.train", "obs_moments.mean", "sparsity.active"):
                 np.testing.assert_array_equal(together.learner.state_dict()[name][member], x[0], name)
         assert alone.learner.counters.total[0] >= recipe.total_steps
 

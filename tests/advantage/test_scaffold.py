@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlsparse.advantage.group_relative import GroupRelative, relative
-from rlsparse.advantage.scaffold import (
-    ArchivedEpisode,
-    Help,
-    Scaffold,
-    better,
-    next_help,
-    packed,
-    skipped_steps,
-    unpacked,
-)
+from rlsparse.advantage.scaffold import ArchivedEpisode, Help, Scaffold, better, next_help, skipped_steps
+from rlsparse.learner.arrays import pack_ragged, unpack_ragged
 from rlsparse.learner.records import Rollout
 
 CASE = json.loads((Path(__file__).parent.parent / "data" / "advantage.json").read_text())["scaffold_controller"]
@@ -99,7 +91,7 @@ def test_the_best_episode_has_most_return_or_as_much_in_fewer_steps():
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_episodes_of_any_length_go_through_a_checkpoint(lengths):
     rows = [np.random.default_rng(i).normal(size=(length, 3)) for i, length in enumerate(lengths)]
-    for row, again in zip(rows, unpacked("rows", packed("rows", rows)), strict=True):
+    for row, again in zip(rows, unpack_ragged("rows", pack_ragged("rows", rows)), strict=True):
         np.testing.assert_array_equal(row, again)
 
 

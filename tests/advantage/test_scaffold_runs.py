@@ -12,12 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rlsparse import loop
 from rlsparse.advantage.group_relative import GRPO, GroupRelative
-from rlsparse.advantage.scaffold import ArchivedEpisode, Help, Scaffold
+from rlsparse.advantage.scaffold import ArchivedEpisode, Help, Scaffold, ScaffoldedEnvs
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
-from rlsparse.run.recipe import Recipe
 from rlsparse.run.tensorboard import TensorBoard
 from rlsparse.train import run_command
 
@@ -61,14 +60,14 @@ def ladder(register):
 
 def helped(recipe, tier, share=4, length=6):
     """A learner and a collector whose second group has just begun, helped by an episode of seven steps."""
-    learner, collector = sessions.begin(recipe)
+    learner, collector, _ = sessions.begin(recipe)
     first = collector.collect(learner, 5, 0.9)
-    env, guide = collector.env, collector.guide
-    seed = env.snapshots()[0, 0]
+    guide = collector.env
+    seed = guide.snapshots()[0, 0]
     actions = np.linspace(-1, -0.4, 7)[:, None]
     guide.best[0] = ArchivedEpisode(1.0, np.hstack([np.full((7, 1), seed), actions]))
     guide.help = Help(np.array([0, tier]), np.array([0, share]), np.zeros(2, int))
-    collector.restart()
+    collector.restart(learner)
     return learner, collector, actions[:, 0].astype(np.float32), collector.collect(learner, length, 0.9), first
 
 
@@ -98,29 +97,37 @@ def test_tier_1_begins_late_in_the_archived_episode(ladder):
 @pytest.mark.parametrize("tier", [1, 2])
 def test_after_help_the_group_begins_together_again(ladder, tier):
     learner, collector, _, rollout, _ = helped(ladder, tier)
-    collector.guide.help = Help.none(2)
-    collector.restart()
+    collector.env.help = Help.none(2)
+    collector.restart(learner)
     assert (collector.obs[3:] == collector.obs[3]).all()
-    assert not collector.guide.aided.any()
+    assert not collector.env.aided.any()
 
 
 @pytest.mark.parametrize("tier", [1, 2])
 def test_what_is_helped_is_neither_archived_nor_reported(ladder, tier):
     learner, collector, _, _, _ = helped(ladder, tier, length=1)
-    guide = collector.guide
+    guide, everyone, steps = collector.env, np.ones(6, bool), []
+    before = np.isfinite(collector.recent_returns).sum()
+    step = guide.step
+    guide.step = lambda actions: steps.append(step(actions)) or steps[-1]
+    rollout = collector.collect(learner, 6, 0.9)
+    own, ended = np.stack([~info["helped"] for *_, info in steps]), (rollout.terminated | rollout.truncated)[:, 0]
+    assert own[0].tolist() == [True] * 5 + [False]
+    assert (ended & ~own).any()
+    assert np.isfinite(collector.recent_returns).sum() - before == (ended & own & rollout.valid[:, 0]).sum()
+
+    _, collector, _, _, _ = helped(ladder, tier, length=1)
+    guide = collector.env
     guide.best[0] = None
-    assert [guide.end(e, 9.0 * (e == 5)) for e in range(6)] == [False] * 5 + [True]
-    guide.assess(np.ones(6, bool), np.ones(1))
+    assert guide.note(9.0 * (np.arange(6) == 5), everyone)["helped"].tolist() == [False] * 5 + [True]
+    guide.judge(everyone)
     assert guide.best[0] is None
-    before = collector.recent_returns.copy()
-    collector._end_episode(5)
-    np.testing.assert_array_equal(collector.recent_returns, before)
 
 
 def test_an_episode_that_succeeds_is_archived_as_it_was(ladder):
-    learner, collector = sessions.begin(ladder)
+    learner, collector, _ = sessions.begin(ladder)
     rollout = collector.collect(learner, 40, 0.9)
-    best = collector.guide.best[0]
+    best = collector.env.best[0]
     paid = np.argwhere(rollout.reward[:, 0] > 0)
     length = min(rollout.obs[t, 0, n, 1] + 1 for t, n in paid)
     assert best.total == 1.0
@@ -136,19 +143,20 @@ def test_an_episode_that_succeeds_is_archived_as_it_was(ladder):
 
 
 def test_nobody_is_helped_before_the_exempt_share_nor_while_nothing_is_archived(ladder):
-    _, collector = sessions.begin(
-        replace(ladder, advantage=GroupRelative(group_size=3, scaffold=Scaffold(1, exempt=0.5)))
-    )
-    guide, all_of_them = collector.guide, np.ones(6, bool)
-    guide.assess(all_of_them, np.array([0.9]))
-    assert guide.help.tier.tolist() == [0, 0]
+    advantage = GroupRelative(group_size=3, scaffold=Scaffold(1, exempt=0.5))
+    learner, collector, _ = sessions.begin(replace(ladder, advantage=advantage))
+    guide = collector.env
+
+    def tiers(done, progress):
+        learner.progress = np.array([progress])
+        guide.judge(done)
+        return guide.help.tier.tolist()
+
+    assert tiers(np.ones(6, bool), 0.9) == [0, 0]
     guide.best[0] = ArchivedEpisode(1.0, np.zeros((1, 2)))
-    guide.assess(all_of_them, np.array([0.4]))
-    assert guide.help.tier.tolist() == [0, 0]
-    guide.assess(all_of_them, np.array([0.5]))
-    assert guide.help.tier.tolist() == [1, 1]
-    guide.assess(np.arange(6) < 3, np.array([0.5]))
-    assert guide.help.tier.tolist() == [2, 1]
+    assert tiers(np.ones(6, bool), 0.4) == [0, 0]
+    assert tiers(np.ones(6, bool), 0.5) == [1, 1]
+    assert tiers(np.arange(6) < 3, 0.5) == [2, 1]
 
 
 # Runs
@@ -175,13 +183,13 @@ def case(name, ladder):
 
 def watch_help(session):
     """The tiers at which groups began, collected while a session runs."""
-    tiers, begin = set(), session.collector.guide.begin
+    tiers, begin = set(), session.collector.env.begin
 
-    def watched(where, obs):
-        tiers.update(session.collector.guide.help.tier.tolist())
-        begin(where, obs)
+    def watched(where):
+        tiers.update(session.collector.env.help.tier.tolist())
+        return begin(where)
 
-    session.collector.guide.begin = watched
+    session.collector.env.begin = watched
     return tiers
 
 
@@ -204,8 +212,8 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(name, ladder, tmp_path):
 
 def is_helping(name, collector):
     """Whether a run is in the midst of help: with outcomes the next rollout begins with it, else an episode has it."""
-    live = collector.guide.aided & ~collector.idle
-    return collector.guide.help.tier.any() if name == "outcomes" else live.any()
+    live = collector.env.aided & ~collector.env.idle
+    return collector.env.help.tier.any() if name == "outcomes" else live.any()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -224,12 +232,14 @@ def test_without_help_nothing_changes_by_a_bit(name, ladder):
     recipe, params = case(name, ladder), []
     for scaffold in (Scaffold(), Scaffold(1, exempt=1.0)):
         advantage = replace(recipe.advantage, scaffold=scaffold)
-        learner, collector = sessions.begin(replace(recipe, advantage=advantage))
+        own = replace(recipe, advantage=advantage, total_steps=10**6)
+        begun = sessions.begin(own)
+        assert isinstance(begun[1].env, ScaffoldedEnvs) == (scaffold.after > 0)
         for _ in range(3):
-            loop.iterate(replace(recipe, advantage=advantage, total_steps=10**6), learner, collector)
-        params.append(learner.params.tobytes())
+            loop.iterate(own, *begun)
+        params.append(begun[0].params.tobytes())
     assert params[0] == params[1]
-    assert Recipe("Hopper-v5", advantage=GroupRelative()).scaffold is None
+    assert GroupRelative().scaffold == Scaffold()
 
 
 def test_the_tier_of_help_is_told_where_there_is_any(ladder, tmp_path):

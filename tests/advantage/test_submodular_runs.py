@@ -11,9 +11,11 @@ import tiny
 from rlsparse import loop, sim, train
 from rlsparse.advantage.estimators import GAE, NStep
 from rlsparse.advantage.set_functions import Coverage, FacilityLocation, LogDet
-from rlsparse.advantage.submodular import Submodular, Visits
+from rlsparse.advantage.submodular import GainsEnvs, Submodular
 from rlsparse.learner.network import ActorCritic
-from rlsparse.run.recipe import from_toml, objective_of, to_toml
+from rlsparse.learner.streams import env_seeds
+from rlsparse.run import cards
+from rlsparse.run.recipe import from_toml, to_toml
 
 POSITION = Submodular(Coverage(cells=(80, 80), radius=1), "position", low=(-2.0, -2.0), high=(2.0, 2.0))
 """Cells of 5 cm, so that few steps count."""
@@ -33,14 +35,14 @@ def do_not_wait_for_the_disk(monkeypatch):
 
 def told():
     """What steps tell visits, (points [E, d], [(e, last point, first point of the next episode)]), as they come."""
-    seen, see = [], Visits.see
+    seen, see = [], GainsEnvs.see
 
-    def record(self, env, obs, ended, info):
+    def record(self, obs, ended, info):
         projection = self.objective.projection
         last = info.get("final_qpos" if projection.source == "qpos" else "final_obs")
-        points = self.objective.points(env, obs)
+        points = self.objective.points(self.env, obs)
         seen.append((points, [(e, projection(last[e]), points[e]) for e in ended.tolist()]))
-        see(self, env, obs, ended, info)
+        see(self, obs, ended, info)
 
     return seen, record
 
@@ -49,20 +51,19 @@ def told():
 def test_gains_go_on_over_rollouts_and_begin_anew_with_each_episode(recipe, tmp_path, monkeypatch):
     recipe = replace(recipe, num_seeds=2, policy=replace(recipe.policy, log_std_init=0.5))
     session = tiny.begin(tmp_path / "run", recipe)
-    visits = session.collector.visits
-    objective = visits.objective
+    objective = session.collector.env.objective
     seen, record = told()
-    monkeypatch.setattr(Visits, "see", record)
-    gains, calculate = [], Visits.gains
+    monkeypatch.setattr(GainsEnvs, "see", record)
+    gains, calculate = [], GainsEnvs.gains
 
     def keep(self):
         gains.append(calculate(self))
         return gains[-1]
 
-    monkeypatch.setattr(Visits, "gains", keep)
+    monkeypatch.setattr(GainsEnvs, "gains", keep)
     starts = objective.points(session.collector.env, session.collector.obs)
     for _ in range(5):
-        loop.iterate(recipe, session.learner, session.collector)
+        loop.iterate(recipe, session.learner, session.collector, session.explorer)
     gains, ends = np.concatenate(gains), 0
     for e in range(4):
         path, begin, episodes = [starts[e]], 0, []
@@ -84,8 +85,8 @@ def test_gains_go_on_over_rollouts_and_begin_anew_with_each_episode(recipe, tmp_
 def test_learned_rewards_are_weighted_sums_and_reported_ones_the_environments(tmp_path, monkeypatch):
     plain = tiny.begin(tmp_path / "plain", replace(HOPPER, advantage=GAE(), policy=unscaled()))
     mixed = tiny.begin(tmp_path / "mixed", replace(HOPPER, policy=unscaled()))
-    gains, calculate = [], Visits.gains
-    monkeypatch.setattr(Visits, "gains", lambda self: gains.append(calculate(self)) or gains[-1])
+    gains, calculate = [], GainsEnvs.gains
+    monkeypatch.setattr(GainsEnvs, "gains", lambda self: gains.append(calculate(self)) or gains[-1])
     rewards, learned = (s.collector.collect(s.learner, 32, 0.99).reward for s in (plain, mixed))
     np.testing.assert_allclose(learned, 0.5 * rewards + 2.0 * gains[0][:, None, :], rtol=1e-5)
     np.testing.assert_array_equal(plain.collector.recent_returns, mixed.collector.recent_returns)
@@ -118,15 +119,20 @@ def test_without_weight_for_gains_it_is_ordinary_learning(tmp_path):
     np.testing.assert_array_equal(plain.learner.params, watched.learner.params)
 
 
-def test_modular_rewards_do_not_diminish(tmp_path):
+def humanoid_gains(env, **changes):
+    objective = replace(POSITION, **changes).objective(cards.about("Humanoid-v5"), None, env.num_envs)
+    return GainsEnvs(env, objective)
+
+
+def test_modular_rewards_do_not_diminish():
     """A state is worth as much the second time, as the baseline of the paper has it."""
-    objective = objective_of(replace(HUMANOID, advantage=replace(HUMANOID.advantage, gain="modular")))
     env = sim.make("Humanoid-v5", 1)
-    obs, _ = env.reset(seed=0)
-    visits, marginal = Visits(objective, env, obs), Visits(objective_of(HUMANOID), env, obs)
-    for each in (visits, marginal, visits, marginal):
-        each.see(env, obs, np.array([], int), {})
-    assert visits.gains().tolist() == [[9.0], [9.0]]
+    modular, marginal = humanoid_gains(env, gain="modular"), humanoid_gains(env)
+    for each in (modular, marginal):
+        obs, _ = each.reset(seed=[0])
+        for _ in range(2):
+            each.see(obs, np.array([], int), {})
+    assert modular.gains().tolist() == [[9.0], [9.0]]
     assert marginal.gains().tolist() == [[0.0], [0.0]]
 
 
@@ -139,7 +145,7 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(recipe, tmp_path):
         tiny.go_on(alone)
         np.testing.assert_array_equal(together.learner.params[member], alone.learner.params[0])
         own = slice(2 * member, 2 * member + 2)
-        np.testing.assert_array_equal(together.collector.visits.collected[own], alone.collector.visits.collected)
+        np.testing.assert_array_equal(together.collector.env.collected[own], alone.collector.env.collected)
         assert coverages(tmp_path / "together")[member::2] == coverages(tmp_path / str(member))
 
 
@@ -149,16 +155,14 @@ def coverages(run_dir):
 
 
 def test_environments_do_not_share_what_they_cover():
-    objective = objective_of(HUMANOID)
-    together, apart = sim.make("Humanoid-v5", 2), [sim.make("Humanoid-v5", 1) for _ in range(2)]
-    envs = [(together, [3, 3]), *((env, [3]) for env in apart)]
-    visits = [Visits(objective, env, env.reset(seed=seeds)[0]) for env, seeds in envs]
+    envs = [humanoid_gains(sim.make("Humanoid-v5", count)) for count in (2, 1, 1)]
+    for env in envs:
+        env.reset(seed=[3] * env.num_envs)
     actions = np.random.default_rng(0).uniform(-0.4, 0.4, (60, 1, 17))
     for action in actions:
-        for each, (env, seeds) in zip(visits, envs, strict=True):
-            obs, _, terminated, truncated, info = env.step(action.repeat(len(seeds), 0))
-            each.see(env, obs, np.flatnonzero(terminated | truncated), info)
-    both, *single = [each.gains() for each in visits]
+        for env in envs:
+            env.step(action.repeat(env.num_envs, 0))
+    both, *single = [env.gains() for env in envs]
     np.testing.assert_array_equal(both, np.concatenate(single, 1))
     assert both.sum() > 0
 
@@ -172,16 +176,16 @@ def test_resumed_it_ends_as_the_uninterrupted_run(recipe, tmp_path):
     stop = lambda: session.total_steps >= 128 and next(asked) >= 0  # noqa: E731
     with pytest.raises(loop.Interrupted):
         tiny.go_on(session, stop)
-    assert session.collector.visits.collected.any()
+    assert session.collector.env.collected.any()
     assert tiny.outcome(tiny.resume(tmp_path / "cut")) == expected
-    assert "collector/collected" in expected
+    assert "collector/env.collected" in expected
 
 
 def test_evaluation_tells_the_environments_return_and_how_much_was_covered(tmp_path):
     session = tiny.begin(tmp_path / "run", HUMANOID)
     tiny.go_on(session)
     env = sim.make("Humanoid-v5", 2, autoreset=False)
-    obs, _ = env.reset(seed=loop.env_seeds(0, "eval_env", 2))
+    obs, _ = env.reset(seed=env_seeds(0, "eval_env", 2))
     cells, returns, alive = [set(), set()], np.zeros(2), np.ones(2, bool)
     while True:
         for e in range(2):

@@ -9,14 +9,12 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rlsparse.advantage.monte_carlo import MonteCarlo
-from rlsparse.advantage.presets import RLOO
-from rlsparse.run.process import prepare
 from tape import tape
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlsparse import loop
-from rlsparse.advantage.group_relative import GroupRelative
+from rlsparse.advantage.estimators import MonteCarlo
+from rlsparse.advantage.group_relative import RLOO, GroupRelative
 from rlsparse.algorithms import cloning
 from rlsparse.algorithms.cloning import HPT, BestEpisodes, replace_by_stored_steps
 from rlsparse.algorithms.ppo import PPO
@@ -30,6 +28,7 @@ from rlsparse.learner.network import action_mean
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
+from rlsparse.run.device import prepare
 from rlsparse.run.recipe import from_toml, to_toml
 from rlsparse.run.tensorboard import TensorBoard
 from rlsparse.sparse.ast import AST

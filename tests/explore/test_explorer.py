@@ -11,7 +11,7 @@ from aim import BEST, Aim, explorer_of
 from rlsparse.errors import Interrupted
 from rlsparse.explore.anchors import Probed
 from rlsparse.explore.evolution import Consensus
-from rlsparse.explore.explorer import searched_slice
+from rlsparse.explore.explorer import NoProbing, searched_slice
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
@@ -402,3 +402,27 @@ def test_candidates_act_in_the_rollout_that_follows(build):
     assert explorer.acting() is None  # until the next iteration
     explorer.after_iteration()
     assert explorer.acting() is not None
+
+
+# No probing
+
+
+def test_a_run_that_does_not_probe_is_asked_the_same_and_nothing_follows():
+    nobody = NoProbing()
+    nobody.after_epoch()
+    nobody.after_iteration(skipped_epochs=2)
+    nobody.load_state_dict(nobody.state_dict())
+    assert nobody.acting() is None and nobody.judge(None, None, None) is None
+    assert not nobody.due().size and not nobody.ended().any() and not nobody.cycles.any()
+    assert nobody.state_dict() == {}
+
+
+def test_what_the_last_update_went_through_is_known(build):
+    """The policy before it and after, anchors without repeats, and candidates from there."""
+    explorer, learner = build(0.3, num_anchors=3)
+    learner.params[:, 2] = 1
+    explorer.judge(None, None, None)  # as every update begins
+    epochs(explorer, learner, 2, 2, 4)
+    before, after, anchors, propose = explorer.around(1)
+    assert (before[2], after[2], anchors[:, 2].tolist()) == (1, 4, [2, 4])
+    assert propose(Probed.nothing(after[None]))[0, :, 2].tolist() == [4.3]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rlsparse.run.kinds import kinds
 
 from rlsparse.explore.anchors import Probed, unit_length
 from rlsparse.explore.controls import Averages, RandomWalk
@@ -14,6 +13,7 @@ from rlsparse.explore.evolution import Consensus, GuidedEvolution
 from rlsparse.explore.explorler import Proposal
 from rlsparse.explore.gaussian_process import Posterior, SurrogateGradient, design
 from rlsparse.explore.propose import Gaussian, Line
+from rlsparse.learner.kinds import kinds
 
 CASE = json.loads((Path(__file__).parent.parent / "data" / "explorler.json").read_text())
 PUBLISHED_ANCHORS = np.array(CASE["anchors_10x5"])[None]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
+from rlsparse.algorithms.choices import Objective
 from rlsparse.algorithms.natural_gradient import CG, MFAC
-from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning, Objective
+from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.algorithms.trpo import TRPO

@@ -122,12 +122,12 @@ def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_w
         **shape,
     )
     plain = sessions.begin(recipe, device.TENSORS_ON_CPU)
-    for module in ("learner", "sim.warp"):
+    for module in ("learner.learner", "sim.warp"):
         monkeypatch.setattr(f"rlsparse.{module}.recorder", lambda device: tape)
     recorded, resumed = (sessions.begin(recipe, device.TENSORS_ON_CPU) for _ in range(2))
 
     def both_iterate(runs):
-        each = [loop.iterate(recipe, *one)[0].present() for one in runs]
+        each = [vars(loop.iterate(recipe, *one).stats) for one in runs]
         for name, x in each[0].items():
             np.testing.assert_array_equal(each[1][name], x, err_msg=name)
         assert_equal(*runs)
@@ -148,7 +148,7 @@ def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_w
     assert len(recorded[0].recordings) == 2 + (algorithm is RECORDED["trpo"])
 
 
-def state(learner, collector):
+def state(learner, collector, _):
     """All that a run goes on from, copied."""
     copied = ({name: x.copy() for name, x in one.state_dict().items()} for one in (learner, collector))
     arrays, steps = copied
@@ -166,7 +166,7 @@ def test_probing_on_warp_counts_its_steps():
     small = {"policy": ActorCritic((8,), (8,)), "algorithm": PPO(epochs=2, minibatches=4)}
     shape = {"num_seeds": 2, "num_envs": 4, "rollout_length": 8}
     recipe = Recipe(env="InvertedPendulum-v5", simulator="warp", explore=explore, **shape, **small)
-    learner, collector = sessions.begin(recipe, device.TENSORS_ON_CPU)
+    learner, collector, explorer = sessions.begin(recipe, device.TENSORS_ON_CPU)
     envs = sessions.single_episodes(recipe, device.TENSORS_ON_CPU)
     explorer = Explorer(explore, learner, envs, 4, recipe.total_steps)
     loop.iterate(recipe, learner, collector, explorer)
@@ -208,7 +208,7 @@ def test_memory_that_runs_out_when_environments_are_made_is_told_too(run, monkey
     def fails(recipe, device):
         raise RuntimeError("Failed to allocate 99 bytes on device 'cuda:0'")
 
-    monkeypatch.setattr(loop, "begin", fails)
+    monkeypatch.setattr(sessions, "begin", fails)
     code, _, err = run(*TINY, "--device", "cpu", "--quiet")
     assert code == 1
     assert "cpu:0 has not enough memory for 2 seeds of 4 environments" in err

@@ -18,10 +18,10 @@ from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.run import checkpoint, policy_file
 from rlsparse.sim.episodes import ProbeEpisodes
-from rlsparse.sparse.ast import AST
+from rlsparse.sparse.ast import AST, NestedNetworks
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.dcil import DCIL
+from rlsparse.sparse.dcil import DCIL, DualPath
 from rlsparse.sparse.masks import METRICS
 from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
@@ -53,12 +53,12 @@ def assert_sound(learner):
     absent = ~masks.active
     for x in (learner.params, learner.optimiser.first, learner.optimiser.second):
         assert not to_numpy(x)[absent].any()
-    if learner.sparsity.networks is not None:
+    if isinstance(learner.sparsity, NestedNetworks):
         levels = learner.sparsity.networks.levels
         np.testing.assert_array_equal(levels > 0, masks.active)
         shared = [not (name.startswith("actor") and name.endswith("weight")) for name in names(learner.layout)]
         assert np.isin(levels[:, shared], (0, len(learner.sparsity.networks.densities))).all()
-    if learner.sparsity.path is not None:
+    if isinstance(learner.sparsity, DualPath):
         for x in learner.sparsity.path.state_dict().values():
             assert not to_numpy(x)[masks.active].any()
     assert masks.active[:, [not name.endswith("weight") for name in names(learner.layout)]].all()
@@ -105,7 +105,7 @@ def test_what_is_absent_is_zero_after_every_operation(rule, tmp_path, monkeypatc
 
     assert_sound(learner)
     steps = after_every(monkeypatch, Adam, "step", lambda _: assert_sound(learner))
-    after_every(monkeypatch, Learner, "evolve", lambda _: assert_sound(learner))
+    after_every(monkeypatch, type(learner.sparsity), "evolve", lambda _: assert_sound(learner))
     after_every(monkeypatch, Explorer, "after_iteration", anchors_are_sound)
     probes = after_every(monkeypatch, Explorer, "probe", lambda _: assert_sound(learner))
     after_every(monkeypatch, ProbeEpisodes, "__call__", candidates_are_sound)
@@ -114,8 +114,8 @@ def test_what_is_absent_is_zero_after_every_operation(rule, tmp_path, monkeypatc
     saved = checkpoint.load_latest(tmp_path / "run" / "checkpoint").arrays["learner"]
     assert (learner.sparsity.masks.regrown > 0).all() == (rule not in ("static", "magnitude", "ast"))
     policy = policy_file.load(tmp_path / "run" / "policy.safetensors").actors
-    assert (policy.params[saved["masks.active"]] != 0).mean() > 0.8  # all but new ones and those of dead units
-    assert not policy.params[~saved["masks.active"]].any()
+    assert (policy.params[saved["sparsity.active"]] != 0).mean() > 0.8  # all but new ones and those of dead units
+    assert not policy.params[~saved["sparsity.active"]].any()
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "ast"])  # of which the densest is not alone
@@ -140,8 +140,8 @@ def test_a_dense_layer_begins_as_in_dense_networks_and_the_policy_head_stays_sma
         ours, theirs = (np.linalg.norm(view(learner.params, slot), axis=1) for learner in (sparse, dense))
         np.testing.assert_allclose(ours[ours > 0], theirs[ours > 0], rtol=1e-5)
     masked = learner_of(Static(), [0], actor_densities=(0.5, 1.0, 0.5), init="masked")
-    there = masked.masks.active
-    np.testing.assert_array_equal(masked.masks.active, sparse.masks.active)
+    there = masked.sparsity.masks.active
+    np.testing.assert_array_equal(masked.sparsity.masks.active, sparse.sparsity.masks.active)
     np.testing.assert_array_equal(masked.params[there], dense.params[there])
 
 
@@ -149,7 +149,7 @@ def test_gradients_are_masked_before_they_are_clipped(new_batch):
     learner = learner_of(Static())
     batch, gradient = new_batch(learner), np.empty_like(learner.params)
     views = learner.layout.views
-    stats = PPO().loss_gradient(views(learner.params), batch, views(gradient), learner.sparsity.masks)
+    stats = learner.gradient(PPO().loss_gradient, views(learner.params), batch, views(gradient))
     assert not gradient[~learner.sparsity.masks.active].any()
     np.testing.assert_allclose(stats["grad_norm"], np.linalg.norm(gradient, axis=1), rtol=1e-6)
     clip_by_norm(gradient, stats["grad_norm"], 1e-3)
@@ -169,12 +169,12 @@ def test_growth_sees_the_whole_gradients_of_one_update(new_batch):
         gradient = np.empty_like(learner.params)
         PPO().loss_gradient(views(learner.params), batch, views(gradient))
         whole += gradient
-        PPO().loss_gradient(views(learner.params), batch, views(gradient), learner.sparsity.masks)
+        learner.gradient(PPO().loss_gradient, views(learner.params), batch, views(gradient))
     np.testing.assert_array_equal(learner.sparsity.masks.growth, whole)
     learner.begin_iteration(10**6)
     assert not learner.sparsity.masks.growth.any()
-    assert begun(learner_of(RigL(every=2))).masks.growth is None
-    assert begun(learner_of(SET(every=1))).masks.growth is None
+    assert begun(learner_of(RigL(every=2))).sparsity.masks.growth is None
+    assert begun(learner_of(SET(every=1))).sparsity.masks.growth is None
 
 
 def first_steps(sparsity, power, gradient):
@@ -202,12 +202,12 @@ def test_inputs_that_disagree_move_a_layer_as_in_dense_networks_with_power_one_h
 
 
 def test_with_power_zero_every_step_is_that_of_dense_networks():
-    masks = learner_of(Static(), rate_power=0.0).masks
+    masks = learner_of(Static(), rate_power=0.0).sparsity.masks
     np.testing.assert_array_equal(masks.learning_rate(np.full((2, 1), 3e-4, np.float32)), np.float32(3e-4))
 
 
 def test_biases_and_action_noise_step_as_in_dense_networks():
-    masks = learner_of(Static()).masks
+    masks = learner_of(Static()).sparsity.masks
     rate = masks.learning_rate(np.full((2, 1), 1.0, np.float32))
     weights = np.array([name.endswith("weight") for name in names(masks.layout)])
     assert (rate[:, ~weights] == 1).all()
@@ -222,18 +222,17 @@ def test_an_exchange_moves_only_what_it_should(device, new_batch):
     begun(learner)
     list(PPO(epochs=2, minibatches=4, learning_rate=1e-2).update(learner, batch))
     before = {name: x.copy() for name, x in learner.state_dict().items()}
-    learner.evolve(batch.obs)
+    learner.sparsity.evolve(learner, batch.obs)
     after = learner.state_dict()
     assert_sound(learner)
-    old, new = before["masks.active"], after["masks.active"]
+    old, new = before["sparsity.active"], after["sparsity.active"]
     changed = old != new
     assert changed.any(1).all()
     for name in ("params", "optimiser.first", "optimiser.second", "optimiser.age1", "optimiser.age2"):
         assert not after[name][changed].any()
         np.testing.assert_array_equal(after[name][~changed], before[name][~changed])
-    for slot, _ in learner.sparsity.masks.config.budgets(
-        learner.layout
-    ):  # what grew has the steepest loss of what could
+    # what grew has the steepest loss of what could
+    for slot, _ in learner.sparsity.masks.config.budgets(learner.layout):
         gradient = np.abs(to_numpy(learner.sparsity.masks.growth)[:, slot.start : slot.stop])
         came, out = (new & ~old)[:, slot.start : slot.stop], ~new[:, slot.start : slot.stop]
         for member in range(2):
@@ -280,7 +279,7 @@ def test_an_exchange_may_not_move_a_policy_further_than_its_limit(rule, new_batc
         learner.params *= [[1.0], [3.0]]
         learner.counters.train[:] = 500
         start, obs = learner.params.copy(), new_batch(learner).obs
-        begun(learner).evolve(obs)
+        begun(learner).sparsity.evolve(learner, obs)
         assert_sound(learner)
         return moved(start, learner, obs), (learner.params != start).sum(1)
 
@@ -299,7 +298,7 @@ def test_an_exchange_may_not_move_a_policy_further_than_its_limit(rule, new_batc
 
 def test_the_metrics_count_what_is_there():
     learner = learner_of(SET(every=1), sparsity=0.8)
-    metrics = learner.sparsity_metrics()
+    metrics = learner.metrics()
     assert tuple(metrics) == METRICS
     budgets = learner.sparsity.masks.config.budgets(learner.layout)
     sizes = {group: sum(slot.stop - slot.start for slot, _ in budgets if slot.group == group) for group in NETWORKS}
@@ -310,9 +309,9 @@ def test_the_metrics_count_what_is_there():
     assert metrics["inference_flops"].tolist() == [2 * kept["actor"]] * 2
     assert metrics["train_flops"].tolist() == [6 * sum(kept.values())] * 2
     assert metrics["regrown"].tolist() == [0, 0]
-    begun(learner).evolve(np.zeros((2, 1, 5), np.float32))
-    after = learner.sparsity_metrics()
+    begun(learner).sparsity.evolve(learner, np.zeros((2, 1, 5), np.float32))
+    after = learner.metrics()
     assert (after["explored"] > metrics["explored"]).all()
     assert (after["density"] == metrics["density"]).all()
     assert (after["regrown"] > 0).all()
-    assert Learner(POLICY, 5, 3, [0]).sparsity_metrics() == {}
+    assert Learner(POLICY, 5, 3, [0]).metrics() == {}

@@ -10,7 +10,7 @@ from rlsparse.learner.network import ActorCritic, action_mean, value
 from rlsparse.sparse.budgets import weight_slots
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import SET, Magnitude, RigL
-from rlsparse.sparse.topology import curvature, saliency
+from rlsparse.sparse.saliency import curvature, saliency
 
 POLICY = ActorCritic((9, 8), (7,), log_std_init=-0.4)
 LAYOUT = POLICY.layout(5, 3)
@@ -109,7 +109,7 @@ def test_weights_go_that_move_the_policy_least(rule, device, obs):
     learner.begin_iteration(10**6)
     before = learner.sparsity.masks.active.copy()
     worth = to_numpy(saliency(learner.layout, learner.params, samples))
-    learner.evolve(samples)
+    learner.sparsity.evolve(learner, samples)
     gone, stayed = before & ~learner.sparsity.masks.active, before & learner.sparsity.masks.active
     assert not to_numpy(learner.params)[~learner.sparsity.masks.active].any()
     for slot, _ in learner.sparsity.masks.config.budgets(learner.layout):
@@ -129,7 +129,7 @@ def test_the_policy_moves_less_than_by_dropping_the_smallest_weights(obs):
         start = learner.params.copy()
         learner.counters.train[:] = 500
         learner.begin_iteration(10**6)
-        learner.evolve(obs.astype(np.float32))
+        learner.sparsity.evolve(learner, obs.astype(np.float32))
         moved[drop_by] = kl_of(start, learner.params, obs)
     assert (moved["kl"] < moved["magnitude"]).all()
 
@@ -143,5 +143,5 @@ def test_weights_into_a_unit_that_nothing_listens_to_go_first(obs):
     learner.sparsity.masks.active[:, out_of[4]] = False
     learner.counters.train[:] = 500
     learner.begin_iteration(10**6)
-    learner.evolve(obs.astype(np.float32))
+    learner.sparsity.evolve(learner, obs.astype(np.float32))
     assert not learner.sparsity.masks.active[:, into[:, 4]].any()

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tiny
 
-from rlsparse.algorithms.ppo import PPO, shuffled_minibatches
+from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
+from rlsparse.learner.minibatch import shuffled_minibatches
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.run import policy_file
 from rlsparse.run.plan import describe
@@ -37,7 +38,8 @@ def learner_of(spent=None, sparse=NESTED, device="cpu"):
 def advanced(learner, spent):
     learner.counters.train[:] = round(spent * 1000)
     learner.begin_iteration(1000)
-    learner.evolve(to_device(np.random.default_rng(0).normal(size=(2, 20, 5)).astype(np.float32), learner.device))
+    obs = np.random.default_rng(0).normal(size=(2, 20, 5)).astype(np.float32)
+    learner.sparsity.evolve(learner, to_device(obs, learner.device))
     learner.begin_iteration(1000)
     return learner
 
@@ -56,7 +58,8 @@ def test_levels_are_how_many_networks_a_weight_is_in():
 
 
 def test_networks_lie_inside_one_another_with_the_largest_weights_of_each():
-    networks, params = (learner := learner_of(0.6)).sub_networks, learner.params
+    learner = learner_of(0.6)
+    networks, params = learner.sparsity.networks, learner.params
     assert networks.densities == pytest.approx((0.5, 0.3, 0.1))
     np.testing.assert_array_equal(networks.mask(0), learner.sparsity.masks.active)
     for k in (1, 2):
@@ -132,7 +135,7 @@ def test_each_gradient_is_freed_from_what_opposes_that_of_the_network_before(new
     raw, found, turned = [], [], 0
     for minibatch in [*shuffled_minibatches(learner, batch, 8)][:6]:
         gradient = np.zeros_like(learner.params)
-        stats = algorithm.loss_gradient(networks.next(learner.params), minibatch, views(gradient), networks)
+        stats = learner.gradient(algorithm.loss_gradient, views(learner.params), minibatch, views(gradient))
         found.append(gradient)
         k = networks._turn
         plain = np.zeros_like(learner.params)
@@ -160,9 +163,9 @@ def test_without_correction_each_network_has_its_own_gradient(new_batch):
     networks, batch = learner.sparsity.networks, new_batch(learner)
     for _ in range(3):
         gradient, plain = np.zeros((2, *learner.params.shape), np.float32)
-        views = networks.next(learner.params)
-        PPO().loss_gradient(views, batch, LAYOUT.views(gradient), networks)
-        PPO().loss_gradient(views, batch, LAYOUT.views(plain))
+        learner.gradient(PPO().loss_gradient, LAYOUT.views(learner.params), batch, LAYOUT.views(gradient))
+        own = np.where(networks.mask(networks._turn), learner.params, 0)
+        PPO().loss_gradient(LAYOUT.views(own), batch, LAYOUT.views(plain))
         np.testing.assert_array_equal(gradient, np.where(networks.mask(networks._turn), plain, 0))
 
 
@@ -204,7 +207,7 @@ def test_only_the_network_that_acted_ends_an_update_early(new_batch):
 def test_how_far_each_network_is_from_the_one_that_acts(new_batch):
     learner = learner_of(0.6)
     obs = new_batch(learner).obs
-    learner.evolve(obs)
+    learner.sparsity.evolve(learner, obs)
     networks = learner.sparsity.networks
     mean = action_mean(LAYOUT, learner.params, obs)
     for k in range(3):
@@ -216,13 +219,12 @@ def test_how_far_each_network_is_from_the_one_that_acts(new_batch):
 
 def test_a_minibatch_is_counted_with_the_weights_of_its_network():
     learner = learner_of(0.6)
-    critic = learner.sparsity.masks.active[:, learner.sparsity.masks.weights].sum(1) - sum(
-        counts(learner.sparsity.networks, 0)
-    )
-    mean = np.mean([sum(counts(learner.sparsity.networks, k)) for k in range(3)], 0) + critic
-    before = learner.sparsity.masks._flops.copy()
+    masks, networks = learner.sparsity.masks, learner.sparsity.networks
+    critic = masks.active[:, masks.weights].sum(1) - sum(counts(networks, 0))
+    mean = np.mean([sum(counts(networks, k)) for k in range(3)], 0) + critic
+    before = masks._flops.copy()
     learner.begin_iteration(1000)
-    np.testing.assert_allclose(learner.sparsity.masks._flops - before, 6 * mean)
+    np.testing.assert_allclose(masks._flops - before, 6 * mean)
 
 
 # What is told before

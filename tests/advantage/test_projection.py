@@ -11,17 +11,12 @@ from rlsparse.advantage.set_functions import Coverage
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
-from rlsparse.run.recipe import Recipe, objective_of
 
 CARDS = list(cards.environments().values())
 
 
-def find(env="Ant-v5", **settings):
-    return objective_of(Recipe(env, advantage=Submodular(**settings)))
-
-
-def test_an_ordinary_advantage_sees_nothing():
-    assert objective_of(Recipe("Ant-v5")) is None
+def find(env="Ant-v5", obs_size=None, **settings):
+    return Submodular(**settings).objective(cards.about(env), obs_size, environments=8)
 
 
 def test_the_cards_first_projection_is_the_usual_one():
@@ -50,7 +45,7 @@ def test_every_projection_of_a_card_can_be_seen_and_starts_inside_its_box(card):
     obs, _ = env.reset(seed=0)
     assert card.projections
     for name in card.projections:
-        found = objective_of(Recipe(card.id, advantage=Submodular(projection=name)), obs.shape[1])
+        found = find(card.id, obs.shape[1], projection=name)
         points = found.points(env, obs)
         assert points.shape == (8, len(found.projection.index))
         assert ((points >= 0) & (points <= 1)).all()

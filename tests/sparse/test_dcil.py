@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlsparse.algorithms.ppo import PPO, shuffled_minibatches
+from rlsparse.algorithms.ppo import PPO
 from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
+from rlsparse.learner.minibatch import shuffled_minibatches
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.learner.records import Batch
 from rlsparse.sparse.budgets import weight_slots
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.dcil import DCIL
-from rlsparse.sparse.masks import rechoose
+from rlsparse.sparse.dcil import DCIL, rechoose
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "sparse.json").read_text())
 CONSTANT = DCIL(schedule="constant")
@@ -52,8 +52,10 @@ def test_each_path_gives_the_gradient_of_its_own_weights():
     batch = Batch(x, zero[..., None], zero, zero, zero)
     algorithm, gradient = PPO(value_coef=1.0, normalise_advantages=False), np.zeros_like(learner.params)
     views = learner.layout.views
-    ours = algorithm.loss_gradient(views(learner.params), batch, views(gradient), learner.sparsity.masks)
+    ours = learner.gradient(algorithm.loss_gradient, views(learner.params), batch, views(gradient))
+    beside = path.gradient.flat.copy()
     dense = algorithm.loss_gradient(path.whole(learner.params), batch, path.gradient)
+    np.testing.assert_array_equal(beside, path.gradient.flat)
     assert ours["value_loss"] == vector["expected"]["y_sparse"] ** 2
     assert dense["value_loss"] == vector["expected"]["y_dense"] ** 2
     both = gradient + np.where(learner.sparsity.masks.active, 0, path.gradient.flat)
@@ -93,7 +95,7 @@ def test_both_sides_are_one_dense_network_with_one_adam(device, new_batch):
         list(UPDATE.update(learner, on_device))
         np.testing.assert_allclose(whole(learner), weights, atol=2e-3)
         before = whole(learner)
-        learner.evolve(on_device.obs)
+        learner.sparsity.evolve(learner, on_device.obs)
         np.testing.assert_array_equal(whole(learner), before)
         changes += (learner.sparsity.masks.active != active).sum()
         twin.params[...] = to_numpy(learner.params)
@@ -105,7 +107,7 @@ def test_the_largest_of_all_weights_are_there_after_an_exchange(new_batch):
     list(UPDATE.update(learner, new_batch(learner)))
     latent = learner.sparsity.path.values
     latent *= 3
-    learner.evolve(new_batch(learner).obs)
+    learner.sparsity.evolve(learner, new_batch(learner).obs)
     assert (learner.sparsity.masks.regrown > 0).all()
     for slot, count in learner.sparsity.masks.config.budgets(learner.layout):
         part = slice(slot.start, slot.stop)
@@ -129,7 +131,7 @@ def test_an_exchange_may_not_move_a_policy_further_than_its_limit(new_batch):
         learner = begun(learner_of(max_kl=limit))
         learner.sparsity.path.values *= 3
         batch, start = new_batch(learner), learner.params.copy()
-        learner.evolve(batch.obs)
+        learner.sparsity.evolve(learner, batch.obs)
         gap = action_mean(learner.layout, start, batch.obs) - action_mean(learner.layout, learner.params, batch.obs)
         moved.append(0.5 * np.square(gap).sum(-1).mean(-1))  # the deviation is 1
     assert (moved[0] > 1e-4).all() and (moved[1] <= 1e-4).all()
@@ -137,7 +139,7 @@ def test_an_exchange_may_not_move_a_policy_further_than_its_limit(new_batch):
 
 def test_from_the_end_on_absent_weights_are_forgotten_and_masks_stay(new_batch):
     learner = begun(learner_of(DCIL(0.1, 0.5), sparsity=0.6), 0.4)
-    learner.evolve(new_batch(learner).obs)
+    learner.sparsity.evolve(learner, new_batch(learner).obs)
     assert not learner.sparsity.path.is_open  # all were there when it began
     begun(learner, 0.45)
     assert learner.sparsity.path.is_open
@@ -146,19 +148,18 @@ def test_from_the_end_on_absent_weights_are_forgotten_and_masks_stay(new_batch):
     begun(learner, 0.5)
     assert not learner.sparsity.path.is_open
     assert not any(x.any() for x in learner.sparsity.path.state_dict().values())
-    learner.evolve(new_batch(learner).obs)  # the last cut
+    learner.sparsity.evolve(learner, new_batch(learner).obs)  # the last cut
     active = learner.sparsity.masks.active.copy()
-    assert active.sum(1).tolist() == begun(learner_of(sparsity=0.6)).masks.active.sum(1).tolist()
+    assert active.sum(1).tolist() == begun(learner_of(sparsity=0.6)).sparsity.masks.active.sum(1).tolist()
     begun(learner, 0.6)
     list(UPDATE.update(learner, new_batch(learner)))
-    learner.evolve(new_batch(learner).obs)
+    learner.sparsity.evolve(learner, new_batch(learner).obs)
     np.testing.assert_array_equal(learner.sparsity.masks.active, active)
 
 
 def test_present_weights_learn_as_if_there_were_no_dense_path(new_batch):
     """Its gradient has a norm of its own, and no part in the other's."""
     with_path, without = begun(learner_of()), learner_of()
-    without.dense_path = None
     batch, algorithm = new_batch(without), replace(UPDATE, max_grad_norm=0.1)
     for learner in (with_path, without):
         list(algorithm.update(learner, batch))
@@ -170,7 +171,7 @@ def test_the_second_pass_is_counted():
     present = learner.sparsity.masks.active[:, learner.sparsity.masks.weights].sum(1)
     everything = learner.sparsity.masks.weights.sum()
     expected = 6 * present + 4 * everything + 2 * (everything - present)
-    assert learner.sparsity_metrics()["train_flops"].tolist() == expected.tolist()
+    assert learner.metrics()["train_flops"].tolist() == expected.tolist()
     begun(learner, 0.9)
-    late = learner.sparsity_metrics()["train_flops"]
+    late = learner.metrics()["train_flops"]
     assert late.tolist() == ((expected + 6 * present) / 2).tolist()
