@@ -36,7 +36,7 @@ def remark(update: Update, found: Survey) -> str:
         f"{len(found.where('sample')):,} samples, {found.returns.shape[1]} episodes each: {verdict} "
         f"(p {f'= {p:.2g}' if p >= 0.001 else '< 0.001'}); "
         f"on {found.fresh.shape[1]} fresh episodes: incumbent {incumbent}, best sample {best} (mean ± standard error)"
-        + ("" if update.made_by_run else ". The run itself made no update here: it was over, or only probed.")
+        + ("" if update.made_by_run else ". The run itself made no such update.")
     )
 
 

@@ -202,7 +202,7 @@ def test_the_text_says_where_it_is_and_what_was_found(run, run_dir):
 
 def test_the_update_that_is_drawn_instead_of_another_is_named(run, run_dir, capsys):
     landscape.main([str(run_dir), "--iteration", "6", "--samples", "3", "--episodes", "2"])
-    assert "update 5 is the last one before it with a checkpoint\n" in capsys.readouterr().err
+    assert "no checkpoint is kept there: drawing update 5 instead\n" in capsys.readouterr().err
 
 
 def test_a_proposal_of_several_rounds_is_asked_as_often(run, tmp_path):
