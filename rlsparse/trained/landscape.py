@@ -26,8 +26,8 @@ class LandscapeFlags:
     env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
     """The run's own environment, to be named if it comes from a module, whose code is run."""
     iteration: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Which update, counted from 1; if no checkpoint is kept right before it, an earlier one that has. The last such update
-    if not given."""
+    """Which update, counted from 1; where no checkpoint is kept right before it, the latest earlier one that has one.
+    The last such update if not given."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Which member of the population, by its seed; the first one if not given."""
     samples: int = 100
