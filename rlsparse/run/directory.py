@@ -44,6 +44,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.keep_checkpoints = FEWEST_KEPT
+        """How many stay; written with the status, so that a resumed run keeps as many."""
         self._lock = _lock(path)
         self._total_steps = 0
 

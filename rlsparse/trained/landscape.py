@@ -26,7 +26,8 @@ class LandscapeFlags:
     env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
     """The run's own environment, to be named if it comes from a module, whose code is run."""
     iteration: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Which update, counted from 1: the last one up to it that follows a kept checkpoint; of all, if not given."""
+    """Which update, counted from 1; where no checkpoint is kept right before it, the latest earlier one that has one.
+    The last such update if not given."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Which member of the population, by its seed; the first one if not given."""
     samples: int = 100
@@ -39,7 +40,7 @@ class LandscapeFlags:
     """Picture, as PNG, PDF or SVG by its name's ending, with a .csv beside it; RUN_DIR/landscape-INT.png if not
     given."""
     json: bool = False
-    """Print one JSON object instead of the table."""
+    """Print one JSON object instead of the text."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -67,7 +68,7 @@ def run_command(arguments: Sequence[str]) -> None:
     prepare()
     update = next_update(flags.run, flags.seed, flags.iteration)
     if flags.iteration not in (None, update.iteration):
-        print(f"update {update.iteration:,} is the last one before it with a checkpoint", file=sys.stderr)
+        print(f"no checkpoint is kept there: drawing update {update.iteration:,} instead", file=sys.stderr)
     found = survey(update, flags.samples, flags.episodes, flags.reach, _watch)
     picture = flags.out or flags.run / f"landscape-{update.iteration}.png"
     table = account.write(update, found, picture)

@@ -36,7 +36,7 @@ def remark(update: Update, found: Survey) -> str:
         f"{len(found.where('sample')):,} samples, {found.returns.shape[1]} episodes each: {verdict} "
         f"(p {f'= {p:.2g}' if p >= 0.001 else '< 0.001'}); "
         f"on {found.fresh.shape[1]} fresh episodes: incumbent {incumbent}, best sample {best} (mean ± standard error)"
-        + ("" if update.made_by_run else ". The run itself made no update here: it was over, or only probed.")
+        + ("" if update.made_by_run else ". The run itself made no such update.")
     )
 
 
@@ -76,10 +76,9 @@ def _mean_and_error(returns: np.ndarray) -> dict[str, Any]:
 
 def with_error(returns: np.ndarray) -> str:
     """Mean and standard error, to the error's second digit."""
-    found = _mean_and_error(returns)
-    error = found["standard_error"]
+    mean, error, _ = _mean_and_error(returns).values()
     decimals = min(max(1 - math.floor(math.log10(error)), 0), 9) if 0 < error < math.inf else 0
-    return f"{found['mean']:,.{decimals}f} ± {error:,.{decimals}f}"
+    return f"{mean:,.{decimals}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:,.{decimals}f}"
 
 
 def points_csv(found: Survey) -> str:

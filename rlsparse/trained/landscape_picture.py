@@ -9,7 +9,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from rlsparse.compare.plot import INK, MUTED, WARNING
@@ -20,16 +19,13 @@ COLORS = colormaps["viridis"]
 ACCENT = "#D55E00"
 """Of what the eye should find first: the update, the incumbent, the best sample."""
 
-WIDTH = 8.4
-"""Of the picture, in inches."""
-
 RESOLUTION = 160
 """Points of the surface along each axis."""
 
 PALEST = 0.9
 """How white the surface becomes where nothing is known of it."""
 
-LETTERS = 118
+LETTERS = 104
 """That fit into a line above the plot."""
 
 
@@ -38,23 +34,20 @@ def draw_landscape(survey: Survey, title: str, remark: str) -> Figure:
     limits = _limits(survey)
     ratio = float(np.ptp(limits[1]) / np.ptp(limits[0]))
     to_scale = 0.4 < ratio < 1.2  # else the points lie so close to a line that nothing would be seen
-    figure = Figure(figsize=(WIDTH, 1.9 + 6.6 * (ratio if to_scale else 0.7)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8.4, 1.55 + 6.8 * (ratio if to_scale else 0.7)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     axes: Any = figure.add_subplot()
     axes.set(xlim=limits[0], ylim=limits[1], aspect="equal" if to_scale else "auto")
-    axes.set_title(textwrap.fill(remark, LETTERS), x=-0.1, ha="left", fontsize=8.5, color=MUTED)
+    axes.set_title(textwrap.fill(remark, LETTERS), loc="left", fontsize=8.5, color=MUTED)
     norm = _norm(survey)
     _draw_surface(axes, survey, norm)
     _draw_points(axes, survey, norm)
     axes.set_xlabel("distance along the update, in parameter space", fontsize=9, color=INK)
     axes.set_ylabel("distance across it" + " (not to scale)" * (not to_scale), fontsize=9, color=INK)
-    axes.spines[["top", "right"]].set_visible(False)
     bar = figure.colorbar(ScalarMappable(norm, COLORS), ax=axes, spacing="proportional", extendfrac=0.04, pad=0.02)
     bar.minorticks_off()
     bar.set_label(f"mean return of {survey.returns.shape[1]} episodes", fontsize=9, color=INK)
-    for each in (axes, bar.ax):
-        each.tick_params(labelsize=8, color="#999999", labelcolor=INK)
     figure.legend(loc="outside lower left", ncols=7, frameon=False, fontsize=8.5)
     return figure
 
@@ -100,15 +93,14 @@ def _draw_points(axes: Any, survey: Survey, norm: BoundaryNorm) -> None:
         chosen = np.intersect1d(survey.where(kind), np.flatnonzero(survey.finite))
         axes.scatter(*place[chosen].T, c=color[chosen], **style)
 
-    halo = [withStroke(linewidth=3.2, foreground="white")]
-    axes.plot(*place[[before, after]].T, color=ACCENT, linewidth=1.6, zorder=4.5, path_effects=halo, label="update")
+    axes.plot(*place[[before, after]].T, color=ACCENT, linewidth=3.0, zorder=4.5, label="update")
     axes.scatter(*place[after], s=230, marker="*", color=ACCENT, edgecolors="white", zorder=8, label="incumbent")
-    axes.plot(*place[survey.where("anchor")].T, color=INK, linewidth=1.0, zorder=5, path_effects=halo)
+    axes.plot(*place[survey.where("anchor")].T, color=INK, linewidth=1.0, zorder=5)
     scatter("anchor", s=36, edgecolors=INK, linewidths=1.1, zorder=6, label="anchors, in order")
     scatter("candidate", s=32, marker="D", edgecolors=INK, linewidths=0.8, zorder=4, label="candidates")
     scatter("sample", s=24, edgecolors="white", linewidths=0.7, zorder=3, label="samples")
     ring = {"s": 110, "facecolors": "none", "zorder": 7}
     axes.scatter(*place[survey.best], edgecolors="white", linewidths=3.6, **ring)
     axes.scatter(*place[survey.best], edgecolors=ACCENT, linewidths=1.9, label="best sample", **ring)
-    if not survey.finite.all():
-        axes.scatter(*place[~survey.finite].T, s=30, marker="x", color=WARNING, zorder=7, label="not finite")
+    failed = "not finite" * (not survey.finite.all())  # no label where there are none
+    axes.scatter(*place[~survey.finite].T, s=30, marker="x", color=WARNING, zorder=7, label=failed)

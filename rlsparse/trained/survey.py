@@ -104,9 +104,8 @@ def survey(update: Update, samples: int, episodes: int, reach: float, watch: Wat
     returns = measure(points)
     candidates, scored = _candidates(update, returns[len(anchors) + 1], measure)
     points, returns = np.concatenate([points, candidates]), np.concatenate([returns, scored])
-    kinds = np.repeat(
-        ["before", "anchor", "incumbent", "sample", "candidate"], [1, len(anchors), 1, samples, len(candidates)]
-    )
+    counts = [1, len(anchors), 1, samples, len(candidates)]
+    kinds = np.repeat(["before", "anchor", "incumbent", "sample", "candidate"], counts)
     plane = Plane.through(np.concatenate([anchors, candidates]), incumbent - update.before)
     found = Survey(kinds, plane.coordinates(points), returns, returns[:0], 0)
     if len(found.samples) < 2:

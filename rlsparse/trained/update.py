@@ -107,15 +107,14 @@ def _newest_before(path: Path, recipe: Recipe, member: int, iteration: int | Non
     if not kept:
         raise RunDirectoryError(f"{path} holds no whole checkpoint before the end of the budget")
     raise UsageError(
-        f"--iteration {iteration}: the checkpoints kept in {path} lead to update {' or '.join(reversed(kept))}; "
+        f"--iteration {iteration}: the checkpoints kept in {path} lead to the updates {', '.join(reversed(kept))}; "
         "rlsparse train --keep-checkpoints N keeps more"
     )
 
 
 def _device(path: Path) -> str:
     """Return where the run's networks lived, if there is such a device here."""
-    versions = path / "versions.json"
-    device = read_json(versions).get("device", "cpu") if versions.is_file() else "cpu"
+    device = read_json(path / "versions.json").get("device", "cpu")
     if not device.startswith("cuda"):
         return device
     import torch
