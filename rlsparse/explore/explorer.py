@@ -22,7 +22,7 @@ from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import action_mean
 from rlsparse.learner.records import Advantages, Rollout
 from rlsparse.learner.streams import Purpose, env_seeds, generator
-from rlsparse.sim.episodes import STEP_CAP, ProbeEpisodes
+from rlsparse.sim.episodes import STEP_CAP, ProbeEpisodes, member_policies
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,8 @@ class Explorer(NoProbing):
 
         noise = seeds("probe_noise") if probe.stochastic else None
         allowance = self.schedule.allowance(learner.counters)[members]
-        return ProbeEpisodes(learner, members, self._searched, self._env, seeds("probe_env"), allowance, noise, stop)
+        policies = member_policies(learner, members, self._searched, noise)
+        return ProbeEpisodes(policies, self._env, seeds("probe_env"), allowance, stop, learner.simulated_on)
 
     def _propose(self, members: np.ndarray) -> Propose:
         learner = self._learner

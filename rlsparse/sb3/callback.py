@@ -31,9 +31,10 @@ from rlsparse.run.recipe import Recipe, check, from_dict
 from rlsparse.run.records import probe_rows
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.environments import MakeEnv, environments
-from rlsparse.sb3.episodes import CandidateEpisodes, undisturbed
+from rlsparse.sb3.episodes import candidate_episodes, undisturbed
 from rlsparse.sb3.report import Records, Report
 from rlsparse.sb3.supported import refuse
+from rlsparse.sim.episodes import ProbeEpisodes
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +208,7 @@ class ExploRLerCallback(BaseCallback):
         Returns whether it was a probe: one that failed, or that took no step, would only do so again.
         """
         config, report = self._config, self._report
-        incumbent, longest, returns = self._actor.read(), 0, None
+        incumbent, longest, returns = self._actor.read(), np.zeros(1, np.int64), None
         evaluate = self._episodes()
         try:
             with undisturbed(self._algorithm.policy), np.errstate(over="ignore", invalid="ignore"):
@@ -224,7 +225,7 @@ class ExploRLerCallback(BaseCallback):
             report.failed += 1
         else:
             longest = evaluate.longest
-        self._schedule = self._schedule.after_episodes(MEMBER, choice.steps, np.array([longest]), evaluate.exhausted)
+        self._schedule = self._schedule.after_episodes(MEMBER, choice.steps, longest, evaluate.exhausted)
         self._settle(choice, returns)
         return not choice.reason[0].startswith("failed") and bool(choice.steps[0])
 
@@ -262,12 +263,12 @@ class ExploRLerCallback(BaseCallback):
     def _env_seeds(self, purpose: Purpose, count: int, cycle: int) -> list[int]:
         return env_seeds(self._seed, purpose, count, cycle)
 
-    def _episodes(self) -> CandidateEpisodes:
+    def _episodes(self) -> ProbeEpisodes:
         probe, cycle = self._config.probe, self._cycle if self._config.fresh_seeds else 0
         seeds = self._env_seeds("probe_env", probe.seeds_needed, cycle)
         noise = self._env_seeds("probe_noise", probe.seeds_needed, cycle) if probe.stochastic else None
         allowance = int(self._schedule.allowance(self._report.steps)[0])
-        return CandidateEpisodes(self._actor, self._environments, seeds, allowance, noise)
+        return candidate_episodes(self._actor, self._environments, seeds, allowance, noise)
 
     def _propose(self, incumbent: np.ndarray) -> Propose:
         anchors = ending_at(np.stack(self._anchors)[None].astype(np.float64), incumbent[None])
@@ -277,7 +278,7 @@ class ExploRLerCallback(BaseCallback):
     def _measure_gain(self, incumbent: np.ndarray, point: np.ndarray) -> np.ndarray:
         """Returns [1, 2, E] of both on episodes that nothing was selected on."""
         seeds = self._env_seeds("eval_env", GAIN_EPISODES, 1 + self._cycle)
-        evaluate = CandidateEpisodes(self._actor, self._environments, seeds, UNLIMITED)
+        evaluate = candidate_episodes(self._actor, self._environments, seeds, UNLIMITED)
         returns = evaluate(np.stack([incumbent, point])[None], 0, GAIN_EPISODES)
         self._report.eval_steps += int(evaluate.steps[0])
         return returns
@@ -294,7 +295,7 @@ class ExploRLerCallback(BaseCallback):
             return
         self._evaluated_at = total
         seeds = self._env_seeds("eval_env", EVAL_EPISODES, 0)
-        evaluate = CandidateEpisodes(self._actor, self._environments, seeds, UNLIMITED)
+        evaluate = candidate_episodes(self._actor, self._environments, seeds, UNLIMITED)
         try:
             with undisturbed(self._algorithm.policy):
                 returns = evaluate(self._actor.read()[None, None], 0, EVAL_EPISODES)[0, 0]

@@ -16,7 +16,7 @@ from rlsparse.explore.choice import mean_and_error
 from rlsparse.explore.propose import Gaussian
 from rlsparse.learner.streams import env_seeds, generator
 from rlsparse.run.session import single_episodes
-from rlsparse.sim.episodes import ProbeEpisodes
+from rlsparse.sim.episodes import ProbeEpisodes, member_policies
 from rlsparse.trained.plane import Plane, share_in_plane
 from rlsparse.trained.replay import Update
 from rlsparse.trained.surface import Spread
@@ -173,15 +173,13 @@ class _Measure:
         """Points that will be measured, besides the two of `fresh`."""
         self._done = 0
         seeds = env_seeds(update.seed, "landscape_env", episodes + self._more, update.iteration)
+        learner = update.learner
         self._run = ProbeEpisodes(
-            update.learner,
-            np.array([update.member]),
-            update.searched,
-            cache(single_episodes(update.recipe, update.learner.device)),
+            member_policies(learner, np.array([update.member]), update.searched, noise_seeds=None),
+            cache(single_episodes(update.recipe, learner.device)),
             seeds=[seeds],
-            noise_seeds=None,
             allowance=np.array([np.iinfo(np.int64).max]),
-            stop=lambda: False,
+            device=learner.simulated_on,
         )
 
     @property

@@ -9,7 +9,7 @@ from rlsparse.errors import DivergenceError, Interrupted
 from rlsparse.explore.explorer import searched_slice
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
-from rlsparse.sim.episodes import DeviceProbeEpisodes, ProbeEpisodes, evaluate, evaluate_on_device
+from rlsparse.sim.episodes import ProbeEpisodes, evaluate, member_policies
 
 ENV, SEEDS = "Hopper-v5", (3, 4)
 PLENTY = 10**9
@@ -39,20 +39,19 @@ def points(learners):
 
 
 def probes(learners, allowance=(PLENTY, PLENTY), noise=None, stop=lambda: False):
-    """Probe episodes of both kinds."""
+    """Probe episodes on the CPU and on the device."""
     members, part = np.arange(2), searched_slice(learners[0].layout, log_std=False)
-    for learner, kind, make in zip(
-        learners, (ProbeEpisodes, DeviceProbeEpisodes), (make_on_the_host, TensorEnv), strict=True
-    ):
+    for learner, make in zip(learners, (make_on_the_host, TensorEnv), strict=True):
         envs = lambda n, make=make: make(ENV, n, autoreset=False)  # noqa: E731
-        yield kind(learner, members, part, envs, EPISODES, np.array(allowance), noise, stop)
+        policies = member_policies(learner, members, part, noise)
+        yield ProbeEpisodes(policies, envs, EPISODES, np.array(allowance), stop, learner.simulated_on)
 
 
 def test_evaluation_gives_what_it_gives_on_the_cpu(learners):
     host, device = learners
     seeds = [1, 2, 3, 4, 5, 6]
     expected = evaluate(make_on_the_host(ENV, 6, autoreset=False), host.actors(), seeds)
-    scores = evaluate_on_device(TensorEnv(ENV, 6, autoreset=False), device.actors(), seeds)
+    scores = evaluate(TensorEnv(ENV, 6, autoreset=False), device.actors(), seeds, device=DEVICE)
     np.testing.assert_array_equal(scores.lengths, expected.lengths)
     np.testing.assert_allclose(scores.returns, expected.returns, rtol=1e-3)
     assert len(np.unique(scores.lengths)) > 2
@@ -63,7 +62,7 @@ def test_a_policy_that_is_not_finite_is_no_score(learners):
     actors = device.actors()
     actors.params[1, 0] = torch.nan
     with pytest.raises(DivergenceError, match="not finite: seed 4, an evaluation episode"):
-        evaluate_on_device(TensorEnv(ENV, 4, autoreset=False), actors, [1, 2, 3, 4])
+        evaluate(TensorEnv(ENV, 4, autoreset=False), actors, [1, 2, 3, 4], device=DEVICE)
     actors.params[1, 0] = float(learners[0].params[1, 0])
 
 
