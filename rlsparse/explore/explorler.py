@@ -70,7 +70,14 @@ class ExploRLer:
     @property
     def width(self) -> int:
         """Most episodes of each member that run at once; candidates, where no episodes are run."""
-        return self.probe.width(self.proposal.count(self.num_anchors), self.proposal.rounds)
+        at_once = self.proposal.count(self.num_anchors)
+        first, *later = self.probe.stages(self._candidates) or [(at_once, 1)]
+        return max(at_once * first[1], *(policies * episodes for policies, episodes in later), 0)
+
+    @property
+    def _candidates(self) -> int:
+        """Candidates of all rounds."""
+        return self.proposal.count(self.num_anchors) * self.proposal.rounds
 
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless anchors give a direction, and are spread over iterations if at all."""
@@ -85,11 +92,11 @@ class ExploRLer:
 
     def episodes_per_probe(self) -> int:
         """Return how many episodes one probe runs at most; none if it does not run any."""
-        return self.probe.episodes_for(self.proposal.count(self.num_anchors), self.proposal.rounds)
+        return self.probe.episodes_for(self._candidates)
 
     def describe(self, num_envs: int, total_steps: int, horizon: int, probes: int) -> str:
         """Return what so many probes are and cost in a budget of `total_steps`, as lines for the terminal."""
-        candidates = self.probe.tried(self.proposal.count(self.num_anchors) * self.proposal.rounds, num_envs)
+        candidates = self.probe.tried(self._candidates, num_envs)
         made = f"probes           {probes:,} per seed of {candidates} candidates"
         if not self.probe.spends:
             return f"{made}, without steps of their own"

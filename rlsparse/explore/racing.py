@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import MinLen
 
-from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import INCUMBENT, Accept, Choice, mean_and_error, paired_gains, t_test
-from rlsparse.explore.probe import EpisodeProbe, Evaluate, Propose, check_pairs, decide, incumbent_alone, ranked
+from rlsparse.explore.probe import EpisodeProbe, Evaluate, Propose, check_pairs, decide, ranked, run_rounds
 from rlsparse.learner.bounds import Count, FractionAboveZero, Probability
 
 
@@ -39,40 +38,18 @@ class Racing(EpisodeProbe):
         """Raise UsageError unless the duel has episodes enough to decide by."""
         check_pairs(self.accept, "duel", self.duel)
 
-    def width(self, candidates: int, rounds: int) -> int:
-        """Return how many episodes run at once, at most."""
-        later = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
-        return max(candidates * self.episodes[0], 2 * self.duel, *(n * e for n, e in later))
-
-    @property
-    def seeds_needed(self) -> int:
-        """Return the episodes of all rounds and of the duel."""
-        return sum(self.episodes) + self.duel
-
-    def survivors(self, candidates: int) -> list[int]:
-        """Return how many candidates run in each round."""
-        return [max(1, ceil(candidates * self.keep**r)) for r in range(len(self.episodes))]
-
-    def episodes_for(self, candidates: int, rounds: int) -> int:
-        """Return how many episodes a probe runs at most."""
-        rest = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
-        return (1 + candidates * rounds) * self.episodes[0] + sum((1 + n) * e for n, e in rest) + 2 * self.duel
+    def stages(self, candidates: int) -> list[tuple[int, int]]:
+        """Return the rounds of the race, with the incumbent in each, and the duel."""
+        survivors = [max(1, ceil(candidates * self.keep**r)) for r in range(len(self.episodes))]
+        return [(1 + n, episodes) for n, episodes in zip(survivors, self.episodes, strict=True)] + [(2, self.duel)]
 
     def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
         """Probe around the incumbents [S, P]."""
-        first = self.episodes[0]
-        points, returns = incumbent_alone(incumbent, sum(self.episodes) + self.duel)
-        returns[..., :first] = evaluate(points, 0, first)
-        for _ in range(rounds):
-            candidates = propose(Probed(points, mean_and_error(returns)[0]))
-            points = np.concatenate([points, candidates], 1)
-            new = np.full((*candidates.shape[:2], returns.shape[2]), np.nan)
-            new[..., :first] = evaluate(candidates, 0, first)
-            returns = np.concatenate([returns, new], 1)
-        done = first
+        done = self.episodes[0]
+        points, returns = run_rounds(incumbent, propose, rounds, evaluate, done, self.seeds_needed)
         race = 1 + ranked(mean_and_error(returns)[0][:, 1:])
-        for survivors, episodes in zip(self.survivors(points.shape[1] - 1)[1:], self.episodes[1:], strict=True):
-            race = race[:, :survivors]
+        for policies, episodes in self.stages(points.shape[1] - 1)[1:-1]:
+            race = race[:, : policies - 1]
             _run(points, returns, np.pad(race, ((0, 0), (1, 0)), constant_values=INCUMBENT), done, episodes, evaluate)
             done += episodes
             # among themselves: those that left have other, fewer episodes

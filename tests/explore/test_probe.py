@@ -112,7 +112,7 @@ def test_as_many_episodes_are_run_as_foretold(accept, rounds):
         candidates = propose(*np.random.default_rng(0).normal(size=(7, 2)))
         choice = probe(INCUMBENT, candidates, rounds, table := Table(first))
         assert choice.score[0, 1:].max() > first(INCUMBENT[0])
-        assert table.run == probe.episodes_for(7, rounds)
+        assert table.run == probe.episodes_for(7 * rounds)
         assert choice.steps == 10 * table.run
         assert choice.score.shape == (1, 1 + 7 * rounds)
 
