@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 
 Unit = Literal["absolute", "spread", "update"]
 """What lengths are multiples of: 1, the anchors' root-mean-square distance to their mean, or |last - first anchor|."""
@@ -33,16 +34,37 @@ class Probed:
         return cls(np.zeros((len(incumbent), 0, incumbent.shape[-1])), np.zeros((len(incumbent), 0)))
 
 
-class PerMember:
+class ProposalKind:
+    """What maps the anchors of an update to candidate policies."""
+
+    rounds: int = 1
+    """How often it is asked within one cycle, each time with the scores of what it proposed before."""
+
+    @property
+    def fewest_anchors(self) -> int:
+        """How many anchors it needs; one is a point, and gives no direction."""
+        return 2
+
+    @abstractmethod
+    def count(self, num_anchors: int) -> int:
+        """Candidates per round."""
+
+    @abstractmethod
+    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[Generator]) -> np.ndarray:
+        """Candidates [S, C, P] float64 from anchors [S, K, P], in order of time, the last being the incumbent.
+
+        Each member's candidates depend on its own anchors, scores and generator alone.
+        """
+
+
+class PerMember(ProposalKind):
     """A proposal that treats one member at a time."""
 
     @abstractmethod
-    def member(
-        self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: np.random.Generator
-    ) -> np.ndarray:
+    def member(self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: Generator) -> np.ndarray:
         """Candidates [C, P] from one member's float64 anchors [K, P], probed points [M, P] and scores [M]."""
 
-    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[Generator]) -> np.ndarray:
         """Candidates [S, C, P] float64 from anchors [S, K, P]."""
         anchors, points = np.array(anchors, np.float64), np.array(probed.points, np.float64)
         return np.stack([self.member(*own) for own in zip(anchors, points, probed.scores, generators, strict=True)])
@@ -93,7 +115,7 @@ def with_length(vectors: np.ndarray, length: float | np.ndarray) -> np.ndarray:
     return vectors * np.divide(length, norms, out=np.zeros(np.broadcast(length, norms).shape), where=norms > 0)
 
 
-def random_directions(basis: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+def random_directions(basis: np.ndarray, count: int, generator: Generator) -> np.ndarray:
     """Unit vectors [count, P], uniform on the sphere in the space of the basis [R, P]; zero if it is empty."""
     return with_length(generator.standard_normal((count, len(basis))) @ basis, 1.0)
 

@@ -82,7 +82,7 @@ class ExploRLer:
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless anchors give a direction, and are spread over iterations if at all."""
         # one anchor is a point: only what looks in all directions, at a distance of its own, finds any from there
-        enough = self.num_anchors >= getattr(self.proposal, "fewest_anchors", 2)
+        enough = self.num_anchors >= self.proposal.fewest_anchors
         require(enough, "explore.num_anchors", self.num_anchors, "2 or more, for one anchor gives no direction")
         if self.anchor_span > 0 and self.anchors == "epochs":
             raise UsageError(
