@@ -7,15 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
-from rlsparse.explore.anchors import (
-    Probed,
-    ProposalKind,
-    combine,
-    differences,
-    random_directions,
-    span_basis,
-    with_length,
-)
+from rlsparse.explore.anchors import Probed, ProposalKind, combine, differences
+from rlsparse.explore.directions import random_directions, span_basis, with_length
 from rlsparse.explore.empty_space import EmptySpace, start_weights
 from rlsparse.learner.bounds import Count
 

@@ -5,16 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from rlsparse.explore.anchors import (
-    PerMember,
-    Unit,
-    random_directions,
-    span_basis,
-    standardised,
-    unit_length,
-    with_length,
-    without_failures,
-)
+from rlsparse.explore.anchors import PerMember, Unit, unit_length
+from rlsparse.explore.directions import random_directions, span_basis, standardised, with_length, without_failures
 from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -268,5 +268,5 @@ class Explorer(NoProbing):
         """Put back what `state_dict` gave."""
         self.anchors = to_device(state["anchors"].copy(), self._learner.device)
         anchored_at, iterations = state["count"].tolist()
-        of_members = {name: state[name].copy() for name in self.schedule.of_members()}
+        of_members: dict[str, Any] = {name: state[name].copy() for name in self.schedule.of_members()}
         self.schedule = replace(self.schedule, iterations=iterations, anchored_at=anchored_at, **of_members)

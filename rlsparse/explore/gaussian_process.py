@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from rlsparse.explore.anchors import PerMember, Unit, span_basis, standardised, unit_length, with_length
+from rlsparse.explore.anchors import PerMember, Unit, unit_length
+from rlsparse.explore.directions import span_basis, standardised, with_length
 from rlsparse.learner.bounds import Count, NotNegative, Positive
 
 

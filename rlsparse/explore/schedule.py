@@ -43,13 +43,8 @@ class Schedule:
     ) -> "Schedule":
         """Return the schedule before the first iteration of so many members."""
         zeros = np.zeros(members, np.int64)
-        of_members: dict[str, Any] = {
-            "cycles": zeros,
-            "last_probe": zeros,
-            "longest": zeros + horizon,
-            "idle": zeros > 0,
-        }
-        return cls(config, total_steps, horizon, **of_members, kept_for_training=kept_for_training)
+        idle, keep = np.zeros(members, bool), kept_for_training
+        return cls(config, total_steps, horizon, zeros, zeros, zeros + horizon, idle, kept_for_training=keep)
 
     def of_members(self) -> dict[str, Any]:
         """Return what differs from member to member, by name, [S] each."""
