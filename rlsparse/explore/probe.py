@@ -131,6 +131,28 @@ class EpisodeProbe(ProbeKind):
         """What other components may rely on."""
         return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
 
+    def run_rounds(
+        self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate, scores_incumbent: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run the episodes of the first stage: those of the incumbents [S, P] and of the candidates of every round.
+
+        Returns points [S, C, P], the incumbents first, and returns [S, C, E] with room for all stages; NaN: not run.
+        """
+        episodes, of_all_stages = self.stages(1)[0][1], self.seeds_needed
+
+        def run(points: np.ndarray) -> np.ndarray:
+            returns = np.full((*points.shape[:2], of_all_stages), np.nan)
+            returns[..., :episodes] = evaluate(points, 0, episodes)
+            return returns
+
+        points = incumbent[:, None]
+        returns = run(points) if scores_incumbent else np.full((len(points), 1, of_all_stages), np.nan)
+        for _ in range(rounds):
+            candidates = propose(Probed(points, mean_and_error(returns)[0]))
+            points = np.concatenate([points, candidates], 1)
+            returns = np.concatenate([returns, run(candidates)], 1)
+        return points, returns
+
 
 @dataclass(frozen=True)
 class Episodes(EpisodeProbe):
@@ -155,8 +177,7 @@ class Episodes(EpisodeProbe):
 
     def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
         """Probe around the incumbents [S, P]."""
-        episodes, scores_incumbent = self.episodes, self.accept != "always"
-        points, returns = run_rounds(incumbent, propose, rounds, evaluate, episodes, episodes, scores_incumbent)
+        points, returns = self.run_rounds(incumbent, propose, rounds, evaluate, self.accept != "always")
         if self.accept == "posterior":
             probability = shrunken_probability(returns)
         else:
@@ -164,33 +185,6 @@ class Episodes(EpisodeProbe):
         best = 1 + ranked(mean_and_error(returns)[0][:, 1:])[:, 0]
         probability = np.take_along_axis(probability, best[:, None] - 1, 1)[:, 0]
         return decide(points, returns, best, probability, self.accept, self.level, evaluate)
-
-
-def run_rounds(
-    incumbent: np.ndarray,
-    propose: Propose,
-    rounds: int,
-    evaluate: Evaluate,
-    episodes: int,
-    of: int,
-    scores_incumbent: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Run the first `episodes` `of` a probe for the incumbents [S, P] and the candidates of every round.
-
-    Returns points [S, C, P], the incumbents first, and returns [S, C, of], NaN for episodes that have not been run.
-    """
-
-    def run(points: np.ndarray) -> np.ndarray:
-        returns = evaluate(points, 0, episodes)
-        return np.pad(returns, ((0, 0), (0, 0), (0, of - episodes)), constant_values=np.nan)
-
-    points = incumbent[:, None]
-    returns = run(points) if scores_incumbent else np.full((len(points), 1, of), np.nan)
-    for _ in range(rounds):
-        candidates = propose(Probed(points, mean_and_error(returns)[0]))
-        points = np.concatenate([points, candidates], 1)
-        returns = np.concatenate([returns, run(candidates)], 1)
-    return points, returns
 
 
 def decide(

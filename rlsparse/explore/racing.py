@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import MinLen
 
 from rlsparse.explore.choice import INCUMBENT, Accept, Choice, mean_and_error, paired_gains, t_test
-from rlsparse.explore.probe import EpisodeProbe, Evaluate, Propose, check_pairs, decide, ranked, run_rounds
+from rlsparse.explore.probe import EpisodeProbe, Evaluate, Propose, check_pairs, decide, ranked
 from rlsparse.learner.bounds import Count, FractionAboveZero, Probability
 
 
@@ -45,12 +45,18 @@ class Racing(EpisodeProbe):
 
     def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
         """Probe around the incumbents [S, P]."""
+        points, returns = self.run_rounds(incumbent, propose, rounds, evaluate)
         done = self.episodes[0]
-        points, returns = run_rounds(incumbent, propose, rounds, evaluate, done, self.seeds_needed)
+
+        def run(chosen: np.ndarray, episodes: int, wanted: np.ndarray | None = None) -> None:
+            """Run the next episodes of the points `chosen` [S, n] and note their returns."""
+            new = evaluate(np.take_along_axis(points, chosen[..., None], 1), done, episodes, wanted)
+            np.put_along_axis(returns[..., done : done + episodes], chosen[..., None], new, 1)
+
         race = 1 + ranked(mean_and_error(returns)[0][:, 1:])
         for policies, episodes in self.stages(points.shape[1] - 1)[1:-1]:
             race = race[:, : policies - 1]
-            _run(points, returns, np.pad(race, ((0, 0), (1, 0)), constant_values=INCUMBENT), done, episodes, evaluate)
+            run(np.pad(race, ((0, 0), (1, 0)), constant_values=INCUMBENT), episodes)
             done += episodes
             # among themselves: those that left have other, fewer episodes
             order = ranked(np.take_along_axis(mean_and_error(returns)[0], race, 1))
@@ -58,23 +64,7 @@ class Racing(EpisodeProbe):
         best = race[:, 0]
         pair = np.stack([np.full_like(best, INCUMBENT), best], 1)
         race_score = np.take_along_axis(mean_and_error(returns)[0], pair, 1)
-        _run(points, returns, pair, done, self.duel, evaluate, race_score[:, 1] > race_score[:, 0])
+        run(pair, self.duel, race_score[:, 1] > race_score[:, 0])
         duel = np.take_along_axis(returns[..., done:], pair[..., None], 1)
         probability = t_test(*paired_gains(duel), candidates=1)[:, 0]
         return decide(points, returns, best, probability, self.accept, self.level, evaluate)
-
-
-def _run(
-    points: np.ndarray,
-    returns: np.ndarray,
-    chosen: np.ndarray,
-    first: int,
-    count: int,
-    evaluate: Evaluate,
-    wanted: np.ndarray | None = None,
-) -> None:
-    """Run episodes first .. first + count of the points `chosen` [S, n] and note their returns."""
-    new = evaluate(np.take_along_axis(points, chosen[..., None], 1), first, count, wanted)
-    old = np.take_along_axis(returns, chosen[..., None], 1)
-    old[..., first : first + count] = new
-    np.put_along_axis(returns, chosen[..., None], old, 1)
