@@ -25,7 +25,7 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Propose
 from rlsparse.explore.schedule import Schedule
 from rlsparse.learner.kinds import kind_of
-from rlsparse.learner.streams import Purpose, env_seeds, generator
+from rlsparse.learner.streams import env_seeds, generator
 from rlsparse.run.cards import agent
 from rlsparse.run.recipe import Recipe, check, from_dict
 from rlsparse.run.records import probe_rows
@@ -215,7 +215,8 @@ class ExploRLerCallback(BaseCallback):
                 propose, rounds = self._propose(incumbent), config.proposal.rounds
                 choice = config.probe(incumbent[None], propose, rounds, evaluate)
                 if choice.accepted[0]:
-                    returns = self._measure_gain(incumbent, choice.point[0])
+                    fresh = {"episodes": GAIN_EPISODES, "number": 1 + self._cycle}
+                    returns, _ = self._measured(incumbent, choice.point[0], **fresh)
                     self._actor.write(choice.point[0])
         except Exception as error:
             self._actor.write(incumbent)
@@ -260,13 +261,10 @@ class ExploRLerCallback(BaseCallback):
         rows = probe_rows(choice, MEMBER, [self._seed], report.steps, self._schedule.cycles)
         self._records.append("probe.csv", rows)
 
-    def _env_seeds(self, purpose: Purpose, count: int, cycle: int) -> list[int]:
-        return env_seeds(self._seed, purpose, count, cycle)
-
     def _episodes(self) -> ProbeEpisodes:
         probe, cycle = self._config.probe, self._cycle if self._config.fresh_seeds else 0
-        seeds = self._env_seeds("probe_env", probe.seeds_needed, cycle)
-        noise = self._env_seeds("probe_noise", probe.seeds_needed, cycle) if probe.stochastic else None
+        seeds = env_seeds(self._seed, "probe_env", probe.seeds_needed, cycle)
+        noise = env_seeds(self._seed, "probe_noise", probe.seeds_needed, cycle) if probe.stochastic else None
         allowance = int(self._schedule.allowance(self._report.steps)[0])
         return candidate_episodes(self._actor, self._environments, seeds, allowance, noise)
 
@@ -275,13 +273,16 @@ class ExploRLerCallback(BaseCallback):
         streams = [generator(self._seed, "propose", self._cycle)]
         return lambda probed: self._actor.project(self._config.proposal(anchors, probed, streams))
 
-    def _measure_gain(self, incumbent: np.ndarray, point: np.ndarray) -> np.ndarray:
-        """Returns [1, 2, E] of both on episodes that nothing was selected on."""
-        seeds = self._env_seeds("eval_env", GAIN_EPISODES, 1 + self._cycle)
+    def _measured(self, *points: np.ndarray, episodes: int, number: int) -> tuple[np.ndarray, int]:
+        """Return what points [P] give in episodes that nothing is selected on, [1, C, E], and the steps it took.
+
+        Such episodes have a `number`: equal ones begin alike.
+        """
+        seeds = env_seeds(self._seed, "eval_env", episodes, number)
         evaluate = candidate_episodes(self._actor, self._environments, seeds, UNLIMITED)
-        returns = evaluate(np.stack([incumbent, point])[None], 0, GAIN_EPISODES)
-        self._report.eval_steps += int(evaluate.steps[0])
-        return returns
+        returns, steps = evaluate(np.stack(points)[None], 0, episodes), int(evaluate.steps[0])
+        self._report.eval_steps += steps
+        return returns, steps
 
     def _evaluate(self, last: bool = False) -> None:
         """Write a row of progress.csv, if one is due: the return of deterministic episodes, always the same ones."""
@@ -294,15 +295,12 @@ class ExploRLerCallback(BaseCallback):
         ):
             return
         self._evaluated_at = total
-        seeds = self._env_seeds("eval_env", EVAL_EPISODES, 0)
-        evaluate = candidate_episodes(self._actor, self._environments, seeds, UNLIMITED)
         try:
             with undisturbed(self._algorithm.policy):
-                returns = evaluate(self._actor.read()[None, None], 0, EVAL_EPISODES)[0, 0]
+                returns, steps = self._measured(self._actor.read(), episodes=EVAL_EPISODES, number=0)
         except Exception as error:
             log.warning("an evaluation failed: %s; training goes on", " ".join(str(error).split()))
             return
-        self._report.eval_steps += int(evaluate.steps[0])
         recent = [episode["r"] for episode in self._algorithm.ep_info_buffer or ()]
         row = {
             "seed": self._seed,
@@ -314,7 +312,7 @@ class ExploRLerCallback(BaseCallback):
             "return_mean": returns.mean(),
             "return_std": returns.std(),
             "episodes": EVAL_EPISODES,
-            "length_mean": evaluate.steps[0] / EVAL_EPISODES,
+            "length_mean": steps / EVAL_EPISODES,
             "train_return_mean": np.mean(recent) if recent else np.nan,
         }
         self._records.append("progress.csv", [row])

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 
-from rlsparse.sb3.actor import Actor, Obs
-from rlsparse.sb3.environments import Environments
+from rlsparse.sb3.actor import Actor
+from rlsparse.sb3.environments import Environments, Obs
 from rlsparse.sim.episodes import ProbeEpisodes, common_noise
 
 

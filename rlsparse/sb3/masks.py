@@ -97,11 +97,6 @@ class Sparsity:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_hooks": None}
 
-    @property
-    def config(self) -> Sparse:
-        """What was asked for."""
-        return self.masks.config
-
     def __repr__(self) -> str:
         """How many weights of each layer are there."""
         active = self.masks.active[0]
@@ -141,11 +136,6 @@ class Sparsity:
             ages = split(self._ages, self._layout, hooks.weights)
             hooks.young = moments.young(optimiser, hooks.weights, ages)
 
-    def _note_ages(self, optimiser: Optimizer) -> None:
-        """Remember how old young weights have become."""
-        hooks = self._attached_hooks()
-        self._ages = read(moments.aged(optimiser, hooks.weights, hooks.young))
-
     def begin(self, progress: float, optimiser: Optimizer) -> None:
         """Begin an update, with this share of the budget spent before its rollout."""
         hooks = self._attached_hooks()
@@ -161,7 +151,7 @@ class Sparsity:
         """
         hooks, masks = self._attached_hooks(), self.masks
         if moments.corrects_bias(optimiser):
-            self._note_ages(optimiser)
+            self._ages = read(moments.aged(optimiser, hooks.weights, hooks.young))
         if masks.due.any():
             params = read(hooks.weights)
             if hooks.growth is not None:
