@@ -204,19 +204,18 @@ class Sparsity:
     def project_flat(self, parameters: list[nn.Parameter], vector: Tensor) -> None:
         """Make the numbers of a flat vector zero that belong to absent weights of these parameters, in place."""
         hooks = self._attached_hooks()
-        masks = {id(weight): mask for weight, mask in zip(hooks.weights, hooks.masks, strict=True)}
-        parts = vector.split([parameter.numel() for parameter in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            if id(parameter) in masks:
-                part *= masks[id(parameter)].reshape(-1)
+        vector *= flat_mask(hooks.weights, hooks.masks, parameters)
 
     def present(self, policy: BasePolicy, parameters: list[nn.Parameter]) -> np.ndarray:
         """Which numbers of these parameters, one after the other, are there: [P] bool."""
         own = tensors(policy, self._layout)
-        active = split(self.masks.active[0], self._layout, own)
-        masks = {id(weight): mask for weight, mask in zip(own, active, strict=True)}
-        everything = [masks.get(id(p), torch.ones(p.shape, dtype=torch.bool)).cpu() for p in parameters]
-        return torch.cat([x.reshape(-1) for x in everything]).numpy()
+        return flat_mask(own, split(self.masks.active[0], self._layout, own), parameters).bool().cpu().numpy()
+
+
+def flat_mask(weights: Sequence[Tensor], masks: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    """Return the masks of those parameters that are among the weights, and ones for the others, one after another."""
+    known = {id(weight): mask for weight, mask in zip(weights, masks, strict=True)}
+    return torch.cat([known.get(id(p), torch.ones_like(p)).reshape(-1) for p in parameters])
 
 
 def weights_layout(policy: BasePolicy) -> Layout:
