@@ -157,7 +157,8 @@ class ResumeFlags:
 
 
 def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
-    hint = "a resumed run keeps its recipe, so only --env, --device, --keep-checkpoints, --quiet and --json go with --resume"
+    allowed = "--env, --device, --keep-checkpoints, --quiet and --json"
+    hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
     _check_kept(flags.keep_checkpoints)
     return flags

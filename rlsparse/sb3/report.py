@@ -108,8 +108,11 @@ class Records:
         if self.out is None:
             return
         try:
-            with Run(self.out) as run:  # held for the moment only: nobody tells us of exceptions that end learn()
+            run = Run(self.out)  # held for the moment only: learn() may end by an exception that nobody tells us of
+            try:
                 run.append(record, rows)
+            finally:
+                run.release()
         except RlsparseError as error:
             log.warning("%s; training goes on", error)
 

@@ -1,25 +1,21 @@
 """Step the members' environments and return what happened."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 
 from rlsparse.advantage.environments import WrappedEnvs
 from rlsparse.advantage.returns import running_returns
-from rlsparse.errors import DivergenceError
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import value
 from rlsparse.learner.records import Rollout, by_member
+from rlsparse.sim.finite import check_finite
 
 RECENT_EPISODES = 100
 """How many ended episodes the reported training return averages over, as in SB3."""
-
-LARGEST = float(np.finfo(np.float32).max)
-"""Networks compute in float32: anything above is infinite to them."""
 
 Steps = dict[str, Any]
 """Arrays [T, S, N, ...] of a rollout by name; None for what it does not have."""
@@ -183,31 +179,6 @@ class Collector:
         for name in self.kept:
             setattr(self, name, to_device(state[name].copy(), self.device))
         self.env.set_state({name[4:]: x for name, x in state.items() if name.startswith("env.")})
-
-
-def check_finite(
-    env: VectorEnv | WrappedEnvs, obs: np.ndarray, reward: np.ndarray, seeds: Sequence[int], step: int, phase: str
-) -> None:
-    """Raise DivergenceError, naming where, unless obs [S * N, O] and reward [S * N] are finite in float32."""
-    # every step asks: a sum of squares is the cheapest sufficient answer, and false for NaN
-    if np.vdot(obs, obs) + np.vdot(reward, reward) <= LARGEST**2:
-        return
-    bad_reward = ~(np.abs(reward) <= LARGEST)
-    bad = np.flatnonzero(bad_reward | ~(np.abs(obs) <= LARGEST).all(1))
-    if not bad.size:
-        return
-    i = int(bad[0])
-    what = "a reward" if bad_reward[i] else "an observation"
-    member, index = divmod(i, env.num_envs // len(seeds))
-    raise DivergenceError(
-        f"{name_of(env)} gave {what} that is not finite: seed {seeds[member]}, environment {index}, step {step} of "
-        f"{phase}; the policy of the last complete iteration is kept"
-    )
-
-
-def name_of(env: VectorEnv | WrappedEnvs) -> str:
-    """Return the environment's id, or the class where it has none."""
-    return env.spec.id if env.spec else type(env).__name__
 
 
 def last_observations(obs: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> np.ndarray:

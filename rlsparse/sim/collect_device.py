@@ -13,7 +13,8 @@ from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.recorded import Recorded, Results
 from rlsparse.learner.records import by_member
-from rlsparse.sim.collect import LARGEST, RECENT_EPISODES, Collector, Steps, critic_values, name_of
+from rlsparse.sim.collect import RECENT_EPISODES, Collector, Steps, critic_values
+from rlsparse.sim.finite import LARGEST, name_of
 
 
 class DeviceCollector(Collector):

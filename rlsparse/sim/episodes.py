@@ -13,7 +13,8 @@ from rlsparse.errors import DivergenceError, Interrupted
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
-from rlsparse.sim.collect import LARGEST, ActionBox, check_finite
+from rlsparse.sim.collect import ActionBox
+from rlsparse.sim.finite import LARGEST, check_finite
 
 STEP_CAP = 10_000
 """An episode of an environment without a time limit is cut here."""

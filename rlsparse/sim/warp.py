@@ -17,6 +17,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rlsparse.errors import UnsupportedEnvironment, UsageError
@@ -93,12 +94,15 @@ class WarpVectorEnv(VectorEnv):
         self._outcome_recorded = Recorded(self._outcome, state, record)
         self._begin_recorded = Recorded(self._begin_episodes, state, record)
 
-        low, high = model.actuator_ctrlrange.astype(np.float32).T
+        self._declare_spaces(model.actuator_ctrlrange)
+
+    def _declare_spaces(self, ctrlrange: NDArray[np.float64]) -> None:
+        low, high = ctrlrange.astype(np.float32).T
         width = self.task.observe(self._fields).shape[1]
         self.single_action_space = Box(low, high, dtype=np.float32)
         self.single_observation_space = Box(-np.inf, np.inf, (width,), np.float32)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
     def _zeros(self, dtype: torch.dtype) -> Tensor:
         return torch.zeros(self.num_envs, dtype=dtype, device=self.device)

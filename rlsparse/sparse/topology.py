@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from rlsparse.learner.adam import Optimiser
-from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.learner.arrays import Array, to_device, to_numpy
 from rlsparse.learner.layout import Layout
-from rlsparse.learner.network import Layers, action_mean, forward
+from rlsparse.learner.network import action_mean
 from rlsparse.learner.records import Batch, EpochStats
 from rlsparse.learner.sparsity import Dense, Updates
-from rlsparse.sparse.budgets import NETWORKS, weight_slots
 from rlsparse.sparse.masks import METRICS, Masks
 from rlsparse.sparse.packed_update import Packing, slow_without
+from rlsparse.sparse.saliency import saliency
 
 if TYPE_CHECKING:
     from rlsparse.learner.learner import Learner
@@ -110,42 +110,3 @@ def policy_kl(learner: "Learner", params: np.ndarray, obs: Array) -> np.ndarray:
     after = action_mean(learner.layout, to_device(params, learner.device), obs)
     std = np.exp(to_numpy(learner.layout.log_std(learner.params)))[:, None, :]
     return 0.5 * np.square((to_numpy(after) - to_numpy(before)) / std).sum(-1).mean(-1)
-
-
-def curvature(layers: Layers, obs: Array, inv_std: Array) -> list[Array]:
-    """Diagonal of the Fisher matrix of a tanh MLP's Gaussian outputs, by layer [S, in, out].
-
-    F_ii = mean over obs [S, B, O] of sum over outputs (d mean_a / d w_i / std_a)^2, with 1 / std in `inv_std` [S, A].
-    A sample's gradient of a layer is an outer product, so the sum of their squares is one product of squares.
-    """
-    xp = namespace(obs)
-    inputs = [x * x for x in forward(layers, obs)[:-1]]
-    average = xp.ones_like(obs[:1, :, 0])[:, None] / obs.shape[1]  # [1, 1, B]
-    found = [xp.zeros_like(weight) for weight, _ in layers]
-    found[-1] += xp.matmul(average, inputs[-1]).mT * (inv_std * inv_std)[:, None]
-    for action in range(inv_std.shape[1]):
-        delta = (layers[-1][0][:, :, action] * inv_std[:, action : action + 1])[:, None]
-        for i in range(len(layers) - 2, -1, -1):
-            delta = delta * (1.0 - inputs[i + 1])
-            found[i] += xp.matmul(inputs[i].mT, delta * delta) / obs.shape[1]
-            if i:
-                delta = xp.matmul(delta, layers[i][0].mT)
-    return found
-
-
-def saliency(layout: Layout, params: Array, obs: Array) -> Array:
-    """Mean KL divergence that dropping each weight alone costs the policy, w^2 F_ii / 2 to second order; [S, D].
-
-    For the critic the same of its values, as if they were means with a deviation of 1: half the squared change. Other
-    numbers have none. Source: LeCun et al., Optimal brain damage (1989), with the policy's Fisher matrix.
-    """
-    xp = namespace(params)
-    found = xp.zeros_like(params)
-    deviations: Sequence[Array] = (xp.exp(-layout.log_std(params)), xp.ones_like(params[:, :1]))
-    for group, inv_std in zip(NETWORKS, deviations, strict=True):
-        layers = layout.layers(params, group)
-        diagonals = curvature(layers, obs, inv_std) if layers else []
-        for slot, fisher in zip(weight_slots(layout, group), diagonals, strict=True):
-            weight = layout.view(params, slot)
-            found[:, slot.start : slot.stop] = (0.5 * weight * weight * fisher).reshape(len(params), -1)
-    return found

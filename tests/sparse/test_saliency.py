@@ -10,7 +10,7 @@ from rlsparse.learner.network import ActorCritic, action_mean, value
 from rlsparse.sparse.budgets import weight_slots
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import SET, Magnitude, RigL
-from rlsparse.sparse.topology import curvature, saliency
+from rlsparse.sparse.saliency import curvature, saliency
 
 POLICY = ActorCritic((9, 8), (7,), log_std_init=-0.4)
 LAYOUT = POLICY.layout(5, 3)

@@ -51,7 +51,7 @@ def begin(monkeypatch):
     def begin(recipe):
         learner, collector, explorer = sessions.begin(replace(recipe, simulator="warp"), DEVICE)
         learner.noise, learner.orders = NumpyDraws(learner.seeds, "noise"), NumpyDraws(learner.seeds, "minibatch")
-        return learner, collector
+        return learner, collector, explorer
 
     return begin
 
@@ -67,7 +67,7 @@ def assert_near(ours, theirs, tolerance=2e-4):
 
 
 def test_a_device_collects_what_the_cpu_does(begin):
-    (learner, collector), (host, on_host) = begin(HOST), begin_on_host(HOST)
+    (learner, collector, _), (host, on_host, _) = begin(HOST), begin_on_host(HOST)
     for _ in range(2):
         rollout, expected = collector.collect(learner, 40, 0.99), on_host.collect(host, 40, 0.99)
         assert expected.terminated.any()
@@ -84,10 +84,10 @@ def test_a_device_collects_what_the_cpu_does(begin):
 @pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
 def test_an_iteration_on_a_device_learns_what_one_on_the_cpu_does(begin, algorithm):
     recipe = replace(HOST, algorithm=algorithm)
-    (learner, collector), (host, on_host) = begin(recipe), begin_on_host(recipe)
+    on_device, on_host = begin(recipe), begin_on_host(recipe)
+    learner, host = on_device[0], on_host[0]
     before = host.params.copy()
-    stats, _ = loop.iterate(recipe, learner, collector, explorer)
-    expected, _ = loop.iterate(recipe, host, on_host)
+    stats, expected = (loop.iterate(recipe, *each).stats for each in (on_device, on_host))
     assert np.abs(host.params - before).max() > 1e-3
     assert_near(learner.params, host.params, 5e-4)
     assert_near(learner.obs_moments.mean, host.obs_moments.mean)
@@ -101,12 +101,14 @@ RULES = {"rigl": RigL(), "ast": AST(), "dcil": DCIL()}
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_sparse_networks_learn_on_a_device_what_they_do_on_the_cpu(begin, rule):
     recipe = replace(HOST, sparse=Sparse(sparsity=0.5, rule=rule), total_steps=600)
-    (learner, collector), (host, on_host) = begin(recipe), begin_on_host(recipe)
+    on_device, on_host = begin(recipe), begin_on_host(recipe)
     for _ in range(3):
-        loop.iterate(recipe, learner, collector, explorer)
-        loop.iterate(recipe, host, on_host)
-    assert learner.sparsity.masks.regrown.tolist() == host.masks.regrown.tolist()
-    np.testing.assert_array_equal(learner.sparsity.masks.active, host.masks.active)
+        for each in (on_device, on_host):
+            loop.iterate(recipe, *each)
+    learner, host = on_device[0], on_host[0]
+    ours, theirs = learner.sparsity.masks, host.sparsity.masks
+    assert ours.regrown.tolist() == theirs.regrown.tolist()
+    np.testing.assert_array_equal(ours.active, theirs.active)
     assert_near(learner.params, host.params, 2e-3)
 
 
@@ -120,25 +122,25 @@ SPARSE = {"dense": None} | {name: Sparse(sparsity=0.5, rule=rule) for name, rule
 def test_the_host_waits_for_nothing_between_the_first_step_and_the_last_gradient(begin, algorithm, sparse):
     algorithm, sparse = ALGORITHMS[algorithm], SPARSE[sparse]
     recipe = replace(HOST, algorithm=algorithm, sparse=sparse)
-    learner, collector = begin(recipe)
+    learner, collector, _ = begin(recipe)
     learner.begin_iteration(recipe.total_steps)
     with never_waiting():
         rollout = collector.collect(learner, 40, 0.99)
         batch = learner.batch(rollout, recipe.advantage(rollout))
-        stats = list(algorithm.update(learner, batch))
+        stats = list(learner.update(algorithm, batch))
     assert np.isfinite(stats[-1].on_host().grad_norm).all()
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "trpo"])
 def test_the_host_waits_for_nothing_that_is_replayed(begin, algorithm):
     recipe = replace(HOST, algorithm=ALGORITHMS[algorithm])
-    learner, collector = begin(recipe)
+    learner, collector, explorer = begin(recipe)
     learner.record = tape
     loop.iterate(recipe, learner, collector, explorer)
     learner.begin_iteration(recipe.total_steps)
     with never_waiting():
         rollout = collector.collect(learner, 40, 0.99)
-        list(recipe.algorithm.update(learner, flatten(rollout, recipe.advantage(rollout), learner)))
+        list(learner.update(recipe.algorithm, learner.batch(rollout, recipe.advantage(rollout))))
 
 
 def test_waiting_is_noticed():
@@ -163,11 +165,11 @@ def test_a_run_on_a_device_goes_on_exactly_where_it_was(monkeypatch):
     random, steps = learner.random_state(), {name: x.copy() for name, x in collector.state_dict().items()}
     loop.iterate(recipe, learner, collector, explorer)
 
-    resumed, its_collector, explorer = sessions.begin(recipe, DEVICE)
+    resumed, its_collector, its_explorer = sessions.begin(recipe, DEVICE)
     resumed.load_state_dict(arrays)
     resumed.load_random_state(random)
     its_collector.load_state_dict(steps)
-    loop.iterate(recipe, resumed, its_collector)
+    loop.iterate(recipe, resumed, its_collector, its_explorer)
     for name, x in learner.state_dict().items():
         np.testing.assert_array_equal(resumed.state_dict()[name], x, err_msg=name)
     for name, x in collector.state_dict().items():
@@ -175,7 +177,7 @@ def test_a_run_on_a_device_goes_on_exactly_where_it_was(monkeypatch):
 
 
 def test_a_number_that_is_not_finite_is_told_after_the_rollout(begin):
-    learner, collector = begin(HOST)
+    learner, collector, explorer = begin(HOST)
     step = collector.env.step
 
     def faulty(actions):
@@ -185,7 +187,7 @@ def test_a_number_that_is_not_finite_is_told_after_the_rollout(begin):
 
     collector.env.step = faulty
     with pytest.raises(DivergenceError, match=r"Hopper-v5 gave .* not finite: seed 1, the rollout before 120 training"):
-        loop.iterate(HOST, learner, collector)
+        loop.iterate(HOST, learner, collector, explorer)
 
 
 @given(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rlsparse import sim
+from rlsparse.advantage.environments import WrappedEnvs
 from rlsparse.advantage.estimators import GAE
 from rlsparse.errors import DivergenceError
 from rlsparse.learner.gaussian import gaussian_log_prob
@@ -75,7 +76,7 @@ def collector_of(register, new_learner):
             scale_rewards=scale_rewards,
         )
         learner.layout.layers(learner.params, "critic")[0][0][:, :, 0] = [0, 5, 1]
-        return Collector(env, len(seeds), list(range(env.num_envs))), learner
+        return Collector(WrappedEnvs(env), len(seeds), list(range(env.num_envs))), learner
 
     return build
 
