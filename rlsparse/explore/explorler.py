@@ -70,9 +70,9 @@ class ExploRLer:
     @property
     def width(self) -> int:
         """Most episodes of each member that run at once; candidates, where no episodes are run."""
-        at_once = self.proposal.count(self.num_anchors)
-        first, *later = self.probe.stages(self._candidates) or [(at_once, 1)]
-        return max(at_once * first[1], *(policies * episodes for policies, episodes in later), 0)
+        of_a_round = self.proposal.count(self.num_anchors)
+        (_, episodes), *later = self.probe.stages(self._candidates) or [(of_a_round, 1)]
+        return max([of_a_round * episodes, *(n * each for n, each in later)])
 
     @property
     def _candidates(self) -> int:
