@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from rlsparse.explore.anchors import RANK_TOLERANCE, with_length
+from rlsparse.explore.directions import RANK_TOLERANCE, with_length
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rlsparse.explore.choice import mean_and_error
 from rlsparse.explore.propose import Gaussian
 from rlsparse.learner.streams import env_seeds, generator
 from rlsparse.run.session import single_episodes
-from rlsparse.sim.episodes import ProbeEpisodes
+from rlsparse.sim.episodes import ProbeEpisodes, member_policies
 from rlsparse.trained.plane import Plane
 from rlsparse.trained.surface import Spread
 from rlsparse.trained.update import Update
@@ -127,8 +127,9 @@ def _probe_episodes(update: Update, count: int) -> ProbeEpisodes:
     """Return what runs deterministic episodes of the member that was asked for, on `count` seeds of their own."""
     env = cache(single_episodes(update.recipe, update.learner.device))
     seeds = env_seeds(update.seed, "landscape_env", count, update.iteration)
-    member, endless = np.array([update.member]), np.array([np.iinfo(np.int64).max])
-    return ProbeEpisodes(update.learner, member, update.searched, env, [seeds], endless, None, stop=lambda: False)
+    policies = member_policies(update.learner, np.array([update.member]), update.searched, noise_seeds=None)
+    endless = np.array([np.iinfo(np.int64).max])
+    return ProbeEpisodes(policies, env, [seeds], endless, device=update.learner.simulated_on)
 
 
 def _returns(run: ProbeEpisodes, watch: Watch, first: int, count: int, points: np.ndarray) -> np.ndarray:

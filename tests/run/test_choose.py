@@ -184,7 +184,7 @@ def test_a_probe_on_a_gpu_has_256_candidates_of_16_episodes_in_one_call_and_two_
         assert explore.proposal.count(explore.num_anchors) == 256
         assert isinstance(explore.probe, Racing)
         assert explore.probe.episodes == (16,)
-        probe_steps = 1000 * explore.probe.episodes_for(256, 1)
+        probe_steps = 1000 * explore.probe.episodes_for(256)
         assert 2 * probe_steps < (1 - explore.start) * 100_000_000 < 3 * probe_steps
 
 

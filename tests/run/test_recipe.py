@@ -485,7 +485,7 @@ NOT_TOGETHER = [
         "--num-seeds 2 with what --explore.proposal and --explore.probe ask for makes 6,291,456 candidates or episodes",
     ),
     (probing(probe=Racing(duel=2**20)), "makes 2,097,152 candidates or episodes at once: expected at most 1,048,576"),
-    (probing(probe=Racing((1, 2**18))), "makes 1,310,720 candidates or episodes"),
+    (probing(probe=Racing((1, 2**18))), "makes 1,572,864 candidates or episodes"),
     (probing(Gaussian(2**21), Surrogate()), "makes 2,097,152 candidates or episodes"),
 ]
 
