@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rlsparse.errors import DivergenceError, Interrupted
-from rlsparse.explore.explorer import NoProbing
+from rlsparse.explore.no_probing import NoProbing
 from rlsparse.learner.arrays import namespace, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import EpochStats

@@ -7,13 +7,13 @@ MOST_LINES_TO_READ = {
     "PPO, from the loop to the gradient": (3, 450),
     "PPO, everything it touches": (7, 1_200),
     "TRPO": (3, 510),
-    "ExploRLer": (8, 1_240),
+    "ExploRLer": (7, 1_070),
     "RigL": (3, 600),
 }
 
 
 def test_the_trunk_does_not_grow() -> None:
-    assert sum(map(house.code_lines, house.trunk())) <= 6_450
+    assert sum(map(house.code_lines, house.trunk())) <= 6_370
 
 
 def test_the_root_has_fourteen_entries_at_most() -> None:

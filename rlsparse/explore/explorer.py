@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -13,20 +13,18 @@ from rlsparse.errors import EnvironmentFailure
 from rlsparse.explore.anchors import Probed, ending_at
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.no_probing import Estimate, NoProbing
 from rlsparse.explore.probe import Evidence, Propose
 from rlsparse.explore.schedule import Schedule
 from rlsparse.learner.arrays import namespace, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.records import Advantages, Rollout
+from rlsparse.learner.records import Rollout
 from rlsparse.learner.streams import Purpose, env_seeds, generator
 from rlsparse.sim.episodes import STEP_CAP, ProbeEpisodes, member_policies
 
 log = logging.getLogger(__name__)
-
-Estimate: TypeAlias = Callable[[Rollout], Advantages]
-"""The run's advantage estimator."""
 
 
 def searched_slice(layout: Layout, log_std: bool) -> slice:
@@ -39,48 +37,6 @@ def horizon(env: VectorEnv) -> int:
     """Return the most steps of an episode."""
     limit = env.spec.max_episode_steps if env.spec else None
     return min(limit or STEP_CAP, STEP_CAP)
-
-
-class NoProbing:
-    """The explorer of a run that does not probe: nothing is due, nothing is judged, and it costs nothing."""
-
-    def acting(self) -> np.ndarray | None:
-        """Return the actors that take the next rollout's steps, [S, N, P]; None: the members' own."""
-        return None
-
-    def judge(self, rollout: Rollout, estimate: Estimate, acting: np.ndarray | None) -> Choice | None:
-        """Judge candidates by a rollout that no gradient has seen yet; None where there is nothing to judge."""
-        return None
-
-    def after_epoch(self) -> None:
-        """An epoch of the update is over."""
-
-    def after_iteration(self, skipped_epochs: int = 0) -> None:
-        """An iteration is over, and its update left out so many epochs."""
-
-    def due(self) -> np.ndarray:
-        """Return the members that probe by episodes now, [n] indices: whose turn it is, and who can pay for it."""
-        return np.zeros(0, np.int64)
-
-    def ended(self) -> np.ndarray:
-        """Which members have made their last probe and learn no more, [S] bool, or [1] for all."""
-        return np.zeros(1, bool)
-
-    @property
-    def cycles(self) -> np.ndarray:
-        """Probes that each member has made, [S] int64, or [1] for all."""
-        return np.zeros(1, np.int64)
-
-    def probe(self, members: np.ndarray, stop: Callable[[], bool]) -> Choice:
-        """Probe around the members (indices) by episodes; only those that are due are probed."""
-        raise NotImplementedError
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Return all that probing goes on from."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
 
 
 class Explorer(NoProbing):

@@ -14,7 +14,8 @@ from gymnasium.vector import VectorEnv
 from rlsparse import sim
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
 from rlsparse.explore.choice import Choice
-from rlsparse.explore.explorer import Explorer, NoProbing
+from rlsparse.explore.explorer import Explorer
+from rlsparse.explore.no_probing import NoProbing
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.learner.records import EpochStats

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from rlsparse.errors import RunDirectoryError, UsageError
-from rlsparse.explore.explorer import Explorer, NoProbing, searched_slice
+from rlsparse.explore.explorer import Explorer, searched_slice
 from rlsparse.explore.explorler import ExploRLer, Proposal
+from rlsparse.explore.no_probing import NoProbing
 from rlsparse.explore.probe import Propose
 from rlsparse.learner.learner import Learner
 from rlsparse.loop import iterate

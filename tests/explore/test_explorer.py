@@ -11,8 +11,9 @@ from aim import BEST, Aim, explorer_of
 from rlsparse.errors import Interrupted
 from rlsparse.explore.anchors import Probed
 from rlsparse.explore.evolution import Consensus
-from rlsparse.explore.explorer import NoProbing, searched_slice
+from rlsparse.explore.explorer import searched_slice
 from rlsparse.explore.in_rollout import InRollout
+from rlsparse.explore.no_probing import NoProbing
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
 from rlsparse.explore.racing import Racing

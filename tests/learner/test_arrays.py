@@ -10,7 +10,7 @@ from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
-from rlsparse.explore.explorer import NoProbing
+from rlsparse.explore.no_probing import NoProbing
 from rlsparse.learner.arrays import namespace, to_device, to_numpy
 from rlsparse.learner.network import action_mean, value
 from rlsparse.run import session as sessions
