@@ -84,7 +84,7 @@ def iterate(recipe: Recipe, learner: Learner, collector: Collector, explorer: No
 
     obs, _ = batch.for_critic
     learner.sparsity.evolve(learner, obs)
-    learner.see_observations(rollouts[0])
+    learner.update_obs_moments(rollouts[0])
     explorer.after_iteration(skipped_epochs=epochs_left)
     return Iteration(stats, estimate.metrics(rollouts[0], advantages[0]), choice)
 

@@ -15,7 +15,7 @@ import tyro
 
 from rlsparse.errors import Interrupted, RlsparseError, UsageError, require
 from rlsparse.run import cards, choose, device
-from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
+from rlsparse.run.command_line import fail_in_one_line, ignore_closed_pipe, parse
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.stop import StopSignal
 
@@ -174,7 +174,7 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
         from rlsparse.run import directory as runs
 
         run = runs.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
-        with run, device.memory_told(recipe, where, _resume_command(run.path, recipe)):
+        with run, device.explain_out_of_memory(recipe, where, _resume_command(run.path, recipe)):
             session = _open_session(recipe, run, where)
             _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
             _train(session, agent, stop, flags)
@@ -195,7 +195,7 @@ def resume(flags: ResumeFlags) -> None:
             raise
         _announce(why, flags.quiet or not why)
         run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
-        with run, device.memory_told(recipe, where, _resume_command(run.path, recipe)):
+        with run, device.explain_out_of_memory(recipe, where, _resume_command(run.path, recipe)):
             session = _open_session(recipe, run, where)
             sessions.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
@@ -220,7 +220,7 @@ def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
 
 def _announce(text: str, quiet: bool) -> None:
     if not quiet:
-        with outlive_reader(sys.stderr):
+        with ignore_closed_pipe(sys.stderr):
             print(text, file=sys.stderr)
 
 
@@ -254,7 +254,7 @@ def _report_interruption(session: "Session", signal_number: int, as_json: bool) 
     path, steps = session.run.path, session.total_steps
     session.run.write_status("interrupted", steps, signal.Signals(signal_number).name)
     _announce(f"stopped at {steps:,} steps; go on with: {_resume_command(path, session.recipe)}", quiet=False)
-    with outlive_reader(sys.stdout):
+    with ignore_closed_pipe(sys.stdout):
         print(json.dumps({"state": "interrupted", "total_steps": steps, "run_dir": str(path)}) if as_json else path)
 
 
@@ -273,7 +273,7 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     write_atomic(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     run.write_status("finished", session.total_steps)
     pictures = [picture, *_beside_card(run.path, flags)]
-    with outlive_reader(sys.stdout):
+    with ignore_closed_pipe(sys.stdout):
         if flags.json:
             print(json.dumps({**summary, "run_dir": str(run.path)}))
             return

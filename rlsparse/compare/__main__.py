@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from rlsparse.errors import RunDirectoryError, UsageError
-from rlsparse.run.command_line import fail_in_one_line, outlive_reader, parse
+from rlsparse.run.command_line import fail_in_one_line, ignore_closed_pipe, parse
 
 if TYPE_CHECKING:  # numpy, scipy and plotting are imported once the command line is known to be good
     from rlsparse.compare.comparison import Comparison
@@ -185,7 +185,7 @@ def show(comparison: "Comparison", flags: CompareFlags) -> None:
     from rlsparse.compare.account import account
     from rlsparse.compare.report import FILES, text
 
-    with outlive_reader(sys.stdout):
+    with ignore_closed_pipe(sys.stdout):
         if flags.json:
             print(json.dumps(account(comparison)))
         elif not flags.quiet:

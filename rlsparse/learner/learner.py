@@ -174,7 +174,7 @@ class Learner:
         """Return numbers about the members' archives and networks, [S] each."""
         return self.archive.metrics() | self.sparsity.metrics(self.optimiser)
 
-    def see_observations(self, rollout: Rollout) -> None:
+    def update_obs_moments(self, rollout: Rollout) -> None:
         """Update the normaliser with the observations of a rollout."""
         self.obs_moments.update(by_member(rollout.obs), None if rollout.valid is None else by_member(rollout.valid))
 

@@ -99,7 +99,7 @@ def _split_flag(argument: str) -> list[str]:
 
 
 @contextmanager
-def outlive_reader(stream: TextIO) -> Iterator[None]:
+def ignore_closed_pipe(stream: TextIO) -> Iterator[None]:
     """Go on in silence when whoever read `stream` has gone, as `| head` does."""
     try:
         yield
@@ -117,7 +117,7 @@ def fail_in_one_line() -> Iterator[None]:
     """Print a user's error as one line on stderr and exit with its code, instead of a traceback."""
     logging.basicConfig(format="rlsparse: %(message)s", level=logging.WARNING)
     try:
-        with outlive_reader(sys.stdout):
+        with ignore_closed_pipe(sys.stdout):
             yield
     except RlsparseError as error:
         print(f"rlsparse: {error}", file=sys.stderr)

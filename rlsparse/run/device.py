@@ -143,7 +143,7 @@ def memory_of(device: str) -> str:
 
 
 @contextmanager
-def memory_told(recipe: Recipe, device: str, resume: str) -> Iterator[None]:
+def explain_out_of_memory(recipe: Recipe, device: str, resume: str) -> Iterator[None]:
     """Say in one line when a device's memory is used up; the last checkpoint stays, and `resume` goes on from it."""
     try:
         yield

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from rlsparse.learner.records import EpochStats
-from rlsparse.run.command_line import outlive_reader
+from rlsparse.run.command_line import ignore_closed_pipe
 
 if TYPE_CHECKING:
     from rlsparse.run.session import Session
@@ -57,7 +57,7 @@ class Reporters:
         self._tell("probe", session, rows)
 
     def _tell(self, what: str, session: "Session", news: Any) -> None:
-        with outlive_reader(sys.stderr):
+        with ignore_closed_pipe(sys.stderr):
             for reporter in self._reporters:
                 getattr(reporter, what)(session, news)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlsparse.errors import RlsparseError, UsageError
-from rlsparse.run.device import Machine, look, memory_told, resolve, resumed
+from rlsparse.run.device import Machine, explain_out_of_memory, look, resolve, resumed
 from rlsparse.run.recipe import Recipe
 
 TWO = Machine(("NVIDIA H200", "NVIDIA L4"))
@@ -152,7 +152,7 @@ def test_a_run_whose_random_numbers_are_the_devices_does_not_change_its_kind(beg
 def test_memory_that_is_used_up_is_told_in_one_line(error, monkeypatch):
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda name: (2 * 2**30, 141 * 2**30))
     monkeypatch.setattr("torch.cuda.get_device_name", lambda name: "NVIDIA H200")
-    with pytest.raises(RlsparseError) as raised, memory_told(GPU, "cuda:0", "rlsparse train --resume run"):
+    with pytest.raises(RlsparseError) as raised, explain_out_of_memory(GPU, "cuda:0", "rlsparse train --resume run"):
         raise error
     assert raised.value.exit_code == 1
     assert str(raised.value) == (
@@ -163,5 +163,5 @@ def test_memory_that_is_used_up_is_told_in_one_line(error, monkeypatch):
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="a bug"), memory_told(GPU, "cuda:0", ""):
+    with pytest.raises(RuntimeError, match="a bug"), explain_out_of_memory(GPU, "cuda:0", ""):
         raise RuntimeError("a bug")
