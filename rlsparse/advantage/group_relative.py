@@ -100,14 +100,15 @@ class GroupRelative(AdvantageEstimator):
         if rollout.replayed is not None:
             acted, counts = acted & ~rollout.replayed, counts & ~rollout.replayed
         if self.score == "outcome":
-            score, hidden, counts = held(score, starts), held(hidden, starts), np.ones_like(ended)
+            score, hidden = from_episode_start(score, starts), from_episode_start(hidden, starts)
+            counts = np.ones_like(ended)
         cut = np.logical_or.reduce(in_groups(hidden > self.unseen, self.group_size), -1)
         seen = acted & ~to_members(cut, self.group_size)
         advantage = self._compare(score, counts, seen)
         weight = seen.astype(np.float32)
         if self.count == "episodes":
             lengths, _ = returns_and_hidden(acted, rollout.terminated, rollout.truncated, 1.0)
-            weight /= np.maximum(held(lengths, starts), 1.0).astype(np.float32)
+            weight /= np.maximum(from_episode_start(lengths, starts), 1.0).astype(np.float32)
         return Advantages(np.where(acted, advantage, 0.0).astype(np.float32), None, weight)
 
     def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
@@ -159,7 +160,7 @@ def group_starts(ended: np.ndarray, group_size: int) -> np.ndarray:
     return starts
 
 
-def held(x: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def from_episode_start(x: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Give every step the number of x at the start of its episode, [T, ...]."""
     rows = np.where(starts, np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1)), 0)
     return np.take_along_axis(x, np.maximum.accumulate(rows, 0), 0)
