@@ -42,9 +42,8 @@ class Schedule:
         cls, config: ExploRLer, total_steps: int, horizon: int, members: int, kept_for_training: int = 0
     ) -> "Schedule":
         """Return the schedule before the first iteration of so many members."""
-        zeros = np.zeros(members, np.int64)
-        idle, keep = np.zeros(members, bool), kept_for_training
-        return cls(config, total_steps, horizon, zeros, zeros, zeros + horizon, idle, kept_for_training=keep)
+        zero, idle = np.zeros(members, np.int64), np.zeros(members, bool)
+        return cls(config, total_steps, horizon, zero, zero, zero + horizon, idle, kept_for_training=kept_for_training)
 
     def of_members(self) -> dict[str, Any]:
         """Return what differs from member to member, by name, [S] each."""
