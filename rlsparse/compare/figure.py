@@ -164,10 +164,8 @@ def _overall_cells(overall: Overall, comparison: Comparison, styles: Styles) -> 
     cells: list[Draw] = []
     if overall.normalised_iqm:
         rows: list[Row] = [(short[arm], x, styles[arm]["color"]) for arm, x in overall.normalised_iqm.items()]
-        title, reference = (
-            f"Normalised IQM, {len(overall.environments)} environments",
-            1.0 if comparison.baseline else None,
-        )
+        title = f"Normalised IQM, {len(overall.environments)} environments"
+        reference = 1.0 if comparison.baseline else None
         draw = partial(_draw_intervals, rows=rows, title=title, x_label="normalised return", reference=reference)
         cells += [draw, partial(_draw_profile, overall=overall, styles=styles)]
     if overall.probability_of_improvement:

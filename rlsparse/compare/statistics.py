@@ -105,9 +105,8 @@ def _counts(n: int, generator: np.random.Generator | None = None) -> np.ndarray:
     return generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
 
 
-def _ends(resampled: np.ndarray, level: float, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.quantile(resampled, [0.5 - level / 2, 0.5 + level / 2], axis=axis)
-    return low, high
+def _ends(resampled: np.ndarray, level: float, axis: int = 0) -> np.ndarray:
+    return np.quantile(resampled, [0.5 - level / 2, 0.5 + level / 2], axis=axis)
 
 
 def bootstrap(
@@ -281,7 +280,7 @@ def area(x: np.ndarray, y: np.ndarray, start: float, end: float) -> float:
     height = np.interp(at, x, y)
     if end <= start:
         return float(height[-1])
-    return float(np.sum((height[1:] + height[:-1]) / 2 * np.diff(at)) / (end - start))
+    return float(np.trapezoid(height, at) / (end - start))
 
 
 def first_reach(x: np.ndarray, y: np.ndarray, threshold: float, end: float = math.inf) -> float:
