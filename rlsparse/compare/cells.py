@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -93,10 +94,9 @@ def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:
     Raises RunDirectoryError if there is none, UsageError if a log does not know the axis.
     """
     tracks = {name: _tracks(name, by_env[env], axis) for name, by_env in arms.members.items() if env in by_env}
-    everyone = [t for those in tracks.values() for t in those]
-    longest = max((t.end for t in everyone if not t.crash), default=-np.inf)
+    longest = max((t.end for t in chain(*tracks.values()) if not t.crash), default=-np.inf)
     tracks = {name: _judged(those, longest) for name, those in tracks.items()}
-    counted = [t for those in tracks.values() for t in those if not t.why]
+    counted = [t for t in chain(*tracks.values()) if not t.why]
     if not counted:
         raise RunDirectoryError(f"no curve of {env} has a point")
     late, early = max(counted, key=lambda t: t.x[0]), min(counted, key=lambda t: t.end)
@@ -213,7 +213,6 @@ def _member_remarks(env: str, tracks: dict[str, list[Track]]) -> list[str]:
     return [
         f"{t.arm} on {env}: {t.member.label} "
         + (f"{t.why}; it is not in the mean" if t.why else f"{t.crash} at {t.end:,.0f}")
-        for those in tracks.values()
-        for t in those
+        for t in chain(*tracks.values())
         if t.why or t.crash
     ]
