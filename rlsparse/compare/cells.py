@@ -1,7 +1,7 @@
 """One arm in one environment: its seeds on the common range, their mean and IQM with intervals, their scores."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -85,7 +85,7 @@ class Panel:
     end: float
     cells: dict[str, Cell]
     threshold: float
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[str]
 
 
 def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:

@@ -1,7 +1,7 @@
 """A whole comparison: from arms to everything that the report shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rlsparse.compare.arms import Arms
 from rlsparse.compare.cells import Cell, Panel, panel
@@ -33,7 +33,7 @@ class Comparison:
     mismatches: list[str]
     """Why these curves would not be compared without --allow-mixed."""
     remarks: list[str]
-    logs: list[Log] = field(default_factory=list)
+    logs: list[Log]
     """Where the curves come from."""
 
     @property
