@@ -126,7 +126,7 @@ def _tracks(arm: str, members: list[Member], axis: Axis) -> list[Track]:
 
 
 def _judged(tracks: list[Track], longest: float) -> list[Track]:
-    """Say of each track why it is not averaged, if so: it has no point, it crashed, or most of its siblings go on."""
+    """Give each track that is not averaged its reason: it has no point, it crashed, or most of its siblings go on."""
     usual = float(np.median([t.end for t in tracks if len(t.x)] or [0.0]))
     return [replace(t, why=_why_left_out(t, usual, longest)) for t in tracks]
 
