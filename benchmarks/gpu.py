@@ -40,15 +40,16 @@ from rlsparse import loop, sim
 from rlsparse.advantage.estimators import GAE
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import Interrupted
+from rlsparse.learner.learner import Learner
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, device
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
-from rlsparse.sim.collect_device import DeviceCollector
+from rlsparse.sim.collect import Collector
 from rlsparse.sim.cpu import load_model, make_task
-from rlsparse.sim.episodes import evaluate_on_device
+from rlsparse.sim.episodes import evaluate
 from rlsparse.sim.warp_physics import WarpPhysics
 
 AGENT = "ppo-gpu"
@@ -194,14 +195,13 @@ def train(env_id: str, place: str, num_envs: int, steps: int, rounds: int) -> It
     """Measure iterations of PPO, and where their time goes."""
     for num_seeds in SEEDS:
         recipe = shipped(env_id, num_envs, num_seeds)
-        learner, collector, explorer = sessions.begin(recipe, place)
+        begun = sessions.begin(recipe, place)
+        learner, collector, _ = begun
         count = max(1, steps // recipe.rollout_length)
 
-        def iterations(
-            number: int, recipe: Recipe = recipe, learner: Any = learner, collector: Any = collector
-        ) -> None:
+        def iterations(number: int, recipe: Recipe = recipe, begun: tuple[Any, Any, Any] = begun) -> None:
             for _ in range(number):
-                loop.iterate(recipe, learner, collector, explorer)
+                loop.iterate(recipe, *begun)
 
         iterations(WARM_UP)
         total = count * recipe.batch_size * num_seeds
@@ -222,16 +222,16 @@ def shares(place: str, recipe: Recipe, run: Callable[[], None], learner: Any, co
     with ExitStack() as stack:
         for owner, method, phase in (
             (collector.env, "step", "simulate"),
-            (DeviceCollector, "collect", "collect"),
+            (Collector, "collect", "collect"),
             (GAE, "__call__", "advantage"),
-            (loop, "flatten", "advantage"),
+            (Learner, "batch", "advantage"),
             (PPO, "update", "update"),
         ):
             stack.enter_context(clock.watching(owner, method, phase))
         with clock.phase("all"):
             run()
             with clock.phase("evaluate"):
-                evaluate_on_device(eval_env, learner.actors(), seeds)
+                evaluate(eval_env, learner.actors(), seeds, device=place)
     eval_env.close()
     seconds = clock.seconds()
     total, collect = seconds.pop("all"), seconds.pop("collect")

@@ -13,7 +13,7 @@ from scaffold import DistantGoal, flags_of_runs, write
 from rlsparse import loop, sim
 from rlsparse.advantage.estimators import GAE
 from rlsparse.advantage.group_relative import GroupRelative
-from rlsparse.algorithms.cloning import HPT
+from rlsparse.algorithms.cloning import HPT, BestEpisodes
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.compare.statistics import mean_interval
@@ -42,8 +42,8 @@ def successes(recipe: Recipe, evaluations: int) -> list[dict[str, float]]:
         reached = (learner.counters.train >= due) & (due <= recipe.total_steps)
         if reached.any():
             success = (evaluate(env, learner.actors(), starts).returns > 0).mean(1)
-            best = collector.best_episodes
-            clonings = best.clonings if best else np.zeros(recipe.num_seeds, int)
+            best = learner.archive
+            clonings = best.clonings if isinstance(best, BestEpisodes) else np.zeros(recipe.num_seeds, int)
             for member in np.flatnonzero(reached):
                 row = {"seed": recipe.seeds[member], "steps": due[member], "success": success[member]}
                 rows.append(row | {"clonings": clonings[member]})

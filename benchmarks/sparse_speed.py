@@ -11,7 +11,7 @@ programs on the machine count as little as can be. Writes benchmarks/results/spa
 import argparse
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rlsparse import loop
-from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.compare.plot import style_axes
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.records import Batch
+from rlsparse.learner.sparsity import DENSE
 from rlsparse.run import cards
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Sparse
-from rlsparse.sparse.packed_update import update
 from rlsparse.sparse.rules import RigL, Static
 
 ENV, SEEDS = "HalfCheetah-v5", 5
@@ -69,7 +68,7 @@ def updates(agent: str, width: int, sparsity: float, rounds: int) -> list[float]
         [
             lambda: list(plain(dense, batch)),
             lambda: list(plain(masked, batch)),
-            lambda: list(update(algorithm, packed, batch)),
+            lambda: list(packed.update(algorithm, batch)),
         ],
         rounds,
     )
@@ -77,7 +76,7 @@ def updates(agent: str, width: int, sparsity: float, rounds: int) -> list[float]
 
 def learner_of(policy: ActorCritic, sparse: Sparse | None) -> Learner:
     """Return a learner of HalfCheetah's sizes."""
-    learner = Learner(policy, 17, 6, range(SEEDS), sparse=sparse)
+    learner = Learner(policy, 17, 6, range(SEEDS), sparse=sparse or DENSE)
     learner.begin_iteration(10**9)
     return learner
 
@@ -97,20 +96,19 @@ def training(agent: str, width: int, rounds: int) -> list[float]:
     sides = []
     for sparse, packs in ((None, False), (Sparse(0.9, rule=RigL()), False), (Sparse(0.9, rule=RigL()), True)):
         recipe = replace(recipe_for(agent, width), sparse=sparse, total_steps=10**9)
-        sides.append(cycle(recipe, *sessions.begin(recipe), packs))
+        sides.append(cycle(recipe, sessions.begin(recipe), packs))
     return processor_seconds(sides, rounds)
 
 
-def cycle(recipe: Recipe, learner: Learner, collector: Any, packs: bool) -> Callable[[], None]:
+def cycle(recipe: Recipe, begun: tuple[Learner, Any, Any], packs: bool) -> Callable[[], None]:
     """Return four iterations of training."""
-
-    def plain(algorithm: Algorithm, *arguments: Any) -> Iterator[Any]:
-        return algorithm.update(*arguments)
+    learner, *_ = begun
+    if not packs:
+        learner.update = lambda algorithm, batch: algorithm.update(learner, batch)  # type: ignore[method-assign]
 
     def run() -> None:
-        loop.update = update if packs else plain
         for _ in range(4):
-            loop.iterate(recipe, learner, collector, explorer)
+            loop.iterate(recipe, *begun)
 
     return run
 

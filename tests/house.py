@@ -35,6 +35,7 @@ LEAVES = {
     "explore/in_rollout": "probing inside the rollout",
     "explore/surrogate": "scores without a step",
     "explore/controls": "controls of empty-space search",
+    "explore/propose": "a normal distribution and a line as proposals",
     "explore/evolution": "proposals that learn from scores",
     "explore/gaussian_process": "ascent on a fitted surface",
     "run/tensorboard": "TensorBoard events",
@@ -62,7 +63,7 @@ READING = {
     ),
     "TRPO": ("loop", "algorithms/trpo", "algorithms/natural_gradient"),
     "ExploRLer": (
-        *("explore/explorler", "explore/explorer", "explore/schedule", "explore/anchors", "explore/propose"),
+        *("explore/explorler", "explore/explorer", "explore/schedule", "explore/anchors"),
         *("explore/empty_space", "explore/probe", "explore/choice"),
     ),
     "RigL": ("sparse/rules", "sparse/masks", "sparse/topology"),

@@ -1,4 +1,4 @@
-"""Environments as an advantage estimator wants them: `WrappedEnvs` changes nothing, estimators override methods."""
+"""Environments for an advantage estimator: `WrappedEnvs` changes nothing, estimators override methods."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ import numpy as np
 from rlsparse.advantage.projection import Projection
 from rlsparse.learner.arrays import Array
 
-if TYPE_CHECKING:  # a command line is refused without loading environments
+if TYPE_CHECKING:  # checks of a command line must not load environments
     from gymnasium.vector import VectorEnv
 
 
 @dataclass(frozen=True)
 class About:
-    """What is known of an environment before it is made."""
+    """Facts about an environment that are known before it is made."""
 
     env_id: str
     projections: Mapping[str, Projection]
-    """What set functions may see, by name; the first is the usual one."""
+    """Projections that set functions may see, by name; the first is the default."""
 
 
 class WrappedEnvs:
-    """E environments as they are; beside Gymnasium's methods, what a collector asks."""
+    """E environments, unchanged; beside Gymnasium's methods, those that a collector calls."""
 
     def __init__(self, env: "VectorEnv") -> None:
         self.env = env
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the environments have themselves."""
+        """Return an attribute of the environments themselves."""
         return getattr(self.env, name)
 
     def reset(self, *, seed: list[int]) -> tuple[Array, dict[str, Any]]:
@@ -39,38 +39,38 @@ class WrappedEnvs:
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Step all environments by native actions [E, A].
 
-        `info` may say, [E] bool each: `valid`, False where no step happened; `replayed`, where another action was
-        taken; `helped`, whose episodes do not count as the policy's own.
+        `info` may hold, [E] bool each: `valid`, False where no step happened; `replayed`, True where another action was
+        taken; `helped`, True where the episode does not count as the policy's own.
         """
         return self.env.step(actions)
 
     def restart(self) -> Array:
-        """Break all episodes off and begin new ones; returns their first observations [E, O]."""
+        """End all episodes early and begin new ones; return their first observations [E, O]."""
         return self.env.reset(options={"reset_mask": np.ones(self.env.num_envs, bool)})[0]
 
     def learned_reward(self, reward: Array) -> Array:
-        """Return what is learned from in place of the rewards [T, S, N] of the steps since the last call."""
+        """Return the rewards [T, S, N] to learn from, given the environment's own of the steps since the last call."""
         return reward
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Describe the environments in numbers, [S] each."""
+        """Return numbers about the environments, [S] each."""
         return {}
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Return all arrays that the environments go on from, by name."""
+        """Return all arrays from which the environments continue, by name."""
         return self.env.get_state()  # type: ignore[attr-defined]
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `get_state` gave."""
+        """Restore the state that `get_state` returned."""
         self.env.set_state(state)  # type: ignore[attr-defined]
 
 
 class EvaluationWatch:
-    """Sees the observations of evaluation episodes, and by default makes nothing of them."""
+    """Watches the observations of evaluation episodes; by default it ignores them."""
 
     def __call__(self, obs: Array) -> None:
-        """See the observations [E, O] at the start and after each step."""
+        """Take the observations [E, O] at the start and after each step."""
 
     def metrics(self, lengths: np.ndarray) -> dict[str, np.ndarray]:
-        """Describe the episodes of lengths [S, n] that were seen in numbers, [S] each."""
+        """Return numbers about the watched episodes, whose lengths are [S, n]; [S] each."""
         return {}

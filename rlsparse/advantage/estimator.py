@@ -1,4 +1,4 @@
-"""What the loop and a recipe ask of an advantage estimator beside advantages; by default nothing special."""
+"""What the loop and a recipe call on an advantage estimator beside advantages; the defaults do nothing."""
 
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class AdvantageEstimator:
-    """The base of estimators; one that has a critic, and takes rollouts as they are, need not say more."""
+    """The base of estimators; its defaults fit estimators with a critic that do not change rollouts."""
 
     needs_critic: ClassVar[bool] = True
     autoreset: ClassVar[bool] = True
     """Whether an environment begins its next episode by itself."""
     columns: ClassVar[tuple[str, ...]] = ()
-    """What `metrics` tells, in order."""
+    """The names of `metrics`, in order."""
 
     @property
     def gives(self) -> frozenset[str]:
-        """What other components may rely on."""
+        """The traits on which other components may rely."""
         return frozenset({"critic", "single-episodes", "unaided-episodes", "environment-return", "equal-rollouts"})
 
     @property
@@ -39,14 +39,14 @@ class AdvantageEstimator:
         """Raise UsageError if too little of an episode, of `horizon` steps at most, fits into a rollout."""
 
     def check_environment(self, about: About, obs_size: int | None, environments: int) -> None:
-        """Raise UsageError if the estimator does not fit the environment; `environments` in all, of all members."""
+        """Raise UsageError if the estimator does not fit the environment; `environments` is their number in all."""
 
     def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
-        """Return the environments as the learner's rollouts need them."""
+        """Return the environments, changed for the learner's rollouts if needed."""
         return WrappedEnvs(env)
 
     def watch(self, env: "VectorEnv", about: About) -> EvaluationWatch:
-        """Return what sees the evaluation episodes in these environments."""
+        """Return the watch of the evaluation episodes in these environments."""
         return EvaluationWatch()
 
     def __call__(self, rollout: Rollout) -> Advantages:
@@ -54,7 +54,7 @@ class AdvantageEstimator:
         raise NotImplementedError
 
     def metrics(self, rollout: Rollout, advantages: Advantages) -> dict[str, np.ndarray]:
-        """Describe advantages of a rollout in numbers, [S] each."""
+        """Return numbers about a rollout's advantages, [S] each."""
         return {}
 
 

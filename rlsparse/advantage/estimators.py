@@ -1,4 +1,4 @@
-"""Advantage estimators with a critic, as components: GAE and what may take its place."""
+"""Advantage estimators with a critic, as components: GAE and its alternatives."""
 
 from dataclasses import dataclass
 
@@ -51,7 +51,7 @@ class NStep(AdvantageEstimator):
 
 @dataclass(frozen=True)
 class MonteCarlo(AdvantageEstimator):
-    """Returns to the end of the episode without bootstrapping, less the critic's value: REINFORCE with a baseline.
+    """Returns to the end of the episode without bootstrapping, minus the critic's value: REINFORCE with a baseline.
 
     Source: Williams, Machine Learning 8 (1992), section 4; Sutton and Barto (2018), section 13.4.
     """
@@ -67,7 +67,7 @@ class MonteCarlo(AdvantageEstimator):
             check_seen(self, rollout_length)
 
     def __call__(self, rollout: Rollout) -> Advantages:
-        """Estimate advantages and value targets, and weigh what is seen of the return, [T, S, N]."""
+        """Estimate advantages, value targets, and weights by the visible share of the return, [T, S, N]."""
         xp = namespace(rollout.reward)
         ended = rollout.terminated | rollout.truncated
         value_target = discounted_to_go(rollout.reward, ended, self.gamma)
@@ -78,17 +78,17 @@ class MonteCarlo(AdvantageEstimator):
 
 @dataclass(frozen=True)
 class TDLambda(AdvantageEstimator):
-    """TD(lambda) returns, the critic's lambda apart from the actor's; with equal ones this is GAE.
+    """TD(lambda) returns with separate lambdas for critic and actor; with equal ones this is GAE.
 
-    Source: Sutton and Barto (2018), section 12.1; apart as in VC-PPO, arXiv 2503.01491.
+    Source: Sutton and Barto (2018), section 12.1; separate lambdas as in VC-PPO, arXiv 2503.01491.
     """
 
     gamma: Fraction = 0.99
     """Discount per environment step."""
     actor_lambda: Fraction = 0.95
-    """Lambda of the returns that advantages are made of."""
+    """Lambda of the returns from which advantages are computed."""
     critic_lambda: Fraction = 1.0
-    """Lambda of the returns that the critic learns; 1 does not build on what it believes already."""
+    """Lambda of the returns that the critic learns; 1 does not use the critic's own values."""
 
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and value targets, [T, S, N]."""
@@ -111,17 +111,17 @@ class VTrace(AdvantageEstimator):
     trace_lambda: Fraction = 0.95
     """Weight of longer-horizon estimates: 0 is one-step, 1 is the published form."""
     rho_bar: Positive = 1.0
-    """Most that a step's probability ratio may weigh it."""
+    """Largest weight that its probability ratio gives a step."""
     c_bar: NotNegative = 1.0
-    """Most that a step's probability ratio may weigh what comes after it."""
+    """Largest weight that its probability ratio gives the steps after it."""
 
     @property
     def gives(self) -> frozenset[str]:
-        """It corrects for actions of others, whatever the policy then learns by."""
+        """It corrects for actions of other policies, with any objective."""
         return super().gives | {"others-actions"}
 
     def __call__(self, rollout: Rollout) -> Advantages:
-        """Estimate advantages and value targets, [T, S, N]; the policy's ratio then begins at the one that learns."""
+        """Estimate advantages and value targets, [T, S, N]; the policy's ratio is to the policy that learns."""
         own = rollout.log_prob if rollout.own_log_prob is None else rollout.own_log_prob
         advantage, value_target = vtrace(
             rollout.reward,

@@ -1,7 +1,7 @@
 """Advantages relative to a group of episodes from one state, without a critic: the GRPO family.
 
-Episodes of a group begin in the same state and in the same step, so that row t of an array is the same time index in
-all of them. Axes: T steps, S members, N environments = groups x G.
+Episodes of a group begin in the same state and in the same step, so row t of an array is the same time index in all of
+them. Axes: T steps, S members, N environments = groups x G.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class GroupRelative(AdvantageEstimator):
     """Compare each step's return with those of the group at the same time index; no critic, so no value loss.
 
-    Source: GR2PO, arXiv 2609.19850, and Group Policy Gradient, arXiv 2510.03679; the baseline leaves the own out.
+    Source: GR2PO, arXiv 2609.19850, and Group Policy Gradient, arXiv 2510.03679; the baseline leaves the step's own
+    return out.
     """
 
     needs_critic: ClassVar[bool] = False
@@ -39,7 +40,7 @@ class GroupRelative(AdvantageEstimator):
     gamma: Fraction = 0.99
     """Discount per environment step."""
     group_size: Annotated[int, Ge(2), Expected("2 or more, for one episode has nothing to be compared with")] = 8
-    """Environments that begin their episodes in the same state, and the next one when all are over."""
+    """Environments that begin their episodes in the same state, and wait until all of these have ended."""
     score: Literal["return-to-go", "outcome"] = "return-to-go"
     """What is compared: the return from each step on, or for all steps of an episode its whole return."""
     baseline: Literal["others", "mean", "batch"] = "others"
@@ -47,9 +48,9 @@ class GroupRelative(AdvantageEstimator):
     scale: Literal["none", "group", "batch"] = "none"
     """What it is divided by: nothing, or the deviation of the group's scores, or of all steps'."""
     count: Literal["steps", "episodes"] = "steps"
-    """What counts alike in the loss: every step, or every episode."""
+    """What has equal weight in the loss: every step, or every episode."""
     unseen: Fraction = 0.5
-    """Most of a return, gamma^k, that may lie behind the rollout's end; a group has no weight where there is more."""
+    """Largest share of a return, gamma^k, after the rollout's end; where it is larger, a group has no weight."""
     scaffold: Scaffold = field(default_factory=Scaffold)
     """Help for groups that find no success where rewards are sparse."""
 
@@ -60,12 +61,12 @@ class GroupRelative(AdvantageEstimator):
 
     @property
     def gives(self) -> frozenset[str]:
-        """It has no critic, breaks episodes off at a group's end, and maybe helps some of them."""
+        """It has no critic, may cut episodes, and may help some of them."""
         unaided = {"unaided-episodes"} if self.scaffold.after == 0 else set()
         return frozenset({"environment-return", *unaided})
 
     def check(self, recipe: Any) -> None:
-        """Raise UsageError unless environments make whole groups, and advantages are scaled once at most."""
+        """Raise UsageError unless environments make whole groups, and advantages are scaled at most once."""
         size, num_envs = self.group_size, recipe.num_envs
         if num_envs % size:
             raise UsageError(
@@ -95,7 +96,7 @@ class GroupRelative(AdvantageEstimator):
         starts = group_starts(ended, self.group_size)
         score, hidden = returns_and_hidden(rollout.reward, rollout.terminated, rollout.truncated, self.gamma)
         valid = np.ones_like(ended) if rollout.valid is None else rollout.valid
-        acted, counts = valid, valid | rollout.terminated  # who has fallen gets a return of 0, not a missing one
+        acted, counts = valid, valid | rollout.terminated  # after a termination the return is 0, not missing
         if rollout.replayed is not None:
             acted, counts = acted & ~rollout.replayed, counts & ~rollout.replayed
         if self.score == "outcome":
@@ -110,7 +111,7 @@ class GroupRelative(AdvantageEstimator):
         return Advantages(np.where(acted, advantage, 0.0).astype(np.float32), None, weight)
 
     def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
-        """Return the environments in groups, which are helped if the scaffold says so."""
+        """Return the environments in groups, with help if the scaffold is on."""
         return self.scaffold.wrap(env, learner, self.group_size)
 
     def metrics(self, rollout: Rollout, advantages: Advantages) -> dict[str, np.ndarray]:
@@ -118,7 +119,7 @@ class GroupRelative(AdvantageEstimator):
         return {"degenerate_groups": self.degenerate(rollout, advantages)}
 
     def degenerate(self, rollout: Rollout, estimated: Advantages) -> np.ndarray:
-        """Share of the groups with a weight whose advantages are all zero, so that they teach nothing, [S].
+        """Share of groups that teach nothing, among those with a weight: all their advantages are zero, [S].
 
         Returns-to-go are compared at every time index, outcomes once, where episodes begin; nan if no group counts.
         """
@@ -137,21 +138,21 @@ class GroupRelative(AdvantageEstimator):
 
 
 EQUAL = 1e-6
-"""Scores that differ by less, relative to their size or 1, are equal: rounding must not be scaled up to a score."""
+"""Scores that differ by less, relative to their size or 1, are equal, so that rounding is not scaled up."""
 
 
 def in_groups(x: np.ndarray, group_size: int) -> np.ndarray:
-    """See arrays [..., N] as [..., N / G, G]."""
+    """View arrays [..., N] as [..., N / G, G]."""
     return np.ascontiguousarray(x).reshape(*x.shape[:-1], -1, group_size)
 
 
 def to_members(x: np.ndarray, group_size: int) -> np.ndarray:
-    """Give each environment what its group has: [..., N / G] as [..., N]."""
+    """Repeat each group's number for its environments: [..., N / G] as [..., N]."""
     return np.repeat(x, group_size, -1)
 
 
 def group_starts(ended: np.ndarray, group_size: int) -> np.ndarray:
-    """Where groups begin episodes, or the rollout begins, [T, S, N] bool; `ended` [T, S, N] stays set while idle."""
+    """Where groups begin episodes, or the rollout begins, [T, S, N] bool; `ended` stays True while waiting."""
     together = np.logical_and.reduce(in_groups(ended, group_size), -1)
     starts = np.ones(ended.shape, bool)
     starts[1:] = to_members(together[:-1], group_size)
@@ -159,7 +160,7 @@ def group_starts(ended: np.ndarray, group_size: int) -> np.ndarray:
 
 
 def held(x: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Give every step the number that x has where its episode starts, [T, ...]."""
+    """Give every step the number of x at the start of its episode, [T, ...]."""
     rows = np.where(starts, np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1)), 0)
     return np.take_along_axis(x, np.maximum.accumulate(rows, 0), 0)
 
@@ -170,7 +171,7 @@ def returns_and_hidden(
     truncated: np.ndarray,
     gamma: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Discounted returns-to-go, and the share of them that lies behind the rollout's end, [T, S, N] float64 each.
+    """Discounted returns-to-go, and the share of them after the rollout's end, [T, S, N] float64 each.
 
     A time limit is where the episode ends: steps of a group have equal time left.
     """
@@ -184,9 +185,9 @@ def relative(
     baseline: Literal["others", "mean"],
     scale: bool,
 ) -> np.ndarray:
-    """Scores [..., G] less their group's mean, of all or of the others; divided by its deviation if `scale`.
+    """Scores [..., G] minus their group's mean, of all or of the others; divided by its deviation if `scale`.
 
-    `counts` [..., G] bool says whose scores there are; the rest become 0, and so do groups of equal scores and groups
+    `counts` [..., G] bool marks the scores that exist; the rest become 0, and so do groups of equal scores and groups
     of one. Source: Shao et al., arXiv 2402.03300 ("mean", scaled); Ahmadian et al., arXiv 2402.14740 ("others").
     """
     number = counts.sum(-1, keepdims=True)
@@ -203,9 +204,9 @@ def relative(
 
 
 def degenerate_share(advantage: np.ndarray, compared: np.ndarray, group_size: int) -> np.ndarray:
-    """Share of the groups in which nobody `compared`, [T, S, N] bool, has an advantage [T, S, N]; [S] float32.
+    """Share of the groups in which no `compared` [T, S, N] bool environment has an advantage [T, S, N]; [S] float32.
 
-    Every row has its groups; those that compare nobody do not count. nan where all are so.
+    Every row has its groups; those without a compared environment do not count. nan where none counts.
     """
     used = np.logical_or.reduce(in_groups(compared, group_size), -1)
     taught = np.logical_or.reduce(in_groups(compared & (advantage != 0), group_size), -1)
@@ -215,12 +216,12 @@ def degenerate_share(advantage: np.ndarray, compared: np.ndarray, group_size: in
 
 
 def rows_of_members(x: np.ndarray) -> np.ndarray:
-    """Lay [T, S, N] out as [S, T * N]: so a member's sums are those it has alone."""
+    """Turn [T, S, N] into [S, T * N], so that a member's sums equal those of its solo run."""
     return np.ascontiguousarray(x.swapaxes(0, 1)).reshape(x.shape[1], -1)
 
 
 def centred_on_batch(score: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Scores [T, S, N] less the mean of each member's that count, [T, S, N]; the rest become 0, and equal scores."""
+    """Scores [T, S, N] minus the mean of the member's scores that count; 0 for the rest and for equal scores."""
     rows, which = rows_of_members(score), rows_of_members(counts)
     mean = np.where(which, rows, 0.0).sum(1) / np.maximum(which.sum(1), 1)
     highest, lowest = (f(np.where(which, rows, x), 1) for f, x in ((np.max, -np.inf), (np.min, np.inf)))
@@ -229,7 +230,7 @@ def centred_on_batch(score: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def scaled_by_batch(score: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Divide scores [T, S, N] by the deviation of each member's that count.
+    """Divide scores [T, S, N] by the deviation of the member's scores that count.
 
     Source: whitening of REINFORCE++, Hu, arXiv 2501.03262; 1e-8 is added to the variance.
     """
@@ -247,28 +248,28 @@ class GRPO(GroupRelative):
     score: Literal["return-to-go", "outcome"] = "outcome"
     """What is compared: here, for all steps of an episode, its whole return."""
     baseline: Literal["others", "mean", "batch"] = "mean"
-    """What is subtracted: here the mean score of the whole group, the own included."""
+    """What is subtracted: here the mean score of the whole group, its own score included."""
     scale: Literal["none", "group", "batch"] = "group"
     """What it is divided by: here the deviation of the group's scores."""
     count: Literal["steps", "episodes"] = "episodes"
-    """What counts alike in the loss: here every episode, so that a step of a long one counts less."""
+    """What has equal weight in the loss: here every episode, so a step of a long one counts less."""
 
 
 @dataclass(frozen=True)
 class DrGRPO(GroupRelative):
-    """GRPO without deviation and lengths, which bias it. Source: Liu et al., arXiv 2503.20783."""
+    """GRPO without its divisions by deviation and length, which cause bias. Source: Liu et al., arXiv 2503.20783."""
 
     gamma: Fraction = 1.0
     """Discount per environment step; the published form has none."""
     score: Literal["return-to-go", "outcome"] = "outcome"
     """What is compared: here, for all steps of an episode, its whole return."""
     baseline: Literal["others", "mean", "batch"] = "mean"
-    """What is subtracted: here the mean score of the whole group, the own included."""
+    """What is subtracted: here the mean score of the whole group, its own score included."""
 
 
 @dataclass(frozen=True)
 class RLOO(GroupRelative):
-    """REINFORCE, its baseline the mean outcome of the others. Source: Ahmadian et al., arXiv 2402.14740."""
+    """REINFORCE with the mean outcome of the others as baseline. Source: Ahmadian et al., arXiv 2402.14740."""
 
     gamma: Fraction = 1.0
     """Discount per environment step; the published form has none."""

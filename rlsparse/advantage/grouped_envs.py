@@ -1,4 +1,4 @@
-"""Environments in groups: every G in a row begin their episodes in one state, and the next ones when all are over."""
+"""Environments in groups: G neighbours begin their episodes in one state, and the next ones when all have ended."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
 
 
 class GroupedEnvs(WrappedEnvs):
-    """E environments of S members in groups of G; who is done waits for the others. `env` does not reset by itself."""
+    """E environments of S members in groups of G; finished ones wait for the others. `env` must not reset by itself."""
 
     def __init__(self, env: "VectorEnv", members: int, group_size: int) -> None:
         super().__init__(env)
         self.members, self.group_size = members, group_size
         self.idle = np.zeros(env.num_envs, bool)
-        """Whose episode is over, with no next one begun, [E] bool."""
+        """True where the episode has ended and the next one has not begun, [E] bool."""
 
     def reset(self, *, seed: list[int]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin episodes; of each member's seeds, one for each environment, the first are used, one for each group."""
+        """Begin episodes; of each member's N seeds the first N / G are used, one for each group."""
         per_member = len(seed) // self.members
         firsts = [seed[s * per_member + g] for s in range(self.members) for g in range(per_member // self.group_size)]
         return super().reset(seed=[first for first in firsts for _ in range(self.group_size)])
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step the environments that are not idle; groups of which all are done begin again.
+        """Step the environments that do not wait; groups in which all have ended begin again.
 
-        `info` tells which steps are `valid`, [E] bool; where episodes begin, `final_obs` are the observations before.
+        `info` says which steps are `valid`, [E] bool; where episodes begin, `final_obs` holds the last observations.
         """
         valid = ~self.idle
         obs, reward, terminated, truncated, info = self.env.step(actions)
@@ -45,31 +45,31 @@ class GroupedEnvs(WrappedEnvs):
         return obs, reward, terminated, truncated, info
 
     def in_groups(self, x: np.ndarray) -> np.ndarray:
-        """See [E] as [groups, G]."""
+        """View [E] as [groups, G]."""
         return x.reshape(-1, self.group_size)
 
     def note(self, reward: np.ndarray, ended: np.ndarray) -> dict[str, np.ndarray]:
-        """See the rewards of a step and whose episodes it `ended`, [E] each; returns more for `info`."""
+        """Take the rewards of a step and which episodes `ended`, [E] each; return further entries of `info`."""
         return {}
 
     def judge(self, done: np.ndarray) -> None:
-        """See the groups whose environments are `done`, [E] bool, before they begin again."""
+        """Take the environments of groups that are `done`, [E] bool, before they begin again."""
 
     def begin(self, where: np.ndarray) -> np.ndarray:
-        """Begin episodes in these environments, [E] bool; returns all observations [E, O]."""
+        """Begin episodes in these environments, [E] bool; return all observations [E, O]."""
         obs, _ = self.env.reset(options={"reset_mask": where})
         self.idle = self.idle & ~where
         return obs
 
     def restart(self) -> np.ndarray:
-        """Break all episodes off and begin new ones; returns their first observations [E, O]."""
+        """End all episodes early and begin new ones; return their first observations [E, O]."""
         return self.begin(np.ones_like(self.idle))
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Return all arrays that the environments go on from, by name."""
+        """Return all arrays from which the environments continue, by name."""
         return super().get_state() | {"idle": self.idle}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `get_state` gave."""
+        """Restore the state that `get_state` returned."""
         super().set_state(state)
         self.idle = state["idle"].copy()

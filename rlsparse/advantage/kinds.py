@@ -1,4 +1,4 @@
-"""The advantage estimators that a recipe may name; anything with the same call does."""
+"""The advantage estimators that a recipe may name."""
 
 from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.advantage.group_relative import GRPO, RLOO, DrGRPO, GroupRelative, ReinforcePlusPlus

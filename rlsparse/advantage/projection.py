@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rlsparse.learner.bounds import Count, CountFromZero, Finite
 
-if TYPE_CHECKING:  # environment cards hold projections, and are read without any package
+if TYPE_CHECKING:  # environment cards hold projections, and are read without importing any package
     import numpy as np
 
 
@@ -16,7 +16,7 @@ class Projection:
     description: str
     """What the coordinates are, with units."""
     source: Literal["observation", "qpos"]
-    """"observation", or "qpos": MuJoCo's generalised positions, of which observations leave some out."""
+    """"observation", or "qpos": MuJoCo's generalised positions, some of which are not in the observation."""
     index: tuple[CountFromZero, ...]
     """Which numbers of the source, d of them."""
     low: tuple[Finite, ...]
@@ -24,7 +24,7 @@ class Projection:
     high: tuple[Finite, ...]
     """The box's upper corner."""
     cells: tuple[Count, ...]
-    """Into how many cells coverage divides each side unless told otherwise."""
+    """Default number of cells into which coverage divides each side."""
 
     def __call__(self, source: "np.ndarray") -> "np.ndarray":
         """Points [..., d] of states [..., W]; within the box they are in [0, 1]."""
@@ -34,7 +34,7 @@ class Projection:
         return scaled
 
     def flaw(self) -> str | None:
-        """Say what cannot be, as "field must ..."; None if all is well."""
+        """Return what is wrong, as "field must ..."; None if nothing is."""
         if not self.index or any(len(side) != len(self.index) for side in (self.low, self.high, self.cells)):
             return "index must not be empty, and low, high and cells must be as long"
         below = all(low < high for low, high in zip(self.low, self.high, strict=True))

@@ -1,4 +1,4 @@
-"""Discounted sums of rewards and the advantages made of them: pure functions on time-major arrays."""
+"""Discounted sums of rewards, and advantages computed from them: pure functions on time-major arrays."""
 
 from rlsparse.learner.arrays import Array, namespace
 
@@ -33,10 +33,10 @@ def gae(
 def n_step_returns(
     rewards: Array, next_values: Array, terminated: Array, truncated: Array, gamma: float, n: int
 ) -> Array:
-    """Sums of at most n rewards and the value of where they end, [T, ...].
+    """Sums of at most n rewards and the value of the state after them, [T, ...].
 
     G_t = r_t + gamma r_{t+1} + ... + gamma^(k-1) r_{t+k-1} + gamma^k next_values_{t+k-1}, with k the least of n and
-    the steps to the end of the episode or rollout; nothing is added at a termination. All arrays are [T, ...]; raises
+    the steps to the end of the episode or rollout; no value is added at a termination. All arrays are [T, ...]; raises
     ValueError if their shapes differ. Source: Sutton and Barto, Reinforcement Learning (2018), equation 7.1.
     """
     _require_one_shape("n_step_returns", rewards, next_values, terminated, truncated)
@@ -58,7 +58,7 @@ def discounted_to_go(rewards: Array, ended: Array, gamma: float) -> Array:
 
 
 def unseen_share(terminated: Array, truncated: Array, gamma: float) -> Array:
-    """Share of the discounted future that lies behind a cut, [T, ...] float64: what `discounted_to_go` leaves out.
+    """Share of the discounted future after a cut, which `discounted_to_go` leaves out, [T, ...] float64.
 
     gamma^k, if after k more steps a time limit or the end of the rollout cuts the episode; 0 if it terminates before.
     """
@@ -105,9 +105,9 @@ def vtrace(
 
 
 def running_returns(rewards: Array, ended: Array, start: Array, gamma: float) -> tuple[Array, Array]:
-    """Discounted sum of past rewards at every step, and where the next rollout goes on.
+    """Discounted sum of past rewards at every step, and the sums with which the next rollout continues.
 
-    G_t = gamma G_{t-1} + r_t, beginning anew after an ended episode: the quantity whose deviation scales
+    G_t = gamma G_{t-1} + r_t, starting from 0 after the end of an episode: the quantity whose deviation scales
     rewards. `rewards`, `ended` [T, ...], `start` [...]; returns ([T, ...], [...]).
     """
     xp = namespace(rewards)
@@ -127,7 +127,7 @@ def _decay(like: Array, ended: Array, factor: float) -> Array:
 
 
 def _backwards(terms: Array, decay: Array) -> Array:
-    """x_t = terms_t + decay_t x_{t+1}, from x_T = 0 back; [T, ...]."""
+    """x_t = terms_t + decay_t x_{t+1}, backwards from x_T = 0; [T, ...]."""
     xp = namespace(terms)
     sums, running = xp.empty_like(terms), xp.zeros_like(terms[0])
     for t in range(len(terms) - 1, -1, -1):

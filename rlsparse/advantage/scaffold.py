@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 class Scaffold:
     """Help one episode of each group that has stalled; off unless `after` is given.
 
-    Source: Scaf-GRPO, arXiv 2510.19807. Tier 1 begins late in the best episode that succeeded; tier 2 begins where the
-    group does and repeats that episode's first actions. Then the policy acts.
+    Source: Scaf-GRPO, arXiv 2510.19807. Tier 1 begins late in the best episode that succeeded; tier 2 begins in the
+    group's start and repeats that episode's first actions. Then the policy acts.
     """
 
     after: CountFromZero = 0
-    """Groups in a row without a success after which there is more help; 0: there never is any."""
+    """Groups in a row without a success after which help increases; 0: never any help."""
     success_return: Finite = 0.0
     """An episode whose undiscounted return is above this succeeds."""
     increments: Count = 4
-    """Parts of equal size in which a tier's help is withdrawn, one after each success."""
+    """Equal parts of a tier's help; each success takes one away."""
     exempt: Fraction = 0.15
-    """Share of the budget that passes before anyone is helped."""
+    """Share of the budget before which no group is helped."""
 
     def wrap(self, env: "VectorEnv", learner: "Learner", group_size: int) -> GroupedEnvs:
-        """Return the environments in groups that are helped, or that never are if `after` is 0."""
+        """Return the environments in groups, with help unless `after` is 0."""
         if self.after == 0:
             from rlsparse.advantage.grouped_envs import GroupedEnvs
 
@@ -42,26 +42,26 @@ class Scaffold:
 
 
 class Help(NamedTuple):
-    """What groups get, whole numbers [...] each."""
+    """The help of groups, whole numbers [...] each."""
 
     tier: np.ndarray
     """0: nothing; 1: an easier state to begin in; 2: first actions."""
     share: np.ndarray
-    """Parts of the tier's help that are left, of `increments`; 0 with tier 0."""
+    """Remaining parts of the tier's help, of `increments`; 0 with tier 0."""
     failures: np.ndarray
     """Groups in a row without a success since help last changed."""
 
     @classmethod
     def none(cls, groups: int) -> "Help":
-        """Begin without help."""
+        """Return no help, the state at the beginning."""
         return cls(*(np.zeros(groups, np.int64) for _ in range(3)))
 
 
 def next_help(help: Help, unaided: np.ndarray, aided: np.ndarray, config: Scaffold) -> Help:
-    """What groups get next, given whether they succeeded on their own or with help, [...] bool each.
+    """The next help of groups, given whether they succeeded unaided or with help, [...] bool each.
 
-    A success without help ends it; one with help takes a part away, and the tier with its last part. After
-    `config.after` groups in a row without either, a part is added, or after all parts of tier 1 all those of tier 2.
+    A success without help ends help; one with help takes a part away, and the last part ends the tier. After
+    `config.after` groups in a row without any success a part is added; tier 1 with all parts becomes tier 2 with all.
     """
     failures = np.where(unaided | aided, 0, help.failures + 1)
     more = failures >= config.after
@@ -74,7 +74,7 @@ def next_help(help: Help, unaided: np.ndarray, aided: np.ndarray, config: Scaffo
 
 
 def skipped_steps(length: int, share: int, increments: int) -> int:
-    """Of an archived episode of this length, the steps that need not be found any more; at least one is left."""
+    """Return how many steps of an archived episode of this length are skipped; at least one remains."""
     return length * share // (increments + 1)
 
 
@@ -84,18 +84,18 @@ class ArchivedEpisode(NamedTuple):
     total: float
     """Undiscounted return."""
     steps: np.ndarray
-    """Before each step the environment's snapshot of itself, K numbers, then the action in native units, [L, K + A]."""
+    """For each step the environment's state before it, K numbers, then the action in native units, [L, K + A]."""
 
 
 def better(one: ArchivedEpisode, other: ArchivedEpisode | None) -> bool:
-    """Whether an episode is worth keeping in the place of the other: it has more return, or as much in fewer steps."""
+    """Whether an episode should replace the other: it has a higher return, or an equal one in fewer steps."""
     return other is None or (one.total, -len(one.steps)) > (other.total, -len(other.steps))
 
 
 class ScaffoldedEnvs(GroupedEnvs):
-    """Groups of environments, with the best episode of each member that succeeded unaided, and help from it.
+    """Groups of environments with help from each member's best episode that succeeded unaided.
 
-    Of a group that is helped, the last environment is; its episodes are not archived.
+    In a helped group only the last environment is helped; its episodes are not archived.
     """
 
     def __init__(self, config: Scaffold, env: "VectorEnv", learner: "Learner", group_size: int) -> None:
@@ -105,7 +105,7 @@ class ScaffoldedEnvs(GroupedEnvs):
         self.best: list[ArchivedEpisode | None] = [None] * members
         self.help = Help.none(total // group_size)
         self.aided = np.zeros(total, bool)
-        """Whose episode is helped, [E]."""
+        """True where the episode is helped, [E]."""
         self._learner = learner
         self._owner = np.arange(total) * members // total
         self._snapshot_size: int = env.snapshots().shape[1]  # type: ignore[attr-defined]
@@ -115,13 +115,13 @@ class ScaffoldedEnvs(GroupedEnvs):
         self._ahead = [np.empty((0, self._action_size))] * total
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step as groups do, where there is one by an archived action; `info` tells where actions are `replayed`."""
+        """Step the groups, with archived actions where there are any; `info` says where actions are `replayed`."""
         repeated = self.act(actions)
         *outcome, info = super().step(actions)
         return *outcome, info | {"replayed": repeated}  # type: ignore[return-value]
 
     def act(self, native: np.ndarray) -> np.ndarray:
-        """Put archived actions into `native` [E, A] where they are to be repeated; returns where, [E] bool."""
+        """Write archived actions into `native` [E, A] where they are to be repeated; return where, [E] bool."""
         repeated = ~self.idle & np.array([len(actions) > 0 for actions in self._ahead])
         for e in np.flatnonzero(repeated).tolist():
             native[e], self._ahead[e] = self._ahead[e][0], self._ahead[e][1:]
@@ -131,7 +131,7 @@ class ScaffoldedEnvs(GroupedEnvs):
         return repeated
 
     def note(self, reward: np.ndarray, ended: np.ndarray) -> dict[str, np.ndarray]:
-        """Add up undiscounted returns; `info` tells whose episodes are `helped`."""
+        """Add up undiscounted returns; `info` says which episodes are `helped`."""
         self._totals += reward
         self._returns[ended] = self._totals[ended]
         self._totals[ended] = 0
@@ -150,7 +150,7 @@ class ScaffoldedEnvs(GroupedEnvs):
         self.help = Help(*(np.where(judged, new, old) for new, old in zip(following, self.help, strict=True)))
 
     def begin(self, where: np.ndarray) -> np.ndarray:
-        """Begin episodes in these environments, [E] bool, and help their groups; returns all observations [E, O]."""
+        """Begin episodes in these environments, [E] bool, and help their groups; return all observations [E, O]."""
         obs = super().begin(where)
         for e in np.flatnonzero(where).tolist():
             self._running[e], self._ahead[e] = [], self._ahead[e][:0]
@@ -161,7 +161,7 @@ class ScaffoldedEnvs(GroupedEnvs):
         return obs
 
     def restart(self) -> np.ndarray:
-        """Break all episodes off and begin new ones; returns their first observations [E, O]."""
+        """End all episodes early and begin new ones; return their first observations [E, O]."""
         self._totals[...] = 0
         return super().restart()
 
@@ -179,11 +179,11 @@ class ScaffoldedEnvs(GroupedEnvs):
             self._learner.counters.train[self._owner[e]] += steps
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Return the tier of each member's groups, on average, [S]."""
+        """Return the mean tier of each member's groups, [S]."""
         return {"help_tier": self.help.tier.reshape(len(self.best), -1).mean(1)}
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Return all arrays that the environments go on from, by name; call between rollouts."""
+        """Return all arrays from which the environments continue, by name; call between rollouts."""
         width = self._snapshot_size + self._action_size
         best = [episode or ArchivedEpisode(0.0, np.empty((0, width))) for episode in self.best]
         own = {
@@ -199,7 +199,7 @@ class ScaffoldedEnvs(GroupedEnvs):
         return super().get_state() | {f"help.{name}": x for name, x in own.items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `get_state` gave."""
+        """Restore the state that `get_state` returned."""
         super().set_state(state)
         state = {name[5:]: x for name, x in state.items() if name.startswith("help.")}
         self.aided, self._totals, self._returns = (state[name].copy() for name in ("aided", "totals", "returns"))

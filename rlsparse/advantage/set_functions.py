@@ -1,7 +1,7 @@
 """Monotone submodular set functions of the points that an episode visits, as components.
 
 A point is a row of the unit cube [L, d]. What an episode has collected is one array, `empty` at first; `add` returns
-the gains of points in the order of time, and the array after them. `alone` is what each point would be worth by itself.
+the gains of points in the order of time, and the array after them. `alone` is the value of each point by itself.
 """
 
 from dataclasses import dataclass, replace
@@ -21,10 +21,10 @@ Concave = Literal["once", "sqrt", "log1p"]
 """How a cell's worth grows with visits: min(n, 1), sqrt(n) or log(1 + n)."""
 
 BLOCK = 64
-"""Points whose determinants are factored together."""
+"""Points whose determinants are computed by one factorisation."""
 
 ON_A_LINE = 1e-9
-"""Points so little below a cell's edge, in cells, count as on it: 0.4 / 0.4 must be cell 1."""
+"""A point this close below a cell's edge, in cells, counts as on the edge: 0.4 / 0.4 must be cell 1."""
 
 
 def concave_worth(visits: np.ndarray, concave: Concave) -> np.ndarray:
@@ -51,12 +51,12 @@ def footprint(cells: np.ndarray, shape: tuple[int, ...], offsets: np.ndarray) ->
 
 
 def count_gains(covered: np.ndarray, visits: np.ndarray, concave: Concave) -> tuple[np.ndarray, np.ndarray]:
-    """Gains [L] of F = sum over cells of g(visits), and the visits after, [C]; g is concave with g(0) = 0.
+    """Gains [L] of F = sum over cells of g(visits), and the visits afterwards, [C]; g is concave with g(0) = 0.
 
     `covered` [L, K]: the different flat cells that each point visits, -1 for none; `visits` [C] before.
     """
     flat = covered.ravel()
-    # sorted by cell, in time order within it: the place in its group says which visit it is
+    # sorted by cell, then by time: the position within the cell's group is the number of the visit
     order = np.argsort(flat, kind="stable")
     order = order[np.searchsorted(flat[order], 0) :]
     cell = flat[order]
@@ -67,7 +67,7 @@ def count_gains(covered: np.ndarray, visits: np.ndarray, concave: Concave) -> tu
 
 
 def facility_gains(likeness: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gains [L] of F = sum over references of the largest likeness, and the largest after, [R].
+    """Gains [L] of F = sum over references of the largest likeness, and the largest afterwards, [R].
 
     `likeness` [L, R], not negative, of each point to each reference; `best` [R] before, 0 for the empty set.
     """
@@ -107,22 +107,22 @@ def fourier_features(points: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
 
 
 MOST_CELLS = 2**20
-"""Most cells, references or numbers of a matrix that one environment keeps."""
+"""Largest number of cells, references or matrix entries of one environment."""
 
 MOST_COVERED = 2**10
-"""Most cells that one point covers."""
+"""Largest number of cells that one point covers."""
 
 Step = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Visited cells of a grid over the projection's box; what lies outside of it is worth nothing."""
+    """Visited cells of a grid over the projection's box; points outside of it count nothing."""
 
     cells: tuple[Count, ...] = ()
     """Cells along each dimension; the projection's own if not given."""
     radius: CountFromZero = 0
-    """A point also covers cells up to so many away, along every dimension."""
+    """A point also covers cells up to this many cells away, along every dimension."""
     count: Concave = "once"
     """A cell visited n times is worth min(n, 1), sqrt(n) or log(1 + n)."""
 
@@ -147,11 +147,11 @@ class Coverage:
         return np.zeros(int(np.prod(self.cells)), np.int32)
 
     def add(self, visits: np.ndarray, points: np.ndarray) -> Step:
-        """Gains, and visits after."""
+        """Gains, and visits afterwards."""
         return count_gains(self._covered(points), visits, self.count)
 
     def alone(self, points: np.ndarray) -> np.ndarray:
-        """What each point is worth by itself."""
+        """The value of each point by itself."""
         return (self._covered(points) >= 0).sum(1) * concave_worth(np.ones(1), self.count)
 
     def _covered(self, points: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class FacilityLocation:
-    """How close, as exp(-distance^2 / (2 reach^2)), the episode came to each reference point of a grid; their sum."""
+    """Sum over the reference points of a grid of exp(-distance^2 / (2 reach^2)) of the nearest visited point."""
 
     references: Count = 10
     """Reference points along each dimension of the projection's box."""
@@ -176,15 +176,15 @@ class FacilityLocation:
         return self
 
     def empty(self, dims: int) -> np.ndarray:
-        """How close each reference was seen."""
+        """Largest closeness to each reference."""
         return np.zeros(self.references**dims)
 
     def add(self, closest: np.ndarray, points: np.ndarray) -> Step:
-        """Gains, and closeness after."""
+        """Gains, and closeness afterwards."""
         return facility_gains(self._closeness(points), closest)
 
     def alone(self, points: np.ndarray) -> np.ndarray:
-        """What each point is worth by itself."""
+        """The value of each point by itself."""
         return self._closeness(points).sum(1)
 
     def _closeness(self, points: np.ndarray) -> np.ndarray:
@@ -193,9 +193,9 @@ class FacilityLocation:
 
 @dataclass(frozen=True)
 class LogDet:
-    """What noisy measurements at the points tell of a Gaussian process: 1/2 log det(I + K / noise), in nats.
+    """Information of noisy measurements at the points about a Gaussian process: 1/2 log det(I + K / noise), in nats.
 
-    K is of random Fourier features of the kernel exp(-distance^2 / (2 reach^2)), which are the same in every run.
+    K is made of random Fourier features of the kernel exp(-distance^2 / (2 reach^2)), the same in every run.
     """
 
     reach: Positive = 0.1
@@ -215,11 +215,11 @@ class LogDet:
         return self.noise * np.eye(self.features)
 
     def add(self, precision: np.ndarray, points: np.ndarray) -> Step:
-        """Gains, and precision after."""
+        """Gains, and precision afterwards."""
         return log_det_gains(self._features(points), precision)
 
     def alone(self, points: np.ndarray) -> np.ndarray:
-        """What each point is worth by itself: all alike, for the kernel is stationary."""
+        """The value of each point by itself; all are equal, because the kernel is stationary."""
         return np.full(len(points), 0.5 * np.log1p(1 / self.noise))
 
     def _features(self, points: np.ndarray) -> np.ndarray:

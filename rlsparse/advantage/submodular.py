@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 CELLS = 20
-"""Cells along each dimension of a projection that no card describes."""
+"""Cells along each dimension of a projection without a card."""
 
 MOST_NUMBERS = 2**28
-"""Most numbers kept of what the environments of all seeds have collected."""
+"""Largest size of the collected arrays of all environments and seeds together, in numbers."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,19 @@ class Submodular(AdvantageEstimator):
     needs: ClassVar = {"cpu-environments": "computes marginal gains on the CPU, and needs environments on the CPU"}
 
     set_function: SetFunction = field(default_factory=Coverage)
-    """What visited states are worth together."""
+    """The set function of the visited states."""
     projection: str | None = None
-    """Coordinates that it sees: one of the environment card's, its first if not given, or observations as obs:0,2."""
+    """Coordinates that it sees: a projection of the environment card, by default the first, or obs:0,2."""
     low: tuple[Finite, ...] = ()
     """Lower corner of the box that matters, in the projection's units; the card's if not given."""
     high: tuple[Finite, ...] = ()
     """Upper corner of the box; the card's if not given."""
     gain: Literal["marginal", "modular"] = "marginal"
-    """What a step gives: what its state adds to those before it, or, to compare with, what it is worth alone."""
+    """Gain of a step: what its state adds to those before it, or, for comparison, its value alone."""
     gain_weight: NotNegative = 1.0
-    """What gains are multiplied with."""
+    """Factor of the gains."""
     reward_weight: NotNegative = 0.0
-    """What the environment's rewards are multiplied with before gains are added."""
+    """Factor of the environment's rewards, to which the gains are added."""
     inner: WithCritic = field(default_factory=GAE)
     """Advantage estimator for these rewards, one with a critic."""
 
@@ -79,7 +79,7 @@ class Submodular(AdvantageEstimator):
         return self.inner.gamma
 
     def learned_reward(self, reward: Array, gain: Array) -> Array:
-        """What is learned from, [...]; the sum of a modular and a submodular function is submodular."""
+        """The reward to learn from, [...]; the sum of a modular and a submodular function is submodular."""
         return self.reward_weight * reward + self.gain_weight * gain
 
     def __call__(self, rollout: Rollout) -> Advantages:
@@ -95,15 +95,15 @@ class Submodular(AdvantageEstimator):
         return GainsEnvs(env, self.objective(about, learner.layout.obs_size, env.num_envs))
 
     def watch(self, env: "VectorEnv", about: About) -> EvaluationWatch:
-        """Return what evaluates the set function over evaluation episodes."""
-        # episodes are evaluated one after the other, so that no more than one collects
+        """Return the watch that evaluates the set function over evaluation episodes."""
+        # evaluated one episode after the other, so that memory for one is enough
         return GainsWatch(self.objective(about, None, environments=1), env)
 
     def objective(self, about: About, obs_size: int | None, environments: int) -> "Objective":
-        """Return what the set function sees of the environment.
+        """Return the set function and its view of the environment.
 
-        Raises UsageError for what does not exist, or takes too much memory in so many `environments`. Numbers of
-        observations are held against `obs_size` if that is known.
+        Raises UsageError if the projection does not exist, or takes too much memory in this many `environments`.
+        Indices of observations are checked against `obs_size` if that is known.
         """
         env_id = about.env_id
         projection = self._in_box(self._named_projection(env_id, about.projections))
@@ -144,7 +144,7 @@ class Submodular(AdvantageEstimator):
         raise UsageError(f"{asked}: {has}; or name observations by number, as in --advantage.projection obs:0,2")
 
     def _in_box(self, projection: Projection) -> Projection:
-        """Put the box that was asked for in place of the projection's own."""
+        """Replace the projection's box by the one that was given."""
         low, high = self.low or projection.low, self.high or projection.high
         for side, given in (("low", low), ("high", high)):
             if len(given) != len(projection.index):
@@ -169,7 +169,7 @@ class Objective:
     projection: Projection
 
     def points(self, env: "VectorEnv", obs: np.ndarray) -> np.ndarray:
-        """Where the environments are, [E, d]; `obs` [E, O] is what they have last given."""
+        """The environments' present points, [E, d]; `obs` [E, O] are their last observations."""
         qpos = self.projection.source == "qpos"
         return self.projection(env.qpos if qpos else obs)  # type: ignore[attr-defined]
 
@@ -182,14 +182,14 @@ class Objective:
 
 
 class GainsWatch(EvaluationWatch):
-    """Sees where evaluation episodes lead."""
+    """Watches the points of evaluation episodes."""
 
     def __init__(self, objective: Objective, env: "VectorEnv") -> None:
         self._objective, self._env = objective, env
         self._points: list[np.ndarray] = []
 
     def __call__(self, obs: np.ndarray) -> None:
-        """See the observations [E, O] at the start and after each step."""
+        """Take the observations [E, O] at the start and after each step."""
         self._points.append(self._objective.points(self._env, obs))
 
     def metrics(self, lengths: np.ndarray) -> dict[str, np.ndarray]:
@@ -198,7 +198,7 @@ class GainsWatch(EvaluationWatch):
 
 
 class GainsEnvs(WrappedEnvs):
-    """Environments with what each has collected since its episode began; what is learned from is what steps add."""
+    """Environments that keep what each has collected in its episode; the reward is what a step adds."""
 
     def __init__(self, env: "VectorEnv", objective: Objective) -> None:
         super().__init__(env)
@@ -215,13 +215,13 @@ class GainsEnvs(WrappedEnvs):
         return obs, info
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step all environments, and note where the step led."""
+        """Step all environments, and record the points after the step."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
         self.see(obs, np.flatnonzero(terminated | truncated), info)
         return obs, reward, terminated, truncated, info
 
     def see(self, obs: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> None:
-        """Note where a step led; `obs`, `info` are as the step gave them, `ended` [n] lists whose episode is over."""
+        """Record the points after a step with this `obs` and `info`; `ended` [n] lists ended environments."""
         projection = self.objective.projection
         points = self.objective.points(self.env, obs)
         for e in ended.tolist():
@@ -231,7 +231,7 @@ class GainsEnvs(WrappedEnvs):
         self._points.append(points)
 
     def gains(self) -> np.ndarray:
-        """What each step seen since the last call gave, [T, E]: F(s_{t+1} | s_0 .. s_t); first states are given."""
+        """Gain of each step since the last call, [T, E]: F(s_{t+1} | s_0 .. s_t); first states are given."""
         points = np.stack(self._points)
         gains = np.empty(points.shape[:2])
         for e in range(points.shape[1]):
@@ -245,7 +245,7 @@ class GainsEnvs(WrappedEnvs):
         return gains
 
     def learned_reward(self, reward: np.ndarray) -> np.ndarray:
-        """Return what is learned from instead of the rewards of the steps seen, [T, S, N]."""
+        """Return the rewards to learn from, given the environment's own of the steps since the last call, [T, S, N]."""
         return self.objective.advantage.learned_reward(reward, self.gains().reshape(reward.shape))
 
     def _begin(self, first: np.ndarray) -> np.ndarray:
@@ -256,10 +256,10 @@ class GainsEnvs(WrappedEnvs):
         return self.objective.function.alone(points) if self.objective.advantage.gain == "modular" else gains
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Return all arrays that the environments go on from, by name."""
+        """Return all arrays from which the environments continue, by name."""
         return super().get_state() | {"collected": self.collected}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `get_state` gave."""
+        """Restore the state that `get_state` returned."""
         super().set_state(state)
         self.collected = state["collected"].copy()

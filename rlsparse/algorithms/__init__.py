@@ -1,1 +1,1 @@
-"""What improves policies: PPO, TRPO, and the leaves beside them."""
+"""Algorithms that improve policies: PPO, TRPO, and the leaves beside them."""

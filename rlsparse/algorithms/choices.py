@@ -1,4 +1,4 @@
-"""What PPO may be told to use: the objectives that its epochs follow, and optimisers by name."""
+"""What PPO can use: objectives for its epochs, and optimisers by name."""
 
 from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning
@@ -7,6 +7,6 @@ from rlsparse.algorithms.torch_optimiser import new_torch_optimisers
 from rlsparse.learner.adam import NewOptimiser, adam
 
 Objective = Clip | A2C | GSPO | CISPO | Cloning | HPT | SSO
-"""What the policy's part of an update may follow."""
+"""The losses that PPO's epochs can minimise for the policy."""
 
 OPTIMISERS: dict[str, NewOptimiser] = {"adam": adam} | new_torch_optimisers()

@@ -25,7 +25,7 @@ from rlsparse.learner.streams import generator
 def switch(success: Array, gate: float) -> tuple[Array, Array]:
     """Weights (alpha, beta) of the policy gradient and of cloning, given the share of successes, [S] each.
 
-    (0, 1) where it is at most `gate`, else (1, 0); the latter also where nothing was tried and it is nan. Source: Lv
+    (0, 1) where the share is at most `gate`, else (1, 0), also where no episode ended and the share is nan. Source: Lv
     et al., arXiv 2509.04419, HPT.
     """
     cloning = success <= gate
@@ -53,11 +53,11 @@ class HPT(Clip):
     """Best successful episodes that each member keeps, to clone them."""
 
     def archive(self, members: int, num_envs: int, layout: Layout) -> "BestEpisodes":
-        """Return what remembers the best episodes of S members with N environments each."""
+        """Return the archive of the best episodes of S members with N environments each."""
         return BestEpisodes(self, members, num_envs, layout.obs_size, layout.action_size)
 
     def adapt(self, batch: Batch, learner: Learner) -> Batch:
-        """Return the batch with steps of the best episodes in place of the samples of members that clone."""
+        """Return the batch; steps of the best episodes replace the samples of members that clone."""
         assert isinstance(learner.archive, BestEpisodes)
         return replace_by_stored_steps(batch, learner.archive, learner)
 
@@ -73,21 +73,21 @@ class HPT(Clip):
 
 
 LONGEST = 100_000
-"""Most steps of an episode that is kept; a longer one does not count as a success either."""
+"""Longest episode that is kept, in steps; a longer one does not count as a success either."""
 
 
 class StoredEpisode(NamedTuple):
     """An episode of L steps, or its beginning."""
 
     obs: np.ndarray
-    """As the environment gave them, [L, O] float32."""
+    """Raw observations, [L, O] float32."""
     action: np.ndarray
-    """As the policy drew them, before clipping, [L, A] float32."""
+    """Actions drawn by the policy, before clipping, [L, A] float32."""
     total: float
     """Undiscounted sum of the environment's rewards."""
 
     def then(self, later: "StoredEpisode") -> "StoredEpisode":
-        """Return the episode with what came later."""
+        """Return the episode continued by a later part."""
         if len(self.obs) + len(later.obs) > LONGEST:
             return StoredEpisode(self.obs[:0], self.action[:0], math.nan)
         obs, action = (np.concatenate(both) for both in zip(self[:2], later[:2], strict=True))
@@ -95,9 +95,9 @@ class StoredEpisode(NamedTuple):
 
 
 class BestEpisodes(NoArchive):
-    """Of each of S members with N environments, up to `config.episodes` that succeeded, the best first.
+    """The best successful episodes, up to `config.episodes`, of each of S members with N environments, best first.
 
-    Among equally good ones the later comes first. All that ends in a rollout is judged, whoever acted in it.
+    Of equally good ones the later comes first. Every episode that ends in a rollout is judged, whichever policy acted.
     """
 
     def __init__(self, config: HPT, members: int, num_envs: int, obs_size: int, action_size: int) -> None:
@@ -106,17 +106,17 @@ class BestEpisodes(NoArchive):
         self.kept: list[list[StoredEpisode]] = [[] for _ in range(members)]
         self.running: list[list[StoredEpisode]] = [[self._nothing] * num_envs for _ in range(members)]
         self.success = np.full(members, np.nan)
-        """Share of the episodes that ended in the last rollout which succeeded, [S]; nan where none did."""
+        """Share of successes among the episodes that ended in the last rollout, [S]; nan where none ended."""
         self.cloning = np.zeros(members, bool)
         """Whether the last update cloned, [S]."""
         self.clonings = np.zeros(members, np.int64)
-        """Updates so far that did, [S]."""
+        """Number of updates so far that cloned, [S]."""
         self._since = np.zeros((2, members), np.int64)
 
     def add_rollout(
         self, obs: np.ndarray, action: np.ndarray, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray | None
     ) -> None:
-        """Take in a rollout [T, S, N, ...]: the environment's own rewards, and steps that are none left out."""
+        """Add a rollout [T, S, N, ...] with the environment's own rewards; steps that did not happen are left out."""
         for member, kept in enumerate(self.kept):
             over: list[tuple[int, int, StoredEpisode]] = []
             for n in range(reward.shape[2]):
@@ -131,7 +131,7 @@ class BestEpisodes(NoArchive):
     def _whole(
         self, member: int, n: int, obs: np.ndarray, action: np.ndarray, reward: np.ndarray, ended: np.ndarray
     ) -> Iterator[tuple[int, StoredEpisode]]:
-        """Follow an environment for L steps; yields the episodes that end in them, each with the number of its last."""
+        """Follow an environment for L steps; yield the episodes that end in them, each with its last step's number."""
         begin, running = 0, self.running[member][n]
         for last in [*np.flatnonzero(ended).tolist(), len(ended)]:
             part = slice(begin, last + 1)
@@ -142,7 +142,7 @@ class BestEpisodes(NoArchive):
         self.running[member][n] = running
 
     def restart(self) -> None:
-        """Forget the running episodes, which have been broken off."""
+        """Forget the running episodes, which were cut off."""
         self.running = [[self._nothing] * len(running) for running in self.running]
 
     def decide(self) -> np.ndarray:
@@ -154,7 +154,7 @@ class BestEpisodes(NoArchive):
         return self.cloning
 
     def sample(self, member: int, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Draw steps of a member's kept episodes, all alike and with replacement: [count, O] and [count, A]."""
+        """Draw steps of a member's kept episodes uniformly with replacement: [count, O] and [count, A]."""
         obs, action = (np.concatenate(x) for x in list(zip(*self.kept[member], strict=True))[:2])
         rows = generator.integers(len(obs), size=count)
         return obs[rows], action[rows]
@@ -169,23 +169,23 @@ class BestEpisodes(NoArchive):
         return {"cloned": self.cloning}
 
     def reset_counts(self, members: np.ndarray) -> None:
-        """Begin to count anew for these members, [S] bool: they have been evaluated."""
+        """Reset the counts of these members, [S] bool: they have been evaluated."""
         self._since[:, members] = 0
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return all that decides what follows; call between an update and the next rollout."""
+        """Return the whole state; call between an update and the next rollout."""
         counts = {"clonings": self.clonings, "since": self._since, "count": np.array([len(x) for x in self.kept])}
         return counts | self._packed("kept", self.kept) | self._packed("running", self.running)
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.clonings, self._since = state["clonings"].copy(), state["since"].copy()
         self.kept = _unpacked("kept", state, state["count"])
         self.running = _unpacked("running", state, np.array([len(x) for x in self.running]))
 
     def _packed(self, name: str, episodes: list[list[StoredEpisode]]) -> dict[str, np.ndarray]:
-        """Lay the members' episodes out in one array of each kind."""
-        # one that is nothing comes first, lest there be none
+        """Pack the members' episodes into one array of each kind."""
+        # an empty episode comes first, so that there is at least one
         obs, action, totals = zip(self._nothing, *(episode for own in episodes for episode in own), strict=True)
         return (
             pack_ragged(f"{name}.obs", obs)
@@ -195,16 +195,16 @@ class BestEpisodes(NoArchive):
 
 
 def _unpacked(name: str, state: dict[str, np.ndarray], counts: np.ndarray) -> list[list[StoredEpisode]]:
-    """Return each member's episodes, of which there are `counts` [S]."""
+    """Return each member's episodes; their numbers are `counts` [S]."""
     each = unpack_ragged(f"{name}.obs", state), unpack_ragged(f"{name}.action", state), state[f"{name}.total"].tolist()
     flat = [StoredEpisode(*episode) for episode in zip(*each, strict=True)][1:]
     return [flat[end - count : end] for end, count in zip(np.cumsum(counts), counts, strict=True)]
 
 
 def replace_by_stored_steps(batch: Batch, best: BestEpisodes, learner: Learner) -> Batch:
-    """Return what an update after the last rollout learns from; members that do not clone keep their samples.
+    """Return the batch of the update after the last rollout; members that do not clone keep their samples.
 
-    Cloned observations are normalised as the others are, and `log_prob` is that of the policy as it is. The critic
+    Cloned observations are normalised like the others, and `log_prob` is that of the present policy. The critic
     keeps the rollout.
     """
     cloning = best.decide()
@@ -221,7 +221,7 @@ def replace_by_stored_steps(batch: Batch, best: BestEpisodes, learner: Learner) 
 
 
 def _stored_steps(best: BestEpisodes, learner: Learner, member: int, count: int) -> dict[str, Array]:
-    """Draw steps of a member's kept episodes: normalised observations, actions, and their log-density now, [count]."""
+    """Draw steps of a member's kept episodes: normalised observations, actions, present log-density [count]."""
     stream = generator(learner.seeds[member], "cloning", int(best.clonings[member]))
     obs, action = best.sample(member, count, stream)
     obs = to_device(learner.obs_scale().only(member)(obs[None]), learner.device)

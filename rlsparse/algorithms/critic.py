@@ -1,4 +1,4 @@
-"""Fit critics by minibatch Adam, for algorithms whose policies are stepped otherwise."""
+"""Fit critics by minibatch Adam, for algorithms that move their policies in another way."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class CriticByAdam(OnPolicy):
     critic_epochs: Count = 10
     """Passes of the critic over each rollout."""
     critic_minibatches: Count = 16
-    """Parts of equal size that each pass is cut into."""
+    """Number of equal parts into which each pass is cut."""
     adam_epsilon: Positive = 1e-5
     """Epsilon of the critic's Adam."""
     normalise_advantages: bool = True
@@ -47,16 +47,16 @@ class CriticByAdam(OnPolicy):
         check_minibatches("critic-minibatches", self.critic_minibatches, recipe, normalises=False)
 
     def describe_critic(self, rollouts: int) -> str:
-        """Return what is done for the critic with so many rollouts, in words."""
+        """Describe the critic's updates over this number of rollouts, in words."""
         return f"{rollouts * self.critic_epochs * self.critic_minibatches:,} gradient steps of the critic per seed"
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
-        """Return the step size of each member's critic as its budget stands, [S]."""
+        """Return the present step size of each member's critic, [S]."""
         decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)
         return self.learning_rate * decay
 
     def advantages(self, batch: Batch) -> Array:
-        """Return the advantages that the policy learns from, [S, B]."""
+        """Return the advantages for the policy's step, [S, B]."""
         return standardise(batch.advantage, batch.weight) if self.normalise_advantages else batch.advantage
 
     def fit_critic(self, learner: Learner, batch: Batch, gradient: Views) -> Array:
@@ -92,5 +92,5 @@ class CriticByAdam(OnPolicy):
 
 
 def _of_critic(batch: Batch) -> Batch:
-    """Return what the critic learns from alone."""
+    """Return the batch with the critic's arrays only."""
     return Batch.of({name: x for name, x in batch.present().items() if name in ("obs", "value_target", "weight")})

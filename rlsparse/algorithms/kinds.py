@@ -1,4 +1,4 @@
-"""What may optimise policies."""
+"""The algorithms that a recipe may name."""
 
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO

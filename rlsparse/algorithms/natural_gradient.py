@@ -24,7 +24,7 @@ def conjugate_gradient(product: Callable[[Array], Array], b: Array, iterations: 
     """Solve A x = b approximately for symmetric positive definite A, from x = 0; b and x [S, P].
 
     `product` maps v [S, P] to A v. A member is done once its residual is at most `tolerance` times as long as its b,
-    or where the curvature is not positive and finite; its x stays as it is from then on. Where b is not finite, x is 0.
+    or if the curvature is not positive and finite; then its x does not change any more. Where b is not finite, x is 0.
     Source: Hestenes and Stiefel, J. Res. Natl. Bur. Stand. 49 (1952) 409.
     """
     xp = namespace(b)
@@ -63,10 +63,10 @@ def woodbury(vectors: Array, damping: float, b: Array) -> Array:
 def line_search(
     trial: Callable[[Array], tuple[Array, Array]], start: Array, limit: float, shrink: float, attempts: int
 ) -> tuple[Array, Array, Array]:
-    """Find the longest of the steps start * shrink^k, k < attempts, that gains something at a cost within `limit`.
+    """Find the longest of the steps start * shrink^k, k < attempts, with a gain above 0 and a cost within `limit`.
 
     `trial` maps the steps [S] of all members to (gain [S], cost [S]); a member without a positive `start` takes no
-    step. Returns (step, gain, cost), [S] each; zeros where no step will do.
+    step. Returns (step, gain, cost), [S] each; zeros where no step is good enough.
     """
     xp = namespace(start)
     searching, step = start > 0, start
@@ -85,8 +85,8 @@ def line_search(
 class GaussianFisher:
     """F v = J^T Sigma^-1 J v / B for the mean, J its Jacobian over B samples, and 2 v for the log-stds; times `scale`.
 
-    With `weight` [S, B] the mean over samples is by it. F is the Hessian of the mean KL divergence, summed over action
-    dimensions, where both policies are the same.
+    With `weight` [S, B] the mean over samples is weighted. F is the Hessian of the mean KL divergence, summed over
+    action dimensions, where both policies are the same.
     Source: Schulman et al., arXiv 1502.05477, appendix C.1.
     """
 
@@ -99,7 +99,7 @@ class GaussianFisher:
         weight: Array | None = None,
         scale: float = 1.0,
     ) -> None:
-        """Linearise at params [S, P or D], with what `forward` gave for the samples and its `tanh_slopes`."""
+        """Linearise at params [S, P or D], with the result of `forward` for the samples and its `tanh_slopes`."""
         self._layout, self._activations, self._slopes = layout, activations, slopes
         self._layers = layout.layers(params, "actor")
         variance = namespace(params).exp(2.0 * layout.log_std(params))[:, None, :]
@@ -141,7 +141,7 @@ def score_vectors(
 
 
 class TrustRegion:
-    """Policies [S, P] around one of them: what they gain in surrogate, how far they are, and the slope there."""
+    """Policies [S, P] around the policy of an update: their surrogate gain and KL divergence, and the gradient."""
 
     def __init__(self, layout: Layout, start: Array, batch: Batch, advantage: Array, kl_weight: float = 1.0) -> None:
         self._layout, self._start, self._batch = layout, start, batch
@@ -152,7 +152,7 @@ class TrustRegion:
         self._slopes = tanh_slopes(self._activations)
         self._ratio = self._ratio_of(self._activations[-1], self._log_std)
         self.surrogate = weighted_mean(self._ratio * advantage, batch.weight)
-        """Mean ratio times advantage of the policy that the update begins with, [S]."""
+        """Mean ratio times advantage of the policy at the beginning of the update, [S]."""
 
     def _ratio_of(self, mean: Array, log_std: Array) -> Array:
         """Return the probability of the batch's actions over that of the policy which acted, [S, B]."""
@@ -170,7 +170,7 @@ class TrustRegion:
         gradient.log_std[...] = (d_noise * noise).sum(1) - d_log_prob.sum(1)[:, None]
 
     def fisher(self, some: Batch | None = None) -> GaussianFisher:
-        """Return the Fisher information on the samples, or on some of them."""
+        """Return the Fisher information on all samples, or on some of them."""
         batch, activations, slopes = some or self._batch, self._activations, self._slopes
         if some is not None:
             activations = forward(self._layout.layers(self._start, "actor"), some.obs)
@@ -178,7 +178,7 @@ class TrustRegion:
         return GaussianFisher(self._layout, self._start, activations, slopes, batch.weight, self._kl_weight)
 
     def scores(self, some: Batch) -> Array:
-        """Return a vector of each of some samples [S, n, P], their mean outer product an estimate of that."""
+        """Return the score vectors of some samples, [S, n, P]; their mean outer product estimates F."""
         activations = forward(self._layout.layers(self._start, "actor"), some.obs)
         noise = (some.action - activations[-1]) * self._inv_std
         vectors = score_vectors(self._layout, self._start, activations, tanh_slopes(activations), noise)
@@ -188,7 +188,7 @@ class TrustRegion:
         return vectors
 
     def __call__(self, policy: Array) -> tuple[Array, Array]:
-        """Return what policies [S, P] gain in surrogate, and their KL divergence from the start, [S] each."""
+        """Return the surrogate gain of policies [S, P], and their KL divergence from the start, [S] each."""
         log_std = self._layout.log_std(policy)
         mean = forward(self._layout.layers(policy, "actor"), self._batch.obs)[-1]
         weight = self._batch.weight
@@ -198,10 +198,10 @@ class TrustRegion:
 
 
 class System:
-    """(F + damping I) x = g on the weights that are there, [S, P]; F is the Fisher information around a policy."""
+    """(F + damping I) x = g on the present weights, [S, P]; F is the Fisher information around a policy."""
 
     def __init__(self, learner: Learner, batch: Batch, region: TrustRegion, damping: float, subsample: int) -> None:
-        """Take F on all samples of the batch, or on a random one of `subsample`."""
+        """Take F on all samples of the batch, or on a random share 1 / `subsample` of them."""
         self.damping = damping
         self._learner, self._batch, self._region = learner, batch, region
         self._fisher = region.fisher(self._draw(batch.obs.shape[1] // subsample) if subsample > 1 else None)
@@ -218,7 +218,7 @@ class System:
         return image
 
     def scores(self, count: int) -> Array:
-        """Return so many vectors [S, count, P], from samples drawn at random, whose mean outer product estimates F."""
+        """Return `count` score vectors [S, count, P] of random samples; their mean outer product estimates F."""
         vectors = self._region.scores(self._draw(count))
         self._clear(vectors)
         return vectors
@@ -232,12 +232,12 @@ class CG:
     """Conjugate gradient: products with the Fisher information, never the matrix."""
 
     records: ClassVar[bool] = True
-    """Whether it does the same to the same memory every time, and draws nothing."""
+    """Whether it can be recorded: it does the same to the same memory every time, and draws nothing."""
 
     iterations: Count = 10
-    """Most products for one step."""
+    """Largest number of products for one step."""
     tolerance: FractionBelowOne = 1e-5
-    """A member's system is solved once its residual is at most so many times as long as the gradient."""
+    """A member's system is solved once its residual is at most this times as long as the gradient."""
 
     def __call__(self, system: System, gradient: Array) -> Array:
         """Return (F + damping I)^-1 g approximately, [S, P]."""
@@ -251,10 +251,10 @@ class MFAC:
     records: ClassVar[bool] = False
 
     samples: Count = 256
-    """Score vectors, of samples drawn at random."""
+    """Number of score vectors, of samples drawn at random."""
 
     def check(self, recipe: Any) -> None:
-        """Raise UsageError unless a rollout has so many samples, and the system is damped."""
+        """Raise UsageError unless a rollout has that many samples, and the system is damped."""
         batch, damping = recipe.batch_size, recipe.algorithm.damping
         expected = f"at most the {batch} samples of a rollout"
         require(self.samples <= batch, "algorithm.solver.samples", self.samples, expected)

@@ -1,6 +1,6 @@
-"""What PPO's epochs may follow instead of the clipped surrogate.
+"""Objectives that PPO's epochs may follow instead of the clipped surrogate.
 
-Each is a choice of mask, reference and advantage in the form of `surrogate`; target surrogates (SSO) have their own.
+Each is a choice of mask, reference and advantage in the form of `surrogate`; target surrogates (SSO) have another form.
 """
 
 from dataclasses import dataclass, replace
@@ -55,10 +55,10 @@ class GSPO(Likelihood):
     gives: ClassVar = frozenset({"others-actions"})
 
     clip_range: Positive = 0.01
-    """How far from 1 an episode's ratio may be rewarded for going; --algorithm.clip-range is for single steps."""
+    """Distance of an episode's ratio from 1 beyond which it gains nothing; `clip_range` is for single steps."""
 
     def begin(self, batch: Batch, params: Views) -> Batch:
-        """Return the batch, which knows of each sample's episode."""
+        """Return the batch unchanged: it keeps the episode of each sample."""
         return batch
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
@@ -70,7 +70,7 @@ class GSPO(Likelihood):
 
 @dataclass(frozen=True)
 class CISPO(Likelihood):
-    """No mask: the ratio, cut above, weighs every sample as a constant. MiniMax, arXiv 2506.13585."""
+    """No mask: the ratio, limited above, is a constant weight of every sample. MiniMax, arXiv 2506.13585."""
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
         """Turn each sample's ratio and advantage into its part of the loss."""
@@ -81,7 +81,7 @@ class CISPO(Likelihood):
 
 @dataclass(frozen=True)
 class Cloning(Likelihood):
-    """Imitate the actions of positive advantage, all alike: reference pi itself. Wang et al., arXiv 2006.15134."""
+    """Imitate actions of positive advantage with equal weights: reference pi itself. Wang et al., arXiv 2006.15134."""
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
         """Turn each sample's ratio and advantage into its part of the loss."""
@@ -93,25 +93,25 @@ class Cloning(Likelihood):
 def target_surrogate(change: Array, slope: Array, step: float) -> tuple[Array, Array]:
     """<slope, change> + |change|^2 / (2 step) over the last axis, and its derivative by `change`, [..., A].
 
-    `slope` is the gradient of a loss by the outputs of a network, `change` how far these are from where it was taken;
-    the minimum is a gradient step of that length. Source: Lavington et al., arXiv 2302.02607, equation 4.
+    `slope` is the gradient of a loss by the outputs of a network, `change` their distance from the point of that
+    gradient; the minimum is a gradient step of length `step`. Source: Lavington et al., arXiv 2302.02607, equation 4.
     """
     return (change * (slope + change * (0.5 / step))).sum(-1), slope + change * (1.0 / step)
 
 
 @dataclass(frozen=True)
 class SSO(Likelihood):
-    """Steps to the minimum of a surrogate in the policy's outputs, whose gradient is taken once per rollout.
+    """Minimises a surrogate in the policy's outputs, whose gradient is taken once per rollout.
 
-    The plain policy gradient by mean and log-std, where the update begins, and a squared distance from there.
+    The plain policy gradient by mean and log-std at the beginning of the update, and a squared distance from there.
     Source: Lavington et al., arXiv 2302.02607, algorithm 1.
     """
 
     output_step: Positive = 1.0
-    """Length of the gradient step that the outputs, mean and log-std at each sample, are to make."""
+    """Length of the gradient step of the outputs, mean and log-std at each sample."""
 
     def begin(self, batch: Batch, params: Views) -> Batch:
-        """Return the batch with the policy's outputs as they are."""
+        """Return the batch with the policy's present outputs."""
         outputs = joined(forward(params.actor, batch.obs)[-1], params.log_std)
         return replace(batch, episode=None, outputs=outputs)
 

@@ -37,9 +37,9 @@ class PPO(OnPolicy):
     epochs: Count = 10
     """Passes over each rollout."""
     minibatches: Count = 32
-    """Parts of equal size that each pass is cut into."""
+    """Number of equal parts into which each pass is cut."""
     clip_range: Positive = 0.2
-    """How far from 1 the probability ratio may be rewarded for going."""
+    """Distance of the probability ratio from 1 beyond which it gains nothing."""
     entropy_coef: NotNegative = 0.0
     """Weight of the entropy bonus."""
     value_coef: NotNegative = 0.5
@@ -53,9 +53,9 @@ class PPO(OnPolicy):
     adam_epsilon: Positive = 1e-5
     """The optimiser's epsilon."""
     objective: Objective = field(default_factory=Clip)
-    """What the policy follows: the clipped surrogate, or what takes its place."""
+    """What the policy follows: the clipped surrogate, or another objective."""
     optimiser: Literal["adam", "diffgrad", "adamp", "sgdp"] = "adam"
-    """What steps down the gradient; all but adam need rlsparse[optimisers]."""
+    """The optimiser; all except adam need rlsparse[optimisers]."""
 
     @property
     def needs(self) -> Mapping[str, str]:
@@ -66,7 +66,7 @@ class PPO(OnPolicy):
 
     @property
     def gives(self) -> frozenset[str]:
-        """What other components may rely on, that of the objective included."""
+        """The traits on which other components may rely, those of the objective included."""
         adam = {"adam"} if self.optimiser == "adam" else set()
         return frozenset({"minibatches", "own-rollout", "policy-optimiser-memory", *adam, *self.objective.gives})
 
@@ -80,7 +80,7 @@ class PPO(OnPolicy):
         check_minibatches("minibatches", self.minibatches, recipe, self.normalise_advantages)
 
     def describe(self, rollouts: int) -> str:
-        """Return what is done with so many rollouts, in words."""
+        """Describe the updates of this number of rollouts, in words."""
         steps = f"{rollouts * self.epochs * self.minibatches:,} gradient steps per seed"
         return steps + (", fewer where --algorithm.target-kl ends one early" if self.target_kl is not None else "")
 
@@ -108,9 +108,9 @@ class PPO(OnPolicy):
     def _gradient_and_step(
         self, learner: Learner, batch: Batch, rate: Array
     ) -> tuple[Callable[[Batch], Terms], Callable[[Terms], None]]:
-        """Return what computes a minibatch's gradient and statistics, and what then steps.
+        """Return a function for a minibatch's gradient and statistics, and one for the step.
 
-        Where steps are recorded, the first does both.
+        Where steps are recorded, the first one does both.
         """
         params = learner.layout.views(learner.params)
         flat = namespace(learner.params).empty_like(learner.params)
@@ -135,24 +135,24 @@ class PPO(OnPolicy):
         return lambda minibatch: recorded(minibatch, rate), lambda stats: None
 
     def batch(self, learner: Learner, rollouts: Sequence[Rollout], advantages: Sequence[Advantages]) -> Batch:
-        """Return what `update` learns from, as the objective adapts it."""
+        """Return the batch for `update`, adapted by the objective."""
         return self.objective.adapt(super().batch(learner, rollouts, advantages), learner)
 
     def archive(self, members: int, num_envs: int, layout: Layout) -> NoArchive:
-        """Return what remembers episodes of S members with N environments each."""
+        """Return the archive of episodes of S members with N environments each."""
         return self.objective.archive(members, num_envs, layout)
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> Optimiser:
-        """Return what steps the parameters [S, D] of a learner."""
+        """Return the optimiser of the parameters [S, D] of a learner."""
         return OPTIMISERS[self.optimiser](params, layout, own_steps)
 
     def learning_rates(self, learner: Learner) -> np.ndarray:
-        """Return the optimiser's step size for each member as its budget stands, [S]."""
+        """Return the optimiser's present step size for each member, [S]."""
         decay = 1.0 - learner.progress if self.learning_rate_decay else np.ones(learner.members)
         return self.learning_rate * decay
 
     def scalars(self, stats: EpochStats, member: int) -> dict[str, float]:
-        """Return a member's numbers for TensorBoard that this algorithm alone has, by tag."""
+        """Return a member's numbers for TensorBoard that only this algorithm has, by tag."""
         return {"train/clip_fraction": stats.clip_fraction[member], "train/clip_range": self.clip_range}
 
     def loss_gradient(self, params: Views, batch: Batch, gradient: Views) -> Terms:
@@ -197,7 +197,7 @@ def clip_by_norm(gradient: Array, norm: Array, max_norm: float) -> None:
 def mean_stats(history: list[tuple[Array, Terms]], before: EpochStats | None) -> EpochStats:
     """Average each statistic over an epoch's minibatches in which a member was learning, [S] bool.
 
-    A member that learned in none keeps its statistics of the epoch `before`.
+    A member that learned in no minibatch keeps its statistics of the epoch `before`.
     """
     xp = namespace(history[0][0])
     counts = xp.stack([learning for learning, _ in history]).sum(0)

@@ -1,10 +1,10 @@
-"""The policy gradient in parts that are chosen apart, and the methods that are choices of them.
+"""The policy gradient in separate parts, and the methods that combine them.
 
     gradient = weighted mean over samples of  mask * (pi / reference) * advantage * grad log pi
 
 Stabilisation mask, reference denominator and advantage make one coefficient per sample; the likelihood gradient
-carries it to the policy's outputs. Source: Lv et al., arXiv 2509.04419. Shapes: [S, B] per sample; losses are to be
-minimised, so every coefficient comes with a minus sign and the sample's share of the mean.
+carries it to the policy's outputs. Source: Lv et al., arXiv 2509.04419. Shapes: [S, B] per sample; losses are
+minimised, so every coefficient has a minus sign and the sample's share of the mean.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ Weighed = tuple[Array, Array, Array]
 
 
 def masked(ratio: Array, advantage: Array, lower: float, upper: float, weight: Array | None) -> tuple[Array, Array]:
-    """Loss [S] and its derivative by log pi where it may be: a ratio out of range is not pushed further out.
+    """Loss [S] and its derivative by log pi [S, B], which is zero where it would push a ratio further out of range.
 
     Source: Schulman et al., arXiv 1707.06347, equation 7.
     """
@@ -39,7 +39,7 @@ def masked(ratio: Array, advantage: Array, lower: float, upper: float, weight: A
 
 
 def unmasked(coefficient: Array, log_ratio: Array, weight: Array | None) -> tuple[Array, Array]:
-    """Loss [S] and its derivative by log pi for a coefficient that counts as constant."""
+    """Loss [S] and its derivative by log pi for a coefficient that is treated as constant."""
     d_log_prob = coefficient * -share(log_ratio, weight)
     return (d_log_prob * log_ratio).sum(-1), d_log_prob
 
@@ -67,18 +67,18 @@ class Likelihood:
     whole_episodes: ClassVar[bool] = False
     """Whether a minibatch must hold all samples of a rollout."""
     gives: ClassVar[frozenset[str]] = frozenset({"small-minibatches", "others-actions"})
-    """What other components may rely on."""
+    """The traits on which other components may rely."""
 
     def archive(self, members: int, num_envs: int, layout: Layout) -> NoArchive:
-        """Return what remembers episodes of S members with N environments each."""
+        """Return the archive of episodes of S members with N environments each."""
         return NoArchive()
 
     def adapt(self, batch: Batch, learner: Learner) -> Batch:
-        """Return what an update after the last rollout learns from, given the batch of that rollout."""
+        """Return the batch of an update, given the batch of the last rollout."""
         return batch
 
     def begin(self, batch: Batch, params: Views) -> Batch:
-        """Return the batch with what an update of the policy, as it is, needs to know beside the samples."""
+        """Return the batch with what an update of the present policy needs beside the samples."""
         return replace(batch, episode=None)
 
     def gradient(self, mean: Array, log_std: Array, batch: Batch, advantage: Array, clip_range: float) -> Gradient:
@@ -100,10 +100,10 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Clip(Likelihood):
-    """PPO's clipped surrogate: reference pi_old, no gradient where the ratio is out of range for the better."""
+    """PPO's clipped surrogate: reference pi_old, no gradient where the ratio is out of range and would gain from it."""
 
     clip_range_high: Positive | None = None
-    """How far above 1 the ratio may be rewarded for going, if not as far as below (DAPO: 0.28)."""
+    """As `clip_range`, for ratios above 1 (DAPO: 0.28); the same if not given."""
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
         """Turn each sample's ratio and advantage into its part of the loss."""

@@ -16,14 +16,14 @@ OPTIMISERS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "adamp": ("AdamP", ("exp_avg", "exp_avg_sq"), {}),
     "sgdp": ("SGDP", ("momentum",), {"momentum": 0.9, "nesterov": True}),
 }
-"""By name: class, what it remembers of every parameter (its momentum first), and settings."""
+"""By name: class, its state for every parameter (momentum first), and settings."""
 
 
 class TorchOptimiser:
-    """One of OPTIMISERS, called for each layer of each member: no number of one depends on another.
+    """One of OPTIMISERS, called for each layer of each member, so that members do not depend on each other.
 
-    Projections see weights as [out, in] rows, as torch has them, which the flat vector does not: the working memory is
-    in that order, `_order`. Weight decay is none, so that absent weights, whose gradients are zero, stay zero.
+    Projections need weights in torch's order, rows [out, in]; the flat vector has another order, so the working memory
+    is reordered by `_order`. There is no weight decay, so absent weights, whose gradients are zero, stay zero.
     """
 
     def __init__(self, name: str, params: Array, layout: Layout) -> None:
@@ -88,9 +88,9 @@ class TorchOptimiser:
             array[where[:, self._order]] = 0.0
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
-        """Treat a member's memory after its parameters `part`, whole layers, were moved by another hand.
+        """Adapt a member's state after its parameters `part` were changed by other code, whole layers.
 
-        Keep it; begin anew, steps too; or forget the direction of `part` and keep the rest.
+        Keep it; reset it, steps too; or reset the momentum of `part` and keep the rest.
         """
         if moments == "reset":
             for array in self.state_dict().values():
@@ -99,7 +99,7 @@ class TorchOptimiser:
             next(iter(self._state.values()))[member, part] = 0.0
 
     def state_dict(self) -> dict[str, Array]:
-        """Return what is remembered and the step counts, live."""
+        """Return the state and the step counts; they are live, not copies."""
         return {**self._state, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
@@ -109,7 +109,7 @@ class TorchOptimiser:
 
 
 def _torch_order(layout: Layout) -> np.ndarray:
-    """Return where in the flat vector the numbers of every layer lie, weights as [out, in]; [D]."""
+    """Return the place in the flat vector of every layer's numbers, weights as [out, in]; [D]."""
     return np.concatenate([np.arange(slot.start, slot.stop).reshape(slot.shape).T.ravel() for slot in layout.slots])
 
 
@@ -144,7 +144,7 @@ def _package_class(name: str, cls: str) -> Any:
 
 
 def new_torch_optimisers() -> dict[str, NewOptimiser]:
-    """Return what builds each of OPTIMISERS, by name."""
+    """Return the constructor of each of OPTIMISERS, by name."""
 
     def builder(name: str) -> NewOptimiser:
         return lambda params, layout, own_steps: TorchOptimiser(name, params, layout)

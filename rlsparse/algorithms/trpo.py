@@ -23,19 +23,19 @@ class TRPO(CriticByAdam):
     """One natural-gradient step inside a KL trust region, by line search; the critic by minibatch Adam."""
 
     target_kl: Positive = 0.01
-    """Largest mean KL divergence from the policy that an update begins with."""
+    """Largest mean KL divergence from the policy at the beginning of an update."""
     kl_reduction: Literal["sum", "mean_dims"] = "sum"
-    """KL divergence of all action dimensions together, or their average, as sb3-contrib has it."""
+    """KL divergence of all action dimensions together, or their average, as in sb3-contrib."""
     damping: NotNegative = 0.1
     """Multiple of the identity added to the Fisher information."""
     solver: Solver = field(default_factory=CG)
     """How the natural gradient is found."""
     fisher_subsample: Count = 1
-    """The Fisher information is estimated on one of so many samples, drawn at random; the line search uses all."""
+    """Estimate the Fisher information on a random share 1 / this of the samples; the line search uses all."""
     backtrack_factor: Probability = 0.8
     """The line search multiplies a refused step by this."""
     backtracks: Count = 10
-    """Steps that the line search tries; where none will do the policy stays exactly as it was."""
+    """Steps that the line search tries; if none is good enough, the policy does not change at all."""
 
     gives: ClassVar = frozenset({"own-rollout", "others-actions"})
 
@@ -47,7 +47,7 @@ class TRPO(CriticByAdam):
         require(fits, "algorithm.fisher_subsample", self.fisher_subsample, expected)
 
     def describe(self, rollouts: int) -> str:
-        """Return what is done with so many rollouts, in words."""
+        """Describe the updates of this number of rollouts, in words."""
         return f"{rollouts:,} natural gradient steps of the policy, {self.describe_critic(rollouts)}"
 
     def update(self, learner: Learner, batch: Batch) -> Iterator[EpochStats]:
@@ -64,7 +64,7 @@ class TRPO(CriticByAdam):
         yield EpochStats(**terms)
 
     def scalars(self, stats: EpochStats, member: int) -> dict[str, float]:
-        """Return a member's numbers for TensorBoard that this algorithm alone has, under sb3-contrib's names too."""
+        """Return a member's numbers for TensorBoard that only this algorithm has, also under sb3-contrib's names."""
         fraction = stats.step_fraction[member]
         return {
             "train/step_fraction": fraction,
@@ -74,13 +74,13 @@ class TRPO(CriticByAdam):
         }
 
     def improve_policy(self, learner: Learner, batch: Batch, gradient: Views) -> Terms:
-        """Take the policies' step; `gradient`, all zeros, is working memory and zero again after. Returns its account.
+        """Take the policies' step and return its statistics; `gradient` is working memory, zero before and after.
 
         step = s F^-1 g with s = sqrt(2 target_kl / x^T F x), x = F^-1 g, then shortened until the surrogate gains and
         the KL divergence is at most `target_kl`.
         """
         layout, part = learner.layout, learner.layout.policy
-        start = learner.params[:, part] * 1  # a copy; the sum with 0 would turn the sign of -0
+        start = learner.params[:, part] * 1  # a copy; a sum with 0 would change -0 into 0
         region = TrustRegion(layout, start, batch, self.advantages(batch), self._kl_weight(layout))
         region.surrogate_gradient(gradient)
         learner.sparsity.hide(gradient.flat)
@@ -107,13 +107,13 @@ class TRPO(CriticByAdam):
         }
 
     def _kl_weight(self, layout: Layout) -> float:
-        """Return what the KL divergence summed over action dimensions is multiplied with."""
+        """Return the factor of the KL divergence summed over action dimensions."""
         return 1.0 / layout.action_size if self.kl_reduction == "mean_dims" else 1.0
 
     def _full_step(self, system: System, direction: Array) -> tuple[Array, Array]:
         """Return the step [S, P] whose quadratic KL divergence is `target_kl`, and 1 for members that have one, [S].
 
-        There is none, and 0 is returned, where the curvature along the direction is not positive and finite.
+        Both are 0 where the curvature along the direction is not positive and finite.
         """
         xp = namespace(direction)
         curvature = dot(direction, system.product(direction))

@@ -1,7 +1,7 @@
 """Normalised policy gradients of reduced variance: N-PG-IGT and N-HARPG.
 
 Source: Fatkhullin et al., ICML 2023, arXiv 2302.01734. Both step along a running mean of gradients, d, and correct it
-for the policy's having moved since: the first by where it samples, the second by a Hessian-vector product.
+for later moves of the policy: the first by the policy that collects samples, the second by a Hessian-vector product.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,14 +27,14 @@ from rlsparse.learner.streams import generator
 
 
 def falling(count: Array, power: float) -> Array:
-    """(2 / (count + 2)) ** power, after `count` updates [S, 1]: 1 at first."""
+    """(2 / (count + 2)) ** power, after `count` updates [S, 1]; it begins at 1."""
     return (2.0 / (count + 2.0)) ** power
 
 
 def look_ahead(policy: Array, moved: Array, eta: Array) -> Array:
-    """Where N-PG-IGT takes its samples: policy [S, P] + (1 - eta) / eta * its last step [S, P], for eta [S, 1].
+    """The policy that collects for N-PG-IGT: policy [S, P] + (1 - eta) / eta * its last step [S, P], for eta [S, 1].
 
-    If gradients are linear, the mean of those taken there is the gradient at the policy.
+    If gradients are linear in the policy, the mean of the gradients taken there is the gradient at the policy.
     """
     return policy + (1.0 - eta) / eta * moved
 
@@ -45,13 +45,13 @@ def running_mean(direction: Array, gradient: Array, eta: Array) -> Array:
 
 
 def step_along(direction: Array, length: Array) -> Array:
-    """Step [S, P] of this length [S, 1] along each direction [S, P]; none along zero."""
+    """Step [S, P] of this length [S, 1] along each direction [S, P]; zero where the direction is zero."""
     xp, norm = namespace(direction), dot(direction, direction)[:, None] ** 0.5
     return length * direction / xp.where(norm > 0, norm, 1.0)
 
 
 class MomentumAdam(Adam):
-    """Adam for the critics, and beside it what policies stepped along a running mean remember."""
+    """Adam for the critics, and the memory of policies that step along a running mean."""
 
     def __init__(self, params: Array, layout: Layout, own_steps: bool) -> None:
         super().__init__(params, own_steps)
@@ -70,9 +70,9 @@ class MomentumAdam(Adam):
             array[where[:, : array.shape[1]]] = 0.0
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
-        """Treat what is remembered of a member after its parameters `part` were moved by another hand.
+        """Adapt the memory of a member after its parameters `part` were changed by other code.
 
-        Keep it, the last step too; begin anew; or forget mean and last step of `part`.
+        Keep it, the last step too; reset it; or reset mean and last step of `part`.
         """
         super().forget(member, moments, part)
         if moments == "transport":
@@ -80,7 +80,7 @@ class MomentumAdam(Adam):
                 array[member, part] = 0.0
 
     def state_dict(self) -> dict[str, Array]:
-        """Return all that steps depend on, live."""
+        """Return all arrays on which steps depend; they are live, not copies."""
         return super().state_dict() | {"direction": self.direction, "moved": self.moved, "count": self.count}
 
 
@@ -138,31 +138,31 @@ class LogLikelihood:
         return image
 
     def _tangents(self, direction: Array) -> list[Array]:
-        """Derivatives of every layer's output as the policy moves along the direction."""
+        """Derivatives of every layer's output when the policy moves along the direction."""
         return tangents(self._layers, self._activations, self._slopes, self._layout.layers(direction, "actor"))
 
 
 @dataclass(frozen=True)
 class NormalisedMomentum(CriticByAdam):
-    """What both have in common: d = (1 - eta) d + eta g, then a step of given length along d."""
+    """The common part of both: d = (1 - eta) d + eta g, then a step of given length along d."""
 
     step_length: Positive = 0.1
     """Length of the policy's first step, in the Euclidean norm of actor weights and log-stds together."""
     step_power: NotNegative = 1.0
-    """Later steps are this power of 2 / (t + 2) times as long, after t updates."""
+    """After t updates a step is 2 / (t + 2) to this power times as long."""
     eta_power: FractionAboveZero = 0.8
-    """The newest gradient weighs this power of 2 / (t + 2) in the running mean."""
+    """Weight of the newest gradient in the running mean: 2 / (t + 2) to this power."""
 
     kind: ClassVar[str]
     """Its name on the command line."""
     gives: ClassVar = frozenset({"policy-optimiser-memory"})
 
     def describe(self, rollouts: int) -> str:
-        """Return what is done with so many rollouts, in words."""
+        """Describe the updates of this number of rollouts, in words."""
         return f"{rollouts:,} normalised gradient steps of the policy, {self.describe_critic(rollouts)}"
 
     def new_optimiser(self, params: Array, layout: Layout, own_steps: bool) -> MomentumAdam:
-        """Return what steps the critics of a learner's parameters [S, D], and remembers the policies' gradients."""
+        """Return the optimiser of the critics in parameters [S, D], which also remembers the policies' gradients."""
         return MomentumAdam(params, layout, own_steps)
 
     def eta(self, learner: Learner) -> Array:
@@ -170,9 +170,9 @@ class NormalisedMomentum(CriticByAdam):
         return falling(memory_of(learner).count, self.eta_power)
 
     def improve(self, learner: Learner, batch: Batch, at: Array, turn: Array | float) -> EpochStats:
-        """Step policies along the mean of gradients, `turn` [S, P] added to the former mean, then fit the critics.
+        """Step policies along the mean of gradients, with `turn` [S, P] added to the former mean; then fit the critics.
 
-        The batch was drawn by policies `at` [S, P], where the gradient is taken.
+        The policies `at` [S, P] collected the batch, and the gradient is taken at them.
         """
         gradient = learner.layout.views(namespace(learner.params).zeros_like(learner.params))
         terms = self._step_policy(learner, batch, gradient, at, turn)
@@ -182,7 +182,7 @@ class NormalisedMomentum(CriticByAdam):
     def _step_policy(
         self, learner: Learner, batch: Batch, gradient: Views, at: Array, turn: Array | float
     ) -> dict[str, Array]:
-        """Take the policies' step; `gradient`, all zeros, is working memory and zero again after."""
+        """Take the policies' step; `gradient` is working memory, zero before and after."""
         layout, part, memory = learner.layout, learner.layout.policy, memory_of(learner)
         start = learner.params[:, part] * 1
         gradient.flat[:, part] = LogLikelihood(layout, at, batch).gradient(self.coefficients(batch))
@@ -207,13 +207,13 @@ class NormalisedMomentum(CriticByAdam):
         }
 
     def coefficients(self, batch: Batch) -> Array:
-        """Return what each sample's log-probability counts in the objective, [S, B]."""
+        """Return the coefficient of each sample's log-probability in the objective, [S, B]."""
         return self.advantages(batch) * share(batch.advantage, batch.weight)
 
 
 @dataclass(frozen=True)
 class NPGIGT(NormalisedMomentum):
-    """Implicit gradient transport: rollouts are collected ahead of the policy, as far as the mean lags behind it."""
+    """Implicit gradient transport: rollouts are collected as far ahead of the policy as the mean lags behind it."""
 
     kind: ClassVar[str] = "n-pg-igt"
 
@@ -225,7 +225,7 @@ class NPGIGT(NormalisedMomentum):
     def collect(
         self, learner: Learner, collector: Collects, length: int, gamma: float, acting: np.ndarray | None
     ) -> list[Rollout]:
-        """Collect a rollout by the policies at the `sampling_point`."""
+        """Collect a rollout with the policies at the `sampling_point`."""
         with learner.using(self.sampling_point(learner)):
             return super().collect(learner, collector, length, gamma, acting)
 
@@ -236,14 +236,14 @@ class NPGIGT(NormalisedMomentum):
 
 @dataclass(frozen=True)
 class TwoBatches(Batch):
-    """A batch with that of a second rollout, by other policies."""
+    """A batch together with that of a second rollout, by other policies."""
 
     second: Batch | None = None
 
 
 @dataclass(frozen=True)
 class NHARPG(NormalisedMomentum):
-    """Hessian-aided: a second, small rollout between the last two policies tells how the gradient has changed."""
+    """Hessian-aided: a second, short rollout between the last two policies shows how the gradient has changed."""
 
     kind: ClassVar[str] = "n-harpg"
     needs: ClassVar = {
@@ -252,9 +252,9 @@ class NHARPG(NormalisedMomentum):
     }
 
     eta_power: FractionAboveZero = 1.0
-    """The newest gradient weighs this power of 2 / (t + 2) in the running mean."""
+    """Weight of the newest gradient in the running mean: 2 / (t + 2) to this power."""
     second_length: Count = 32
-    """Steps of every environment for the second rollout, which are training steps as all others."""
+    """Steps of every environment for the second rollout; they count as training steps."""
 
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless both rollouts are large enough."""
@@ -266,7 +266,7 @@ class NHARPG(NormalisedMomentum):
             )
 
     def describe(self, rollouts: int) -> str:
-        """Return what is done with so many rollouts, in words."""
+        """Describe the updates of this number of rollouts, in words."""
         return f"{super().describe(rollouts)}; a second rollout of {self.second_length} steps beside each"
 
     def sampling_point(self, learner: Learner) -> Array:
@@ -280,7 +280,7 @@ class NHARPG(NormalisedMomentum):
     def collect(
         self, learner: Learner, collector: Collects, length: int, gamma: float, acting: np.ndarray | None
     ) -> list[Rollout]:
-        """Collect a rollout by the policies as they are, and a second, short one at the `sampling_point`."""
+        """Collect a rollout with the present policies, and a second, short one with those at the `sampling_point`."""
         rollouts = super().collect(learner, collector, length, gamma, acting)
         with learner.using(self.sampling_point(learner)):
             return [*rollouts, collector.collect(learner, self.second_length, gamma)]
@@ -313,7 +313,7 @@ class NHARPG(NormalisedMomentum):
 
 
 def memory_of(learner: Learner) -> MomentumAdam:
-    """Return what a learner's policies remember."""
+    """Return the memory of a learner's policies."""
     assert isinstance(learner.optimiser, MomentumAdam), "a learner is built with its algorithm's `new_optimiser`"
     return learner.optimiser
 

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 
 Unit = Literal["absolute", "spread", "update"]
 """What lengths are multiples of: 1, the anchors' root-mean-square distance to their mean, or |last - first anchor|."""
-
-RANK_TOLERANCE = 1e-9
-"""Directions along which the anchors extend less than this share of their greatest extent are rounding."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +31,37 @@ class Probed:
         return cls(np.zeros((len(incumbent), 0, incumbent.shape[-1])), np.zeros((len(incumbent), 0)))
 
 
-class PerMember:
+class ProposalKind:
+    """What maps the anchors of an update to candidate policies."""
+
+    rounds: int = 1
+    """How often it is asked within one cycle, each time with the scores of what it proposed before."""
+
+    @property
+    def fewest_anchors(self) -> int:
+        """How many anchors it needs; one is a point, and gives no direction."""
+        return 2
+
+    @abstractmethod
+    def count(self, num_anchors: int) -> int:
+        """Candidates per round."""
+
+    @abstractmethod
+    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[Generator]) -> np.ndarray:
+        """Candidates [S, C, P] float64 from anchors [S, K, P], in order of time, the last being the incumbent.
+
+        Each member's candidates depend on its own anchors, scores and generator alone.
+        """
+
+
+class PerMember(ProposalKind):
     """A proposal that treats one member at a time."""
 
     @abstractmethod
-    def member(
-        self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: np.random.Generator
-    ) -> np.ndarray:
+    def member(self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: Generator) -> np.ndarray:
         """Candidates [C, P] from one member's float64 anchors [K, P], probed points [M, P] and scores [M]."""
 
-    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[Generator]) -> np.ndarray:
         """Candidates [S, C, P] float64 from anchors [S, K, P]."""
         anchors, points = np.array(anchors, np.float64), np.array(probed.points, np.float64)
         return np.stack([self.member(*own) for own in zip(anchors, points, probed.scores, generators, strict=True)])
@@ -76,35 +95,3 @@ def ending_at(anchors: np.ndarray, incumbent: np.ndarray) -> np.ndarray:
     """Return anchors [S, K, P] of which the last is the incumbent [S, P]: if it is not, it displaces the first."""
     newer = (anchors[:, -1] != incumbent).any(1)[:, None, None]
     return np.where(newer, np.concatenate([anchors[:, 1:], incumbent[:, None]], 1), anchors)
-
-
-def span_basis(anchors: np.ndarray) -> np.ndarray:
-    """Orthonormal rows [R, P] along which the anchors [K, P] extend, longest first; none if they are not finite."""
-    from_last = differences(anchors)
-    if not np.isfinite(from_last).all():
-        return from_last[:0]
-    _, extents, rows = np.linalg.svd(from_last, full_matrices=False)
-    return rows[extents > RANK_TOLERANCE * extents.max(initial=0.0)]
-
-
-def with_length(vectors: np.ndarray, length: float | np.ndarray) -> np.ndarray:
-    """Scale vectors [..., P] to a length, [..., 1] or scalar; zero stays zero."""
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors * np.divide(length, norms, out=np.zeros(np.broadcast(length, norms).shape), where=norms > 0)
-
-
-def random_directions(basis: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Unit vectors [count, P], uniform on the sphere in the space of the basis [R, P]; zero if it is empty."""
-    return with_length(generator.standard_normal((count, len(basis))) @ basis, 1.0)
-
-
-def without_failures(scores: np.ndarray) -> np.ndarray:
-    """Scores [M] in which a failed candidate has the worst of the others' scores; all zero if every one failed."""
-    finite = np.isfinite(scores)
-    return np.where(finite, scores, scores[finite].min() if finite.any() else 0.0)
-
-
-def standardised(scores: np.ndarray) -> np.ndarray:
-    """Scores [M] less their mean, over their deviation; zero if all are equal."""
-    deviation = scores.std()
-    return (scores - scores.mean()) / deviation if deviation > 0 else np.zeros_like(scores)

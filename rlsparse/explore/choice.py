@@ -49,13 +49,7 @@ def paired_gains(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     `returns` [S, C, E], the incumbent first, NaN where an episode was not run. Returns three [S, C - 1] arrays;
     the error is NaN with fewer than two episodes in common.
     """
-    difference = _gains(returns)
-    count = np.isfinite(difference).sum(-1)
-    gain = _mean(difference)
-    centred = np.where(np.isfinite(difference), difference - gain[..., None], 0.0)
-    variance = (centred**2).sum(-1) / np.maximum(count - 1, 1)
-    error = np.sqrt(variance / np.maximum(count, 1))
-    return gain, np.where(count > 1, error, np.nan), count
+    return _mean_of_finite(_gains(returns))
 
 
 def t_test(gain: np.ndarray, error: np.ndarray, count: np.ndarray, candidates: int) -> np.ndarray:
@@ -112,19 +106,18 @@ def shrunken_probability(returns: np.ndarray) -> np.ndarray:
 
 def mean_and_error(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the finished episodes and its standard error, [S, C]; a failed episode (-inf) makes a score -inf."""
-    failed = np.isneginf(returns).any(-1)
-    finite = np.where(np.isfinite(returns), returns, np.nan)
-    score, count = _mean(finite), np.isfinite(finite).sum(-1)
-    centred = np.where(np.isfinite(finite), finite - score[..., None], 0.0)
-    error = np.sqrt((centred**2).sum(-1) / np.maximum(count - 1, 1) / np.maximum(count, 1))
-    return np.where(failed, -np.inf, score), np.where(count > 1, error, np.nan)
+    score, error, _ = _mean_of_finite(returns)
+    return np.where(np.isneginf(returns).any(-1), -np.inf, score), error
 
 
-def _mean(x: np.ndarray) -> np.ndarray:
-    """Mean over the finite numbers of the last axis; NaN where there is none."""
+def _mean_of_finite(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over the finite numbers of the last axis, its standard error and their number; NaN where unknown."""
     finite = np.isfinite(x)
     count = finite.sum(-1)
-    return np.where(count > 0, np.where(finite, x, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
+    mean = np.where(count > 0, np.where(finite, x, 0.0).sum(-1) / np.maximum(count, 1), np.nan)
+    centred = np.where(finite, x - mean[..., None], 0.0)
+    error = np.sqrt((centred**2).sum(-1) / np.maximum(count - 1, 1) / np.maximum(count, 1))
+    return mean, np.where(count > 1, error, np.nan), count
 
 
 def _gains(returns: np.ndarray) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 
-from rlsparse.explore.anchors import Probed, combine, differences, random_directions, span_basis, with_length
+from rlsparse.explore.anchors import Probed, ProposalKind, combine, differences
+from rlsparse.explore.directions import random_directions, span_basis, with_length
 from rlsparse.explore.empty_space import EmptySpace, start_weights
 from rlsparse.learner.bounds import Count
 
@@ -21,7 +23,7 @@ class RandomWalk(EmptySpace):
     span: Literal["in", "out"] = "in"
     """Whether directions lie in the anchors' span or orthogonal to it."""
 
-    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[Generator]) -> np.ndarray:
         """Candidates [S, C, P] float64 from anchors [S, K, P], agent by agent."""
         weights = self.trajectories(anchors)
         way = (weights - weights[:, :, :1]) @ differences(anchors)[:, None]
@@ -30,7 +32,7 @@ class RandomWalk(EmptySpace):
         points = combine(anchors, weights[:, :, 0])[:, :, None] + distance * np.stack(directions)[:, :, None]
         return points.reshape(len(points), -1, points.shape[-1])
 
-    def directions(self, anchors: np.ndarray, generator: np.random.Generator, agents: int) -> np.ndarray:
+    def directions(self, anchors: np.ndarray, generator: Generator, agents: int) -> np.ndarray:
         """Unit vectors [agents, P]; zero where one member's anchors [K, P] leave no direction."""
         basis = span_basis(anchors)
         if self.span == "in":
@@ -42,7 +44,7 @@ class RandomWalk(EmptySpace):
 
 
 @dataclass(frozen=True)
-class Averages:
+class Averages(ProposalKind):
     """Control of empty-space search: its start points, unmoved, and the mean of all anchors."""
 
     agents: Count = 5
@@ -50,13 +52,11 @@ class Averages:
     neighbours: Count = 6
     """Nearest anchors, itself included, of which those other than an anchor itself are averaged."""
 
-    rounds: ClassVar[int] = 1
-
     def count(self, num_anchors: int) -> int:
         """Candidates per round."""
         return min(self.agents, num_anchors) + 1
 
-    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[Generator]) -> np.ndarray:
         """Candidates [S, C, P] float64 from anchors [S, K, P], the mean of all last."""
         from_last = differences(anchors)
         starts = start_weights(from_last @ from_last.swapaxes(-1, -2), self.agents, self.neighbours)

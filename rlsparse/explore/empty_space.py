@@ -9,11 +9,11 @@ Source: ExploRLer, [arXiv 2509.25876](https://arxiv.org/abs/2509.25876), and the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
+from numpy.random import Generator
 
-from rlsparse.explore.anchors import Probed, Unit, combine, differences, unit_length
+from rlsparse.explore.anchors import Probed, ProposalKind, Unit, combine, differences, unit_length
 from rlsparse.learner.bounds import Count, Fraction, Positive
 
 STOP = 1e-7
@@ -21,7 +21,7 @@ STOP = 1e-7
 
 
 @dataclass(frozen=True)
-class EmptySpace:
+class EmptySpace(ProposalKind):
     """Agents pushed away from their nearest anchors; the published form has `reach` 0.06 and `unit` absolute."""
 
     agents: Count = 5
@@ -38,8 +38,6 @@ class EmptySpace:
     """Length of all moves together, in units."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""
-
-    rounds: ClassVar[int] = 1
 
     def count(self, num_anchors: int) -> int:
         """Candidates per round."""
@@ -63,7 +61,7 @@ class EmptySpace:
             shortest=step,
         )
 
-    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[np.random.Generator]) -> np.ndarray:
+    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[Generator]) -> np.ndarray:
         """Candidates [S, C, P] float64 from anchors [S, K, P], agent by agent; nothing is drawn at random."""
         weights = self.trajectories(anchors)
         return combine(anchors, weights.reshape(len(weights), -1, weights.shape[-1]))

@@ -1,20 +1,12 @@
 """Proposals that learn from the scores of their own candidates: an evolution strategy and a particle swarm."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
+from numpy.random import Generator
 
-from rlsparse.explore.anchors import (
-    PerMember,
-    Unit,
-    random_directions,
-    span_basis,
-    standardised,
-    unit_length,
-    with_length,
-    without_failures,
-)
+from rlsparse.explore.anchors import PerMember, Unit, unit_length
+from rlsparse.explore.directions import random_directions, span_basis, standardised, with_length, without_failures
 from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive
 
 
@@ -36,7 +28,7 @@ class GuidedEvolution(PerMember):
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""
 
-    rounds: ClassVar[int] = 2
+    rounds = 2
 
     @property
     def fewest_anchors(self) -> int:
@@ -47,9 +39,7 @@ class GuidedEvolution(PerMember):
         """Candidates per round."""
         return 2 * self.pairs
 
-    def member(
-        self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: np.random.Generator
-    ) -> np.ndarray:
+    def member(self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: Generator) -> np.ndarray:
         """One member's candidates [C, P]: all that go forth and then all that go back, or the steps, shortest first."""
         length = self.reach * float(unit_length(anchors, self.unit))
         pairs = self.pairs
@@ -62,7 +52,7 @@ class GuidedEvolution(PerMember):
         lengths = self.longest * length * np.arange(1, 2 * pairs + 1) / (2 * pairs)
         return anchors[-1] + lengths[:, None] * with_length(gradient, 1.0)
 
-    def perturbations(self, anchors: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    def perturbations(self, anchors: np.ndarray, generator: Generator) -> np.ndarray:
         """Normal vectors [pairs, P] of covariance isotropic / P + (1 - isotropic) / R on the span of R dimensions."""
         basis, size = span_basis(anchors), anchors.shape[-1]
         everywhere = generator.standard_normal((self.pairs, size)) * np.sqrt(self.isotropic / size)
@@ -97,9 +87,7 @@ class Consensus(PerMember):
         """Candidates per round."""
         return self.particles
 
-    def member(
-        self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: np.random.Generator
-    ) -> np.ndarray:
+    def member(self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: Generator) -> np.ndarray:
         """One member's particles [C, P]."""
         if len(points) < self.particles:
             length = self.reach * unit_length(anchors, self.unit)

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
-from typing import TypeAlias
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -19,10 +19,9 @@ from rlsparse.learner.arrays import namespace, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.network import action_mean
 from rlsparse.learner.records import Advantages, Rollout
 from rlsparse.learner.streams import Purpose, env_seeds, generator
-from rlsparse.sim.episodes import STEP_CAP, ProbeEpisodes
+from rlsparse.sim.episodes import STEP_CAP, ProbeEpisodes, member_policies
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +181,8 @@ class Explorer(NoProbing):
 
         noise = seeds("probe_noise") if probe.stochastic else None
         allowance = self.schedule.allowance(learner.counters)[members]
-        return ProbeEpisodes(learner, members, self._searched, self._env, seeds("probe_env"), allowance, noise, stop)
+        policies = member_policies(learner, members, self._searched, noise)
+        return ProbeEpisodes(policies, self._env, seeds("probe_env"), allowance, stop, learner.simulated_on)
 
     def _propose(self, members: np.ndarray) -> Propose:
         learner = self._learner
@@ -227,32 +227,20 @@ class Explorer(NoProbing):
         if probe.spends or (acting is None if probe.acts else not self._all_ready()):
             return None
         advantage = np.moveaxis(to_numpy(estimate(replace(rollout, own_log_prob=None)).advantage), 1, 0)
-        return probe.judge(
-            Evidence(
-                self._incumbent(),
-                acting,
-                advantage,
-                log_ratio=lambda points: self._log_ratio(points, rollout),
-                propose=self._propose(self._members),
-                rounds=self.config.proposal.rounds,
-            )
-        )
+        propose, rounds = self._propose(self._members), self.config.proposal.rounds
+        log_ratio = partial(self._log_ratio, rollout=rollout)
+        return probe.judge(Evidence(self._incumbent(), acting, advantage, log_ratio, propose, rounds))
 
     def _log_ratio(self, points: np.ndarray, rollout: Rollout) -> np.ndarray:
         """Log of how much more likely points [S, C, P] would have acted as the rollout did, [S, C, T, N]."""
-        learner, layout = self._learner, self._learner.layout
-        obs = np.moveaxis(rollout.obs, 1, 0)
-        steps, num_envs = obs.shape[1:3]
-        obs = learner.obs_scale()(obs.reshape(len(obs), -1, obs.shape[-1]))
-        action = np.moveaxis(rollout.action, 1, 0).reshape(*obs.shape[:2], -1)
+        obs, action, behaviour = (np.moveaxis(x, 1, 0) for x in (rollout.obs, rollout.action, rollout.log_prob))
+        each_step = obs.reshape(len(obs), -1, obs.shape[-1])
         ratios = []
         for candidate in np.moveaxis(points, 1, 0):
-            params = to_numpy(learner.params).copy()
-            params[:, self._searched] = candidate
-            mean = to_numpy(action_mean(layout, to_device(params, learner.device), to_device(obs, learner.device)))
-            log_std = layout.log_std(params)[:, None, :]
-            log_prob = gaussian_log_prob((action - mean) / np.exp(log_std), log_std)
-            ratios.append(log_prob.reshape(-1, steps, num_envs) - np.moveaxis(rollout.log_prob, 1, 0))
+            actors = self._learner.actors_at(candidate[:, None], self._searched, self._members)
+            log_std = to_numpy(actors.layout.log_std(actors.params))[:, None, None]
+            noise = (action - actors(each_step).reshape(action.shape)) / np.exp(log_std)
+            ratios.append(gaussian_log_prob(noise, log_std) - behaviour)
         return np.stack(ratios, 1)
 
     @property
@@ -273,25 +261,12 @@ class Explorer(NoProbing):
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return all that probing goes on from."""
         schedule = self.schedule
-        return {
-            "anchors": to_numpy(self.anchors),
-            "count": np.array([schedule.anchored_at, schedule.iterations]),
-            "cycles": schedule.cycles,
-            "last_probe": schedule.last_probe,
-            "longest": schedule.longest,
-            "idle": schedule.idle,
-        }
+        count = np.array([schedule.anchored_at, schedule.iterations])
+        return {"anchors": to_numpy(self.anchors), "count": count, **schedule.of_members()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Put back what `state_dict` gave."""
         self.anchors = to_device(state["anchors"].copy(), self._learner.device)
         anchored_at, iterations = state["count"].tolist()
-        self.schedule = replace(
-            self.schedule,
-            iterations=iterations,
-            anchored_at=anchored_at,
-            cycles=state["cycles"].copy(),
-            last_probe=state["last_probe"].copy(),
-            longest=state["longest"].copy(),
-            idle=state["idle"].copy(),
-        )
+        of_members: dict[str, Any] = {name: state[name].copy() for name in self.schedule.of_members()}
+        self.schedule = replace(self.schedule, iterations=iterations, anchored_at=anchored_at, **of_members)

@@ -70,12 +70,19 @@ class ExploRLer:
     @property
     def width(self) -> int:
         """Most episodes of each member that run at once; candidates, where no episodes are run."""
-        return self.probe.width(self.proposal.count(self.num_anchors), self.proposal.rounds)
+        of_a_round = self.proposal.count(self.num_anchors)
+        (_, episodes), *later = self.probe.stages(self._candidates) or [(of_a_round, 1)]
+        return max([of_a_round * episodes, *(n * each for n, each in later)])
+
+    @property
+    def _candidates(self) -> int:
+        """Candidates of all rounds."""
+        return self.proposal.count(self.num_anchors) * self.proposal.rounds
 
     def check(self, recipe: Any) -> None:
         """Raise UsageError unless anchors give a direction, and are spread over iterations if at all."""
         # one anchor is a point: only what looks in all directions, at a distance of its own, finds any from there
-        enough = self.num_anchors >= getattr(self.proposal, "fewest_anchors", 2)
+        enough = self.num_anchors >= self.proposal.fewest_anchors
         require(enough, "explore.num_anchors", self.num_anchors, "2 or more, for one anchor gives no direction")
         if self.anchor_span > 0 and self.anchors == "epochs":
             raise UsageError(
@@ -85,11 +92,11 @@ class ExploRLer:
 
     def episodes_per_probe(self) -> int:
         """Return how many episodes one probe runs at most; none if it does not run any."""
-        return self.probe.episodes_for(self.proposal.count(self.num_anchors), self.proposal.rounds)
+        return self.probe.episodes_for(self._candidates)
 
     def describe(self, num_envs: int, total_steps: int, horizon: int, probes: int) -> str:
         """Return what so many probes are and cost in a budget of `total_steps`, as lines for the terminal."""
-        candidates = self.probe.tried(self.proposal.count(self.num_anchors) * self.proposal.rounds, num_envs)
+        candidates = self.probe.tried(self._candidates, num_envs)
         made = f"probes           {probes:,} per seed of {candidates} candidates"
         if not self.probe.spends:
             return f"{made}, without steps of their own"

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
-from rlsparse.explore.anchors import PerMember, Unit, span_basis, standardised, unit_length, with_length
+from rlsparse.explore.anchors import PerMember, Unit, unit_length
+from rlsparse.explore.directions import span_basis, standardised, with_length
 from rlsparse.learner.bounds import Count, NotNegative, Positive
 
 
@@ -35,9 +37,7 @@ class SurrogateGradient(PerMember):
         """Candidates per round."""
         return self.candidates
 
-    def member(
-        self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: np.random.Generator
-    ) -> np.ndarray:
+    def member(self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: Generator) -> np.ndarray:
         """One member's candidates [C, P]."""
         length = self.reach * float(unit_length(anchors, self.unit))
         basis = span_basis(anchors)
@@ -90,7 +90,7 @@ class Posterior(NamedTuple):
         return (pull @ self.points - pull.sum(1, keepdims=True) * x) / self.length_scale**2
 
 
-def design(count: int, dimensions: int, generator: np.random.Generator) -> np.ndarray:
+def design(count: int, dimensions: int, generator: Generator) -> np.ndarray:
     """Points [count, R] around the origin: opposite pairs on randomly turned axes, at distance 1.
 
     Once all axes are used, on axes turned anew and at distance 1/2, then 1/3 and so on.

@@ -66,21 +66,12 @@ class InRollout(ProbeKind):
         return self.candidates(num_envs)
 
     def acting(self, propose: Propose, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
-        """Return who acts in each environment, [S, N, P]."""
-        return self.spread(propose(Probed.nothing(incumbent)), incumbent, num_envs)
+        """Return who acts in each environment, [S, N, P]: the incumbent [S, P] first, the candidates last.
 
-    def judge(self, evidence: Evidence) -> Choice | None:
-        """Judge the candidates that acted, if any did."""
-        if evidence.acting is None:
-            return None
-        return self.choose(evidence.acting, evidence.incumbent, evidence.advantage)
-
-    def spread(self, proposed: np.ndarray, incumbent: np.ndarray, num_envs: int) -> np.ndarray:
-        """Return who acts in each environment, [S, N, P]: the incumbent first, the candidates last.
-
-        `proposed` [S, C, P] is used from its first on and over again; `incumbent` [S, P]. In place of a candidate
-        that is not finite in float32 the incumbent acts.
+        What is proposed is used from its first on and over again. In place of a candidate that is not finite in
+        float32 the incumbent acts.
         """
+        proposed = propose(Probed.nothing(incumbent))
         count = self.candidates(num_envs)
         order = np.arange(count)
         direction = (proposed - incumbent[:, None])[:, (order // 2 if self.antithetic else order) % proposed.shape[1]]
@@ -92,8 +83,10 @@ class InRollout(ProbeKind):
             finite = np.isfinite(acting.astype(np.float32)).all(-1, keepdims=True)
         return np.where(finite, acting, incumbent[:, None])
 
-    def choose(self, acting: np.ndarray, incumbent: np.ndarray, advantage: np.ndarray) -> Choice:
-        """Judge the policies acting [S, N, P] by the advantages of what they did, [S, T, N]."""
+    def judge(self, evidence: Evidence) -> Choice:
+        """Judge the candidates that acted by the advantages of what they did."""
+        acting, incumbent, advantage = evidence.acting, evidence.incumbent, evidence.advantage
+        assert acting is not None
         num_envs = acting.shape[1]
         own = num_envs - self.candidates(num_envs)
         parts = np.array_split(advantage, min(BLOCKS, advantage.shape[1]), axis=1)

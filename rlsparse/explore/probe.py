@@ -84,18 +84,21 @@ class ProbeKind:
         """What other components may rely on."""
         return frozenset()
 
+    def stages(self, candidates: int) -> list[tuple[int, int]]:
+        """Return how many policies run, and how many episodes each, one stage after the other; none without episodes.
+
+        The first stage is that of all `candidates`, whatever round they come from; others may have fewer.
+        """
+        return []
+
     @property
     def seeds_needed(self) -> int:
         """Return how many of its episodes begin differently."""
-        return 0
+        return sum(episodes for _, episodes in self.stages(1))
 
-    def episodes_for(self, candidates: int, rounds: int) -> int:
-        """Return how many episodes a probe runs at most."""
-        return 0
-
-    def width(self, candidates: int, rounds: int) -> int:
-        """Return how many episodes run at once, at most; candidates, where no episodes are run."""
-        return candidates
+    def episodes_for(self, candidates: int) -> int:
+        """Return how many episodes a probe of so many candidates runs at most."""
+        return sum(policies * episodes for policies, episodes in self.stages(candidates))
 
     def tried(self, proposed: int, num_envs: int) -> int:
         """Return how many of the proposed candidates are tried, where `num_envs` environments of a member act."""
@@ -128,6 +131,28 @@ class EpisodeProbe(ProbeKind):
         """What other components may rely on."""
         return frozenset({"probe-episodes", "stochastic-scores"} if self.stochastic else {"probe-episodes"})
 
+    def run_rounds(
+        self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate, scores_incumbent: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run the episodes of the first stage: those of the incumbents [S, P] and of the candidates of every round.
+
+        Returns points [S, C, P], the incumbents first, and returns [S, C, E] with room for all stages; NaN: not run.
+        """
+        episodes, of_all_stages = self.stages(1)[0][1], self.seeds_needed
+
+        def run(points: np.ndarray) -> np.ndarray:
+            returns = np.full((*points.shape[:2], of_all_stages), np.nan)
+            returns[..., :episodes] = evaluate(points, 0, episodes)
+            return returns
+
+        points = incumbent[:, None]
+        returns = run(points) if scores_incumbent else np.full((len(points), 1, of_all_stages), np.nan)
+        for _ in range(rounds):
+            candidates = propose(Probed(points, mean_and_error(returns)[0]))
+            points = np.concatenate([points, candidates], 1)
+            returns = np.concatenate([returns, run(candidates)], 1)
+        return points, returns
+
 
 @dataclass(frozen=True)
 class Episodes(EpisodeProbe):
@@ -146,31 +171,13 @@ class Episodes(EpisodeProbe):
         """Raise UsageError unless there are episodes enough to decide by."""
         check_pairs(self.accept, "episodes", self.episodes)
 
-    def width(self, candidates: int, rounds: int) -> int:
-        """Return how many episodes run at once, at most."""
-        return candidates * self.episodes
-
-    @property
-    def seeds_needed(self) -> int:
-        """Return `episodes`."""
-        return self.episodes
-
-    def episodes_for(self, candidates: int, rounds: int) -> int:
-        """Return how many episodes a probe runs at most."""
-        return self.episodes * (candidates * rounds + (self.accept != "always"))
+    def stages(self, candidates: int) -> list[tuple[int, int]]:
+        """Return the one stage of all candidates, with the incumbent if it is scored."""
+        return [(candidates + (self.accept != "always"), self.episodes)]
 
     def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
         """Probe around the incumbents [S, P]."""
-        points, returns = incumbent_alone(incumbent, self.episodes)
-        if self.accept != "always":
-            returns[:] = evaluate(points, 0, self.episodes)
-        for _ in range(rounds):
-            candidates = propose(Probed(points, mean_and_error(returns)[0]))
-            points = np.concatenate([points, candidates], 1)
-            returns = np.concatenate([returns, evaluate(candidates, 0, self.episodes)], 1)
-        return self._choose(points, returns, evaluate)
-
-    def _choose(self, points: np.ndarray, returns: np.ndarray, evaluate: Evaluate) -> Choice:
+        points, returns = self.run_rounds(incumbent, propose, rounds, evaluate, self.accept != "always")
         if self.accept == "posterior":
             probability = shrunken_probability(returns)
         else:
@@ -203,11 +210,6 @@ def decide(
     point = np.take_along_axis(points, chosen[:, None, None], 1)[:, 0]
     reason = tuple(str(word) for word in verdict)
     return Choice(score, error, best, probability, accepted, reason, evaluate.steps.copy(), point)
-
-
-def incumbent_alone(incumbent: np.ndarray, episodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points [S, 1, P] before any candidate, and their returns [S, 1, E], which are not known yet."""
-    return incumbent[:, None], np.full((len(incumbent), 1, episodes), np.nan)
 
 
 def ranked(score: np.ndarray) -> np.ndarray:

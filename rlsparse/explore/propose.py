@@ -1,37 +1,14 @@
-"""Proposals: what maps the anchors of an update to candidate policies, and the two simplest ones."""
+"""The two simplest proposals: samples of a normal distribution, and points on a line."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated
 
 import numpy as np
 from annotated_types import MinLen
+from numpy.random import Generator
 
-from rlsparse.explore.anchors import (
-    PerMember,
-    Probed,
-    Unit,
-    differences,
-    unit_length,
-)
+from rlsparse.explore.anchors import PerMember, Unit, differences, unit_length
 from rlsparse.learner.bounds import Count, Finite, Positive
-
-
-class ProposalKind(Protocol):
-    """Anything that proposes candidates from anchors."""
-
-    @property
-    def rounds(self) -> int:
-        """How often it is asked within one cycle, each time with the scores of what it proposed before."""
-
-    def count(self, num_anchors: int) -> int:
-        """Candidates per round."""
-
-    def __call__(self, anchors: np.ndarray, probed: Probed, generators: Sequence[np.random.Generator]) -> np.ndarray:
-        """Candidates [S, C, P] float64 from anchors [S, K, P], in order of time, the last being the incumbent.
-
-        Each member's candidates depend on its own anchors, scores and generator alone.
-        """
 
 
 @dataclass(frozen=True)
@@ -45,15 +22,11 @@ class Gaussian(PerMember):
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""
 
-    rounds: ClassVar[int] = 1
-
     def count(self, num_anchors: int) -> int:
         """Candidates per round."""
         return self.candidates
 
-    def member(
-        self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: np.random.Generator
-    ) -> np.ndarray:
+    def member(self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: Generator) -> np.ndarray:
         """One member's candidates [C, P]."""
         from_last = differences(anchors)
         mean = from_last.mean(0)
@@ -70,15 +43,11 @@ class Line(PerMember):
     fractions: Annotated[tuple[Finite, ...], MinLen(1)] = (0.0, 0.5, 1.5, 2.0)
     """Where: 0 is the first anchor, 1 the incumbent."""
 
-    rounds: ClassVar[int] = 1
-
     def count(self, num_anchors: int) -> int:
         """Candidates per round."""
         return len(self.fractions)
 
-    def member(
-        self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: np.random.Generator
-    ) -> np.ndarray:
+    def member(self, anchors: np.ndarray, points: np.ndarray, scores: np.ndarray, generator: Generator) -> np.ndarray:
         """One member's candidates [C, P]."""
         beyond = np.array(self.fractions)[:, None] - 1
         return anchors[-1] + beyond * (anchors[-1] - anchors[0])

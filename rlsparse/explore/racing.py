@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import MinLen
 
-from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import INCUMBENT, Accept, Choice, mean_and_error, paired_gains, t_test
-from rlsparse.explore.probe import EpisodeProbe, Evaluate, Propose, check_pairs, decide, incumbent_alone, ranked
+from rlsparse.explore.probe import EpisodeProbe, Evaluate, Propose, check_pairs, decide, ranked
 from rlsparse.learner.bounds import Count, FractionAboveZero, Probability
 
 
@@ -39,41 +38,25 @@ class Racing(EpisodeProbe):
         """Raise UsageError unless the duel has episodes enough to decide by."""
         check_pairs(self.accept, "duel", self.duel)
 
-    def width(self, candidates: int, rounds: int) -> int:
-        """Return how many episodes run at once, at most."""
-        later = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
-        return max(candidates * self.episodes[0], 2 * self.duel, *(n * e for n, e in later))
-
-    @property
-    def seeds_needed(self) -> int:
-        """Return the episodes of all rounds and of the duel."""
-        return sum(self.episodes) + self.duel
-
-    def survivors(self, candidates: int) -> list[int]:
-        """Return how many candidates run in each round."""
-        return [max(1, ceil(candidates * self.keep**r)) for r in range(len(self.episodes))]
-
-    def episodes_for(self, candidates: int, rounds: int) -> int:
-        """Return how many episodes a probe runs at most."""
-        rest = zip(self.survivors(candidates * rounds)[1:], self.episodes[1:], strict=True)
-        return (1 + candidates * rounds) * self.episodes[0] + sum((1 + n) * e for n, e in rest) + 2 * self.duel
+    def stages(self, candidates: int) -> list[tuple[int, int]]:
+        """Return the rounds of the race, with the incumbent in each, and the duel."""
+        survivors = [max(1, ceil(candidates * self.keep**r)) for r in range(len(self.episodes))]
+        return [(1 + n, episodes) for n, episodes in zip(survivors, self.episodes, strict=True)] + [(2, self.duel)]
 
     def __call__(self, incumbent: np.ndarray, propose: Propose, rounds: int, evaluate: Evaluate) -> Choice:
         """Probe around the incumbents [S, P]."""
-        first = self.episodes[0]
-        points, returns = incumbent_alone(incumbent, sum(self.episodes) + self.duel)
-        returns[..., :first] = evaluate(points, 0, first)
-        for _ in range(rounds):
-            candidates = propose(Probed(points, mean_and_error(returns)[0]))
-            points = np.concatenate([points, candidates], 1)
-            new = np.full((*candidates.shape[:2], returns.shape[2]), np.nan)
-            new[..., :first] = evaluate(candidates, 0, first)
-            returns = np.concatenate([returns, new], 1)
-        done = first
+        points, returns = self.run_rounds(incumbent, propose, rounds, evaluate)
+        done = self.episodes[0]
+
+        def run(chosen: np.ndarray, episodes: int, wanted: np.ndarray | None = None) -> None:
+            """Run the next episodes of the points `chosen` [S, n] and note their returns."""
+            new = evaluate(np.take_along_axis(points, chosen[..., None], 1), done, episodes, wanted)
+            np.put_along_axis(returns[..., done : done + episodes], chosen[..., None], new, 1)
+
         race = 1 + ranked(mean_and_error(returns)[0][:, 1:])
-        for survivors, episodes in zip(self.survivors(points.shape[1] - 1)[1:], self.episodes[1:], strict=True):
-            race = race[:, :survivors]
-            _run(points, returns, np.pad(race, ((0, 0), (1, 0)), constant_values=INCUMBENT), done, episodes, evaluate)
+        for policies, episodes in self.stages(points.shape[1] - 1)[1:-1]:
+            race = race[:, : policies - 1]
+            run(np.pad(race, ((0, 0), (1, 0)), constant_values=INCUMBENT), episodes)
             done += episodes
             # among themselves: those that left have other, fewer episodes
             order = ranked(np.take_along_axis(mean_and_error(returns)[0], race, 1))
@@ -81,23 +64,7 @@ class Racing(EpisodeProbe):
         best = race[:, 0]
         pair = np.stack([np.full_like(best, INCUMBENT), best], 1)
         race_score = np.take_along_axis(mean_and_error(returns)[0], pair, 1)
-        _run(points, returns, pair, done, self.duel, evaluate, race_score[:, 1] > race_score[:, 0])
+        run(pair, self.duel, race_score[:, 1] > race_score[:, 0])
         duel = np.take_along_axis(returns[..., done:], pair[..., None], 1)
         probability = t_test(*paired_gains(duel), candidates=1)[:, 0]
         return decide(points, returns, best, probability, self.accept, self.level, evaluate)
-
-
-def _run(
-    points: np.ndarray,
-    returns: np.ndarray,
-    chosen: np.ndarray,
-    first: int,
-    count: int,
-    evaluate: Evaluate,
-    wanted: np.ndarray | None = None,
-) -> None:
-    """Run episodes first .. first + count of the points `chosen` [S, n] and note their returns."""
-    new = evaluate(np.take_along_axis(points, chosen[..., None], 1), first, count, wanted)
-    old = np.take_along_axis(returns, chosen[..., None], 1)
-    old[..., first : first + count] = new
-    np.put_along_axis(returns, chosen[..., None], old, 1)

@@ -5,6 +5,7 @@ S members.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -42,16 +43,12 @@ class Schedule:
     ) -> "Schedule":
         """Return the schedule before the first iteration of so many members."""
         zeros = np.zeros(members, np.int64)
-        return cls(
-            config,
-            total_steps,
-            horizon,
-            cycles=zeros,
-            last_probe=zeros,
-            longest=zeros + horizon,
-            idle=np.zeros(members, bool),
-            kept_for_training=kept_for_training,
-        )
+        idle, keep = np.zeros(members, bool), kept_for_training
+        return cls(config, total_steps, horizon, zeros, zeros, zeros + horizon, idle, kept_for_training=keep)
+
+    def of_members(self) -> dict[str, Any]:
+        """Return what differs from member to member, by name, [S] each."""
+        return {name: getattr(self, name) for name in ("cycles", "last_probe", "longest", "idle")}
 
     def takes_anchor(self, train_steps: int) -> bool:
         """Whether an anchor is taken after an iteration that ends at so many training steps."""

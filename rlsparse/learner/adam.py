@@ -1,4 +1,4 @@
-"""Adam over the flat parameter vector, with its own step count for each member, and if need be each parameter."""
+"""Adam over the flat parameter vector, with a step count for each member or, if needed, for each parameter."""
 
 from collections.abc import Callable
 from typing import Literal, Protocol
@@ -8,10 +8,10 @@ from rlsparse.learner.layout import Layout
 
 
 class Optimiser(Protocol):
-    """What steps the parameters of all members; what it remembers has the member axis first."""
+    """Steps the parameters of all members; its state has the member axis first."""
 
     steps: Array
-    """Of each member, [S, 1]."""
+    """Step count of each member, [S, 1]."""
 
     @property
     def first(self) -> Array:
@@ -24,28 +24,28 @@ class Optimiser(Protocol):
         """Forget everything about the parameters marked in `where`, [S, D] bool."""
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
-        """Treat what is remembered of a member after its parameters `part` were moved by another hand."""
+        """Adapt the memory of a member after its parameters `part` were changed by other code."""
 
     def state_dict(self) -> dict[str, Array]:
-        """Return all that steps depend on, live."""
+        """Return all arrays on which steps depend; they are live, not copies."""
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
         """Copy in what `state_dict` gave."""
 
 
 NewOptimiser = Callable[[Array, Layout, bool], Optimiser]
-"""Builds one for params [S, D], laid out so; says whether parameters begin anew beside others."""
+"""Builds an optimiser from params [S, D], their layout, and whether single parameters may begin anew."""
 
 
 def adam(params: Array, layout: Layout, own_steps: bool) -> "Adam":
-    """Return Adam, to which it is all one how parameters are laid out."""
+    """Return Adam; it ignores the layout."""
     return Adam(params, own_steps)
 
 
 class Adam:
     """Adam's moments for params [S, D]. Source: Kingma and Ba, arXiv 1412.6980, algorithm 1.
 
-    With `own_steps` each parameter can begin anew beside others, and its bias is corrected by its own age.
+    With `own_steps` single parameters can begin anew, and each one's bias is corrected by its own age.
     """
 
     BETA1, BETA2 = 0.9, 0.999
@@ -85,10 +85,10 @@ class Adam:
         params -= scratch
 
     def _own_direction(self, epsilon: float) -> None:
-        """Leave the direction of the step in the scratch memory, each parameter's bias corrected by its own age."""
+        """Write the direction of the step to the scratch memory, each parameter's bias corrected by its own age."""
         xp, scratch = namespace(self.first), self._scratch
         for age, beta in zip(self._ages.values(), (self.BETA1, self.BETA2), strict=True):
-            age *= beta  # 1 - beta ** steps, without the price of a power
+            age *= beta  # 1 - beta ** steps, without the cost of a power
             age += 1 - beta
         xp.divide(self.second, self._ages["age2"], out=scratch)
         xp.sqrt(scratch, out=scratch)
@@ -102,9 +102,9 @@ class Adam:
             array[where] = 0.0
 
     def forget(self, member: int, moments: Literal["keep", "reset", "transport"], part: slice) -> None:
-        """Treat a member's moments after its parameters `part` were moved by another hand.
+        """Adapt a member's moments after its parameters `part` were changed by other code.
 
-        Keep them; begin all of them anew, steps too; or forget the direction of `part` and keep its scale.
+        Keep them; or reset all of them, steps too; or set the first moments of `part` to zero and keep the second.
         """
         if moments == "reset":
             for array in self.state_dict().values():
@@ -113,7 +113,7 @@ class Adam:
             self.first[member, part] = 0.0
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the moments, step counts and, of parameters with their own, ages, live."""
+        """Return the moments, step counts and, if parameters have their own, ages; they are live, not copies."""
         return {"first": self.first, "second": self.second, "steps": self.steps, **self._ages}
 
     def load_state_dict(self, state: dict[str, Array]) -> None:

@@ -12,7 +12,7 @@ class NoArchive:
         """Take in a rollout [T, S, N, ...] with the environment's own rewards; steps not `valid` did not happen."""
 
     def restart(self) -> None:
-        """Forget the running episodes, which have been broken off."""
+        """Forget the running episodes, which were cut off."""
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Describe the updates since each member's last evaluation in numbers, [S] each."""
@@ -23,11 +23,11 @@ class NoArchive:
         return {}
 
     def reset_counts(self, members: np.ndarray) -> None:
-        """Begin to count anew for these members, [S] bool: they have been evaluated."""
+        """Reset the counts of these members, [S] bool: they have been evaluated."""
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return all arrays that it goes on from, by name."""
+        """Return all arrays from which it continues, by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""

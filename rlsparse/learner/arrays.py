@@ -25,7 +25,7 @@ def to_device(x: np.ndarray, device: str) -> Array:
         return x
     import torch
 
-    # without waiting for what the device is at: the host's memory is read before the call returns
+    # does not wait for the device's present work: the host's memory is read before the call returns
     return torch.as_tensor(x).to(device, non_blocking=True)
 
 
@@ -41,15 +41,15 @@ def as_float32(x: Array) -> Array:
 
 
 def known_empty(marked: Array) -> bool:
-    """Whether nothing is marked, as far as is known at once: on a device the answer would have to be waited for."""
+    """Whether surely nothing is marked; False on a device, where the answer would have to be waited for."""
     return isinstance(marked, np.ndarray) and not marked.any()
 
 
 def pack_ragged(name: str, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Lay arrays [L_i, K] of several lengths out as two, which a checkpoint can hold."""
+    """Pack arrays [L_i, K] of several lengths into two arrays, which a checkpoint can hold."""
     return {name: np.concatenate(rows), f"{name}_lengths": np.array([len(x) for x in rows], np.int64)}
 
 
 def unpack_ragged(name: str, state: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Return the arrays that `pack_ragged` laid out."""
+    """Return the arrays that `pack_ragged` packed."""
     return np.split(state[name], np.cumsum(state[f"{name}_lengths"])[:-1])

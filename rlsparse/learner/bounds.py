@@ -1,7 +1,7 @@
 """Bounds of fields, in their annotations, with words for what is expected; one reader checks every component.
 
-The bound of a tuple's annotation is one of its length; that of its items stands at the items. Where None is allowed it
-is within the bound. Fields of text, yes or no, and one of a few words need none.
+The bound in a tuple's annotation is for its length; the bound of its items is in the annotation of the items. None is
+within the bound where it is allowed. Fields of text, of yes or no, and of a few fixed words need no bound.
 """
 
 import re
@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 
 @dataclass(frozen=True)
 class Expected:
-    """What is expected, in words; alone, as in `Finite`, it is a bound that any finite number keeps."""
+    """What is expected, in words; alone, as in `Finite`, it is a bound that allows every finite number."""
 
     words: str
 
@@ -44,7 +44,7 @@ HOLDS: dict[type, Callable[[Any, Any], bool]] = {
     Lt: lambda bound, x: x < bound.lt,
     MultipleOf: lambda bound, x: x % bound.multiple_of == 0,
 }
-"""By the kind of a bound, whether a number keeps it."""
+"""For each kind of bound, the test whether a number is within it."""
 
 
 def out_of_bounds(component: Any, where: str = "") -> Iterator[tuple[str, object, str]]:
@@ -62,13 +62,13 @@ def out_of_bounds(component: Any, where: str = "") -> Iterator[tuple[str, object
 
 
 def bounded_hints(cls: type) -> dict[str, Any]:
-    """Return the annotations of a dataclass's fields, with their bounds; those without one are left as they are."""
+    """Return the annotations of a dataclass's fields, with their bounds; those without one are unchanged."""
     hints = get_type_hints(cls, include_extras=True)
     return {f.name: _without_none(hints[f.name]) for f in fields(cls)}
 
 
 def within(hint: Any, given: Any) -> bool:
-    """Whether a value is within the bounds of its annotation; None is, and what has no bounds."""
+    """Whether a value is within the bounds of its annotation; True for None and for annotations without bounds."""
     bounds = _bounds(hint)
     if given is None:
         return True
@@ -81,7 +81,7 @@ def within(hint: Any, given: Any) -> bool:
 
 
 def expected(hint: Any) -> str:
-    """Return in words what the bounds of an annotation allow; nothing if it has none."""
+    """Return in words what the bounds of an annotation allow; an empty text if it has none."""
     told = [bound.words for bound in _bounds(hint) if isinstance(bound, Expected)]
     if told or not (item := _item(hint)):
         return "".join(told[:1])
@@ -90,7 +90,7 @@ def expected(hint: Any) -> str:
 
 
 def as_text(given: object) -> object:
-    """Return a value as a command line has it: the items of a tuple with blanks between."""
+    """Return a value as on a command line: the items of a tuple separated by blanks."""
     return (" ".join(map(str, given)) or "empty") if isinstance(given, tuple | list) else given
 
 
@@ -103,12 +103,12 @@ def _bounds(hint: Any) -> tuple[Any, ...]:
 
 
 def _item(hint: Any) -> Any:
-    """Return the annotation of a tuple's items, None if it is no tuple."""
+    """Return the annotation of a tuple's items, or None if it is not a tuple."""
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     return get_args(plain)[0] if get_origin(plain) is tuple else None
 
 
 def _without_none(hint: Any) -> Any:
-    """Return the one type that may be there instead of None; other unions stay as they are."""
+    """Return T for the union of T and None; other unions are unchanged."""
     options = [x for x in get_args(hint) if x is not type(None)]
     return options[0] if get_origin(hint) in (Union, types.UnionType) and len(options) == 1 else hint

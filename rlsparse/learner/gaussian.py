@@ -1,7 +1,7 @@
 """The losses of policy optimisation with their gradients in closed form, batched over members.
 
 The actor is a Gaussian of diagonal covariance whose log-std does not depend on the state, so every
-gradient is a short formula; automatic differentiation is their test. Shapes: [S, B] per sample.
+gradient is a short formula; the tests compare them with automatic differentiation. Shapes: [S, B] per sample.
 """
 
 import math
@@ -22,7 +22,7 @@ def gaussian_entropy(log_std: Array) -> Array:
 
 
 def weighted_mean(x: Array, weight: Array | None) -> Array:
-    """Mean over the samples of x [S, B] by their weights, [S]; 0 where these are all zero. None: all alike."""
+    """Mean over the samples of x [S, B] by their weights, [S]; 0 if all are zero. None: equal weights."""
     if weight is None:
         return x.sum(-1) / x.shape[-1]
     return (x * weight).sum(-1) / _total(weight)
@@ -33,7 +33,7 @@ def _total(weight: Array) -> Array:
 
 
 def share(x: Array, weight: Array | None) -> Array | float:
-    """Return what each sample of x [S, B] counts in its mean, [S, B] or one number for all."""
+    """Return the weight of each sample of x [S, B] in the mean, [S, B] or one number for all."""
     return 1.0 / x.shape[-1] if weight is None else weight / _total(weight)[..., None]
 
 
@@ -57,11 +57,11 @@ def squared_error(value: Array, target: Array, weight: Array | None = None) -> t
 def standardise(x: Array, weight: Array | None = None) -> Array:
     """Zero mean and unit (unbiased) deviation along the last axis; a constant row gives zeros.
 
-    Samples whose weight is zero are no part of mean and deviation, and become zero.
+    Samples with weight zero do not enter mean and deviation, and become zero.
     """
     if weight is not None:
         return _standardise_some(x, weight > 0)
-    # from the first number on: the mean of equal numbers is rounded, and their tiny spread would be scaled up to 1
+    # relative to the first number: otherwise rounding of the mean of equal numbers would be scaled up to deviation 1
     shifted = x - x[..., :1]
     centred = shifted - shifted.mean(-1)[..., None]
     variance = (centred * centred).sum(-1) / max(x.shape[-1] - 1, 1)

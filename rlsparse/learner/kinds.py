@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 def kind_of(cls: type) -> str:
     """Return a component's name among several: EmptySpace is empty-space, TDLambda is td-lambda, RigL is rigl."""
-    if "kind" in vars(cls):  # where no spelling of a class gives the method's name
+    if "kind" in vars(cls):  # where the method's name does not follow from the class name
         return vars(cls)["kind"]
     return re.sub(r"(?:(?<=[a-z])|(?<=[A-Z]{2}))(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z]{3})", "-", cls.__name__).lower()
 

@@ -47,7 +47,7 @@ class Layout:
         return self.slots[-1].stop
 
     def group(self, group: Group) -> slice:
-        """Return the slice of the flat vector that one group fills (groups are contiguous); empty if there is none."""
+        """Return the slice of the flat vector for one group (groups are contiguous); empty if the group is missing."""
         slots = [slot for slot in self.slots if slot.group == group]
         return slice(slots[0].start, slots[-1].stop) if slots else slice(self.size, self.size)
 

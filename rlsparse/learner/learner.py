@@ -22,8 +22,8 @@ from rlsparse.learner.streams import generator, member_streams
 class Learner:
     """S members that learn in lockstep; every array has the member axis first.
 
-    `progress` [S] is the spent share of each one's budget in [0, 1), for schedules. Networks live on `device`, what is
-    seen of environments, and its statistics, where these are `simulated_on`.
+    `progress` [S] is the spent share of each member's budget in [0, 1), for schedules. Networks live on `device`;
+    observations, rewards and their statistics live on `simulated_on`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Learner:
         self.progress = np.zeros(len(seeds))
         self.archive = NoArchive()
         self.record: Record | None = recorder(device)
-        """How steps of acting and of updates are recorded, to be replayed; None: they are not."""
+        """Records steps of acting and of updates, to replay them; None: steps are not recorded."""
         self.recordings: dict[Hashable, Recorded] = {}
 
     @property
@@ -65,7 +65,7 @@ class Learner:
 
     @property
     def has_critic(self) -> bool:
-        """Whether there is a value function, or the policy learns without."""
+        """Whether there is a value function."""
         return any(slot.group == "critic" for slot in self.layout.slots)
 
     @property
@@ -74,14 +74,14 @@ class Learner:
         return self.record is not None and self.sparsity.records
 
     def recording(self, key: Hashable, build: Callable[[], Callable[..., Results]]) -> Recorded:
-        """Return the recording of a step with parameters and optimiser, which is built when it is first asked for."""
+        """Return the recording of a step with parameters and optimiser; it is built at the first call."""
         if key not in self.recordings:
             changed = [self.params, *self.optimiser.state_dict().values()]
             self.recordings[key] = Recorded(build(), changed, self.record)
         return self.recordings[key]
 
     def recorded_step(self, key: Hashable, function: Callable[..., Results], batch: Batch) -> Callable[..., Results]:
-        """Return `function` of a batch and further arrays as a recording, for batches with the arrays of this one."""
+        """Return a recording of `function` of a batch and further arrays, for batches with the arrays of this one."""
         names = batch.present().keys()
 
         def on_arrays(*inputs: Array) -> Results:
@@ -103,18 +103,18 @@ class Learner:
             self.params[:, part] = own
 
     def obs_scale(self) -> ObsScale:
-        """Return the observation normaliser as it stands, in float32."""
+        """Return the present observation normaliser, in float32."""
         mean, inv_std = self.obs_moments.mean, 1.0 / (self.obs_moments.var + 1e-8) ** 0.5
         if not self.policy.normalise_observations:
             return ObsScale(as_float32(0.0 * mean), as_float32(0.0 * mean + 1.0), math.inf)
         return ObsScale(as_float32(mean), as_float32(inv_std))
 
     def actors(self) -> Actors:
-        """Return the deterministic policies as they stand; their parameters are live."""
+        """Return the present deterministic policies; their parameters are live, not copies."""
         return Actors(self.layout, self.params, self.obs_scale(), self.seeds, self.device)
 
     def actors_at(self, points: np.ndarray, part: slice, members: np.ndarray) -> Actors:
-        """Return the policies of members [n] with points [n, C, P] in place of their numbers `part`; n * C of them."""
+        """Return the policies of members [n] whose numbers `part` are points [n, C, P]: n * C policies."""
         owners = np.repeat(members, points.shape[1])
         params = to_numpy(self.params)[owners]
         params[:, part] = points.reshape(len(owners), -1)
@@ -127,7 +127,7 @@ class Learner:
     def batch(self, rollout: Rollout, advantages: Advantages) -> Batch:
         """Lay a rollout out as one row of B = T * N samples per member, observations normalised."""
         ended = rollout.terminated | rollout.truncated
-        if rollout.replayed is not None:  # what was repeated is no part of the episode that the policy is judged by
+        if rollout.replayed is not None:  # repeated actions do not belong to the episode by which the policy is judged
             ended = ended | rollout.replayed
         batch = Batch(
             self.obs_scale()(by_member(rollout.obs)),
@@ -141,7 +141,7 @@ class Learner:
         return batch.map(lambda x: to_device(x, self.device))
 
     def reward_scale(self) -> Array:
-        """Return what rewards are multiplied with, [S]: 1 / deviation of the discounted return, or 1 if that is 0."""
+        """Return the factor of rewards, [S]: 1 / deviation of the discounted return, or 1 if that deviation is 0."""
         variance = self.return_moments.var
         xp = namespace(variance)
         if not self.policy.scale_rewards:
@@ -153,7 +153,7 @@ class Learner:
         return to_device(self.orders.permutations(count), self.device)
 
     def begin_iteration(self, total_steps: int) -> None:
-        """Note how much of the budget is spent."""
+        """Update `progress`, the spent share of the budget."""
         self.progress = np.minimum(1.0, self.counters.total / total_steps)
         self.sparsity.begin(self.progress)
 
@@ -171,15 +171,15 @@ class Learner:
         self.sparsity.step(self.optimiser, self.params, gradient, rate, epsilon, max_norm)
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Describe what the members remember and what their networks are like in numbers, [S] each."""
+        """Return numbers about the members' archives and networks, [S] each."""
         return self.archive.metrics() | self.sparsity.metrics(self.optimiser)
 
     def see_observations(self, rollout: Rollout) -> None:
-        """Let the normaliser take in the observations of a rollout."""
+        """Update the normaliser with the observations of a rollout."""
         self.obs_moments.update(by_member(rollout.obs), None if rollout.valid is None else by_member(rollout.valid))
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return all arrays that training goes on from, by name."""
+        """Return all arrays from which training continues, by name."""
         groups = {
             "optimiser": self.optimiser.state_dict(),
             "obs_moments": self.obs_moments.state_dict(),
@@ -192,7 +192,7 @@ class Learner:
         return {"params": to_numpy(self.params), **flat}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
 
         def part(group: str) -> dict[str, np.ndarray]:
             return {name.partition(".")[2]: x for name, x in state.items() if name.startswith(group + ".")}
@@ -214,7 +214,7 @@ class Learner:
         }
 
     def load_random_state(self, state: dict[str, list[Any]]) -> None:
-        """Put back what `random_state` gave."""
+        """Restore the state that `random_state` returned."""
         for streams, states in ((self.noise, state["noise"]), (self.orders, state["minibatch"])):
             for member, own in enumerate(states):
                 streams.load_state(member, own)

@@ -15,7 +15,7 @@ def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> It
     order = learner.permutations(size * minibatches)
     shuffled = vars(reorder(batch, order)).values()
     for start in range(0, size * minibatches, size):
-        # not by map, which would take a fortieth of the time of an update
+        # not by map, which would add a fortieth to the time of an update
         yield Batch(*(None if x is None else x[:, start : start + size] for x in shuffled))
 
 
@@ -30,7 +30,7 @@ def reorder(batch: Batch, order: Array) -> Batch:
 
 
 def check_minibatches(name: str, parts: int, recipe: Any, normalises: bool) -> None:
-    """Raise UsageError unless rollouts make so many equal parts, of two samples or more where these are normalised."""
+    """Raise UsageError unless a rollout divides into equal minibatches, of two or more samples if normalised."""
     batch, flag = recipe.batch_size, f"--algorithm.{name}"
     if batch % parts:
         most = batch // 2 if normalises and batch > 1 else batch

@@ -13,7 +13,7 @@ from rlsparse.learner.layout import Layout, actor_critic_layout
 from rlsparse.learner.normaliser import ObsScale
 
 Layers = Sequence[tuple[Array, Array]]
-"""(weight, bias) of each layer; a weight that is no array multiplies itself, and has `write_gradient`."""
+"""(weight, bias) of each layer; a weight that is not an array has its own product and `write_gradient`."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ActorCritic:
     """Divide rewards by the running deviation of the discounted return."""
 
     def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
-        """Return where the parameters for these sizes lie in the flat vector, with a critic or without."""
+        """Return the layout of the parameters for these sizes in the flat vector, with or without a critic."""
         return actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden if critic else None)
 
     def init(self, layout: Layout, generator: np.random.Generator) -> np.ndarray:
@@ -86,7 +86,7 @@ def backward(
     """
     xp = namespace(d_output)
     delta = d_output
-    ones = xp.ones_like(delta[:1, :, 0])[:, None]  # [1, 1, B]: as a product, a sum over samples costs a third
+    ones = xp.ones_like(delta[:1, :, 0])[:, None]  # [1, 1, B]: a sum written as a product takes a third of the time
     for i in range(len(layers) - 1, -1, -1):
         layer_input, weight = activations[i], layers[i][0]
         d_weight, d_bias = gradients[i]
@@ -115,9 +115,9 @@ def tanh_slopes(activations: Sequence[Array]) -> list[Array]:
 
 
 def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Array], direction: Layers) -> list[Array]:
-    """Derivatives of every layer's output, [S, B, width] each, as the parameters move along `direction`.
+    """Derivatives of every layer's output, [S, B, width] each, when the parameters move along `direction`.
 
-    A forward-mode pass, around what `forward` gave and its `tanh_slopes`; the last one is of the network's output.
+    A forward-mode pass, at the result of `forward` and its `tanh_slopes`; the last item is of the network's output.
     """
     moved: list[Array] = []
     for i, ((weight, _), (d_weight, d_bias)) in enumerate(zip(layers, direction, strict=True)):
@@ -154,7 +154,7 @@ class Actors:
     device: str = "cpu"
 
     def __call__(self, obs: Array) -> Array:
-        """Mean action, in units of half the action range, for raw obs [S, N, O], where these live; [S, N, A]."""
+        """Mean action, in units of half the action range, for raw obs [S, N, O], on their device; [S, N, A]."""
         x = self.scale(as_float32(obs))
         mean = forward(self._layers, to_device(x, self.device))[-1]
         return to_numpy(mean) if isinstance(obs, np.ndarray) else mean

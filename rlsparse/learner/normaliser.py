@@ -7,7 +7,7 @@ import numpy as np
 from rlsparse.learner.arrays import Array, namespace, to_device
 
 CLIP = 10.0
-"""Normalised observations are clipped to this many deviations, as the field does."""
+"""Normalised observations are clipped to this many deviations, as is usual in the field."""
 
 
 class RunningMoments:
@@ -22,9 +22,9 @@ class RunningMoments:
         self.count = to_device(np.zeros(members), device)
 
     def update(self, x: Array, valid: np.ndarray | None = None) -> None:
-        """Take in x [S, B, ...], B new samples of each member, or those that are `valid`, [S, B] bool, one at least."""
+        """Add x [S, B, ...], B new samples of each member, or only the `valid` ones, [S, B] bool, at least one."""
         xp = namespace(x)
-        # numpy adds up in an order that depends on the memory's: laid out alike, a member's sums are those it has alone
+        # numpy's order of summation follows the memory layout: with equal layout a member's sums equal its solo run's
         x = xp.asarray(x, dtype=xp.float64, order="C") if xp is np else x.double()
         if valid is None:
             batch_count, mean = xp.full_like(self.count, x.shape[1]), x.mean(1)
@@ -44,7 +44,7 @@ class RunningMoments:
         return {"mean": self.mean, "var": self.var, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
 
 
@@ -57,7 +57,7 @@ class ObsScale:
     inv_std: Array
     """1 / deviation, [S, O]."""
     clip: float = CLIP
-    """Largest magnitude of a normalised observation; infinite for none."""
+    """Largest magnitude of a normalised observation; infinite for no clip."""
 
     def __call__(self, obs: Array) -> Array:
         """Normalise obs [S, B, O]."""
@@ -65,5 +65,5 @@ class ObsScale:
         return xp.clip((obs - self.mean[:, None, :]) * self.inv_std[:, None, :], -self.clip, self.clip)
 
     def only(self, member: int) -> "ObsScale":
-        """Return that of one member, with S = 1."""
+        """Return the scale of one member, with S = 1."""
         return ObsScale(self.mean[member : member + 1], self.inv_std[member : member + 1], self.clip)

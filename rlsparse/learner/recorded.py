@@ -1,7 +1,7 @@
-"""Steps recorded once and replayed: on a GPU, launching their many small operations takes the longest.
+"""Steps recorded once and replayed: on a GPU, launching their many small operations takes most of the time.
 
 This is the one place that knows how recording works. A step can be recorded if it does the same to the same memory
-every time: it changes arrays in place and never puts others in their place, asks for no number, and draws none.
+every time: it changes arrays in place and never replaces them, reads no number to the host, and draws none.
 """
 
 import gc
@@ -14,7 +14,7 @@ from rlsparse.learner.arrays import Array, namespace
 Results = dict[str, Array]
 
 Record = Callable[[Callable[[], list[Array]]], tuple[list[Array], Callable[[], None]]]
-"""Records what a function does to memory; returns where its results will lie, and what does all of it again."""
+"""Records what a function does to memory; returns the memory of its results, and a function that replays it."""
 
 WARM_UPS = 3
 
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 
 
 def recorder(device: str) -> Record | None:
-    """Return how steps on a device are recorded; None: they are not, for on a CPU nothing is launched."""
+    """Return how steps on a device are recorded; None on a CPU, where there are no launches to save."""
     return partial(cuda_graph, device) if device.startswith("cuda") else None
 
 
 def cuda_graph(device: str, function: Callable[[], list[Array]]) -> tuple[list[Array], Callable[[], None]]:
-    """Record a function of tensors on a GPU as a CUDA graph, after calls that let libraries take what they need.
+    """Record a function of tensors on a GPU as a CUDA graph, after warm-up calls in which libraries allocate memory.
 
-    Source: PyTorch's notes on CUDA graphs, which ask for the calls and for a stream of their own.
+    Source: PyTorch's notes on CUDA graphs, which require the warm-up calls and a separate stream.
     """
     import torch
 
-    # A capture that fails may leave torch on the stream beside: leaving the outer block brings it back.
+    # A failed capture may leave torch on the side stream: the end of the outer block switches back.
     with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream()):
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
@@ -41,9 +41,9 @@ def cuda_graph(device: str, function: Callable[[], list[Array]]) -> tuple[list[A
             for _ in range(WARM_UPS):
                 function()
         torch.cuda.current_stream().wait_stream(beside)
-        gc.collect()  # memory that is freed in the midst of a capture may break it
+        gc.collect()  # memory that is freed during a capture may break it
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=beside):  # else on one stream for all, which belongs to the first device
+        with torch.cuda.graph(graph, stream=beside):  # torch's own stream for captures is on the first device
             results = function()
     return results, graph.replay
 
@@ -51,9 +51,9 @@ def cuda_graph(device: str, function: Callable[[], list[Array]]) -> tuple[list[A
 class Recorded:
     """A function of arrays of fixed shapes, recorded at its first call; it may change `changed`, in place.
 
-    It must not depend on anything else that changes, nor ask for a number, nor draw. It returns arrays by name. The
-    recording is tried at once: where it fails, or does not do what the function did, the function itself is called
-    from then on, and a warning says so. Without `record` it is always.
+    It must not depend on anything else that changes, nor read a number to the host, nor draw one. It returns arrays by
+    name. The recording is tried at once: if it fails, or gives other results than the function, a warning says so and
+    the function itself is called from then on. If `record` is None, the function is always called directly.
     """
 
     def __init__(self, function: Callable[..., Results], changed: Sequence[Array], record: Record | None) -> None:
@@ -76,7 +76,7 @@ class Recorded:
         return self._copies()
 
     def _first(self, record: Record, inputs: Sequence[Array]) -> Results:
-        """Call the function, then record it and see whether the recording does the same."""
+        """Call the function, then record it and check that the recording does the same."""
         self._inputs = copies(inputs)
         before = copies(self._changed)
         results = {name: x.clone() for name, x in self._function(*self._inputs).items()}
@@ -86,7 +86,7 @@ class Recorded:
             self._results, self._replay = record(self._call)
             overwrite(self._changed, before)
             for x in self._results:
-                x.zero_()  # what stood there may have come from elsewhere
+                x.zero_()  # the numbers there may not come from the recording
             self._replay()
             again = self._copies()
             alike = all(map(close, [*self._changed, *again.values()], [*after, *(results[name] for name in again)]))
@@ -100,7 +100,7 @@ class Recorded:
         return results
 
     def _call(self) -> list[Array]:
-        """Call the function; results of one kind lie together, so that one operation copies them."""
+        """Call the function; results of equal shape and type are stacked, so that one operation copies them."""
         results = self._function(*self._inputs)
         kinds: dict[object, list[str]] = {}
         for name, x in results.items():
@@ -109,13 +109,13 @@ class Recorded:
         return [namespace(results[names[0]]).stack([results[name] for name in names]) for names in self._names]
 
     def _copies(self) -> Results:
-        """Return the results in memory that no replay writes to."""
+        """Return copies of the results, which no replay overwrites."""
         pairs = zip(self._names, copies(self._results), strict=True)
         return {name: x for names, together in pairs for name, x in zip(names, together, strict=True)}
 
 
 def copies(arrays: Iterable[Array]) -> list[Array]:
-    """Return tensors with the same numbers in memory of their own."""
+    """Return copies of the tensors."""
     return [x.clone() for x in arrays]
 
 
@@ -126,5 +126,5 @@ def overwrite(arrays: Iterable[Array], numbers: Iterable[Array]) -> None:
 
 
 def close(x: Array, y: Array) -> bool:
-    """Whether two tensors hold the same numbers, up to what another order of sums may do; asks."""
+    """Whether two tensors are equal, except for the order of sums; waits for the device."""
     return bool(namespace(x).allclose(x.double(), y.double(), rtol=1e-3, atol=1e-6, equal_nan=True))

@@ -13,32 +13,32 @@ from rlsparse.learner.arrays import Array, to_numpy
 
 @dataclass(frozen=True)
 class Rollout:
-    """What T steps of S x N environments gave; every stored transition that is `valid` is real."""
+    """T steps of S x N environments; every stored transition that is `valid` is real."""
 
     obs: Array
-    """Observations acted on, as the environment gave them, [T, S, N, O]."""
+    """Raw observations in which the policy acted, [T, S, N, O]."""
     action: Array
     """Actions as sampled, before clipping to the action box, [T, S, N, A]."""
     log_prob: Array
     """Log-density of `action` under the policy that drew it, [T, S, N]."""
     reward: Array
-    """The environment's rewards, or what the advantage makes of them, times the member's reward scale, [T, S, N]."""
+    """The environment's rewards, or the advantage's own, times the member's reward scale, [T, S, N]."""
     value: Array | None
     """V(obs), [T, S, N]; None without a critic."""
     next_value: Array | None
-    """V of the true successor, the final observation of a finished episode included, [T, S, N]; None likewise."""
+    """V of the true successor, also of an episode's final observation, [T, S, N]; None without a critic."""
     terminated: Array
     """The successor is terminal: nothing to bootstrap from, [T, S, N] bool."""
     truncated: Array
     """The episode was cut at the successor: bootstrap from `next_value`, [T, S, N] bool."""
     valid: Array | None = None
-    """False where an environment stood still, its episode over, until its group's next one, [T, S, N] bool; such a step
-    is none, and is marked as the episode's end was. None: nowhere."""
+    """False where an environment waited after its episode for its group, [T, S, N] bool: a step that did not happen;
+    its end flags repeat the last real step. None: all steps are real."""
     replayed: Array | None = None
-    """True where an environment took an archived action and not `action`, [T, S, N] bool: a real step, not learned
-    from. None: nowhere."""
+    """True where an environment took an archived action and not `action`, [T, S, N] bool: a real step that is not
+    learned from. None: nowhere."""
     own_log_prob: Array | None = None
-    """Log-density of `action` under the member's own policy, [T, S, N]; None where that drew all of them."""
+    """Log-density of `action` under the member's own policy, [T, S, N]; None if that policy drew all of them."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Advantages:
     value_target: Array | None
     """What the critic regresses on, [T, S, N]; None without a critic."""
     weight: Array | None = None
-    """How much each step counts in the losses, [T, S, N]; None: all alike."""
+    """Weight of each step in the losses, [T, S, N]; None: equal weights."""
     log_prob: Array | None = None
-    """What the policy's probability ratio is taken to, [T, S, N]; None: the rollout's own."""
+    """Log-density in the denominator of the policy's ratio, [T, S, N]; None: the rollout's own."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,21 @@ class Batch:
     value_target: Array | None
     """[S, B]; None without a critic."""
     weight: Array | None = None
-    """How much each sample counts in the means over samples, [S, B]; None: all alike."""
+    """Weight of each sample in the means over samples, [S, B]; None: equal weights."""
     episode: Array | None = None
-    """A number of the episode within the rollout, of each member's own counting, [S, B] int64; None: not asked for."""
+    """Number of the episode within the rollout, counted for each member, [S, B] int64; None: not needed."""
     outputs: Array | None = None
-    """Mean and log-std of the policy as an update found it, [S, B, 2 A]; None: not asked for."""
+    """Mean and log-std of the policy at the beginning of an update, [S, B, 2 A]; None: not needed."""
     cloned: Array | None = None
     """Where the action is to be imitated, whatever its advantage, [S, B] bool; None: nowhere."""
     critic_obs: Array | None = None
-    """Normalised observations that `value_target` is of, [S, B, O]; None: `obs`."""
+    """Normalised observations of `value_target`, [S, B, O]; None: `obs`."""
     critic_weight: Array | None = None
-    """How much each of them counts, [S, B]; None: all alike, or as `weight` says where they are `obs`."""
+    """Weight of each of them, [S, B]; None: `weight` if they are `obs`, else equal weights."""
 
     @classmethod
     def of(cls, arrays: dict[str, Array]) -> "Batch":
-        """Return the batch of these arrays by name; it has no others."""
+        """Return the batch of these arrays, given by name; all other fields are None."""
         return cls(**dict.fromkeys(cls.__dataclass_fields__) | arrays)
 
     @property
@@ -97,7 +97,7 @@ class Batch:
         return {name: x for name, x in vars(self).items() if x is not None}
 
     def map(self, change: Callable[[Array], Array]) -> "Batch":
-        """Return the batch with every array changed; what is None stays so."""
+        """Return the batch with every array changed; None stays None."""
         return replace(self, **{name: change(x) for name, x in self.present().items()})
 
 
@@ -112,7 +112,7 @@ class EpochStats:
     clip_fraction: Array
     grad_norm: Array
     step_fraction: Array
-    """Of the longest step that a trust region allows, the share that the line search took; 0 where none improved."""
+    """Share of the longest step in the trust region that the line search took; 0 if no step improved."""
 
     def on_host(self) -> "EpochStats":
         """Return the numbers as numpy arrays."""
@@ -129,7 +129,7 @@ class Counters:
 
     @classmethod
     def zeros(cls, members: int) -> "Counters":
-        """Start counting."""
+        """Return counters at zero."""
         return cls(*(np.zeros(members, np.int64) for _ in range(3)))
 
     @property
@@ -139,13 +139,13 @@ class Counters:
 
 
 def by_member(x: Array) -> Array:
-    """Lay [T, S, N, ...] out as one row of T * N samples per member, [S, T * N, ...]."""
+    """Turn [T, S, N, ...] into one row of T * N samples per member, [S, T * N, ...]."""
     x = x.swapaxes(0, 1)
     return x.reshape(x.shape[0], -1, *x.shape[3:])
 
 
 def episode_numbers(ended: Array) -> Array:
-    """Number the episodes of each member, given where they end, [T, S, N] bool; whole numbers of the same shape."""
+    """Number the episodes of each member, given their ends [T, S, N] bool; whole numbers [T, S, N]."""
     ends = ended * 1
     number = (ends[0] * 0 + 1).cumsum(1) - 1
     return ends.cumsum(0) - ends + (len(ended) + 1) * number

@@ -1,4 +1,4 @@
-"""Which weights exist. `Dense` is what a learner asks of its sparsity, and the answer where every weight exists."""
+"""Which weights exist. `Dense` is what a learner calls, and its answers where every weight exists."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -22,7 +22,7 @@ Loss = Callable[[Views, Batch, Views], Terms]
 
 
 class Updates(Protocol):
-    """An algorithm, as far as an update asks for it."""
+    """The part of an algorithm that an update needs."""
 
     def update(self, learner: "Learner", batch: Batch) -> Iterator[EpochStats]:
         """Improve the learner on the batch, yielding after every epoch."""
@@ -32,13 +32,13 @@ class Dense:
     """Every weight exists: nothing is hidden, nothing changes. A sparse kind overrides what differs."""
 
     columns: ClassVar[tuple[str, ...]] = ()
-    """What `metrics` tells, in order."""
+    """The names of `metrics`, in order."""
     records: ClassVar[bool] = True
     """Whether every step of an update does the same to the same memory, so that it can be recorded and replayed."""
 
     @property
     def regrows(self) -> bool:
-        """Whether weights come anew, so that some are younger than others."""
+        """Whether absent weights may grow again, so that some are younger than others."""
         return False
 
     @property
@@ -58,7 +58,7 @@ class Dense:
         """Begin an iteration with this share of each member's budget spent, [S]."""
 
     def update(self, algorithm: Updates, learner: "Learner", batch: Batch) -> Iterator[EpochStats]:
-        """Improve the learner on the batch as the algorithm does, yielding as it does."""
+        """Improve the learner on the batch by the algorithm, yielding when it yields."""
         return algorithm.update(learner, batch)
 
     def gradient(self, loss: Loss, params: Views, batch: Batch, gradient: Views) -> Terms:
@@ -84,10 +84,10 @@ class Dense:
         return points
 
     def evolve(self, learner: "Learner", obs: Array) -> None:
-        """Exchange weights where it is time to; normalised `obs` [S, B, O] measure how far policies move."""
+        """Exchange weights if it is time; normalised `obs` [S, B, O] measure how far policies move."""
 
     def kept_state(self) -> list[Array]:
-        """Return what an update changes beside parameters and optimiser, member axis first, live."""
+        """Return the live arrays that an update changes beside parameters and optimiser, member axis first."""
         return []
 
     def inner_actors(self, actors: "Actors") -> list["Actors"]:
@@ -99,23 +99,23 @@ class Dense:
         return []
 
     def metrics(self, optimiser: Optimiser) -> dict[str, np.ndarray]:
-        """Describe the networks in numbers, [S] each."""
+        """Return numbers about the networks, [S] each."""
         return {}
 
     def policy_arrays(self) -> dict[str, np.ndarray]:
-        """Return what a policy file keeps beside the parameters."""
+        """Return the arrays that a policy file holds beside the parameters."""
         return {}
 
     def state_dict(self) -> dict[str, Array]:
-        """Return all arrays that the networks go on from, by name."""
+        """Return all arrays from which the networks continue, by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
 
 
 class NewSparsity(Protocol):
-    """A configuration that builds a learner's sparsity; `Dense` is its own."""
+    """A configuration that builds a learner's sparsity; `Dense` builds itself."""
 
     def build(self, layout: Layout, seeds: Sequence[int], device: str) -> Dense:
         """Return the sparsity of a learner with these seeds."""

@@ -1,4 +1,4 @@
-"""Members that end an update early: all go on computing, and these get their own state back after."""
+"""Members that end an update early: all continue to compute, and these get their own state back afterwards."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from rlsparse.learner.learner import Learner
 
 
 class Stopped:
-    """Who has stopped in one update.
+    """The members that have stopped in one update.
 
-    On a device nobody asks whether anyone has, for the answer would have to be waited for: the update goes on for all.
+    On a device the update always continues for all: to know whether all have stopped, the host would have to wait.
     """
 
     def __init__(self, learner: Learner) -> None:
@@ -23,7 +23,7 @@ class Stopped:
         """[S] bool."""
 
     def add(self, exceeded: Array) -> bool:
-        """Keep the state of members that exceed their limit, [S] bool, for the first time; True if all have."""
+        """Save the state of members that first exceed their limit, [S] bool; return whether all have stopped."""
         first = exceeded & ~self.members
         self.members = self.members | exceeded
         if known_empty(first):
@@ -36,14 +36,14 @@ class Stopped:
         return self.all()
 
     def restore(self) -> None:
-        """Put the kept state back."""
+        """Restore the saved state."""
         for kept, array in zip(self._kept, self._arrays, strict=bool(self._kept)):
             array[...] = namespace(array).where(_by_row(self.members, array), kept, array)
         for member, stream in self._streams.items():
             self._orders.load_state(member, stream)
 
     def all(self) -> bool:
-        """Whether nobody is left to learn, as far as is known at once."""
+        """Whether surely every member has stopped; False on a device, where the answer would have to be waited for."""
         return isinstance(self.members, np.ndarray) and bool(self.members.all())
 
 

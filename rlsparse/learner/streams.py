@@ -1,4 +1,4 @@
-"""Private random streams: one seed gives each purpose its own, so that none disturbs another."""
+"""Private random streams: each purpose has its own stream, derived from the seed, so that none disturbs another."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -53,7 +53,7 @@ def env_seeds(seed: int, purpose: Purpose, count: int, cycle: int = 0) -> list[i
     """Return `count` environment seeds of one member; the first k do not depend on `count`.
 
     Each `cycle` has its own. Training seeds are below 2**31, those of probes from 2**32 on, all others between: an
-    evaluation never repeats a training seed, nor one that a policy was selected on.
+    evaluation never repeats a training seed, nor a seed on which a policy was selected.
     """
     words = _sequence(seed, purpose, cycle).generate_state(count) >> 1
     offset = {"train_env": 0, "probe_env": 2**32}.get(purpose, 2**31)
@@ -65,23 +65,23 @@ def _sequence(seed: int, purpose: Purpose, cycle: int) -> np.random.SeedSequence
 
 
 class MemberStreams(Protocol):
-    """A stream for each member, so that none depends on how many there are."""
+    """A stream for each member, so that none depends on the number of members."""
 
     def normal(self, *shape: int) -> Array:
         """Draw standard normal numbers, [S, *shape] float32."""
 
     def permutations(self, count: int) -> Array:
-        """Draw each member's order of `count` things, [S, count]."""
+        """Draw each member's order of `count` items, [S, count]."""
 
     def state(self, member: int) -> Any:
-        """Return where a member's stream stands, in plain values."""
+        """Return the state of a member's stream, in plain values."""
 
     def load_state(self, member: int, state: Any) -> None:
-        """Put back what `state` gave."""
+        """Restore the state that `state` returned."""
 
 
 def member_streams(seeds: Sequence[int], purpose: Purpose, device: str) -> MemberStreams:
-    """Return the members' streams for this purpose on "cpu", numpy's, or on a torch device."""
+    """Return the members' streams for this purpose: numpy's on "cpu", torch's on any other device."""
     return HostStreams(seeds, purpose) if device == "cpu" else DeviceStreams(seeds, purpose, device)
 
 
@@ -99,15 +99,15 @@ class HostStreams:
         return noise
 
     def permutations(self, count: int) -> np.ndarray:
-        """Draw each member's order of `count` things, [S, count]."""
+        """Draw each member's order of `count` items, [S, count]."""
         return np.stack([stream.permutation(count) for stream in self._generators])
 
     def state(self, member: int) -> Any:
-        """Return where a member's stream stands, in plain values."""
+        """Return the state of a member's stream, in plain values."""
         return self._generators[member].bit_generator.state
 
     def load_state(self, member: int, state: Any) -> None:
-        """Put back what `state` gave."""
+        """Restore the state that `state` returned."""
         self._generators[member].bit_generator.state = state
 
 
@@ -127,14 +127,14 @@ class DeviceStreams:
         return self._torch.stack([draw(shape, generator=stream, device=self._device) for stream in self._generators])
 
     def permutations(self, count: int) -> Array:
-        """Draw each member's order of `count` things, [S, count]."""
+        """Draw each member's order of `count` items, [S, count]."""
         draw = self._torch.randperm
         return self._torch.stack([draw(count, generator=stream, device=self._device) for stream in self._generators])
 
     def state(self, member: int) -> Any:
-        """Return where a member's stream stands, in plain values."""
+        """Return the state of a member's stream, in plain values."""
         return self._generators[member].get_state().tolist()
 
     def load_state(self, member: int, state: Any) -> None:
-        """Put back what `state` gave."""
+        """Restore the state that `state` returned."""
         self._generators[member].set_state(self._torch.tensor(state, dtype=self._torch.uint8))

@@ -30,8 +30,10 @@ RECORDS = ("progress.csv", "probe.csv", "density.csv")
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 GPU_PACKAGES = ("mujoco-warp", "warp-lang")
-SPARSE_PACKAGES = ("numba",)
 """What simulates beside MuJoCo where the simulator is warp."""
+
+SPARSE_PACKAGES = ("numba",)
+"""What makes updates of sparse networks fast, where it is installed."""
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.keep_checkpoints = FEWEST_KEPT
+        """How many stay; written with the status, so that a resumed run keeps as many."""
         self._lock = _lock(path)
         self._total_steps = 0
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rlsparse.errors import UsageError
+from rlsparse.sb3.environments import Obs, on_each
 from rlsparse.sb3.supported import reached
 from rlsparse.sb3.training import SparseTraining
 
 log = logging.getLogger(__name__)
-
-Obs = Any
-"""What a policy is given: an array [n, ...], or a dict of them."""
 
 ELEMENTWISE = (
     *(nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
@@ -113,11 +112,8 @@ class Actor:
     def _parts(self, points: np.ndarray) -> list[Tensor]:
         """Return points [C, P] as tensors [C, ...] of the parameters' shapes."""
         sizes = [p.numel() for p in self.parameters]
-        columns = torch.as_tensor(points).split(sizes, 1)
-        return [
-            column.to(p.device, p.dtype).reshape(-1, *p.shape)
-            for column, p in zip(columns, self.parameters, strict=True)
-        ]
+        owned = zip(torch.as_tensor(points).split(sizes, 1), self.parameters, strict=True)
+        return [column.to(p.device, p.dtype).reshape(-1, *p.shape) for column, p in owned]
 
     def candidates(self, points: np.ndarray) -> Callable[[Obs], np.ndarray]:
         """Return the mean actions of points [C, P] as a function of their observations [C * n, ...]: [C * n, A]."""
@@ -130,9 +126,7 @@ class Actor:
                 return x.reshape(len(points), -1, *x.shape[1:])
 
             with torch.no_grad():
-                x: Any = self._preprocessed(obs)
-                x = {k: by_candidate(v) for k, v in x.items()} if isinstance(x, dict) else by_candidate(x)
-                return forward(x).flatten(0, 1).cpu().numpy()
+                return forward(on_each(by_candidate, self._preprocessed(obs))).flatten(0, 1).cpu().numpy()
 
         return mean
 
@@ -161,22 +155,17 @@ class Actor:
             many = own.get(names[id(parameter)])
             return parameter.detach()[None] if many is None else many
 
-        layers: list[Any] = []
-        for layer in self._layers:
-            if isinstance(layer, nn.Linear):
-                bias = None if layer.bias is None else stack(layer.bias)[:, None]
-                layers.append((stack(layer.weight).transpose(1, 2).contiguous(), bias))
-            else:
-                layers.append(layer)
+        def linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+            weight = stack(layer.weight).transpose(1, 2).contiguous()
+            bias = 0.0 if layer.bias is None else stack(layer.bias)[:, None]
+            return lambda x: torch.matmul(x, weight) + bias
+
+        layers = [linear(layer) if isinstance(layer, nn.Linear) else layer for layer in self._layers]
 
         def forward(x: Tensor) -> Tensor:
             x = x.flatten(2)
             for layer in layers:
-                if isinstance(layer, tuple):
-                    x = torch.matmul(x, layer[0])
-                    x = x if layer[1] is None else x + layer[1]
-                else:
-                    x = layer(x)
+                x = layer(x)
             return x
 
         return forward
@@ -194,22 +183,15 @@ class Actor:
             return lambda obs: torch.vmap(one)(own, obs)
 
         def each(obs: Any) -> Tensor:
-            def row(x: Any, i: int) -> Any:
-                return {k: v[i] for k, v in x.items()} if isinstance(x, dict) else x[i]
-
-            count = len(next(iter(own.values())))
-            return torch.stack([one(row(own, i), row(obs, i)) for i in range(count)])
+            rows = map(itemgetter, range(len(next(iter(own.values())))))
+            return torch.stack([one(on_each(row, own), on_each(row, obs)) for row in rows])
 
         return each
 
     def _check(self, obs: Obs) -> None:
         """Raise UsageError unless two copies of the policy in one batch act as the policy does."""
         expected, _ = self._policy.predict(obs, deterministic=True)
-        double = (
-            {k: np.concatenate([v, v]) for k, v in obs.items()}
-            if isinstance(obs, dict)
-            else np.tile(obs, (2,) + (1,) * (obs.ndim - 1))
-        )
+        double = on_each(lambda x: np.concatenate([x, x]), obs)
         points = np.repeat(self.read()[None], 2, 0)
         try:
             given = self.native(self.candidates(points)(double))

@@ -25,15 +25,16 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Propose
 from rlsparse.explore.schedule import Schedule
 from rlsparse.learner.kinds import kind_of
-from rlsparse.learner.streams import Purpose, env_seeds, generator
+from rlsparse.learner.streams import env_seeds, generator
 from rlsparse.run.cards import agent
 from rlsparse.run.recipe import Recipe, check, from_dict
 from rlsparse.run.records import probe_rows
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.environments import MakeEnv, environments
-from rlsparse.sb3.episodes import CandidateEpisodes, undisturbed
+from rlsparse.sb3.episodes import candidate_episodes, undisturbed
 from rlsparse.sb3.report import Records, Report
 from rlsparse.sb3.supported import refuse
+from rlsparse.sim.episodes import ProbeEpisodes
 
 log = logging.getLogger(__name__)
 
@@ -207,14 +208,15 @@ class ExploRLerCallback(BaseCallback):
         Returns whether it was a probe: one that failed, or that took no step, would only do so again.
         """
         config, report = self._config, self._report
-        incumbent, longest, returns = self._actor.read(), 0, None
+        incumbent, longest, returns = self._actor.read(), np.zeros(1, np.int64), None
         evaluate = self._episodes()
         try:
             with undisturbed(self._algorithm.policy), np.errstate(over="ignore", invalid="ignore"):
                 propose, rounds = self._propose(incumbent), config.proposal.rounds
                 choice = config.probe(incumbent[None], propose, rounds, evaluate)
                 if choice.accepted[0]:
-                    returns = self._measure_gain(incumbent, choice.point[0])
+                    fresh = {"episodes": GAIN_EPISODES, "number": 1 + self._cycle}
+                    returns, _ = self._measured(incumbent, choice.point[0], **fresh)
                     self._actor.write(choice.point[0])
         except Exception as error:
             self._actor.write(incumbent)
@@ -224,7 +226,7 @@ class ExploRLerCallback(BaseCallback):
             report.failed += 1
         else:
             longest = evaluate.longest
-        self._schedule = self._schedule.after_episodes(MEMBER, choice.steps, np.array([longest]), evaluate.exhausted)
+        self._schedule = self._schedule.after_episodes(MEMBER, choice.steps, longest, evaluate.exhausted)
         self._settle(choice, returns)
         return not choice.reason[0].startswith("failed") and bool(choice.steps[0])
 
@@ -259,28 +261,28 @@ class ExploRLerCallback(BaseCallback):
         rows = probe_rows(choice, MEMBER, [self._seed], report.steps, self._schedule.cycles)
         self._records.append("probe.csv", rows)
 
-    def _env_seeds(self, purpose: Purpose, count: int, cycle: int) -> list[int]:
-        return env_seeds(self._seed, purpose, count, cycle)
-
-    def _episodes(self) -> CandidateEpisodes:
+    def _episodes(self) -> ProbeEpisodes:
         probe, cycle = self._config.probe, self._cycle if self._config.fresh_seeds else 0
-        seeds = self._env_seeds("probe_env", probe.seeds_needed, cycle)
-        noise = self._env_seeds("probe_noise", probe.seeds_needed, cycle) if probe.stochastic else None
+        seeds = env_seeds(self._seed, "probe_env", probe.seeds_needed, cycle)
+        noise = env_seeds(self._seed, "probe_noise", probe.seeds_needed, cycle) if probe.stochastic else None
         allowance = int(self._schedule.allowance(self._report.steps)[0])
-        return CandidateEpisodes(self._actor, self._environments, seeds, allowance, noise)
+        return candidate_episodes(self._actor, self._environments, seeds, allowance, noise)
 
     def _propose(self, incumbent: np.ndarray) -> Propose:
         anchors = ending_at(np.stack(self._anchors)[None].astype(np.float64), incumbent[None])
         streams = [generator(self._seed, "propose", self._cycle)]
         return lambda probed: self._actor.project(self._config.proposal(anchors, probed, streams))
 
-    def _measure_gain(self, incumbent: np.ndarray, point: np.ndarray) -> np.ndarray:
-        """Returns [1, 2, E] of both on episodes that nothing was selected on."""
-        seeds = self._env_seeds("eval_env", GAIN_EPISODES, 1 + self._cycle)
-        evaluate = CandidateEpisodes(self._actor, self._environments, seeds, UNLIMITED)
-        returns = evaluate(np.stack([incumbent, point])[None], 0, GAIN_EPISODES)
-        self._report.eval_steps += int(evaluate.steps[0])
-        return returns
+    def _measured(self, *points: np.ndarray, episodes: int, number: int) -> tuple[np.ndarray, int]:
+        """Return what points [P] give in episodes that nothing is selected on, [1, C, E], and the steps it took.
+
+        Such episodes have a `number`: equal ones begin alike.
+        """
+        seeds = env_seeds(self._seed, "eval_env", episodes, number)
+        evaluate = candidate_episodes(self._actor, self._environments, seeds, UNLIMITED)
+        returns, steps = evaluate(np.stack(points)[None], 0, episodes), int(evaluate.steps[0])
+        self._report.eval_steps += steps
+        return returns, steps
 
     def _evaluate(self, last: bool = False) -> None:
         """Write a row of progress.csv, if one is due: the return of deterministic episodes, always the same ones."""
@@ -293,15 +295,12 @@ class ExploRLerCallback(BaseCallback):
         ):
             return
         self._evaluated_at = total
-        seeds = self._env_seeds("eval_env", EVAL_EPISODES, 0)
-        evaluate = CandidateEpisodes(self._actor, self._environments, seeds, UNLIMITED)
         try:
             with undisturbed(self._algorithm.policy):
-                returns = evaluate(self._actor.read()[None, None], 0, EVAL_EPISODES)[0, 0]
+                returns, steps = self._measured(self._actor.read(), episodes=EVAL_EPISODES, number=0)
         except Exception as error:
             log.warning("an evaluation failed: %s; training goes on", " ".join(str(error).split()))
             return
-        self._report.eval_steps += int(evaluate.steps[0])
         recent = [episode["r"] for episode in self._algorithm.ep_info_buffer or ()]
         row = {
             "seed": self._seed,
@@ -313,7 +312,7 @@ class ExploRLerCallback(BaseCallback):
             "return_mean": returns.mean(),
             "return_std": returns.std(),
             "episodes": EVAL_EPISODES,
-            "length_mean": evaluate.steps[0] / EVAL_EPISODES,
+            "length_mean": steps / EVAL_EPISODES,
             "train_return_mean": np.mean(recent) if recent else np.nan,
         }
         self._records.append("progress.csv", [row])

@@ -44,6 +44,11 @@ MOST_AT_ONCE = 64
 """The user's environments that exist at once, at most: they may be large."""
 
 
+def on_each(function: Callable[[Any], Any], obs: Obs) -> Any:
+    """Return a function of an array, or of each array of a dict."""
+    return {name: function(x) for name, x in obs.items()} if isinstance(obs, dict) else function(obs)
+
+
 @dataclasses.dataclass(frozen=True)
 class Environments:
     """Where candidates of one model run."""
@@ -73,14 +78,13 @@ def environments(model: OnPolicyAlgorithm, make_env: MakeEnv | None) -> Environm
     spec = _spec(inner)
     seen = functools.partial(_seen, wrappers)
     if make_env is None and spec is not None and _is_plain_task(spec):
-        make = functools.cache(lambda n: sim.make(spec.id, n, autoreset=False))
-        limit = spec.max_episode_steps
-        return Environments(make, 2**20, min(limit or STEP_CAP, STEP_CAP), seen, spec.id)
+        copies = functools.cache(lambda n: sim.make(spec.id, n, autoreset=False))
+        return Environments(copies, 2**20, min(spec.max_episode_steps or STEP_CAP, STEP_CAP), seen, spec.id)
     make_env = make_env or _copier(spec)
     first = _guarded("make", make_env)
     _check_spaces(first, inner)
-    pool = _Pool(make_env, first)
-    return Environments(pool.environments, MOST_AT_ONCE, _horizon(first), seen, spec.id if spec is not None else None)
+    make = functools.partial(_made, make_env, [first])
+    return Environments(make, MOST_AT_ONCE, _horizon(first), seen, spec.id if spec is not None else None)
 
 
 def _horizon(env: gymnasium.Env) -> int:
@@ -164,20 +168,14 @@ def _check_spaces(made: gymnasium.Env, inner: VecEnv) -> None:
             raise UsageError(f"make_env makes an environment with {name} {own}, but the model is trained with {theirs}")
 
 
-class _Pool:
-    """Environments that are made once and used in every probe."""
-
-    def __init__(self, make_env: MakeEnv, first: gymnasium.Env) -> None:
-        self._make_env, self._made = make_env, [first]
-
-    def environments(self, num_envs: int) -> "GymEnvironments":
-        """That many of them."""
-        while len(self._made) < num_envs:
-            new = _guarded("make", self._make_env)
-            if any(new.unwrapped is env.unwrapped for env in self._made):
-                raise UsageError("make_env gave the same environment twice: it must make a new one at each call")
-            self._made.append(new)
-        return GymEnvironments(self._made[:num_envs])
+def _made(make_env: MakeEnv, made: list[gymnasium.Env], num_envs: int) -> "GymEnvironments":
+    """Return so many environments: those that are `made` are used again, and further ones are added to them."""
+    while len(made) < num_envs:
+        new = _guarded("make", make_env)
+        if any(new.unwrapped is env.unwrapped for env in made):
+            raise UsageError("make_env gave the same environment twice: it must make a new one at each call")
+        made.append(new)
+    return GymEnvironments(made[:num_envs])
 
 
 class GymEnvironments:

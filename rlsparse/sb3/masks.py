@@ -97,11 +97,6 @@ class Sparsity:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_hooks": None}
 
-    @property
-    def config(self) -> Sparse:
-        """What was asked for."""
-        return self.masks.config
-
     def __repr__(self) -> str:
         """How many weights of each layer are there."""
         active = self.masks.active[0]
@@ -141,11 +136,6 @@ class Sparsity:
             ages = split(self._ages, self._layout, hooks.weights)
             hooks.young = moments.young(optimiser, hooks.weights, ages)
 
-    def _note_ages(self, optimiser: Optimizer) -> None:
-        """Remember how old young weights have become."""
-        hooks = self._attached_hooks()
-        self._ages = read(moments.aged(optimiser, hooks.weights, hooks.young))
-
     def begin(self, progress: float, optimiser: Optimizer) -> None:
         """Begin an update, with this share of the budget spent before its rollout."""
         hooks = self._attached_hooks()
@@ -161,7 +151,7 @@ class Sparsity:
         """
         hooks, masks = self._attached_hooks(), self.masks
         if moments.corrects_bias(optimiser):
-            self._note_ages(optimiser)
+            self._ages = read(moments.aged(optimiser, hooks.weights, hooks.young))
         if masks.due.any():
             params = read(hooks.weights)
             if hooks.growth is not None:
@@ -214,19 +204,18 @@ class Sparsity:
     def project_flat(self, parameters: list[nn.Parameter], vector: Tensor) -> None:
         """Make the numbers of a flat vector zero that belong to absent weights of these parameters, in place."""
         hooks = self._attached_hooks()
-        masks = {id(weight): mask for weight, mask in zip(hooks.weights, hooks.masks, strict=True)}
-        parts = vector.split([parameter.numel() for parameter in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            if id(parameter) in masks:
-                part *= masks[id(parameter)].reshape(-1)
+        vector *= flat_mask(hooks.weights, hooks.masks, parameters)
 
     def present(self, policy: BasePolicy, parameters: list[nn.Parameter]) -> np.ndarray:
         """Which numbers of these parameters, one after the other, are there: [P] bool."""
         own = tensors(policy, self._layout)
-        active = split(self.masks.active[0], self._layout, own)
-        masks = {id(weight): mask for weight, mask in zip(own, active, strict=True)}
-        everything = [masks.get(id(p), torch.ones(p.shape, dtype=torch.bool)).cpu() for p in parameters]
-        return torch.cat([x.reshape(-1) for x in everything]).numpy()
+        return flat_mask(own, split(self.masks.active[0], self._layout, own), parameters).bool().cpu().numpy()
+
+
+def flat_mask(weights: Sequence[Tensor], masks: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    """Return the masks of those parameters that are among the weights, and ones for the others, one after another."""
+    known = {id(weight): mask for weight, mask in zip(weights, masks, strict=True)}
+    return torch.cat([known.get(id(p), torch.ones_like(p)).reshape(-1) for p in parameters])
 
 
 def weights_layout(policy: BasePolicy) -> Layout:

@@ -10,6 +10,7 @@ from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
+from rlsparse.sb3.environments import on_each
 from rlsparse.sb3.masks import Sparsity
 
 
@@ -38,8 +39,7 @@ class SparseTraining(OnPolicyAlgorithm):
     def _movement(self) -> Callable[[], Tensor]:
         """Return what tells how far the policy is then from what it is now: mean KL divergence over the rollout."""
         buffer = self.rollout_buffer
-        seen = buffer.observations
-        obs: Any = {k: buffer.to_torch(x) for k, x in seen.items()} if isinstance(seen, dict) else buffer.to_torch(seen)
+        obs: Any = on_each(buffer.to_torch, buffer.observations)
 
         def distribution() -> Any:
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Step the members' environments and return what happened."""
+"""Step the members' environments and return their rollouts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +15,10 @@ from rlsparse.learner.records import Rollout, by_member
 from rlsparse.sim.finite import check_finite
 
 RECENT_EPISODES = 100
-"""How many ended episodes the reported training return averages over, as in SB3."""
+"""Number of last episodes in the mean of the reported training return, as in SB3."""
 
 Steps = dict[str, Any]
-"""Arrays [T, S, N, ...] of a rollout by name; None for what it does not have."""
+"""Arrays [T, S, N, ...] of a rollout by name; None for those that it does not have."""
 
 
 class ActionBox:
@@ -30,15 +30,15 @@ class ActionBox:
 
     def __call__(self, action: Array) -> Array:
         """Map to native units and clip to the range, [..., A]."""
-        # clipped last: rounding in the map must not lead out of the range, which environments may check
+        # clipped last: rounding in the map must not leave the range, which environments may check
         return namespace(action).clip(action * self._half + self._centre, self._low, self._high)
 
 
 class Collector:
-    """S x N environments (index s * N + n) and where each one is in its episode."""
+    """S x N environments (index s * N + n) and the state of each one's episode."""
 
     kept = ("obs", "discounted_return", "episode_return", "episode_length", "_recent_returns", "_recent_lengths")
-    """Names of the arrays that it goes on from, beside the environments' own."""
+    """Names of the arrays of its state, beside the environments' own."""
 
     def __init__(self, env: WrappedEnvs, members: int, seeds: list[int], device: str = "cpu") -> None:
         self.env = env
@@ -50,7 +50,7 @@ class Collector:
         self._begin()
 
     def _begin(self) -> None:
-        """Begin to count."""
+        """Set the counts to zero."""
         members, total = self.members, self.env.num_envs
         self.discounted_return: Array = np.zeros((members, self.num_envs))
         self.episode_return: Array = np.zeros(total)
@@ -60,7 +60,7 @@ class Collector:
 
     @property
     def recent_returns(self) -> np.ndarray:
-        """Returns of each member's last episodes, the newest last, [S, RECENT_EPISODES]; NaN before there are any."""
+        """Returns of each member's last episodes, the newest last, [S, RECENT_EPISODES]; NaN where there are fewer."""
         return to_numpy(self._recent_returns)
 
     @property
@@ -69,10 +69,10 @@ class Collector:
         return to_numpy(self._recent_lengths)
 
     def collect(self, learner: Learner, length: int, gamma: float, acting: np.ndarray | None = None) -> Rollout:
-        """Take `length` steps in every environment; `acting` [S, N, P] gives each one an actor of its own.
+        """Take `length` steps in every environment; `acting` [S, N, P] gives each environment its own actor.
 
-        The observation normaliser stays as it is, for the update must see the policy that acted; the
-        return statistics take in the new rewards before these are scaled. Raises DivergenceError,
+        The observation normaliser does not change, because the update needs the policy that acted; the
+        return statistics include the new rewards before these are scaled. Raises DivergenceError,
         naming member, environment and step, at the first observation or reward that is not finite.
         """
         steps, successors = self._step_all(learner, length, acting)
@@ -87,17 +87,17 @@ class Collector:
         return Rollout(value=values[0], next_value=values[1], **steps)
 
     def check(self, learner: Learner) -> None:
-        """Every step has been checked already."""
+        """Do nothing: every step has been checked already."""
 
     def restart(self, learner: Learner) -> None:
-        """Break all episodes off and begin new ones."""
+        """End all episodes early and begin new ones."""
         self.obs = self.env.restart()
         for running in (self.discounted_return, self.episode_return, self.episode_length):
             running[...] = 0
         learner.archive.restart()
 
     def _step_all(self, learner: Learner, length: int, acting: np.ndarray | None) -> tuple[Steps, Any]:
-        """Act and step; returns the stored arrays, and (t, s, n, final observation) of every end."""
+        """Act and step; return the stored arrays, and (t, s, n, final observation) of every end."""
         members, num_envs, layout = self.members, self.num_envs, learner.layout
         actors = learner.actors() if acting is None else own_actors(learner, acting)
         log_std = to_numpy(layout.log_std(learner.params))
@@ -121,7 +121,7 @@ class Collector:
         return steps | {name: np.stack(rows) for name, rows in marks.items() if rows}, ends
 
     def _step(self, learner: Learner, native: np.ndarray, t: int) -> tuple[Any, ...]:
-        """Step all environments, and note whose episodes end.
+        """Step all environments, and record which episodes end.
 
         Returns reward, terminated, truncated, [S * N] each, info, and of every end the environment and its last
         observation.
@@ -146,7 +146,7 @@ class Collector:
             (self._recent_returns, self.episode_return),
             (self._recent_lengths, self.episode_length),
         ):
-            if counts:  # what was helped is no merit of the policy
+            if counts:  # a helped episode does not count as the policy's own
                 row = recent[i // self.num_envs]
                 row[:-1] = row[1:]
                 row[-1] = running[i]
@@ -166,7 +166,7 @@ class Collector:
         return values[:-1], next_value
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Describe the environments in numbers, [S] each."""
+        """Return numbers about the environments, [S] each."""
         return self.env.metrics()
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -175,15 +175,15 @@ class Collector:
         return own | {f"env.{name}": x for name, x in self.env.get_state().items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         for name in self.kept:
             setattr(self, name, to_device(state[name].copy(), self.device))
         self.env.set_state({name[4:]: x for name, x in state.items() if name.startswith("env.")})
 
 
 def last_observations(obs: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-    """Return obs [S * N, O] with the last observation, not the first of the next one, of every ended episode."""
-    if "final_obs" not in info:  # none has begun a next one by itself
+    """Return obs [S * N, O] with the last observation of every ended episode, not the first of the next."""
+    if "final_obs" not in info:  # no environment has begun a next episode by itself
         return obs
     obs = obs.copy()
     obs[ended] = np.stack(info["final_obs"][ended])
@@ -207,7 +207,7 @@ def own_log_prob(learner: Learner, obs: np.ndarray, action: np.ndarray) -> np.nd
 
 
 def critic_values(learner: Learner, obs: Array, member: int | None = None) -> Array:
-    """Return V of raw observations [T, S, N, O] as [T, S, N], or of one member's [T, 1, O] as [T, 1], where it is."""
+    """Return V of raw observations [T, S, N, O] as [T, S, N], or of one member's [T, 1, O] as [T, 1], on its device."""
     members = slice(None) if member is None else slice(member, member + 1)
     scale = learner.obs_scale() if member is None else learner.obs_scale().only(member)
     rows = (obs if member is None else obs[:, None]).swapaxes(0, 1)

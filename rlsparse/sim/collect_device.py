@@ -1,4 +1,4 @@
-"""Collect where environments live on a device, with the policies beside them; only `check` waits for the device."""
+"""Collect rollouts if environments and policies are on a device; only `check` waits for the device."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ class DeviceCollector(Collector):
     """A collector that steps environments on a device, in whole arrays."""
 
     def _begin(self) -> None:
-        """Begin to count."""
+        """Set the counts to zero."""
 
         def zeros(*shape: int) -> torch.Tensor:
             return to_device(np.zeros((self.members, *shape), np.float32), self.device)
@@ -43,7 +43,7 @@ class DeviceCollector(Collector):
                 )
 
     def _step_all(self, learner: Learner, length: int, acting: np.ndarray | None) -> tuple[Steps, torch.Tensor]:
-        """Act and step; returns the stored arrays by name, and the true successor of every observation."""
+        """Act and step; return the stored arrays by name, and the true successor of every observation."""
         assert acting is None, "candidates act in rollouts on the CPU"
         members, num_envs, total = self.members, self.num_envs, self.env.num_envs
         act, scale, log_std = self._acting(learner), learner.obs_scale(), learner.layout.log_std(learner.params)
@@ -85,7 +85,7 @@ class DeviceCollector(Collector):
         return learner.recording((self, "act"), build)
 
     def _note(self, next_obs: torch.Tensor, reward: torch.Tensor, ended: torch.Tensor) -> None:
-        """Note what is not finite; add rewards [T, S, N] up and keep the last episodes that ended."""
+        """Record numbers that are not finite, sum rewards [T, S, N], and keep the last ended episodes."""
         finite = (next_obs.abs() <= LARGEST).all(-1) & (reward.abs() <= LARGEST)
         self._not_finite = ~finite.all(2).all(0)
         returns, self.episode_return = running_returns(reward, ended, self.episode_return, 1.0)
@@ -102,7 +102,7 @@ class DeviceCollector(Collector):
 def newest(kept: torch.Tensor, x: torch.Tensor, marked: torch.Tensor) -> torch.Tensor:
     """Return the last K of kept [S, K] followed by those x [S, B] that are `marked`, [S, B] bool, in their order.
 
-    Nobody asks how many are marked: those that are not have the place before all others.
+    The host does not learn how many are marked: unmarked ones are sorted before all others.
     """
     both = torch.cat([kept, x], 1)
     marked = torch.cat([torch.ones_like(kept, dtype=torch.bool), marked], 1)

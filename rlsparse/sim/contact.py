@@ -1,4 +1,4 @@
-"""A batch of simulations that also knows each body's contact force, `cfrc_ext`.
+"""A batch of simulations that also has each body's contact force, `cfrc_ext`.
 
 Gymnasium reads `cfrc_ext` after calling `mj_rnePostConstraint` at the end of each step. `mujoco.batch` has no
 method for that, but the C interface below it does (mjbatch.h): `mjb_apply` runs a C function on every
@@ -75,7 +75,7 @@ class ContactBatch:
 
     def _array(self, address: int, width: int, kind: Any = c_double) -> np.ndarray:
         buffer = (kind * (self.nsim * width)).from_address(address)
-        buffer.owner = self  # the memory lives as long as any array over it
+        buffer.owner = self  # the memory is kept as long as any array refers to it
         return np.ctypeslib.as_array(buffer).reshape(self.nsim, width)
 
     def bind(self, name: str) -> np.ndarray:

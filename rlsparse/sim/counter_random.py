@@ -1,7 +1,7 @@
-"""Random numbers for thousands of environments at once, without a generator to carry along.
+"""Random numbers for thousands of environments at once, without the state of a generator.
 
-Environment i's k-th episode starts a stream that depends on (seed of i, k) alone, so neither the number of
-environments nor the moment at which others reset plays a part, and all of it is tensor arithmetic. Streams are
+Environment i's k-th episode starts a stream that depends on (seed of i, k) alone, not on the number of
+environments nor on when others reset, and everything is tensor arithmetic. Streams are
 SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): number j of the
 stream with state s is mix(s + (j + 1) gamma), in arithmetic modulo 2^64, which int64 tensors have.
 """
@@ -56,7 +56,7 @@ class EpisodeStream:
         self._drawn = 0
 
     def random(self, size: int) -> Tensor:
-        """Uniform on [0, 1), 53 bits: rounded to float32 one in 2^25 would be 1, and a normal number infinite."""
+        """Uniform on [0, 1), 53 bits: in float32 one in 2^25 would round to 1, and make an infinite normal number."""
         words = splitmix(self._state, self._drawn, size)
         self._drawn += size
         return _shift_right(words, 11).double() * 2.0**-53
@@ -65,15 +65,15 @@ class EpisodeStream:
         return low + (high - low) * self.random(size)
 
     def standard_normal(self, size: int) -> Tensor:
-        """Box and Muller (1958), of which the sine half is not used."""
+        """Box and Muller (1958); the sine half is not used."""
         radius = torch.sqrt(-2 * torch.log1p(-self.random(size)))
         return radius * torch.cos(2 * math.pi * self.random(size))
 
     def accepted(self, low: Range, high: Range, accept: Callable[[Tensor], Tensor]) -> Tensor:
         """A point `[N, 2]`, uniform in the box between `low` and `high` where `accept` (bool `[...]`) takes it.
 
-        It is the first taken of 32 candidates, or the first of all if none is: for Pusher, whose `accept` takes
-        0.62 of its box, once in 3e13 starts.
+        It is the first of 32 candidates that is accepted, or the first of all if none is. For Pusher, which accepts
+        0.62 of its box, none is accepted once in 3e13 starts.
         """
         candidates = self.random(2 * self._CANDIDATES).reshape(-1, self._CANDIDATES, 2)
         candidates = torch.stack([low[k] + (high[k] - low[k]) * candidates[:, :, k] for k in (0, 1)], 2)

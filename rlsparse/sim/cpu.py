@@ -53,7 +53,7 @@ def load_model(task: Task) -> mujoco.MjModel:
 
 
 def make_task(env_id: str, options: dict[str, Any]) -> Task:
-    """The task with these fields instead of its defaults; raises UsageError where it has no such field."""
+    """The task with these fields instead of its defaults; raises UsageError if it has no such field."""
     known = [field.name for field in dataclasses.fields(TASKS[env_id])]
     for name in options:
         if name not in known:
@@ -176,7 +176,7 @@ class MujocoVectorEnv(VectorEnv):
         return self._read(actions, waiting)
 
     def _read(self, actions: np.ndarray, waiting: np.ndarray | None = None) -> StepResult:
-        """The results of a step that the environments `waiting` (bool) did not take."""
+        """The results of a step in which the environments `waiting` (bool) took no part."""
         task, fields = self.task, self._fields
         progress = task.progress(fields)
         velocity = (progress - self._progress) / self._step_seconds
@@ -203,7 +203,7 @@ class MujocoVectorEnv(VectorEnv):
 
     @property
     def qpos(self) -> np.ndarray:
-        """Generalised positions `[num_envs, nq]` (m, rad, quaternions), of which observations leave some out."""
+        """Generalised positions `[num_envs, nq]` (m, rad, quaternions), some of which are not in the observation."""
         return self._fields.qpos.copy()
 
     def halt(self, where: np.ndarray) -> None:
@@ -211,19 +211,19 @@ class MujocoVectorEnv(VectorEnv):
         self._mark_over(self._over | where)
 
     def _mark_over(self, over: np.ndarray) -> None:
-        """Remember whose episode is over, with no next one begun, bool `[num_envs]`; a new array each time."""
+        """Store which episodes have ended with no next one begun, bool `[num_envs]`, in a new array each time."""
         self._over, self._num_over = over, np.count_nonzero(over)
 
     def snapshots(self) -> np.ndarray:
-        """Where every environment is in its episode, `[num_envs, K]` float64: what `restore` goes on from."""
+        """State of every environment in its episode, `[num_envs, K]` float64, for `restore`."""
         derived = [getattr(self._fields, name).reshape(self.num_envs, -1) for name in self.task.derived_fields]
         return np.concatenate([self._batch.state, *derived, self._elapsed[:, None]], 1)
 
     def restore(self, i: int, snapshot: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, int]:
-        """Put environment i where any one was; returns what it observes, and the steps that this took: none.
+        """Put environment i into the state of a snapshot of any one; return its observation, and the steps taken: 0.
 
-        `actions` are those from the start of that episode to the snapshot. The time limit counts from there too;
-        episodes that i begins later are those it would have begun.
+        `actions` are those from the start of that episode to the snapshot. The time limit continues from there too;
+        later episodes of i are the same as without this call.
         """
         width = self._batch.state.shape[1]
         self._batch.state[i] = snapshot[:width]
@@ -237,7 +237,7 @@ class MujocoVectorEnv(VectorEnv):
         return self.task.observe(self._fields)[i], 0
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """All that decides what follows, as numeric arrays with leading axis num_envs; call after reset."""
+        """The whole state, as numeric arrays with leading axis num_envs; call after reset."""
         generators = np.array([_words(generator) for generator in self._generators], np.uint64)
         state = {"physics": self._batch.state, "elapsed": self._elapsed, "over": self._over, "generators": generators}
         derived = {name: getattr(self._fields, name) for name in self.task.derived_fields}
@@ -321,7 +321,7 @@ _seen: Counter[str] = Counter()
 
 def _log(message: str) -> None:
     if "settotalmass" in message:
-        # Gymnasium's half_cheetah.xml uses it; nothing a user can act on.
+        # Gymnasium's half_cheetah.xml uses it; a user cannot change that.
         logger.debug("MuJoCo: %s", message)
         return
     kind = re.sub(r"[\d.]+", "#", message)

@@ -1,8 +1,10 @@
 """Run whole episodes of many policies at once, on the CPU or a device: for evaluations and for probes."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -18,26 +20,26 @@ STEP_CAP = 10_000
 """An episode of an environment without a time limit is cut here."""
 
 STEPS_BETWEEN_QUESTIONS = 50
-"""The host waits for a device this often, to learn whether anybody is left; on the CPU it knows at every step."""
+"""Steps between two waits for a device, to check whether an episode still runs; on the CPU every step checks."""
 
 
 @dataclass
 class Allowance:
-    """Steps that each member may still spend; one that cannot pay a step for all that are alive takes none any more."""
+    """Steps that each member may still spend; a member that cannot pay a step of all its running episodes stops."""
 
     left: Array
     """[S] int64."""
     exhausted: Array
-    """Who could not pay, [S] bool."""
+    """Members that could not pay, [S] bool."""
 
     @classmethod
     def unlimited(cls, members: int, device: str) -> "Allowance":
-        """Let everybody spend without end."""
+        """Return an allowance without limit."""
         most = np.full(members, np.iinfo(np.int64).max)
         return cls(to_device(most, device), to_device(np.zeros(members, bool), device))
 
     def spend(self, alive: Array) -> Array:
-        """Pay the next step of those who are alive, [S * K] bool; returns for whom it could be paid."""
+        """Pay the next step of the running episodes, [S * K] bool; return those that could be paid."""
         rows = alive.reshape(len(self.left), -1)
         self.exhausted = self.exhausted | (rows.sum(1) > self.left)
         rows = rows & ~self.exhausted[:, None]
@@ -47,21 +49,22 @@ class Allowance:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What became of one episode in each of E environments."""
+    """The result of one episode in each of E environments."""
 
     returns: Array
-    """Undiscounted, as far as it went, [E]."""
+    """Undiscounted return so far, [E]."""
     lengths: Array
     """Steps taken, [E]."""
     done: Array
-    """It came to its end, [E] bool."""
+    """Whether the episode came to its end, [E] bool."""
     failed: Array
-    """An action, an observation or a reward was not finite, [E] bool."""
+    """Whether an action, an observation or a reward was not finite, [E] bool."""
 
 
 def run_episodes(
     env: VectorEnv,
-    act: Callable[[Array], Array],
+    act: Callable[[Any], Array],
+    native: Callable[[Array], Array],
     seeds: list[int],
     runs: Array,
     allowance: Allowance,
@@ -71,40 +74,54 @@ def run_episodes(
 ) -> EpisodeResult:
     """Run one episode in each environment that `runs`, [E] bool; `env` must not reset by itself.
 
-    `act` maps obs [E, O] to actions in units of half the action range. `watch` sees observations at the start and after
-    each step, `check` also rewards, and what number the step had. Raises Interrupted as soon as `stop`, asked before
-    every step on the CPU, says so.
+    `act` maps obs [E, ...], or a dict of them, to actions [E, A], and `native` these to the environment's own. `watch`
+    gets observations at the start and after each step, `check` also rewards and the number of the step. Raises
+    Interrupted as soon as `stop` returns True; it is called before every step on the CPU.
     """
     xp, on_host = namespace(runs), isinstance(runs, np.ndarray)
-    space = env.single_action_space
-    # "cpu" means numpy here, so a device is named with its index
-    device = "cpu" if on_host else f"{runs.device.type}:{runs.device.index or 0}"
-    to_native = ActionBox(space.low, space.high, device)  # type: ignore[attr-defined]
     obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
     watch(obs)
     alive, done, failed = runs, xp.zeros_like(runs), xp.zeros_like(runs)
-    returns, lengths = xp.zeros_like(obs[:, 0]), xp.zeros_like(runs, dtype=xp.int64)
+    returns, lengths = xp.zeros_like(runs, dtype=xp.float32), xp.zeros_like(runs, dtype=xp.int64)
     for step in range(STEP_CAP):
         if on_host or step % STEPS_BETWEEN_QUESTIONS == 0:
             if stop():
                 raise Interrupted
             if not alive.any():
                 break
-        action = act(xp.where(alive[:, None], obs, 0.0))
+        action = act(_zero_unless(alive, obs))
         failed = failed | (alive & ~xp.isfinite(action).all(1))
         alive = allowance.spend(alive & ~failed)
         if on_host and not alive.any():
             break
         env.halt(~alive)  # type: ignore[attr-defined]
         lengths = lengths + alive
-        obs, reward, terminated, truncated, _ = env.step(to_native(xp.where(alive[:, None], action, 0.0)))
+        obs, reward, terminated, truncated, _ = env.step(native(xp.where(alive[:, None], action, 0.0)))
         check(obs, reward, step)
         watch(obs)
-        failed = failed | (alive & ~((xp.abs(reward) <= LARGEST) & (xp.abs(obs) <= LARGEST).all(1)))
+        failed = failed | (alive & ~((xp.abs(reward) <= LARGEST) & _finite(obs)))
         returns = xp.where(alive, returns + reward, returns)
         done = done | (alive & (terminated | truncated))
         alive = alive & ~(done | failed)
     return EpisodeResult(returns, lengths, done | alive, failed)
+
+
+def _action_box(env: VectorEnv, device: str) -> ActionBox:
+    return ActionBox(env.single_action_space.low, env.single_action_space.high, device)  # type: ignore[attr-defined]
+
+
+def _zero_unless(alive: Array, obs: Any) -> Any:
+    """Return obs [E, ...], or a dict of them, with zeros where nobody is alive [E]: what is there may not be finite."""
+    if isinstance(obs, dict):
+        return {name: _zero_unless(alive, part) for name, part in obs.items()}
+    return namespace(obs).where(alive.reshape(-1, *[1] * (obs.ndim - 1)), obs, 0)
+
+
+def _finite(obs: Any) -> Array:
+    """Whether each of obs [E, ...], or of a dict of them, is finite in float32; [E] bool."""
+    if isinstance(obs, dict):
+        return np.all([_finite(part) for part in obs.values()], 0)
+    return (abs(obs.reshape(len(obs), -1)) <= LARGEST).all(1)
 
 
 @dataclass(frozen=True)
@@ -126,8 +143,8 @@ def evaluate(
     """Run one deterministic episode in each of the S * E environments (index s * E + e), which live on `device`.
 
     `env` must not reset by itself; an environment whose episode has ended is not stepped any more, so every step is
-    counted once. The normaliser is frozen. `watch` sees observations [S * E, O]. Raises Interrupted when `stop` says
-    so, DivergenceError at what is not finite.
+    counted once. The normaliser is frozen. `watch` gets observations [S * E, O]. Raises Interrupted when `stop`
+    returns True, DivergenceError at numbers that are not finite.
     """
     members, total = len(actors.seeds), env.num_envs
 
@@ -139,7 +156,7 @@ def evaluate(
             check_finite(env, obs, reward, actors.seeds, step, "an evaluation episode")
 
     everybody, allowance = to_device(np.ones(total, bool), device), Allowance.unlimited(members, device)
-    result = run_episodes(env, act, seeds, everybody, allowance, stop, watch, check)
+    result = run_episodes(env, act, _action_box(env, device), seeds, everybody, allowance, stop, watch, check)
     failed = to_numpy(result.failed).reshape(members, -1).any(1)
     if failed.any():
         raise DivergenceError(
@@ -150,31 +167,34 @@ def evaluate(
     return Scores(returns.astype(np.float64), lengths)
 
 
-class ProbeEpisodes:
-    """Scores points of the searched part of the parameters by episodes; counts steps and keeps to the allowance.
+Policies = Callable[[np.ndarray, slice], Callable[[Any], Array]]
+"""Gives the policies of points [S, C, P] in so many of their episodes, E of them: actions [S * C * E, A] for obs."""
 
-    Everything is of the `members` (indices into the learner) that probe now, S of them. `env(n)` gives n
-    environments that do not reset by themselves; `seeds` and `noise_seeds` [S][E] are of each episode, the latter None
-    for deterministic actions.
+
+class ProbeEpisodes:
+    """Scores points of the searched parameters by episodes; counts steps and keeps to the allowance of each member.
+
+    `env(n)` gives n environments, at most `most`, that do not reset by themselves. `native` maps actions to
+    the environments' own; if it is None, actions are in units of half the action range. `seeds` [S][E] are of each
+    episode of the S members that probe.
     """
 
     def __init__(
         self,
-        learner: Learner,
-        members: np.ndarray,
-        searched: slice,
+        policies: Policies,
         env: Callable[[int], VectorEnv],
         seeds: list[list[int]],
         allowance: np.ndarray,
-        noise_seeds: list[list[int]] | None,
-        stop: Callable[[], bool],
+        stop: Callable[[], bool] = lambda: False,
+        device: str = "cpu",
+        native: Callable[[Array], Array] | None = None,
+        most: int = sys.maxsize,
     ) -> None:
-        self._learner, self._members, self._searched = learner, members, searched
-        self._env, self._seeds, self._given = env, seeds, allowance
-        self._noise_seeds, self._stop, self._device = noise_seeds, stop, learner.simulated_on
-        nobody = np.zeros(len(members), bool)
-        self._allowance = Allowance(*(to_device(x, self._device) for x in (allowance.astype(np.int64), nobody)))
-        self.longest = np.zeros(len(members), np.int64)
+        self._policies, self._env, self._seeds, self._given = policies, env, seeds, allowance
+        self._stop, self._device, self._native, self._most = stop, device, native, most
+        nobody = np.zeros(len(seeds), bool)
+        self._allowance = Allowance(*(to_device(x, device) for x in (allowance.astype(np.int64), nobody)))
+        self.longest = np.zeros(len(seeds), np.int64)
 
     @property
     def steps(self) -> np.ndarray:
@@ -183,68 +203,78 @@ class ProbeEpisodes:
 
     @property
     def exhausted(self) -> np.ndarray:
-        """Whose allowance is used up, [S] bool."""
+        """Members whose allowance is used up, [S] bool."""
         return to_numpy(self._allowance.exhausted)
 
     def __call__(self, points: np.ndarray, first: int, count: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Return of episodes `first` to `first + count` of every point [S, C, P]; [S, C, count].
 
         NaN: not run to its end, because the allowance was used up or the member is not `wanted` [S]; -inf: parameters,
-        an action, an observation or a reward were not finite. Raises Interrupted as soon as `stop`, asked before every
-        step on the CPU, says so, and EnvironmentFailure; then the step that failed counts as taken everywhere.
+        an action, an observation or a reward were not finite. Raises Interrupted as soon as `stop` returns True (called
+        before every step on the CPU), and EnvironmentFailure; the step that failed counts as taken everywhere.
         """
         members, candidates = points.shape[:2]
+        runs = np.repeat(np.ones((members, 1), bool) if wanted is None else wanted[:, None], candidates, 1)
+        at_once, episodes = max(1, self._most // (members * count)), slice(first, first + count)
+        starts = range(0, candidates, at_once)
+        parts = [self._run(points[:, i : i + at_once], runs[:, i : i + at_once], episodes) for i in starts]
+        return np.concatenate(parts, 1)
+
+    def _run(self, points: np.ndarray, runs: np.ndarray, episodes: slice) -> np.ndarray:
+        """Return of these episodes of points [S, C, P] that `runs` [S, C]; [S, C, E]."""
+        seeds = [s for own in self._seeds for _ in range(points.shape[1]) for s in own[episodes]]
         finite = np.isfinite(points.astype(np.float32)).all(2)
-        runs = np.broadcast_to(True if wanted is None else wanted[:, None], (members, candidates))
-        seeds = [s for own in self._seeds for _ in range(candidates) for s in own[first : first + count]]
-        result = run_episodes(
-            self._env(members * candidates * count),
-            self._actors(points, first, count),
-            seeds,
-            to_device(np.repeat(runs & finite, count), self._device),
-            self._allowance,
-            self._stop,
-        )
-        returns, lengths, done, failed = (
-            to_numpy(x).reshape(members, candidates, count)
-            for x in (result.returns, result.lengths, result.done, result.failed)
-        )
+        count = len(seeds) // finite.size
+        env, rows = self._env(len(seeds)), to_device(np.repeat(runs & finite, count), self._device)
+        act, native = self._policies(points, episodes), self._native or _action_box(env, self._device)
+        result = run_episodes(env, act, native, seeds, rows, self._allowance, self._stop)
+        returns, lengths, done, failed = (to_numpy(x).reshape(*finite.shape, count) for x in vars(result).values())
         self.longest = np.maximum(self.longest, lengths.max((1, 2)))
         failed = failed | (runs & ~finite)[..., None]
         return np.where(failed, -np.inf, np.where(done, returns.astype(np.float64), np.nan))
 
-    def _actors(self, points: np.ndarray, first: int, count: int) -> Callable[[Array], Array]:
-        """Return the points' policies [S, C, P] as a function of obs [S * C * count, O], called once a step."""
-        learner, candidates = self._learner, points.shape[1]
-        actors = learner.actors_at(points, self._searched, self._members)
-        policies, size = len(actors.seeds), learner.layout.action_size
+
+def member_policies(
+    learner: Learner, members: np.ndarray, searched: slice, noise_seeds: list[list[int]] | None
+) -> Policies:
+    """Return what gives policies of points in place of the `members`' numbers `searched`.
+
+    The action noise of each episode has a seed [S][E]; None for deterministic actions.
+    """
+
+    def policies(points: np.ndarray, episodes: slice) -> Callable[[Array], Array]:
+        actors = learner.actors_at(points, searched, members)
 
         def mean(obs: Array) -> Array:
-            return actors(obs.reshape(policies, count, -1)).reshape(-1, size)
+            return actors(obs.reshape(len(actors.seeds), -1, obs.shape[-1])).reshape(len(obs), -1)
 
-        if self._noise_seeds is None:
+        if noise_seeds is None:
             return mean
-        std = np.repeat(np.exp(to_numpy(learner.layout.log_std(actors.params))), count, 0)
-        scale = to_device(std, self._device)
-        own_seeds = [own[first : first + count] for own in self._noise_seeds]
-        draw = host_noise(own_seeds, size) if self._device == "cpu" else device_noise(own_seeds, size, self._device)
+        std = np.exp(to_numpy(learner.layout.log_std(actors.params))).reshape(*points.shape[:2], -1)
+        noise = common_noise(std, [own[episodes] for own in noise_seeds], learner.simulated_on)
+        return lambda obs: mean(obs) + noise()
 
-        def noise() -> Array:
-            own = draw()
-            repeated = namespace(own).stack([own] * candidates, 1)  # alike for all candidates of a member
-            return repeated.reshape(-1, size)
+    return policies
 
-        return lambda obs: mean(obs) + scale * noise()
+
+def common_noise(std: np.ndarray, seeds: list[list[int]], device: str = "cpu") -> Callable[[], Array]:
+    """Return what draws the noise of one step, [S * C * E, A], for deviations `std` [S, C, A] and seeds [S][E].
+
+    But for the deviation it is alike for all candidates of a member.
+    """
+    size, scale = std.shape[-1], to_device(std[:, :, None], device)
+    draw = host_noise(seeds, size) if device == "cpu" else device_noise(seeds, size, device)
+    return lambda: (scale * draw()[:, None]).reshape(-1, size)
 
 
 def host_noise(seeds: list[list[int]], size: int) -> Callable[[], np.ndarray]:
-    """Return what draws the noise of one step, [S, count, size], from a generator for each of the seeds [S][count]."""
+    """Return a function that draws the noise of one step, [S, count, size], with a generator per seed [S][count]."""
     streams = [[np.random.default_rng(s) for s in own] for own in seeds]
     return lambda: np.stack([[g.standard_normal(size, np.float32) for g in own] for own in streams])
 
 
 def device_noise(seeds: list[list[int]], size: int, device: str) -> Callable[[], Array]:
-    """Return what draws the noise of one step on a device, [S, count, size], from a generator for each member."""
+    """Return a function that draws the noise of one step on a device, [S, count, size], with a generator per member."""
     import torch
 
     streams = [torch.Generator(device).manual_seed(own[0]) for own in seeds]

@@ -1,4 +1,4 @@
-"""What environments give must be finite: a run that goes on with infinities learns nothing."""
+"""Observations and rewards must be finite: a run that continues with infinities learns nothing."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from rlsparse.advantage.environments import WrappedEnvs
 from rlsparse.errors import DivergenceError
 
 LARGEST = float(np.finfo(np.float32).max)
-"""Networks compute in float32: anything above is infinite to them."""
+"""Networks compute in float32: larger numbers are infinite there."""
 
 
 def check_finite(
     env: VectorEnv | WrappedEnvs, obs: np.ndarray, reward: np.ndarray, seeds: Sequence[int], step: int, phase: str
 ) -> None:
     """Raise DivergenceError, naming where, unless obs [S * N, O] and reward [S * N] are finite in float32."""
-    # every step asks: a sum of squares is the cheapest sufficient answer, and false for NaN
+    # called at every step: a sum of squares is the cheapest sufficient test, and False for NaN
     if np.vdot(obs, obs) + np.vdot(reward, reward) <= LARGEST**2:
         return
     bad_reward = ~(np.abs(reward) <= LARGEST)
@@ -33,5 +33,5 @@ def check_finite(
 
 
 def name_of(env: VectorEnv | WrappedEnvs) -> str:
-    """Return the environment's id, or the class where it has none."""
+    """Return the environment's id, or its class if it has none."""
     return env.spec.id if env.spec else type(env).__name__

@@ -25,7 +25,7 @@ StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any
 
 
 def supported_spaces(env_id: str, observation: Space, action: Space) -> tuple[Box, Box]:
-    """Both spaces as they are, if `observation` is a Box of numbers and `action` a bounded Box of reals.
+    """Both spaces, unchanged, if `observation` is a Box of numbers and `action` a bounded Box of reals.
 
     Raises UnsupportedEnvironment otherwise.
     """
@@ -86,7 +86,7 @@ class GymVectorEnv(VectorEnv):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode everywhere, or only where the bool array options["reset_mask"] `[num_envs]` is set.
 
-        An int seed s gives environment i the seed s + i; None goes on to each environment's next episode.
+        An int seed s gives environment i the seed s + i; None continues with each environment's next episode.
         """
         if not self._seeds:
             self._seeds = np.random.SeedSequence().generate_state(self.num_envs, np.uint64).tolist()
@@ -154,14 +154,14 @@ class GymVectorEnv(VectorEnv):
         self._observation[i] = flat
 
     def snapshots(self) -> np.ndarray:
-        """What every environment's episode began with, `[num_envs, 1]` float64: a seed, from which actions lead on."""
+        """The seed with which every environment's episode began, `[num_envs, 1]` float64, for `restore`."""
         return self._episode_seeds[:, None].astype(np.float64)
 
     def restore(self, i: int, snapshot: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, int]:
-        """Put environment i where any one was; returns what it observes, and the steps that this took.
+        """Put environment i into the state of a snapshot of any one; return its observation, and the steps taken.
 
-        `actions` `[n, A]` are those from the start of that episode on, which are taken once more; episodes that i
-        begins later are those it would have begun.
+        `actions` `[n, A]` are those from the start of that episode on, which are taken again; later episodes of i are
+        the same as without this call.
         """
         self._start_from(i, int(snapshot[0]))
         for action in np.asarray(actions, self._action_dtype):

@@ -1,7 +1,7 @@
 """The eleven tasks in Gymnasium's registry, each under its own id in the namespace `rlsparse`.
 
 `gymnasium.make_vec("rlsparse.sim:rlsparse/HalfCheetah-v5", num_envs=64)` imports this package by itself; once it is
-imported, "rlsparse/HalfCheetah-v5" suffices. (Gymnasium 1.0 gave up looking for plug-ins in installed packages.)
+imported, "rlsparse/HalfCheetah-v5" suffices. (Since 1.0 Gymnasium does not search installed packages for plug-ins.)
 `gymnasium.make`, and `make_vec` with vectorization_mode="sync" or "async", give Gymnasium's own environment.
 """
 
@@ -29,7 +29,7 @@ def register_tasks() -> None:
 
 
 def __getattr__(env_id: str) -> Callable[..., VectorEnv]:
-    """A task's vector entry point, which Gymnasium wants as the text "module:name"."""
+    """A task's vector entry point, which Gymnasium needs as the text "module:name"."""
     if env_id not in TASKS:
         raise AttributeError(f"module {__name__} has no attribute {env_id}")
 

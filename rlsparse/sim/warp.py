@@ -1,9 +1,9 @@
 """The MuJoCo tasks on a GPU: thousands of environments stepped by MuJoCo Warp, all arrays torch tensors there.
 
 The same models and the same functions of `tasks` as on the CPU, in float32, except that Humanoid and HumanoidStandup
-use MuJoCo's Newton solver: MuJoCo Warp has no PGS. docs/gpu.md says how closely the two simulators agree.
-`step` never waits for the device: what depends on the outcome, such as a reset, is a masked write. All state stays
-where it is in memory, so that what surrounds the physics is recorded too: what a step led to, and how episodes begin.
+use MuJoCo's Newton solver: MuJoCo Warp has no PGS. docs/notes/gpu.md says how closely the two agree.
+`step` never waits for the device: operations that depend on the result, such as a reset, are masked writes. All
+state stays in the same memory, so that work around the physics is recorded too: results of a step, and starts.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ from rlsparse.sim.warp_physics import WarpPhysics
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]
 
 _STATE = ("qpos", "qvel", "warmstart")
-# Nothing pushes at the start of an episode: ctrl is 0, and no start of a task touches the ground or a joint's limit
-# except by its contacts, whose forces Gymnasium shows as 0 there too.
+# No forces act at the start of an episode: ctrl is 0, and no start of a task touches the ground or a joint's limit
+# except by its contacts, whose forces are 0 there in Gymnasium too.
 _ZERO_AT_START = frozenset({"qfrc_actuator", "qfrc_constraint", "cfrc_ext"})
 
 
@@ -113,8 +113,8 @@ class WarpVectorEnv(VectorEnv):
     ) -> tuple[Tensor, dict[str, Any]]:
         """Start an episode everywhere, or only where the bool tensor options["reset_mask"] `[num_envs]` is set.
 
-        An int seed s gives environment i the seed s + i; None goes on with its present seed. Episode k of an
-        environment (0 at its seed) starts where (seed, k) says, whatever the other environments do.
+        An int seed s gives environment i the seed s + i; None continues with its present seed. The start of
+        episode k of an environment (0 at its seed) depends only on (seed, k), whatever the other environments do.
         """
         seeds, mask = seed_each(seed, self.num_envs), (options or {}).get("reset_mask")
         if not self._seeded:
@@ -139,7 +139,7 @@ class WarpVectorEnv(VectorEnv):
         return mask
 
     def _reseed(self, seeds: list[int | None], where: Tensor) -> None:
-        """Give the environments `where` those of the seeds that are not None; their next episode is their first."""
+        """Give the environments `where` their seeds, if not None; their next episode is then their first."""
         if all(given is None for given in seeds):
             return
         fresh = torch.tensor([given is not None for given in seeds], device=self.device) & where
@@ -148,14 +148,14 @@ class WarpVectorEnv(VectorEnv):
         _write(self._episode, fresh, 0)
 
     def _place_at_starts(self) -> None:
-        """Put those that are `_starting` where their next episode begins."""
+        """Put environments that are `_starting` into the start of their next episode."""
         physics = self._physics
         qpos, qvel = self.task.reset_noise(EpisodeStream(self._seed, self._episode), self._start_pose, self._rest)
         for array, start in ((physics.qpos, qpos.float()), (physics.qvel, qvel.float()), (physics.warmstart, 0.0)):
             _write(array, self._starting, start)
 
     def _begin_episodes(self) -> Results:
-        """Begin the episode of those that are `_starting`, once its kinematics are known; returns all `obs`."""
+        """Begin the episodes of environments that are `_starting`, after their kinematics; return all `obs`."""
         where, fields = self._starting, self._fields
         for name, computed in self._physics.derived.items():
             _write(getattr(fields, name), where, 0.0 if name in _ZERO_AT_START else computed)
@@ -171,8 +171,8 @@ class WarpVectorEnv(VectorEnv):
         """Advance every environment by one action `[num_envs, A]`, in native units.
 
         Returns observation `[num_envs, O]`, reward (float32), terminated, truncated `[num_envs]` and info:
-        info["final_obs"] `[num_envs, O]` and info["final_qpos"] are what the step led to, in every environment; where
-        an episode is over and `autoreset` on, the observation is the first of the next one instead.
+        info["final_obs"] `[num_envs, O]` and info["final_qpos"] are those after the step, in every environment; where
+        an episode has ended and `autoreset` is on, the observation is the first of the next episode.
         """
         if actions.shape != self._fields.ctrl.shape:
             raise ValueError(f"actions have shape {tuple(actions.shape)}, expected {tuple(self._fields.ctrl.shape)}")
@@ -193,9 +193,9 @@ class WarpVectorEnv(VectorEnv):
         return obs, outcome["reward"], outcome["terminated"], outcome["truncated"], info
 
     def _outcome(self) -> Results:
-        """Take in what the physics has computed, but where an episode is over; returns what the step led to.
+        """Take over the results of the physics, except where an episode was over; return the results of the step.
 
-        With autoreset, those whose episode is over now are put where their next one begins.
+        With autoreset, environments whose episode has ended now are put into the start of their next one.
         """
         fields, physics, waiting = self._fields, self._physics, self._over.clone()
         stable = self._take_in_stable(waiting)
@@ -226,7 +226,7 @@ class WarpVectorEnv(VectorEnv):
         return results
 
     def _take_in_stable(self, waiting: Tensor) -> Tensor:
-        """Put the old state back where the new one is not sound or somebody is `waiting`; returns where it is sound."""
+        """Restore the old state where the new one is not finite or the environment waits; return where it is finite."""
         fields, physics = self._fields, self._physics
         stable = (torch.cat((physics.qpos, physics.qvel), 1).abs() < mujoco.mjMAXVAL).all(1)
         for computed in physics.derived.values():
@@ -240,12 +240,12 @@ class WarpVectorEnv(VectorEnv):
 
     @property
     def qpos(self) -> Tensor:
-        """Generalised positions `[num_envs, nq]` (m, rad, quaternions), of which observations leave some out."""
+        """Generalised positions `[num_envs, nq]` (m, rad, quaternions), some of which are not in the observation."""
         return self._physics.qpos.clone()
 
     @property
     def overflowed(self) -> Tensor:
-        """Environments that ever had more contacts than there was room for, and lost some; bool `[num_envs]`."""
+        """Environments that ever had more contacts than the memory holds, and lost some; bool `[num_envs]`."""
         return self._physics.overflowed
 
     @property
@@ -267,7 +267,7 @@ class WarpVectorEnv(VectorEnv):
         )
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """All that decides what follows, as numeric arrays with leading axis num_envs; call after reset."""
+        """The whole state, as numeric arrays with leading axis num_envs; call after reset."""
         return {name: array.cpu().numpy().copy() for name, array in self._state().items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -285,7 +285,7 @@ class WarpVectorEnv(VectorEnv):
         self._seeded = True
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Give the simulation's memory back."""
+        """Free the simulation's memory."""
         for name in ("_physics", "_fields", "_outcome_recorded", "_begin_recorded"):
             self.__dict__.pop(name, None)
 

@@ -19,7 +19,7 @@ _MOST_CONTACTS, _MOST_ROWS = 48, 96
 
 
 def import_warp(on_cpu: bool) -> tuple[ModuleType, ModuleType]:
-    """The packages warp and mujoco_warp, without their chatter; raises UsageError where they are missing."""
+    """The packages warp and mujoco_warp, without their messages; raises UsageError if they are missing."""
     try:
         import warp
 
@@ -28,7 +28,7 @@ def import_warp(on_cpu: bool) -> tuple[ModuleType, ModuleType]:
         import mujoco_warp
     except ModuleNotFoundError as error:
         raise UsageError(f"the GPU simulator needs {error.name}: pip install 'rlsparse[gpu]'") from error
-    # The CPU device serves tests: what counts there is the time it takes to compile.
+    # The CPU device is for tests, where the time to compile matters most.
     warp.config.optimization_level = 0 if on_cpu else None
     return warp, mujoco_warp
 
@@ -45,7 +45,7 @@ def contact_capacity(model: mujoco.MjModel) -> tuple[int, int]:
 
 
 def _possible_pairs(model: mujoco.MjModel) -> int:
-    """How many pairs of geoms pass MuJoCo's filter of contype and conaffinity, on different bodies."""
+    """Number of pairs of geoms that pass MuJoCo's filter of contype and conaffinity, on different bodies."""
     take = model.geom_contype[:, None] & model.geom_conaffinity[None]
     apart = model.geom_bodyid[:, None] < model.geom_bodyid[None]
     return int((((take | take.T) != 0) & apart).sum())
@@ -85,7 +85,7 @@ class WarpPhysics:
         self._overflow = view("overflow")
         #: Call to advance every world by `frame_skip` steps; `derived` is then as after mj_step.
         self.advance = self._prepare(self._advance)
-        #: Call to compute the derived fields of the present state that are no forces.
+        #: Call to compute the derived fields of the present state, except forces.
         self.kinematics = self._prepare(self._kinematics)
         self._overflow.zero_()
 
@@ -114,7 +114,7 @@ class WarpPhysics:
 
     @property
     def overflowed(self) -> Tensor:
-        """Worlds that ever ran out of room for contacts or constraints, bool `[num_worlds]`."""
+        """Worlds that ever ran out of memory for contacts or constraints, bool `[num_worlds]`."""
         kind = self._mjw.OverflowType
         room = kind.ALL & ~(kind.ITERATIONS | kind.LS_ITERATIONS)
         return (self._overflow & int(room)) != 0
@@ -126,7 +126,7 @@ class WarpPhysics:
 
 
 def _torch_device(name: str) -> torch.device:
-    """The device with its number; raises UsageError where there is no such GPU."""
+    """The device with its number; raises UsageError if there is no such GPU."""
     device = torch.device(name)
     if device.type == "cpu":
         return device

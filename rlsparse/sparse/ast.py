@@ -29,9 +29,9 @@ class AST(Magnitude):
     """Prune to several densities at once: nested networks learn in turns. After Yang et al., NeurIPS 2022."""
 
     sparser: tuple[Finite, ...] = (0.95, 0.98)
-    """Sparsities of further actors inside the one of --sparsity, which alone acts; all of them can be deployed."""
+    """Sparsities of further actors inside the one of --sparsity, which alone acts; all can be deployed."""
     correct: bool = True
-    """Take from each network's gradient what opposes that of the network before."""
+    """Remove from each network's gradient the part that opposes that of the network before."""
 
     own_loop: ClassVar[bool] = True
     needs: ClassVar = {
@@ -67,18 +67,18 @@ class AST(Magnitude):
 
 
 def nested_levels(weight: np.ndarray, active: np.ndarray, counts: Sequence[np.ndarray]) -> np.ndarray:
-    """In how many networks each weight of a layer is, [S, n] uint8: in the one of all `active` ones, and in others.
+    """Number of networks that have each weight of a layer, [S, n] uint8; the first has all `active` weights.
 
-    Each other one has the `counts` [S] largest of them, so that they lie one inside the other.
+    Each other one has the `counts` [S] largest of them, so each lies inside the one before.
     """
     size = np.where(active, np.abs(weight), -1.0)
     return sum((top(size, np.minimum(count, active.sum(1))) for count in counts), active.astype(np.uint8))
 
 
 def without_conflict(gradient: Array, before: Array, among: Array) -> Array:
-    """Take from gradients [S, n] what opposes those `before`, of the members `among` [S] bool.
+    """Remove from gradients [S, n] the part that opposes those `before`, for the members `among` [S] bool.
 
-    Where g . b < 0 it is g - (g . b / b . b) b, whose product with b is 0. Source: Yang et al., Get more at once:
+    Where g . b < 0 the result is g - (g . b / b . b) b, orthogonal to b. Source: Yang et al., Get more at once:
     alternating sparse training with gradient correction, NeurIPS 2022.
     """
     xp = namespace(gradient)
@@ -101,7 +101,7 @@ class SubNetworks:
         self.densities = config.densities_at_once()
         self._finals = config.nested_budgets(layout)
         self.levels = np.full((members, layout.size), len(self.densities), np.uint8)
-        """In how many networks each number is, [S, D] uint8; 0 is absent."""
+        """Number of networks that have each parameter, [S, D] uint8; 0 is absent."""
         self.divergence = np.zeros((members, len(self.densities)))
         """Mean KL divergence of each network's policy from the densest one's, which acts, [S, K]."""
         self._turn = -1
@@ -117,11 +117,11 @@ class SubNetworks:
         self._correct = [self.rule.correct and bool(x.any()) for x in differ]
 
     def mask(self, network: int) -> np.ndarray:
-        """Return what a network has, [S, D] bool."""
+        """Return the mask of a network, [S, D] bool."""
         return self.levels > network
 
     def params(self, params: Array, network: int) -> Array:
-        """Return a network's numbers, [S, D], zero for what it lacks."""
+        """Return a network's parameters, [S, D], zero where it has none."""
         return params * self._factors[network]
 
     def mean_weights(self, weights: np.ndarray) -> np.ndarray:
@@ -138,29 +138,29 @@ class SubNetworks:
         self._turn, self._before = -1, None
 
     def next(self, params: Array) -> Views:
-        """Return the network whose turn it is, of all numbers [S, D]."""
+        """Return the parameters of the network whose turn it is, given all parameters [S, D]."""
         self._turn = (self._turn + 1) % len(self.densities)
         return self.layout.views(self.params(params, self._turn))
 
     def hide(self, gradient: Array) -> None:
-        """Take away, in place, the gradient [S, D] of what the network lacks, and what opposes the network before.
+        """Remove, in place, the gradient [S, D] of weights that the network lacks, and the part against the one before.
 
-        The first one of each round has none before it, nor have two that are the same anything to reconcile.
+        The first network of a round is not corrected, nor are two networks that are equal.
         """
         k = self._turn
         gradient *= self._factors[k]
         own = gradient + 0 if k + 1 < len(self.densities) and self._correct[k + 1] else None
         if self._correct[k]:
             assert self._before is not None
-            before = self._before * self._factors[k]  # so that nothing comes back to what the network lacks
+            before = self._before * self._factors[k]  # the correction must not reach weights that the network lacks
             for part in self._corrected:
                 gradient[:, part] = without_conflict(gradient[:, part], before[:, part], self._differ[k])
         self._before = own
 
     def choose(self, params: np.ndarray, active: np.ndarray, due: np.ndarray, progress: np.ndarray) -> None:
-        """Choose the networks of the members [S] bool whose turn it is among what is `active`, [S, D] bool.
+        """Choose the networks of the members [S] bool whose turn it is among the `active` weights, [S, D] bool.
 
-        All of them shrink on one schedule, and stay as they are once they have their final size.
+        All shrink on one schedule, and do not change once they have their final size.
         """
         levels = np.where(active, len(self.densities), 0).astype(np.uint8)
         for slot, finals in self._finals:
@@ -175,11 +175,11 @@ class SubNetworks:
         self._refresh()
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return all that the networks go on from."""
+        """Return all arrays from which the networks continue."""
         return {"levels": self.levels, "divergence": self.divergence}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.levels, self.divergence = state["levels"].copy(), state["divergence"].copy()
         self._refresh()
 
@@ -214,12 +214,12 @@ class NestedNetworks(Topology):
         return terms
 
     def exchange(self, learner: "Learner", obs: Array) -> None:
-        """Prune, then choose the networks among what is left."""
+        """Prune, then choose the networks among the remaining weights."""
         super().exchange(learner, obs)
         self.networks.choose(to_numpy(learner.params), self.masks.active, self.masks.due, self._progress)
 
     def evolve(self, learner: "Learner", obs: Array) -> None:
-        """Prune where it is time to, then measure how far each network's policy is from the one that acts."""
+        """Prune if it is time, then measure how far each network's policy is from the one that acts."""
         super().evolve(learner, obs)
         networks = self.networks
         params = [to_numpy(networks.params(learner.params, k)) for k in range(len(networks.densities))]
@@ -251,14 +251,14 @@ class NestedNetworks(Topology):
         ]
 
     def policy_arrays(self) -> dict[str, np.ndarray]:
-        """Return in how many networks each number is, which a policy file keeps."""
+        """Return the number of networks that have each parameter, for the policy file."""
         return {"levels": self.networks.levels}
 
     def state_dict(self) -> dict[str, Array]:
-        """Return all that masks and networks go on from."""
+        """Return all arrays from which masks and networks continue."""
         return super().state_dict() | self.networks.state_dict()
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         super().load_state_dict(state)
         self.networks.load_state_dict(state)

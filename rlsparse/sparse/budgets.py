@@ -23,7 +23,7 @@ def erdos_renyi(shape: Shape, scale: float) -> float:
 def erk_scale(shapes: Sequence[Shape], sparsity: float) -> float:
     """Scale at which `erdos_renyi` densities keep a share 1 - sparsity of all weights together.
 
-    Layers that would be more than dense are dense, and the others share what is left. For fully connected layers
+    Layers that would be more than dense are dense, and the others share the rest. For fully connected layers
     Erdos-Renyi and Erdos-Renyi-Kernel are the same. Source: Evci et al., arXiv 1911.11134.
     """
     dense: set[int] = set()
@@ -50,11 +50,11 @@ def densities(shapes: Sequence[Shape], sparsity: float, budget: Budget) -> list[
 
 
 def kept(shape: Shape, density: float) -> int:
-    """Weights that a layer of this density keeps: what rounding down its zeros leaves, and never none."""
+    """Number of weights that a layer of this density keeps: its zeros are rounded down; at least one is kept."""
     size = math.prod(shape)
     return max(1, size - math.floor((1.0 - density) * size))
 
 
 def weight_slots(layout: Layout, group: Group) -> list[Slot]:
-    """Return where the weights of a network's layers lie, in order."""
+    """Return the slots of the weights of a network's layers, in order."""
     return [slot for slot in layout.slots if slot.group == group and len(slot.shape) == 2]

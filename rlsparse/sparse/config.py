@@ -23,9 +23,9 @@ class Sparse:
     sparsity: FractionBelowOne = 0.9
     """Share of each network's weights that is absent."""
     actor_sparsity: FractionBelowOne | None = None
-    """That of the actor, if not the same."""
+    """Sparsity of the actor, if different."""
     critic_sparsity: FractionBelowOne | None = None
-    """That of the critic, if not the same."""
+    """Sparsity of the critic, if different."""
     budget: Budget = "erk"
     """How a network's weights are shared among its layers: Erdos-Renyi-Kernel, or in proportion to their sizes."""
     actor_densities: tuple[FractionAboveZero, ...] = ()
@@ -33,13 +33,13 @@ class Sparse:
     critic_densities: tuple[FractionAboveZero, ...] = ()
     """Density of each of the critic's layers."""
     init: Literal["rescaled", "masked"] = "rescaled"
-    """Scale what is left of each unit's initial weights to the norm that all of them had, or leave it as it is."""
+    """Scale the remaining initial weights of each unit to the norm of all its weights, or not."""
     rate_power: Fraction = 0.5
-    """Adam's steps in a layer are divided by its density to this power: 0 leaves them, 1 is the rule of SuPar."""
+    """Adam's steps in a layer are divided by its density to this power: 0 changes nothing, 1 is the rule of SuPar."""
     rule: Rule = field(default_factory=RigL)
-    """Which weights are there, and how that changes between iterations."""
+    """Which weights are present, and how that changes between iterations."""
     drop_by: Literal["magnitude", "kl"] = "magnitude"
-    """What goes first: the smallest weights, or those whose loss moves the policy (the critic's values) least."""
+    """Which weights are dropped first: the smallest, or those whose loss moves policy (critic: values) least."""
     max_kl: Positive | None = None
     """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
 
@@ -56,11 +56,11 @@ class Sparse:
 
     @property
     def gives(self) -> frozenset[str]:
-        """What other components may rely on: what the rule gives."""
+        """The traits on which other components may rely: those of the rule."""
         return self.rule.gives
 
     def check(self, recipe: Any) -> None:
-        """Raise UsageError unless given densities are one for each layer, and say it alone."""
+        """Raise UsageError unless given densities are one for each layer, without other settings of sparsity."""
         for group, hidden in zip(NETWORKS, (recipe.policy.actor_hidden, recipe.policy.critic_hidden), strict=True):
             flag, given, layers = f"--sparse.{group}-densities", self.network(group)[1], len(hidden) + 1
             if given and len(given) != layers:
@@ -74,17 +74,17 @@ class Sparse:
                 )
 
     def network(self, group: Group) -> tuple[float, tuple[float, ...]]:
-        """Sparsity of actor or critic, and its layers' densities if they are given."""
+        """Sparsity of actor or critic, and its layers' densities, if given."""
         own = self.actor_sparsity if group == "actor" else self.critic_sparsity
         given = self.actor_densities if group == "actor" else self.critic_densities
         return self.sparsity if own is None else own, given
 
     def densities_at_once(self) -> tuple[float, ...]:
-        """Densities of the actors that are trained at once, the densest first; one, if the rule is not AST."""
+        """Densities of the actors that are trained at once, the densest first; a single one unless the rule is AST."""
         return tuple(1.0 - sparsity for sparsity in (self.network("actor")[0], *self.rule.inner_sparsities()))
 
     def nested_budgets(self, layout: Layout) -> list[tuple[Slot, list[int]]]:
-        """Return the actor's layers, and how many weights of each the sparser actors inside it have in the end."""
+        """Return the actor's layers, and the final number of weights that the sparser actors inside it have in each."""
         actors = [replace(self, actor_sparsity=sparsity).budgets(layout) for sparsity in self.rule.inner_sparsities()]
         return [
             (slot, [min(kept, actor[i][1]) for actor in actors])
@@ -93,7 +93,7 @@ class Sparse:
         ]
 
     def budgets(self, layout: Layout) -> list[tuple[Slot, int]]:
-        """Return every layer's weights and how many of them are there in the end."""
+        """Return every layer's weights and their final number."""
         found = []
         for group in NETWORKS:
             slots = weight_slots(layout, group)
@@ -106,7 +106,7 @@ class Sparse:
         return found
 
     def describe(self, layout: Layout) -> str:
-        """Return how many weights of each layer there are in the end, as lines for the terminal."""
+        """Return the final number of weights of each layer, as lines for the terminal."""
         budgets, lines = self.budgets(layout), []
         for group in (group for group in NETWORKS if weight_slots(layout, group)):
             own = [(slot.stop - slot.start, kept) for slot, kept in budgets if slot.group == group]
@@ -122,7 +122,7 @@ class Sparse:
         return "\n".join(lines)
 
     def dead_units(self, layout: Layout) -> str | None:
-        """Return which layer keeps so few weights that units are left without any; None if there is no such layer."""
+        """Return the layer that keeps fewer weights than it has units; None if there is no such layer."""
         inside = [(slot, counts[-1]) for slot, counts in self.nested_budgets(layout) if counts]
         for slot, count in [*self.budgets(layout), *inside]:
             if count < slot.shape[1]:

@@ -1,4 +1,4 @@
-"""DCIL: absent weights go on learning in the dense network, and may come back with what they have learned."""
+"""DCIL: absent weights continue to learn in the dense network, and may come back with their learned values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DCIL(Magnitude):
-    """Keep the largest weights, while absent ones go on learning in the dense network. After Kim et al., 2109.04660."""
+    """Keep the largest weights; absent ones continue to learn in the dense network. After Kim et al., 2109.04660."""
 
     schedule: Literal["cubic", "constant"] = "cubic"
-    """Whether networks begin dense and are pruned little by little, or have their final size from the first step on."""
+    """Whether networks begin dense and are pruned step by step, or have their final size from the first step on."""
 
     own_loop: ClassVar[bool] = True
     needs: ClassVar = {
@@ -36,17 +36,17 @@ class DCIL(Magnitude):
 
     @property
     def starts_dense(self) -> bool:
-        """If there is something to prune."""
+        """True unless the number of weights is constant."""
         return self.schedule == "cubic"
 
     def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
-        """Return when magnitude pruning is, or any time before `end` where nothing is pruned."""
+        """Return when pruning is due; with a constant number of weights, every `every` iterations before `end`."""
         if self.schedule == "cubic":
             return super().due(iteration, progress)
         return (progress < self.end) & (iteration % self.every == 0)
 
     def chooses(self, progress: np.ndarray) -> np.ndarray:
-        """Whether absent weights learn, for they may still come back: `end` is yet to come, [S] bool."""
+        """Whether absent weights learn, because they may still come back before `end`, [S] bool."""
         return (progress < self.end) & (progress < 1)
 
     def choose(
@@ -58,7 +58,7 @@ class DCIL(Magnitude):
         share: np.ndarray,
         progress: np.ndarray,
     ) -> np.ndarray:
-        """Return which weights of a layer exist next, [S, n] bool: the largest of all, absent ones among them."""
+        """Return which weights of a layer exist next, [S, n] bool: the largest of all, including absent ones."""
         swaps = (self.chooses(progress) * share * (active.sum(1) - counts)).astype(np.int64)
         return rechoose(worth, active, counts, swaps)
 
@@ -70,8 +70,8 @@ class DCIL(Magnitude):
 class DensePath:
     """The latent values [S, D] of absent weights, zero where a weight is present, and Adam's moments of them.
 
-    Together with the sparse network's own they make one dense network with one Adam: what changes sides keeps its
-    value and its moments. Source: Kim et al., arXiv 2109.04660.
+    Together with the sparse network's weights they make one dense network with one Adam: a weight that changes sides
+    keeps its value and its moments. Source: Kim et al., arXiv 2109.04660.
     """
 
     def __init__(self, layout: Layout, values: Array) -> None:
@@ -79,7 +79,7 @@ class DensePath:
         self.values = values
         self.optimiser = Adam(values)
         self.gradient: Views = layout.views(xp.empty_like(values))
-        """Of the dense network's loss; whoever writes it calls `step` next."""
+        """Gradient of the dense network's loss; code that writes it must call `step` next."""
         self._whole = layout.views(xp.empty_like(values))
         self._learning: Array | None = None
 
@@ -102,7 +102,7 @@ class DensePath:
         return self._whole
 
     def step(self, optimiser: Optimiser, rate: float | Array, epsilon: float, max_norm: float) -> None:
-        """Move the absent weights down `gradient`, which is overwritten, beside the next step of `optimiser`.
+        """Move the absent weights down `gradient`, which is overwritten; call it before the step of `optimiser`.
 
         Their gradient is clipped by its own norm, [S], so that it does not shrink the step of present weights.
         """
@@ -125,7 +125,7 @@ class DensePath:
         return self.values, self.optimiser.first, self.optimiser.second
 
     def state_dict(self) -> dict[str, Array]:
-        """Return all that the dense path goes on from, live; it counts the steps of the sparse network's Adam."""
+        """Return the live arrays of the dense path; its step count is that of the sparse network's Adam."""
         return dict(zip(("values", "first", "second"), self._arrays(), strict=True))
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
@@ -135,16 +135,16 @@ class DensePath:
 
 
 def rechoose(weight: np.ndarray, active: np.ndarray, counts: np.ndarray, swaps: np.ndarray) -> np.ndarray:
-    """Drop the `counts` [S] smallest active weights, then let up to `swaps` [S] of them give way to larger absent ones.
+    """Drop the `counts` [S] smallest active weights, then replace up to `swaps` [S] of them by larger absent ones.
 
-    With as many swaps as are left, the active ones are the largest of all. Returns who is active then.
+    With as many swaps as active weights, the active ones are the largest of all. Returns the new active weights.
     """
     left = exchange(weight, active, None, counts)
     return exchange(weight, left, np.abs(weight), swaps)
 
 
 def dense_path_flops(forward: np.ndarray, dense_forward: np.ndarray) -> np.ndarray:
-    """Operations of a second, dense forward and backward pass that wants the gradient of absent weights only, [S]."""
+    """Operations of a second, dense forward and backward pass for the gradient of absent weights only, [S]."""
     return 3 * dense_forward - forward
 
 
@@ -189,21 +189,21 @@ class DualPath(Topology):
         super().step(optimiser, params, gradient, rate, epsilon, max_norm)
 
     def exchange(self, learner: "Learner", obs: Array) -> None:
-        """Let weights change sides, with what they have learned."""
+        """Let weights change sides, with their learned values."""
         self.choose(learner, self.path.whole(learner.params).flat, obs)
         assert isinstance(learner.optimiser, Adam)
         self.path.exchange(learner.params, learner.optimiser, to_device(self.masks.active, learner.device))
 
     def kept_state(self) -> list[Array]:
-        """Return what an update changes beside parameters and optimiser, member axis first, live."""
+        """Return the live arrays that an update changes beside parameters and optimiser, member axis first."""
         return [*super().kept_state(), *self.path.state_dict().values()]
 
     def state_dict(self) -> dict[str, Array]:
-        """Return all that masks and path go on from."""
+        """Return all arrays from which masks and path continue."""
         return super().state_dict() | {f"path.{name}": x for name, x in self.path.state_dict().items()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         super().load_state_dict(state)
         names = self.path.state_dict()
         self.path.load_state_dict({name: to_device(state[f"path.{name}"], self.masks.device) for name in names})

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 MOST_TRIES = 6
-"""An exchange that still moves the policy too far after so many tries, each of half the size, is left out."""
+"""An exchange is halved this many times at most; if it still moves the policy too far, it is skipped."""
 
 METRICS = (
     *("density", "actor_weights", "critic_weights", "regrown", "explored"),
     *("dead_units", "inference_flops", "train_flops", "gradient_flow"),
 )
-"""What is told of sparse networks at every evaluation; docs/sparse.md says what each is."""
+"""The columns of sparse networks at every evaluation; docs/sparse.md explains them."""
 
 
 class Masks:
-    """Which numbers of the flat vector are there; a member's depend on its own seed, weights and gradients alone.
+    """Which parameters are present; a member's mask depends on its own seed, weights and gradients alone.
 
-    `begin` an iteration, `hide` gradients while it learns, then `evolve`. A number that is not there is zero, and so
-    are its gradient and its moments.
+    `begin` an iteration, `hide` gradients while it learns, then `evolve`. An absent parameter is zero, and so are
+    its gradient and its moments.
     """
 
     def __init__(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str = "cpu") -> None:
@@ -39,7 +39,7 @@ class Masks:
         for slot, _ in self._budgets:
             self.weights[slot.start : slot.stop] = True
         self.active = np.ones((len(seeds), layout.size), bool)
-        """[S, D] bool; biases and log-stds always are."""
+        """[S, D] bool; biases and log-stds are always present."""
         if not config.rule.starts_dense:
             self._draw()
         self.explored = self.active.copy()
@@ -50,7 +50,7 @@ class Masks:
         self._flops = np.zeros(len(seeds))
         self._progress = np.zeros(len(seeds))
         self.due = np.zeros(len(seeds), bool)
-        """Whose masks may change at the end of this iteration, [S] bool."""
+        """Members whose masks may change at the end of this iteration, [S] bool."""
         self._refresh()
 
     def _draw(self) -> None:
@@ -65,7 +65,7 @@ class Masks:
             self._rate_scale = to_device(self._step_sizes(), self.device)
 
     def _step_sizes(self) -> np.ndarray:
-        """How much longer than in a dense layer Adam's steps are, [S, D] float32."""
+        """Factor of the length of Adam's steps over that in a dense layer, [S, D] float32."""
         scale = np.ones(self.active.shape, np.float32)
         for slot, _ in self._budgets:
             part = slice(slot.start, slot.stop)
@@ -75,19 +75,19 @@ class Masks:
     def learning_rate(self, rate: Array) -> Array:
         """Return Adam's step size of every number, [S, D], given the one for dense networks, [S, 1].
 
-        A unit that has lost inputs moves less with each step. Where n inputs move by as much each, its input moves by
-        n of these steps if they agree and by sqrt(n) if they do not; powers 1 and 0.5 keep that what it is in dense
+        A unit that has lost inputs moves less with each step. If the steps of n inputs are equally long, its
+        input moves by n of them if they agree and by sqrt(n) if they do not; powers 1 and 0.5 keep that as in dense
         networks. Source of the first: Dey, Bergsma and Hestness, arXiv 2405.15743.
         """
         return rate if self._rate_scale is None else rate * self._rate_scale
 
     @property
     def regrows(self) -> bool:
-        """Whether weights come anew, so that some are younger than others."""
+        """Whether absent weights may grow again, so that some are younger than others."""
         return self.config.rule.grows and not self.active.all()
 
     def initial(self, params: np.ndarray) -> np.ndarray:
-        """Return dense initial parameters [S, D] as the sparse networks begin with them."""
+        """Return the initial parameters [S, D] of the sparse networks, given dense ones."""
         sparse = np.where(self.active, params, np.float32(0.0))
         if self.config.init == "rescaled":
             for slot, _ in self._budgets:
@@ -98,9 +98,9 @@ class Masks:
     def begin(
         self, progress: np.ndarray, in_use: np.ndarray | None = None, more_flops: np.ndarray | float = 0.0
     ) -> None:
-        """Begin an iteration, with this share of each member's budget spent, [S]; from 1 on a mask stays.
+        """Begin an iteration, with this share of each member's budget spent, [S]; from 1 on a mask does not change.
 
-        `in_use` is how many weights a minibatch uses, [S], if not all; `more_flops` [S] come on top.
+        `in_use` is the number of weights that a minibatch uses, [S], if not all; `more_flops` [S] are added.
         """
         rule, learns = self.config.rule, progress < 1
         self.iterations += learns
@@ -116,26 +116,26 @@ class Masks:
         return training_flops(forward, dense, wants_gradient)
 
     def hide(self, gradient: Array) -> None:
-        """Take away the gradient [S, D] of what is not there, in place; growth scores see it whole before."""
+        """Set the gradient [S, D] of absent parameters to zero, in place; growth scores use it before that."""
         if self.growth is not None:
             self.growth += gradient
         self.clear(gradient, slice(None))
 
     def clear(self, vector: Array, part: slice) -> None:
-        """Set to zero, in place, what is not there of vectors [S, ..., P], P the `part` of the flat vector."""
+        """Set absent numbers of vectors [S, ..., P] to zero, in place; P is the `part` of the flat vector."""
         if self._factor is not None:
             factor = self._factor[:, part]
             vector *= factor.reshape(len(factor), *[1] * (vector.ndim - 2), -1)
 
     def project(self, points: np.ndarray, members: np.ndarray | slice, part: slice) -> np.ndarray:
-        """Return points [S, K, P] of these members, P the `part` of the flat vector, with zeros for what is absent."""
+        """Return points [S, K, P] of these members, P the `part` of the flat vector, with zeros for absent numbers."""
         return np.where(self.active[members, part][:, None], points, 0.0).astype(points.dtype, copy=False)
 
     def evolve(self, params: np.ndarray, worth: np.ndarray, kl: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Exchange weights of the members whose turn it is; return what came or went, [S, D] bool.
+        """Exchange weights of the members whose turn it is; return the changed weights (dropped or grown), [S, D] bool.
 
-        `params` [S, D] are as they are, absent ones that learn among them; those of the smallest absolute `worth`
-        [S, D] go first; `kl` tells how far others [S, D] move each policy, [S].
+        `params` [S, D] include the values of absent weights that learn; the weights of smallest absolute `worth` [S, D]
+        are dropped first; `kl` maps changed params [S, D] to how far each policy moves, [S].
         """
         share, limit = self.due.astype(float), self.config.max_kl
         active = self._exchanged(worth, share)
@@ -153,7 +153,7 @@ class Masks:
         return changed
 
     def _exchanged(self, worth: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """Return the masks after this share [S] of what the rule asks for."""
+        """Return the masks after this share [S] of the exchange that the rule asks for."""
         rule, active = self.config.rule, self.active.copy()
         growth = None if self.growth is None else to_numpy(self.growth)
         streams = [generator(seed, "topology", int(i)) for seed, i in zip(self.seeds, self.iterations, strict=True)]
@@ -170,7 +170,7 @@ class Masks:
         begun = self.iterations
         slots = {group: weight_slots(self.layout, group) for group in NETWORKS}
         layers = {group: [self.layout.view(self.active, slot) for slot in slots[group]] for group in NETWORKS}
-        none = np.zeros(len(self.seeds), np.int64)  # what there is of a network that is not: the critic, maybe
+        none = np.zeros(len(self.seeds), np.int64)  # a network may be missing: the critic
         count = {group: sum((x.sum((1, 2)) for x in layers[group]), none) for group in NETWORKS}
         moments = [self.layout.view(first_moment, slot) for group in NETWORKS for slot in slots[group]]
         return {
@@ -186,7 +186,7 @@ class Masks:
         }
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return all that the masks go on from."""
+        """Return all arrays from which the masks continue."""
         return {
             "active": self.active,
             "explored": self.explored,
@@ -196,7 +196,7 @@ class Masks:
         }
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.active, self.explored = state["active"].copy(), state["explored"].copy()
         self.regrown, self._flops = state["regrown"].copy(), state["flops"].copy()
         self.iterations = state["iterations"].copy()
@@ -214,8 +214,8 @@ def top(scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def exchange(worth: np.ndarray, active: np.ndarray, growth: np.ndarray | None, counts: np.ndarray) -> np.ndarray:
     """Drop the `counts` [S] active weights of the smallest worth, then grow as many where `growth` scores are highest.
 
-    `worth` is the weights themselves or their saliency; its size counts. What was just dropped may grow again, and is
-    then as if it had never been dropped. Without `growth` none grow. Returns who is active then. Source: Evci et al.,
+    `worth` is the weights themselves or their saliency, by absolute size. A weight just dropped may grow again; then it
+    is as if it had never been dropped. Without `growth` none grow. Returns the new active weights. Source: Evci et al.,
     arXiv 1911.11134, algorithm 1.
     """
     stay = top(np.where(active, np.abs(worth), -1.0), active.sum(1) - counts)
@@ -230,8 +230,8 @@ def random_mask(size: int, count: int, generators: Sequence[np.random.Generator]
 def keep_norms(weight: np.ndarray, active: np.ndarray) -> np.ndarray:
     """Scale each unit's active weights to the norm that all of its incoming weights [..., in, out] had.
 
-    So the gains of a dense initialisation outlive the mask, the policy head's small one too. A unit without active
-    weights keeps none, and one that lost none is left as it is.
+    So the mask does not change the gains of a dense initialisation, the policy head's small gain included. A unit
+    without active weights keeps none, and one that lost none is not changed.
     """
     masked = np.where(active, weight, 0.0)
     before, after = np.square(weight).sum(-2, keepdims=True), np.square(masked).sum(-2, keepdims=True)
@@ -242,8 +242,8 @@ def keep_norms(weight: np.ndarray, active: np.ndarray) -> np.ndarray:
 def share_of_weights(marked: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Share of the `weights` [D] bool that are marked in [S, D] bool; [S].
 
-    Of those active now it is the density, of those ever active the in-time over-parameterisation rate (Liu et al.,
-    arXiv 2102.02887).
+    For weights active now it is the density, for those ever active the in-time over-parameterisation rate (Liu et
+    al., arXiv 2102.02887).
     """
     return marked[:, weights].mean(1)
 
@@ -255,14 +255,14 @@ def dead_units(layers: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def forward_flops(active: np.ndarray) -> np.ndarray:
-    """Operations of one forward pass with so many weights: a product and a sum each."""
+    """Operations of one forward pass with this number of weights: a product and a sum each."""
     return 2.0 * active
 
 
 def training_flops(forward: np.ndarray, dense_forward: np.ndarray, dense_gradient: np.ndarray) -> np.ndarray:
     """Operations of a forward and a backward pass, if absent weights cost nothing, [S].
 
-    The gradient of absent weights, where it is wanted, costs that of a dense network. Source: Evci et al.,
+    The gradient of absent weights, where it is needed, costs that of a dense network. Source: Evci et al.,
     arXiv 1911.11134.
     """
     return 2 * forward + np.where(dense_gradient, dense_forward, forward)

@@ -1,7 +1,7 @@
-"""Matrices of which only what is not zero is kept, and products with them that skip the rest.
+"""Matrices that store only present entries, and products with them that skip the rest.
 
-Activations are held feature by feature, samples side by side: a weight then adds a multiple of one contiguous row to
-another, which is what processors are good at. Compiled by numba, which is an optional extra.
+Activations are stored feature by feature, the samples of a feature side by side: a weight then adds a multiple of one
+contiguous row to another, which is fast on processors. Compiled by numba, which is an optional extra.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ import numpy as np
 Kernel = Callable[..., None]
 
 TILE = 256
-"""Samples that are worked on at a time, so that the rows of a layer stay in the cache."""
+"""Number of samples in one block, so that the rows of a layer stay in the cache."""
 
 
 @cache
 def can_multiply() -> bool:
-    """Whether the compiler of these products is installed, and takes the numpy that is."""
+    """Whether the compiler of these products is installed, and works with the installed numpy."""
     try:
         import_module("numba")
     except ImportError:
@@ -29,10 +29,10 @@ def can_multiply() -> bool:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Where the entries of S matrices [S, in, out] are that are not zero, in the same number; column by column.
+    """The places of the k present entries of each of S matrices [S, in, out], column by column.
 
-    `starts` [S, out + 1]: where each column begins and, last, all end; `rows` [S, k]: the row of every entry; `order`
-    [S, k]: where its value is kept.
+    `starts` [S, out + 1]: where each column begins and, last, where all end; `rows` [S, k]: the row of every entry;
+    `order` [S, k]: the index of its value.
     """
 
     starts: np.ndarray
@@ -43,7 +43,7 @@ class Pattern:
 
     @classmethod
     def of(cls, active: np.ndarray) -> "Pattern":
-        """Find the entries of active [S, in, out] bool, of which every member has as many; kept column by column."""
+        """Find the entries of active [S, in, out] bool, equally many for every member; stored column by column."""
         members, height, _ = active.shape
         rows = np.nonzero(active.mT)[2].reshape(members, -1).astype(np.int32)
         order = np.tile(np.arange(rows.shape[1], dtype=np.int32), (members, 1))
@@ -51,7 +51,7 @@ class Pattern:
 
     @cached_property
     def mT(self) -> "Pattern":
-        """The pattern of the transposed matrices, whose values are kept in the same places."""
+        """The pattern of the transposed matrices, with the values in the same places."""
         by_row = np.argsort(self.rows, axis=1, kind="stable").astype(np.int32)
         counts = np.stack([np.bincount(own, minlength=self.height) for own in self.rows])
         order = np.take_along_axis(self.order, by_row, 1)
@@ -76,12 +76,12 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 
 class PackedMatrix:
-    """S sparse matrices [S, in, out]; `values` [S, k] are live, and lie where the pattern says.
+    """S sparse matrices [S, in, out]; `values` [S, k] are live, in the order of the pattern.
 
-    `total` [S, in, out], if there is one, adds up the gradients that are written, absent entries too.
+    `total` [S, in, out], if given, sums the written gradients, including absent entries.
     """
 
-    __array_ufunc__ = None  # numpy leaves x @ matrix to the matrix
+    __array_ufunc__ = None  # tells numpy to call __rmatmul__ for x @ matrix
 
     def __init__(self, pattern: Pattern, values: np.ndarray) -> None:
         self.pattern, self.values = pattern, values
@@ -89,18 +89,18 @@ class PackedMatrix:
 
     @property
     def mT(self) -> "PackedMatrix":
-        """The transposed matrices, of the same live values."""
+        """The transposed matrices, with the same live values."""
         return PackedMatrix(self.pattern.mT, self.values)
 
     def __rmatmul__(self, x: np.ndarray) -> np.ndarray:
-        """Return x [S, B, in] times the matrices, [S, B, out], which lies feature by feature in memory."""
+        """Return x [S, B, in] times the matrices, [S, B, out], stored feature by feature in memory."""
         pattern = self.pattern
         out = np.empty((len(x), pattern.starts.shape[1] - 1, x.shape[1]), np.float32)
         kernels()[0](_by_feature(x), pattern.starts, pattern.rows, pattern.order, self.values, out)
         return out.mT
 
     def write_gradient(self, x: np.ndarray, delta: np.ndarray) -> None:
-        """Make each value the entry of x^T delta that it stands for; x [S, B, in], delta [S, B, out]."""
+        """Write the present entries of x^T delta into the values; x [S, B, in], delta [S, B, out]."""
         if self.total is None:
             kernels()[1](_by_feature(x), _by_feature(delta), self.pattern.starts, self.pattern.rows, self.values)
             return
@@ -109,7 +109,7 @@ class PackedMatrix:
         self.values[...] = np.take_along_axis(whole.reshape(len(whole), -1), self.pattern.places, 1)
 
     def write_scores(self, x: np.ndarray, delta: np.ndarray) -> None:
-        """The same for each sample by itself, in values [S, B, k]."""
+        """Write the present entries of each sample's outer product into values [S, B, k]."""
         rows, columns = self.pattern.rows[:, None], self.pattern.columns[:, None]
         np.multiply(np.take_along_axis(x, rows, 2), np.take_along_axis(delta, columns, 2), out=self.values)
 
@@ -120,13 +120,13 @@ def _by_feature(x: np.ndarray) -> np.ndarray:
 
 @cache
 def kernels() -> tuple[Kernel, Kernel]:
-    """Compile, or find compiled, what multiplies and what takes the entries of outer products."""
+    """Compile, or load from the cache, the functions for products and for entries of outer products."""
     from numba import njit
 
     kept = njit(fastmath={"reassoc", "contract"}, cache=True)
     try:
         return kept(_multiply), kept(_outer)
-    except RuntimeError:  # nowhere to keep what is compiled
+    except RuntimeError:  # no folder for compiled code
         anew = njit(fastmath={"reassoc", "contract"})
         return anew(_multiply), anew(_outer)
 
@@ -134,7 +134,7 @@ def kernels() -> tuple[Kernel, Kernel]:
 def _multiply(
     x: np.ndarray, starts: np.ndarray, rows: np.ndarray, order: np.ndarray, values: np.ndarray, out: np.ndarray
 ) -> None:
-    """Write x times the matrices into out; x [S, in, B], out [S, out, B]. Four rows a turn: out is read less."""
+    """Write x times the matrices into out; x [S, in, B], out [S, out, B]. Four rows at a time: out is read less."""
     for s in range(len(out)):
         inputs, begin, row, place, weight = x[s], starts[s], rows[s], order[s], values[s]
         for first in range(0, out.shape[2], TILE):

@@ -1,4 +1,4 @@
-"""Update sparse networks by the weights that exist alone: fewer operations, smaller vectors, the same steps."""
+"""Update sparse networks with present weights only: fewer operations, shorter vectors, the same steps."""
 
 from collections.abc import Iterator, Mapping
 from copy import copy
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 DENSEST_PACKED = 0.3
-"""Networks with a larger share of their weights learn as fast or faster with matrices that hold all."""
+"""Networks with a larger density than this learn as fast or faster with dense matrices."""
 
 
 @dataclass(frozen=True)
 class PackedLayout(Layout):
-    """Where what is left of each weight, and each bias and log-std, lies in the packed vector [S, K]."""
+    """Where the present weights, biases and log-stds lie in the packed vector [S, K]."""
 
     patterns: dict[str, Pattern]
-    """Of each weight, by its slot's name."""
+    """Pattern of each weight matrix, by its slot's name."""
     whole: np.ndarray
-    """Where each number of the packed vector lies in the whole one, [S, K]."""
+    """Index of each packed number in the whole vector, [S, K]."""
     totals: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Live sums [S, in, out] of whole gradients, by the weight's slot's name, if they are wanted."""
+    """Live sums [S, in, out] of whole gradients, by the name of the weight's slot, if growth needs them."""
 
     def view(self, params: Array, slot: Slot) -> Array:
         """Return one slot of params [..., K] as a live view: weights as a packed matrix."""
@@ -41,18 +41,18 @@ class PackedLayout(Layout):
         return super().view(params, slot)
 
     def views(self, params: Array) -> Views:
-        """Return all parts of params [S, K] as live views; gradients that are written to them are summed whole."""
+        """Return all parts of params [S, K] as live views; written gradients are also summed whole."""
         views = super().views(params)
         for (weight, _), name in zip([*views.actor, *views.critic], self.patterns, strict=True):
             weight.total = self.totals.get(name)
         return views
 
     def pack(self, vector: np.ndarray) -> np.ndarray:
-        """Return what the whole vector [S, D] has here, [S, K]; of one number for each member, [S, 1], that number."""
+        """Return the packed part [S, K] of the whole vector [S, D]; one number per member, [S, 1], is unchanged."""
         return vector + 0 if vector.shape[1] == 1 else np.take_along_axis(vector, self.whole, 1)
 
     def unpack(self, packed: np.ndarray, vector: np.ndarray) -> None:
-        """Write what is packed into the whole vector."""
+        """Write the packed numbers into the whole vector."""
         if vector.shape[1] == 1:
             vector[...] = packed
         else:
@@ -60,7 +60,7 @@ class PackedLayout(Layout):
 
 
 def packed_layout(layout: Layout, active: np.ndarray) -> PackedLayout | None:
-    """Lay out what is there, active [S, D] bool; None if one member has more weights in some layer than another."""
+    """Lay out the active weights [S, D] bool; None if members differ in the number of weights of a layer."""
     slots: list[Slot] = []
     patterns: dict[str, Pattern] = {}
     whole: list[np.ndarray] = []
@@ -81,7 +81,7 @@ def packed_layout(layout: Layout, active: np.ndarray) -> PackedLayout | None:
 
 
 class Packed(Dense):
-    """The sparsity of a learner that holds no absent weights: nothing is to hide, and steps keep their lengths."""
+    """The sparsity of a packed learner: there are no absent weights to hide, and steps keep their lengths."""
 
     records = False
 
@@ -95,7 +95,7 @@ class Packed(Dense):
         optimiser.step(params, gradient, rate * self._rate_scale, epsilon)
 
     def kept_state(self) -> list[Array]:
-        """Return the sums of whole gradients, where growth needs them."""
+        """Return the sums of whole gradients, if growth needs them."""
         return [] if self._growth is None else [self._growth]
 
 
@@ -108,7 +108,7 @@ class Packing:
         self._layout: PackedLayout | None = None
 
     def update(self, algorithm: Updates, learner: "Learner", batch: Batch) -> Iterator[EpochStats]:
-        """Improve the learner on the batch as the algorithm does, yielding as it does."""
+        """Improve the learner on the batch by the algorithm, yielding when it yields."""
         layout = self.layout(learner)
         if layout is None:
             yield from algorithm.update(learner, batch)
@@ -119,7 +119,7 @@ class Packing:
             yield stats
 
     def layout(self, learner: "Learner") -> PackedLayout | None:
-        """Return the layout to pack the learner in, or None where that would not be faster."""
+        """Return the layout for packing the learner, or None if packing would not be faster."""
         masks = self._masks
         if learner.device != "cpu" or type(learner.optimiser) is not Adam or not can_multiply():
             return None
@@ -134,14 +134,14 @@ class Packing:
 
 
 def slow_without() -> str | None:
-    """Return that updates could be faster if a package were there; None if it is."""
+    """Return a hint that a package would make updates faster; None if it is installed."""
     if can_multiply():
         return None
     return "absent weights are multiplied too: pip install 'rlsparse[sparse]' trains sparse networks faster on the CPU"
 
 
 def pack(masks: "Masks", learner: "Learner", layout: PackedLayout) -> "Learner":
-    """Return a learner of the weights that exist, which shares random streams and counters with the whole one."""
+    """Return a learner with present weights only, which shares random streams and counters with the whole one."""
     packed = copy(learner)
     packed.layout, packed.params = layout, layout.pack(learner.params)
     steps = masks.learning_rate(np.ones((learner.members, 1), np.float32))
@@ -153,7 +153,7 @@ def pack(masks: "Masks", learner: "Learner", layout: PackedLayout) -> "Learner":
 
 
 def unpack(packed: "Learner", layout: PackedLayout, learner: "Learner") -> None:
-    """Write what has been learned back to where it was packed from."""
+    """Write the learned numbers back into the whole learner."""
     layout.unpack(packed.params, learner.params)
     state = packed.optimiser.state_dict()
     for name, whole in learner.optimiser.state_dict().items():

@@ -1,4 +1,4 @@
-"""Rules: when weights are exchanged, how many, and which grow. Pure functions of what they are given."""
+"""Rules: when weights are exchanged, how many, and which grow. Pure functions of their arguments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ Schedule = Literal["cosine", "constant"]
 
 
 def drop_fraction(first: float, schedule: Schedule, progress: np.ndarray, end: float) -> np.ndarray:
-    """Share of active weights to exchange: `first`, or falling from it along half a cosine; none from `end` on."""
+    """Share of active weights to exchange: `first`, constant or falling along half a cosine; 0 from `end` on."""
     if schedule == "constant":
         return np.where(progress < end, first, 0.0)
     return first / 2 * (1 + np.cos(np.pi * np.minimum(progress, end) / end))
 
 
 def gradual_sparsity(final: float, progress: np.ndarray, start: float, end: float) -> np.ndarray:
-    """Share of weights pruned, rising from none at `start` to `final` at `end`, fast at first.
+    """Share of weights pruned, rising from 0 at `start` to `final` at `end`, fast at first.
 
     Source: Zhu and Gupta, arXiv 1710.01878, equation 1.
     """
@@ -35,20 +35,20 @@ def gradual_sparsity(final: float, progress: np.ndarray, start: float, end: floa
 
 
 class Exchange:
-    """What all rules share; by itself it never changes anything."""
+    """The common part of all rules; by itself it never changes anything."""
 
     grows: ClassVar[bool] = False
-    """Whether weights come anew, from zero."""
+    """Whether absent weights may grow, from zero."""
     by_gradient: ClassVar[bool] = False
     """Whether growth needs the gradient of absent weights."""
     own_loop: ClassVar[bool] = False
-    """Whether it is more than masks: PPO's update has to know of it."""
+    """Whether it changes PPO's update, beyond masks."""
     gives: ClassVar = frozenset({"drops-by-worth"})
-    """What other components may rely on: here, that what goes first may be chosen by more than size."""
+    """The traits on which other components may rely: here, that weights may be dropped by more than size."""
 
     @property
     def starts_dense(self) -> bool:
-        """Whether all weights are there at first."""
+        """Whether all weights are present at first."""
         return False
 
     def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
@@ -56,13 +56,13 @@ class Exchange:
         return np.zeros(len(progress), bool)
 
     def drops(self, active: np.ndarray, final: int, size: int, progress: np.ndarray) -> np.ndarray:
-        """How many of a layer's `active` weights [S] to drop; it has `size`, and is to end with `final`. [S] float."""
+        """How many of a layer's `active` weights [S] to drop; the layer has `size` and ends with `final`. [S] float."""
         return np.zeros(len(active))
 
     def growth(
         self, gradient: np.ndarray | None, size: int, generators: Sequence[np.random.Generator]
     ) -> np.ndarray | None:
-        """Score where weights grow, [S, size], by the layer's gradient [S, size]; None if none do."""
+        """Score where weights grow, [S, size], by the layer's gradient [S, size]; None if none grow."""
         return None
 
     def choose(
@@ -76,8 +76,8 @@ class Exchange:
     ) -> np.ndarray:
         """Return which weights of a layer exist next, [S, n] bool: `counts` [S] of the `active` ones are dropped.
 
-        Those of the smallest absolute `worth` [S, n] go; as many come where `growth` scores are highest. `share` [S] is
-        how much of the exchange is made, `progress` [S] the budget spent.
+        Those of the smallest absolute `worth` [S, n] are dropped; as many grow where `growth` scores are highest.
+        `share` [S] is the part of the exchange to make, `progress` [S] the budget spent.
         """
         return exchange(worth, active, growth, counts)
 
@@ -86,7 +86,7 @@ class Exchange:
         return ()
 
     def slow(self) -> str | None:
-        """Return what would make updates on the CPU faster, if anything."""
+        """Return a hint what would make updates on the CPU faster; None if nothing would."""
         return None if self.own_loop else Topology.slow()
 
     def build(self, config: "Sparse", layout: Layout, seeds: Sequence[int], device: str) -> Topology:
@@ -108,11 +108,11 @@ class SET(Exchange):
     drop: FractionAboveZero = 0.3
     """Share of each layer's weights that is exchanged at first."""
     every: Count = 4
-    """Iterations between two exchanges: new weights start at zero and need time to prove themselves."""
+    """Iterations between two exchanges: new weights start at zero and need time to grow."""
     schedule: Schedule = "cosine"
-    """Whether that share falls along half a cosine, or stays."""
+    """Whether that share falls along half a cosine, or is constant."""
     end: FractionAboveZero = 0.75
-    """Share of the budget after which masks stay as they are."""
+    """Share of the budget after which masks do not change."""
 
     grows: ClassVar[bool] = True
 
@@ -147,17 +147,17 @@ class RigL(SET):
 
 @dataclass(frozen=True)
 class Magnitude(Exchange):
-    """Begin dense and drop the smallest weights little by little. Source: Zhu and Gupta, arXiv 1710.01878."""
+    """Begin dense and drop the smallest weights step by step. Source: Zhu and Gupta, arXiv 1710.01878."""
 
     start: FractionBelowOne = 0.2
-    """Share of the budget before which all weights stay."""
+    """Share of the budget before which all weights are kept."""
     end: FractionAboveZero = 0.8
-    """Share of the budget at which only the final ones are left."""
+    """Share of the budget at which the final number is reached."""
     every: Count = 1
     """Iterations between two cuts."""
 
     def check(self, recipe: Any) -> None:
-        """Raise UsageError unless there is something between start and end."""
+        """Raise UsageError unless start is before end."""
         if self.start >= self.end:
             raise UsageError(
                 f"--sparse.rule.start {self.start:g} is not before --sparse.rule.end {self.end:g}: pruning needs a "
@@ -170,14 +170,14 @@ class Magnitude(Exchange):
         return True
 
     def due(self, iteration: np.ndarray, progress: np.ndarray) -> np.ndarray:
-        """Every `every` iterations after `start`, and whenever there is something left to drop after `end`."""
+        """Every `every` iterations after `start`, and after `end` whenever there are still weights to drop."""
         return (progress > self.start) & (iteration % self.every == 0)
 
     def drops(self, active: np.ndarray, final: int, size: int, progress: np.ndarray) -> np.ndarray:
-        """Return what is more than the schedule leaves."""
+        """Return how many weights the layer has above the schedule."""
         return np.maximum(active - self.left(final, size, progress), 0)
 
     def left(self, final: int, size: int, progress: np.ndarray) -> np.ndarray:
-        """How many weights of a layer the schedule leaves, [S]."""
+        """Number of a layer's weights that the schedule keeps, [S]."""
         pruned = gradual_sparsity(1 - final / size, progress, self.start, self.end)
         return np.maximum(np.rint(size * (1 - pruned)), final)

@@ -1,4 +1,4 @@
-"""What a weight is worth to the policy: how far it moves when the weight is dropped."""
+"""The worth of a weight: how far the policy moves when the weight is dropped."""
 
 from collections.abc import Sequence
 
@@ -32,8 +32,8 @@ def curvature(layers: Layers, obs: Array, inv_std: Array) -> list[Array]:
 def saliency(layout: Layout, params: Array, obs: Array) -> Array:
     """Mean KL divergence that dropping each weight alone costs the policy, w^2 F_ii / 2 to second order; [S, D].
 
-    For the critic the same of its values, as if they were means with a deviation of 1: half the squared change. Other
-    numbers have none. Source: LeCun et al., Optimal brain damage (1989), with the policy's Fisher matrix.
+    For the critic the same with its values as means and a deviation of 1: half the squared change. Other parameters
+    have 0. Source: LeCun et al., Optimal brain damage (1989), with the policy's Fisher matrix.
     """
     xp = namespace(params)
     found = xp.zeros_like(params)

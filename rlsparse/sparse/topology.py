@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Topology(Dense):
-    """Networks whose rule exchanges weights: a weight that comes is zero, and Adam has forgotten one that goes."""
+    """Networks whose rule exchanges weights: a weight that grows starts at zero, and Adam forgets a dropped one."""
 
     columns: ClassVar[tuple[str, ...]] = METRICS
     records: ClassVar[bool] = False
@@ -32,12 +32,12 @@ class Topology(Dense):
 
     @classmethod
     def slow(cls) -> str | None:
-        """Return what would make updates faster, if anything."""
+        """Return a hint what would make updates faster; None if nothing would."""
         return slow_without()
 
     @property
     def regrows(self) -> bool:
-        """Whether weights come anew, so that some are younger than others."""
+        """Whether absent weights may grow again, so that some are younger than others."""
         return self.masks.regrows
 
     def initial(self, params: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ class Topology(Dense):
         self.masks.begin(progress)
 
     def update(self, algorithm: Updates, learner: "Learner", batch: Batch) -> Iterator[EpochStats]:
-        """Improve the learner on the batch; only the weights that exist take part where that is faster."""
+        """Improve the learner on the batch; with present weights only, where that is faster."""
         return self._packing.update(algorithm, learner, batch)
 
     def step(
@@ -59,7 +59,7 @@ class Topology(Dense):
         optimiser.step(params, gradient, self.masks.learning_rate(rate), epsilon)
 
     def hide(self, gradient: Array) -> None:
-        """Set the gradient [S, D] of absent weights to zero, in place; growth scores see it whole before."""
+        """Set the gradient [S, D] of absent weights to zero, in place; growth scores use it before that."""
         self.masks.hide(gradient)
 
     def clear(self, vectors: Array, part: slice) -> None:
@@ -71,7 +71,7 @@ class Topology(Dense):
         return self.masks.project(points, members, part)
 
     def evolve(self, learner: "Learner", obs: Array) -> None:
-        """Exchange weights where it is time to; normalised `obs` [S, B, O] measure how far policies move."""
+        """Exchange weights if it is time; normalised `obs` [S, B, O] measure how far policies move."""
         if self.masks.due.any():
             self.exchange(learner, obs)
 
@@ -82,13 +82,13 @@ class Topology(Dense):
         learner.optimiser.restart(changed)
 
     def choose(self, learner: "Learner", params: Array, obs: Array) -> np.ndarray:
-        """Choose the masks anew by params [S, D], absent weights that learn among them; return what changed, [S, D]."""
+        """Choose new masks by params [S, D], those of learning absent weights too; return what changed, [S, D]."""
         by_kl = self.masks.config.drop_by == "kl"
         worth = saliency(learner.layout, learner.params, obs) if by_kl else params
         return self.masks.evolve(to_numpy(params), to_numpy(worth), lambda others: policy_kl(learner, others, obs))
 
     def kept_state(self) -> list[Array]:
-        """Return what an update changes beside parameters and optimiser, member axis first, live."""
+        """Return the live arrays that an update changes beside parameters and optimiser, member axis first."""
         return [] if self.masks.growth is None else [self.masks.growth]
 
     def metrics(self, optimiser: Optimiser) -> dict[str, np.ndarray]:
@@ -96,11 +96,11 @@ class Topology(Dense):
         return self.masks.metrics(to_numpy(optimiser.first))
 
     def state_dict(self) -> dict[str, Array]:
-        """Return all that the masks go on from."""
+        """Return all arrays from which the masks continue."""
         return {**self.masks.state_dict()}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self.masks.load_state_dict(state)
 
 

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from rlsparse.explore.anchors import RANK_TOLERANCE, with_length
+from rlsparse.explore.directions import RANK_TOLERANCE, with_length
 
 
 @dataclass(frozen=True)
@@ -54,28 +54,3 @@ def share_in_plane(coordinates: np.ndarray) -> float:
     """Share of the variance of points that their first two coordinates, of [M, 2 + R], hold; 1 if all are equal."""
     variance = coordinates.var(0)
     return float(variance[:2].sum() / variance.sum()) if variance.sum() > 0 else 1.0
-
-
-def convex_hull(points: np.ndarray) -> np.ndarray:
-    """Corners [H, 2] of the smallest convex polygon around points [M, 2], anticlockwise from the leftmost.
-
-    Source: Andrew's monotone chain, Information Processing Letters 9, 1979.
-    """
-    ordered = np.unique(points, axis=0)
-    if len(ordered) < 3:
-        return ordered
-    return np.concatenate([_lower_chain(ordered)[:-1], _lower_chain(ordered[::-1])[:-1]])
-
-
-def _lower_chain(ordered: np.ndarray) -> np.ndarray:
-    chain: list[np.ndarray] = []
-    for point in ordered:
-        while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:
-            chain.pop()
-        chain.append(point)
-    return np.array(chain)
-
-
-def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
-    """Twice the area of the triangle, positive if it turns left."""
-    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))

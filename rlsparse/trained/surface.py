@@ -40,19 +40,23 @@ class Surface:
         Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1.
         """
         radius = np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean()) or 1.0
-        tried = [
-            _likelihood(points, scores, length, share) for length, share in product(radius * LENGTHS, NOISE_SHARES)
-        ]
-        _, length, share, level, variance = max(tried)
-        return cls(points, scores, length, share, level, variance)
+        best, ones = (-np.inf, 0.0, 0.0, 0.0, 0.0), np.ones_like(scores)
+        for length, share in product(radius * LENGTHS, NOISE_SHARES):
+            covariance = _covariance(points, length, share)
+            of_scores, of_ones = np.linalg.solve(covariance, np.stack([scores, ones], 1)).T
+            level = of_scores.sum() / of_ones.sum()
+            misfit = (scores - level) @ (of_scores - level * of_ones)
+            variance = max(misfit / len(scores), np.finfo(float).tiny)
+            likelihood = -0.5 * (len(scores) * np.log(variance) + np.linalg.slogdet(covariance)[1])
+            best = max(best, (likelihood, length, share, level, variance))
+        return cls(points, scores, *best[1:])
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Posterior mean and deviation [N] of the surface's height at x [N, R]."""
         covariance = _covariance(self.points, self.length, self.noise_share)
         to_points = (1.0 - self.noise_share) * _kernel(x, self.points, self.length)
         pull = np.linalg.solve(covariance, to_points.T).T
-        explained = (pull * to_points).sum(1)
-        unknown = np.maximum(1.0 - self.noise_share - explained, 0.0)
+        unknown = np.maximum(1.0 - self.noise_share - (pull * to_points).sum(1), 0.0)
         return self.level + pull @ (self.scores - self.level), np.sqrt(self.variance * unknown)
 
 
@@ -65,19 +69,6 @@ def _covariance(points: np.ndarray, length: float, noise_share: float) -> np.nda
     return (1.0 - noise_share) * _kernel(points, points, length) + noise_share * np.eye(len(points))
 
 
-def _likelihood(
-    points: np.ndarray, scores: np.ndarray, length: float, noise_share: float
-) -> tuple[float, float, float, float, float]:
-    """Log-likelihood up to a constant, the length and noise given, and the level and variance that are best then."""
-    covariance = _covariance(points, length, noise_share)
-    solved = np.linalg.solve(covariance, np.stack([scores, np.ones_like(scores)], 1))
-    level = solved[:, 0].sum() / solved[:, 1].sum()
-    misfit = (scores - level) @ (solved[:, 0] - level * solved[:, 1])
-    variance = max(misfit / len(scores), np.finfo(float).tiny)
-    likelihood = -0.5 * (len(scores) * np.log(variance) + np.linalg.slogdet(covariance)[1])
-    return float(likelihood), float(length), float(noise_share), float(level), float(variance)
-
-
 @dataclass(frozen=True)
 class Spread:
     """How far apart the scores of points lie, and how much of that the luck of their episodes explains."""
@@ -88,8 +79,6 @@ class Spread:
     """What it would be on average if all points were equally good."""
     p_value: float
     """Probability of a spread as large as the observed one if all points were equally good."""
-    shared: float
-    """Standard deviation of what the luck of these episodes' starts adds to all means alike."""
 
     @classmethod
     def of(cls, returns: np.ndarray) -> Self:
@@ -107,15 +96,9 @@ class Spread:
         freedom = (points - 1) * (episodes - 1)
         noise = float((residual**2).sum() / freedom / episodes)
         between = float(means.var(ddof=1))
-        shared = max(float(starts.var(ddof=1)) / episodes - noise / points, 0.0) ** 0.5
         tiny = np.finfo(float).eps * max(float((returns**2).mean()), np.finfo(float).tiny)
         if noise <= tiny:  # nothing but rounding
             p_value = 0.0 if between > tiny else 1.0
         else:
             p_value = float(fdtrc(points - 1, freedom, between / noise))
-        return cls(between**0.5, noise**0.5, p_value, shared)
-
-    @property
-    def true(self) -> float:
-        """Estimated standard deviation of the points' true returns."""
-        return max(self.observed**2 - self.explained**2, 0.0) ** 0.5
+        return cls(between**0.5, noise**0.5, p_value)

@@ -474,8 +474,14 @@ REFUSED = {
     f"{HPT_FLAGS} --algorithm.objective.success-return inf": "--algorithm.objective.success-return is inf: expected a",
     f"--algorithm trpo {HPT_FLAGS}": "unknown flag --algorithm.objective: --algorithm trpo has none, use ppo",
     "--algorithm.objective clip --algorithm.objective.gate 0.5": "unknown flag --algorithm.objective.gate: --algo",
-    f"{HPT_FLAGS} --advantage group-relative --advantage.scaffold.after 2": "--advantage.scaffold.after and --alg",
-    f"--env Hopper {HPT_FLAGS} --simulator warp": "--simulator warp: --algorithm.objective hpt clones episodes, which",
+    f"{HPT_FLAGS} --advantage group-relative --advantage.scaffold.after 2": (
+        "--algorithm.objective hpt clones the best episodes, and needs episodes that had no help, which "
+        "--advantage.scaffold.a"
+    ),
+    f"--env Hopper {HPT_FLAGS} --simulator warp": (
+        "--algorithm.objective hpt keeps episodes to clone them, and needs environments on the CPU, which "
+        "--simulator warp does"
+    ),
 }
 
 

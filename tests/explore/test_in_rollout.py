@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from rlsparse.explore.in_rollout import InRollout, evolution_step
+from rlsparse.explore.probe import Evidence
 
 INCUMBENT = np.array([[10.0, 20.0], [30.0, 40.0]])
 PROPOSED = INCUMBENT[:, None] + np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])
@@ -19,18 +20,18 @@ def moves(acting):
 
 
 def test_opposite_pairs_act_in_the_last_environments():
-    acting = InRollout(share=0.5).spread(PROPOSED, INCUMBENT, 8)
+    acting = InRollout(share=0.5).acting(lambda _: PROPOSED, INCUMBENT, 8)
     assert moves(acting) == [[0, 0]] * 4 + [[1, 0], [-1, 0], [0, 1], [0, -1]]
     np.testing.assert_array_equal(acting[1] - INCUMBENT[1], acting[0] - INCUMBENT[0])
 
 
 def test_an_odd_number_leaves_the_last_pair_incomplete():
-    acting = InRollout(share=1.0).spread(PROPOSED, INCUMBENT, 3)
+    acting = InRollout(share=1.0).acting(lambda _: PROPOSED, INCUMBENT, 3)
     assert moves(acting) == [[1, 0], [-1, 0], [0, 1]]
 
 
 def test_without_pairs_candidates_act_as_proposed_and_over_again():
-    acting = InRollout(share=0.7, antithetic=False).spread(PROPOSED, INCUMBENT, 6)
+    acting = InRollout(share=0.7, antithetic=False).acting(lambda _: PROPOSED, INCUMBENT, 6)
     assert moves(acting) == [[0, 0], [0, 0], [1, 0], [0, 1], [2, 2], [1, 0]]
 
 
@@ -38,7 +39,7 @@ def test_without_pairs_candidates_act_as_proposed_and_over_again():
 def test_the_share_of_candidates(share, num_envs, count):
     probe = InRollout(share=share)
     assert probe.candidates(num_envs) == count
-    acting = probe.spread(PROPOSED, INCUMBENT, num_envs)
+    acting = probe.acting(lambda _: PROPOSED, INCUMBENT, num_envs)
     assert ((acting != INCUMBENT[:, None]).any(2).sum(1) == count).all()
 
 
@@ -46,9 +47,9 @@ def test_the_share_of_candidates(share, num_envs, count):
 def test_the_incumbent_acts_in_place_of_a_candidate_that_is_not_finite(bad):
     proposed = PROPOSED.copy()
     proposed[0, 1, 0] = bad
-    acting = InRollout(share=1.0).spread(proposed, INCUMBENT, 6)
+    acting = InRollout(share=1.0).acting(lambda _: proposed, INCUMBENT, 6)
     assert moves(acting) == [[1, 0], [-1, 0], [0, 0], [0, 0], [2, 2], [-2, -2]]
-    np.testing.assert_array_equal(acting[1], InRollout(share=1.0).spread(PROPOSED, INCUMBENT, 6)[1])
+    np.testing.assert_array_equal(acting[1], InRollout(share=1.0).acting(lambda _: PROPOSED, INCUMBENT, 6)[1])
 
 
 # What their advantages say
@@ -63,8 +64,12 @@ def advantages(num_envs=4, seed=0):
 
 
 def chosen(probe, advantage):
-    acting = probe.spread(PROPOSED, INCUMBENT, advantage.shape[2])
-    return probe.choose(acting, INCUMBENT, advantage)
+    acting = probe.acting(lambda _: PROPOSED, INCUMBENT, advantage.shape[2])
+    return judged(probe, acting, INCUMBENT, advantage)
+
+
+def judged(probe, acting, incumbent, advantage):
+    return probe.judge(Evidence(incumbent, acting, advantage, log_ratio=None, propose=None, rounds=1))
 
 
 def test_a_score_is_the_mean_advantage_of_what_the_candidate_did():
@@ -142,11 +147,11 @@ def test_a_rollout_of_one_step_is_no_evidence():
 @pytest.mark.parametrize("move", ["none", "best", "evolution"])
 def test_a_member_is_judged_as_it_would_be_alone(move):
     probe, advantage = InRollout(move=move, level=0.5), advantages(seed=3)
-    acting = probe.spread(PROPOSED, INCUMBENT, 4)
-    together = probe.choose(acting, INCUMBENT, advantage)
+    acting = probe.acting(lambda _: PROPOSED, INCUMBENT, 4)
+    together = judged(probe, acting, INCUMBENT, advantage)
     for member in range(2):
         own = slice(member, member + 1)
-        alone = probe.choose(acting[own], INCUMBENT[own], advantage[own])
+        alone = judged(probe, acting[own], INCUMBENT[own], advantage[own])
         for name, x in vars(alone).items():
             np.testing.assert_array_equal(x, vars(together)[name][own], name)
 

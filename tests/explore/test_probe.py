@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from rlsparse.explore.evolution import Consensus
+from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.racing import Racing
 
@@ -112,9 +114,16 @@ def test_as_many_episodes_are_run_as_foretold(accept, rounds):
         candidates = propose(*np.random.default_rng(0).normal(size=(7, 2)))
         choice = probe(INCUMBENT, candidates, rounds, table := Table(first))
         assert choice.score[0, 1:].max() > first(INCUMBENT[0])
-        assert table.run == probe.episodes_for(7, rounds)
+        assert table.run == probe.episodes_for(7 * rounds)
         assert choice.steps == 10 * table.run
         assert choice.score.shape == (1, 1 + 7 * rounds)
+
+
+@pytest.mark.parametrize("probe", [Episodes(3), Racing((1, 4), 0.5, 2), Racing((1,), 0.5, 9)], ids=repr)
+def test_as_many_episodes_run_at_once_as_are_checked_before_the_run(probe):
+    probe(INCUMBENT, propose(*np.random.default_rng(0).normal(size=(7, 2))), 2, table := Table(first))
+    at_once = max(points.shape[1] * count for points, _, count in table.calls)
+    assert ExploRLer(Consensus(particles=7, rounds=2), probe).width == at_once
 
 
 def test_scores_of_one_round_are_told_to_the_next():

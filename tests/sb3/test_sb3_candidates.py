@@ -27,7 +27,7 @@ from rlsparse.explore.probe import Episodes
 from rlsparse.sb3 import ExploRLerCallback
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.environments import environments
-from rlsparse.sb3.episodes import CandidateEpisodes
+from rlsparse.sb3.episodes import candidate_episodes
 
 
 def some_policies():
@@ -104,7 +104,7 @@ def test_scores_are_the_returns_of_episodes_that_the_policy_plays(env_id, normal
     statistics = everything(model)
     actor = Actor(model, False)
     point = actor.read()
-    evaluate = CandidateEpisodes(actor, where, [5, 6, 7], 10**6)
+    evaluate = candidate_episodes(actor, where, [5, 6, 7], 10**6)
     scores = evaluate(np.stack([point, 1.5 * point])[None], 0, 3)
     np.testing.assert_equal(everything(model), statistics)
     assert where.make(6).__class__.__name__ == ("GymEnvironments" if env_id == POINT else "MujocoVectorEnv")
@@ -140,7 +140,7 @@ def test_a_candidate_that_is_not_finite_fails():
     model = reset(new_model())
     actor = Actor(model, False)
     points = np.stack([actor.read(), np.full_like(actor.read(), np.nan), np.full_like(actor.read(), 1e30)])
-    evaluate = CandidateEpisodes(actor, environments(model, None), [1, 2], 10**6)
+    evaluate = candidate_episodes(actor, environments(model, None), [1, 2], 10**6)
     with np.errstate(all="ignore"):
         scores = evaluate(points[None], 0, 2)[0]
     assert np.isfinite(scores[0]).all()
@@ -151,15 +151,15 @@ def test_large_probes_run_in_parts():
     model = reset(new_model())
     actor, where = Actor(model, False), environments(model, None)
     points = actor.read() + np.random.default_rng(0).standard_normal((1, 5, len(actor.read())))
-    whole = CandidateEpisodes(actor, where, [1, 2, 3], 10**6)(points, 0, 3)
-    parts = CandidateEpisodes(actor, replace(where, most=7), [1, 2, 3], 10**6)(points, 0, 3)
+    whole = candidate_episodes(actor, where, [1, 2, 3], 10**6)(points, 0, 3)
+    parts = candidate_episodes(actor, replace(where, most=7), [1, 2, 3], 10**6)(points, 0, 3)
     np.testing.assert_allclose(whole, parts, rtol=1e-6)
 
 
 def test_an_allowance_is_kept_to():
     model = reset(new_model(env=make_vec_env("fake_envs:Steady-v0", 2)))
     actor = Actor(model, False)
-    evaluate = CandidateEpisodes(actor, environments(model, None), [1, 2], 13)
+    evaluate = candidate_episodes(actor, environments(model, None), [1, 2], 13)
     assert np.isnan(evaluate(np.repeat(actor.read()[None, None], 2, 1), 0, 2)).all()
     assert evaluate.steps == 12
     assert evaluate.exhausted

@@ -139,8 +139,8 @@ def test_gradual_pruning_begins_dense_and_ends_sparse():
 
 @pytest.mark.parametrize(("algorithm", "every"), [(PPO, 256), (A2C, 256)])
 def test_a_rule_that_is_named_waits_for_four_rollouts_of_2048_steps(algorithm, every):
-    assert sparsify(dense(algorithm)).sparsity.config.rule == RigL(every=every)
-    assert sparsify(dense(PPO, n_steps=2048), rule="set").sparsity.config.rule == SET(every=4)
+    assert sparsify(dense(algorithm)).sparsity.masks.config.rule == RigL(every=every)
+    assert sparsify(dense(PPO, n_steps=2048), rule="set").sparsity.masks.config.rule == SET(every=4)
 
 
 # What the optimiser remembers

@@ -9,7 +9,7 @@ from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, Interrupted
 from rlsparse.explore.explorer import searched_slice
 from rlsparse.sim import episodes as evaluate
-from rlsparse.sim.episodes import ProbeEpisodes
+from rlsparse.sim.episodes import ProbeEpisodes, member_policies
 
 PLENTY = 10**9
 
@@ -66,16 +66,16 @@ def build(register, new_learner):
         sizes = space.single_observation_space.shape[0], space.single_action_space.shape[0]
         learner = new_learner((5, 6, 7), *sizes, actor_hidden=(), log_std_init=-2.0)
         seeds = [[1000 * m + e for e in range(10)] for m in members]
-        return ProbeEpisodes(
-            learner,
-            np.array(members),
-            searched_slice(learner.layout, log_std),
+        searched = searched_slice(learner.layout, log_std)
+        run = ProbeEpisodes(
+            member_policies(learner, np.array(members), searched, seeds if noisy else None),
             lambda n: sim.make(env_id, n, autoreset=False),
             seeds,
             np.broadcast_to(allowance, len(members)),
-            seeds if noisy else None,
             stop,
         )
+        run.learner, run.searched = learner, searched
+        return run
 
     return build
 
@@ -106,9 +106,9 @@ def test_a_return_is_that_of_the_episode_the_candidate_ran(build):
 def test_returns_are_those_of_an_evaluation(build, env_id):
     """The learner's own parameters, normaliser included, on the same seeds."""
     run = build((0, 1, 2), env=env_id)
-    learner = run._learner
+    learner = run.learner
     learner.obs_moments.update(np.random.default_rng(0).normal(1, 2, (3, 50, learner.layout.obs_size)))
-    own = learner.params[:, None, run._searched]
+    own = learner.params[:, None, run.searched]
     env = sim.make(env_id, 9, autoreset=False)
     expected = evaluate.evaluate(env, learner.actors(), [s for seeds in run._seeds for s in seeds[:3]])
     np.testing.assert_array_equal(run(own.astype(np.float64), 0, 3)[:, 0], expected.returns)
@@ -255,7 +255,7 @@ def test_an_action_that_is_not_a_number_fails_without_a_step(build):
     """Finite parameters, whose sum is not."""
     run = build((0,))
     huge = np.array([[[3e38, -3e38, 0.0], [0.0, 0.0, 0.25]]])
-    run._learner.obs_moments.mean[:] = -100.0
+    run.learner.obs_moments.mean[:] = -100.0
     with np.errstate(over="ignore", invalid="ignore"):
         returns = run(huge, 0, 2)
     assert (returns[0, 0] == -np.inf).all() and np.isfinite(returns[0, 1]).all()
@@ -276,7 +276,7 @@ def test_an_episode_that_diverges_ends_there_as_failed(build, what, number):
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "InvertedPendulum-v5"])
 def test_the_physics_goes_on_for_others(build, env_id):
     run = build((0,), env=env_id)
-    size = run._searched.stop
+    size = run.searched.stop
     sane = np.zeros((1, 1, size))
     broken = np.full((1, 1, size), np.nan)
     expected = run(sane, 0, 2)

@@ -16,7 +16,7 @@ from rlsparse.sim.warp import WarpVectorEnv
 pytestmark = in_one_worker
 
 # Differences within one step from equal states: the observation's in nine steps of ten, and any of the reward. Where a
-# contact begins in one simulator and not yet in the other, a force can differ by more. docs/gpu.md has the figures.
+# contact begins in one simulator and not yet in the other, a force can differ by more: docs/notes/gpu.md.
 AGREEMENT = {
     "Ant-v5": (1e-4, 1e-5),
     "HalfCheetah-v5": (5e-4, 5e-5),

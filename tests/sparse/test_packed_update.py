@@ -15,7 +15,7 @@ from rlsparse.sparse import packed_update
 from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
-from rlsparse.sparse.packed_update import DENSEST_PACKED, pack, packed_layout, packing
+from rlsparse.sparse.packed_update import DENSEST_PACKED, Packing, pack, packed_layout
 from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
 
 POLICY = ActorCritic((16, 12), (16, 12))
@@ -101,7 +101,7 @@ def test_every_epoch_is_written_back_before_it_is_told_of(new_batch):
 
 def test_a_packed_learner_has_what_is_there_and_shares_random_streams():
     learner = learner_of()
-    layout = packing(learner.sparsity.masks, learner)
+    layout = Packing(learner.sparsity.masks).layout(learner)
     packed = pack(learner.sparsity.masks, learner, layout)
     assert packed.params.shape == (2, learner.sparsity.masks.active[0].sum())
     assert packed.orders is learner.orders
@@ -115,7 +115,7 @@ def test_packed_networks_compute_what_the_whole_ones_do(new_batch):
     from rlsparse.learner.network import action_mean, value
 
     learner = learner_of()
-    layout, obs = packing(learner.sparsity.masks, learner), new_batch(learner).obs
+    layout, obs = Packing(learner.sparsity.masks).layout(learner), new_batch(learner).obs
     packed = pack(learner.sparsity.masks, learner, layout)
     for network in (action_mean, value):
         np.testing.assert_allclose(
@@ -150,7 +150,7 @@ def test_dense_networks_and_those_that_are_nearly_so_are_not_packed(new_batch, m
 def test_without_the_compiler_nothing_is_packed_and_training_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr(packed_update, "can_multiply", lambda: False)
     learner = learner_of()
-    assert packing(learner.sparsity.masks, learner) is None
+    assert Packing(learner.sparsity.masks).layout(learner) is None
     tiny.train(tmp_path / "run", replace(tiny.RECIPE, policy=POLICY, sparse=Sparse(0.8)))
 
 
@@ -159,3 +159,16 @@ def test_members_of_different_sizes_are_not_packed():
     active = learner.sparsity.masks.active.copy()
     active[1, np.flatnonzero(active[1])[0]] = False
     assert packed_layout(learner.layout, active) is None
+
+
+def test_the_layout_is_kept_until_the_masks_change():
+    learner = learner_of(SET(every=1))
+    packing = Packing(learner.sparsity.masks)
+    before = packing.layout(learner)
+    assert packing.layout(learner) is before
+    learner.sparsity.evolve(learner, np.zeros((2, 4, 5), np.float32))
+    after = packing.layout(learner)
+    assert after is not before
+    whole = np.zeros_like(learner.params)
+    after.unpack(after.pack(learner.sparsity.masks.active.astype(np.float32)), whole)
+    np.testing.assert_array_equal(whole > 0, learner.sparsity.masks.active)

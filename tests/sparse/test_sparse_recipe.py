@@ -258,7 +258,7 @@ def test_fewer_weights_than_units_are_warned_of(run, caplog):
 def test_the_extra_is_named_that_makes_sparse_training_faster(run, caplog, monkeypatch):
     sparse, layout = replace(RECIPE, sparse=Sparse(0.9)), ActorCritic().layout(17, 6)
     assert not list(warnings(sparse, layout, 5))
-    monkeypatch.setattr("rlsparse.run.plan.can_multiply", lambda: False)
+    monkeypatch.setattr("rlsparse.sparse.packed_update.can_multiply", lambda: False)
     for recipe in (RECIPE, replace(sparse, simulator="warp"), replace(RECIPE, sparse=Sparse(0.9, rule=DCIL()))):
         assert not list(warnings(recipe, layout, 5))
     with caplog.at_level(logging.WARNING):

@@ -21,11 +21,10 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
-from rlsparse.run import policy_file
 from rlsparse.sim.episodes import ProbeEpisodes, evaluate
 from rlsparse.trained import landscape, landscape_account
-from rlsparse.trained.replay import replay
-from rlsparse.trained.survey import FRESH, Survey, survey
+from rlsparse.trained.survey import FRESH, survey
+from rlsparse.trained.update import next_update
 
 EPOCHS, CANDIDATES = 4, 16
 
@@ -114,27 +113,27 @@ def points(path):
 
 def test_a_picture_and_a_table_are_all_that_is_written(run, run_dir):
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
-    out = run(run_dir, "--iteration", 4)
+    out = run(run_dir, "--iteration", 5)
     after = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
-    assert out.splitlines()[-1] == str(run_dir / "landscape-4.png")
-    assert set(after) - set(before) == {run_dir / "landscape-4.png", run_dir / "landscape-4.csv"}
+    assert out.splitlines()[-1] == str(run_dir / "landscape-5.png")
+    assert set(after) - set(before) == {run_dir / "landscape-5.png", run_dir / "landscape-5.csv"}
     assert {path: after[path] for path in before} == before
-    with Image.open(run_dir / "landscape-4.png") as picture:
+    with Image.open(run_dir / "landscape-5.png") as picture:
         assert picture.width > 1000
         inside = json.loads(picture.text["Description"])
-    assert inside["iteration"] == 4
+    assert inside["iteration"] == 5
 
 
 def test_the_table_has_every_point(run, run_dir):
-    run(run_dir, "--iteration", 4, "--seed", 6)
-    rows = points(run_dir / "landscape-4.csv")
+    run(run_dir, "--iteration", 5, "--seed", 6)
+    rows = points(run_dir / "landscape-5.csv")
     kinds = [row["kind"] for row in rows]
     expected = {"before": 1, "anchor": EPOCHS, "incumbent": 1, "sample": 12, "candidate": CANDIDATES}
     expected |= {"incumbent, fresh": 1, "best sample, fresh": 1}
     assert {kind: kinds.count(kind) for kind in set(kinds)} == expected
     assert {row["episodes"] for row in rows[:-2]} == {"3"}
     assert {row["episodes"] for row in rows[-2:]} == {str(FRESH)}
-    update = replay(run_dir, 6, 4)
+    update = next_update(run_dir, 6, 5)
     place = {row["kind"]: np.array([float(row["along"]), float(row["across"])]) for row in rows}
     length = np.linalg.norm(update.after - update.before)
     np.testing.assert_allclose(place["incumbent"] - place["before"], [length, 0], atol=1e-9)
@@ -142,8 +141,8 @@ def test_the_table_has_every_point(run, run_dir):
 
 def test_returns_are_those_of_the_policies_on_seeds_that_nothing_else_uses(run, run_dir):
     result = json.loads(run(run_dir, "--seed", 6, "--json"))
-    seeds = env_seeds(6, "landscape_env", 3 + FRESH, 6)
-    actors = policy_file.load(run_dir / "policy.safetensors").actors.only(1)
+    seeds = env_seeds(6, "landscape_env", 3 + FRESH, 5)
+    actors = next_update(run_dir, 6).learner.actors().only(1)
     scores = evaluate(sim.make("Hill-v0", 3 + FRESH, autoreset=False), actors, seeds).returns[0]
     assert result["incumbent"]["mean"] == pytest.approx(scores[3:].mean())
     assert result["incumbent"]["standard_error"] == pytest.approx(scores[3:].std(ddof=1) / np.sqrt(FRESH))
@@ -158,25 +157,24 @@ def test_steps_are_counted_where_they_are_taken(run, run_dir):
     result = json.loads(run(run_dir, "--json"))
     measured = 1 + EPOCHS + 1 + 12 + CANDIDATES
     assert result["steps"] == 3 * (3 * measured + 2 * FRESH)
-    assert (result["iteration"], result["iterations"], result["total_steps"]) == (6, 6, 96)
+    assert (result["iteration"], result["total_steps"], result["made_by_run"]) == (5, 80, True)
 
 
 def test_luck_of_the_start_is_not_taken_for_a_difference(run, run_dir):
     """All policies are paid for the same luck, so differences between them are exact, and so is the comparison."""
     result = json.loads(run(run_dir, "--json"))
-    assert result["sample_standard_error"] > 0.1, "of the return itself"
+    assert result["incumbent"]["standard_error"] > 0.1, "of the return itself"
     assert result["spread"]["explained"] < 1e-6
     assert result["spread"]["p_value"] < 1e-6
     assert result["gain"]["standard_error"] < 1e-6
     means = [float(row["mean"]) for row in points(result["table"]) if row["kind"] == "sample"]
     (incumbent,) = [float(row["mean"]) for row in points(result["table"]) if row["kind"] == "incumbent"]
-    assert result["share_above_incumbent"]["measured"] == np.mean(np.array(means) > incumbent)
-    assert result["percentile_90"]["measured"] == pytest.approx(np.percentile(means, 90))
+    assert result["share_above_incumbent"] == np.mean(np.array(means) > incumbent)
     assert result["gain"]["mean"] == pytest.approx(max(means) - incumbent, abs=1e-6)
 
 
 def test_samples_are_normal_around_the_anchors_and_scale_with_the_reach(run_dir):
-    update = replay(run_dir, 5, 6)
+    update = next_update(run_dir, 5)
     anchors = update.anchors - update.anchors.mean(0)
     spread = np.sqrt((anchors**2).sum(1).mean())
     for reach in (0.5, 2.0):
@@ -188,11 +186,23 @@ def test_samples_are_normal_around_the_anchors_and_scale_with_the_reach(run_dir)
 
 def test_the_same_command_measures_the_same(run, run_dir, tmp_path):
     for name in ("a.png", "b.svg"):
-        run(run_dir, "--iteration", 3, "--out", tmp_path / name)
+        run(run_dir, "--out", tmp_path / name)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-    run(run_dir, "--iteration", 4, "--out", tmp_path / "b.svg")
+    run(run_dir, "--seed", 6, "--out", tmp_path / "b.svg")
     assert (tmp_path / "a.csv").read_bytes() != (tmp_path / "b.csv").read_bytes()
     assert not list(run_dir.glob("landscape*"))
+
+
+def test_the_text_says_where_it_is_and_what_was_found(run, run_dir):
+    title, remark, picture = run(run_dir).splitlines()
+    assert title == "Returns around update 5: Hill-v0, seed 5, 80 steps"
+    assert remark.startswith("12 samples, 3 episodes each: they differ (p < 0.001); on 50 fresh episodes: incumbent ")
+    assert picture == str(run_dir / "landscape-5.png")
+
+
+def test_the_update_that_is_drawn_instead_of_another_is_named(run, run_dir, capsys):
+    landscape.main([str(run_dir), "--iteration", "6", "--samples", "3", "--episodes", "2"])
+    assert "no checkpoint is kept there: drawing update 5 instead\n" in capsys.readouterr().err
 
 
 def test_a_proposal_of_several_rounds_is_asked_as_often(run, tmp_path):
@@ -222,7 +232,7 @@ def test_a_candidate_that_fails_is_marked_and_not_drawn_into_the_surface(run, ru
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--iteration", "7"], 2, "--iteration 7: seed 5 of .* has made 6 updates"),
+        (["--iteration", "4"], 2, "--iteration 4: .* lead to the updates 5; rlsparse train --keep-checkpoints N keeps"),
         (["--seed", "7"], 2, "--seed 7: .* holds seeds 5 to 6"),
         (["--samples", "1"], 2, "--samples is 1: expected a whole number from 2 on"),
         (["--episodes", "1"], 2, "--episodes is 1: expected"),
@@ -245,14 +255,14 @@ def test_what_is_no_run(fails, tmp_path):
 
 
 def test_a_single_anchor_makes_no_landscape(fails, tmp_path):
-    algorithm = replace(RECIPE.algorithm, epochs=1)
-    tiny.train(tmp_path, replace(RECIPE, num_seeds=1, algorithm=algorithm))
-    code, line = fails(tmp_path, "--iteration", "1")
+    exploring = ExploRLer(Consensus(particles=5), Episodes(2), anchors="iterations", num_anchors=9)
+    tiny.train(tmp_path / "run", replace(RECIPE, num_seeds=1, eval_every=16, total_steps=16, explore=exploring))
+    code, line = fails(tmp_path / "run")
     assert code == 2
     assert "update 1 has one anchor" in line
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["replaying", "measuring"])
+@pytest.mark.parametrize("late", [False, True], ids=["updating", "measuring"])
 def test_ctrl_c_ends_it_and_leaves_nothing_behind(late, fails, run_dir, monkeypatch):
     files = set(run_dir.rglob("*"))
     monkeypatch.setattr(Hill, "stop_at", Hill.steps + (200 if late else 5))
@@ -260,65 +270,10 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(late, fails, run_dir, monkeypa
     assert set(run_dir.rglob("*")) == files
 
 
-def test_a_replay_that_is_not_the_run_is_said_everywhere(run_dir, capsys):
-    text = (run_dir / "progress.csv").read_text()
-    column = text.splitlines()[0].split(",").index("policy_loss")
-    rows = [line.split(",") for line in text.splitlines()]
-    rows[-2][column] = "0.123"  # of seed 5, at the end
-    (run_dir / "progress.csv").write_text("".join(",".join(row) + "\n" for row in rows))
-    landscape.main([str(run_dir), "--samples", "4", "--episodes", "2", "--json"])
-    streams = capsys.readouterr()
-    assert json.loads(streams.out)["replay_differs_at"] == 96
-    assert "at 96 steps the replay is not what the run recorded" in streams.err
-
-
-@pytest.fixture
-def found():
-    """A survey of the given returns of the incumbent and the samples."""
-
-    def make(incumbent, samples):
-        returns = np.array([incumbent, incumbent, incumbent, *samples], float)
-        kinds = np.array(["before", "anchor", "incumbent", *["sample"] * len(samples)])
-        coordinates = np.random.default_rng(0).standard_normal((len(kinds), 3))
-        return Survey(kinds, coordinates, returns, fresh=np.array([[7.0, 9], [2.0, 2]]), steps=0)
-
-    return make
-
-
-def test_the_incumbent_is_placed_by_all_its_episodes(found):
-    """On the samples' episodes it is 10, on two others 8, each with the error 1."""
-    survey = found([10, 10], [[9.0, 11], [11, 9], [10, 10]])
-    assert survey.spread.shared == 0
-    assert survey.spread.explained == pytest.approx(1)
-    assert survey.incumbent == pytest.approx((9, 1 / np.sqrt(2)))
-
-
-def test_fresh_episodes_say_little_where_starts_decide(found):
-    survey = found([100, -100], [[101.0, -99], [99, -101], [100, -100.5]])
-    assert survey.incumbent == pytest.approx((0, survey.spread.explained), abs=1e-3)
-
-
-def test_the_share_above_the_incumbent_allows_for_its_error(found):
-    means = np.array([6.0, 8, 9.4, 9.6, 11])
-    survey = found([10, 10], means[:, None] + [[1, -1], [-1, 1], [0, 0], [1, -1], [-1, 1]])
-    level, error = survey.incumbent
-    assert survey.share_above == pytest.approx([np.mean(means > level + by) for by in (0, error, -error)])
-    assert survey.best == 7
-
-
-def test_the_percentile_without_luck_is_closer_to_the_mean(found):
-    rng = np.random.default_rng(0)
-    truth = 3 * rng.standard_normal((400, 1))
-    survey = found([0, 0], truth + 5 * rng.standard_normal((400, 2)))
-    measured, without_luck = survey.percentile(90)
-    expected = np.percentile(truth, 90)
-    assert abs(without_luck - expected) < 0.5 < measured - expected
-
-
 @pytest.mark.parametrize(
     ("mean", "error", "text"),
-    [(1234.5678, 12.345, "1,235 +- 12"), (-3.14159, 0.0123, "-3.142 +- 0.012"), (7, 0, "7 +- 0")],
+    [(1234.5678, 12.345, "1,235 ± 12"), (-3.14159, 0.0123, "-3.142 ± 0.012"), (7, 0, "7 ± 0")],
 )
 def test_numbers_end_with_the_second_digit_of_their_error(mean, error, text):
     returns = np.array([mean - error, mean + error])  # two values, whose mean has just this standard error
-    assert landscape_account.with_error(returns) == text
+    assert landscape_account.with_error(returns).replace("\N{NO-BREAK SPACE}", " ") == text

@@ -1,11 +1,10 @@
-"""The plane of a landscape: its axes, true distances in it, how much it shows, and the hull of what lies in it."""
+"""The plane of a landscape: its axes, true distances in it, and how much it shows."""
 
 import numpy as np
 import pytest
-from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
-from rlsparse.trained.plane import Plane, convex_hull, share_in_plane
+from rlsparse.trained.plane import Plane, share_in_plane
 
 
 @pytest.fixture
@@ -56,15 +55,3 @@ def test_the_share_of_variance_in_the_plane():
     assert share_in_plane(coordinates) == pytest.approx((9 + 4) / (9 + 4 + 1))
     assert share_in_plane(coordinates + 5) == pytest.approx(13 / 14)
     assert share_in_plane(np.ones((3, 4))) == 1
-
-
-def test_the_hull_is_that_of_qhull(rng):
-    for points in (rng.standard_normal((30, 2)), np.array([[0.0, 0], [2, 0], [1, 0], [2, 2], [0, 2], [1, 1], [0, 1]])):
-        hull, expected = convex_hull(points), points[ConvexHull(points).vertices]
-        start = np.flatnonzero((expected == hull[0]).all(1))[0]
-        np.testing.assert_array_equal(hull, np.roll(expected, -start, 0))
-
-
-def test_the_hull_of_points_on_a_line_has_no_area():
-    assert len(convex_hull(np.ones((4, 2)))) == 1
-    assert len(convex_hull(np.outer(np.arange(5.0), [1.0, 1.0]))) == 2

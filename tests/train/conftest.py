@@ -1,0 +1,35 @@
+"""The command, run in this process in a folder of the test."""
+
+from pathlib import Path
+
+import fake_envs
+import pytest
+
+from rlsparse import train
+from rlsparse.run import directory as runs
+
+
+@pytest.fixture(autouse=True)
+def fresh_folder(monkeypatch, tmp_path):
+    """Work in a folder of the test's own, with environments counted from zero, without waiting for the disk."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fake_envs, "made", 0)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command in this process, in run directory "run" unless told; returns exit code, stdout and stderr."""
+
+    def call(*arguments):
+        where = [] if {"--run-dir", "--resume", "--out", "--dry-run"} & set(arguments) else ["--run-dir", "run"]
+        if arguments[0] == "--resume":  # the fake environments come from a module, which is to be named
+            where = ["--env", runs.read_recipe(Path(arguments[1])).env]
+        try:
+            train.main([*where, *map(str, arguments)])
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return call

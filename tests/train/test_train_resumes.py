@@ -1,0 +1,114 @@
+"""Runs that are stopped, and go on."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+from train_runs import interrupt
+
+from rlsparse import loop
+from rlsparse.run import device
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_its_directory_last(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        code, out, err = run(*tiny.FLAGS, "--run-dir", "my run")
+    assert code == 143
+    assert out.splitlines()[-1] == "my run"
+    assert (
+        err.splitlines()[-1]
+        == "stopped at 48 steps; go on with: rlsparse train --resume 'my run' --env fake_envs:Point-v0"
+    )
+    code, out, err = run("--resume", "my run")
+    assert (code, out.splitlines()[-1]) == (0, "my run")
+    assert err.splitlines()[0] == "resuming my run at 48 steps"
+
+
+def test_a_resumed_process_is_prepared_as_the_first_was(run, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(device, "prepare", prepared.append)
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        run(*tiny.FLAGS, "--run-dir", "run")
+    run("--resume", "run")
+    assert prepared == ["cpu", "cpu"]
+
+
+def test_an_interrupted_run_says_so_in_json(run, monkeypatch):
+    interrupt(monkeypatch)
+    _, out, _ = run(*tiny.FLAGS, "--json")
+    assert json.loads(out) == {"state": "interrupted", "total_steps": 48, "run_dir": "run"}
+
+
+def test_a_run_begun_on_a_gpu_goes_on_elsewhere_only_if_told_to(run, monkeypatch):
+    import torch
+
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        run(*tiny.FLAGS)
+    versions = Path("run/versions.json")
+    versions.write_text(versions.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, out, error = run("--resume", "run")
+    assert (code, out) == (2, "")
+    assert re.fullmatch("rlsparse: --device cuda: torch .*; or use --device cpu\n", error)
+    assert run("--resume", "run", "--device", "cpu", "--quiet") == (0, "run\n", "")
+
+
+def test_a_finished_run_is_not_resumed(run):
+    run(*tiny.FLAGS)
+    before = tiny.outcome(Path("run"))
+    expected = "rlsparse: run is finished, at 96 steps: nothing is left to resume\n"
+    assert run("--resume", "run") == (4, "", expected)
+    assert tiny.outcome(Path("run")) == before
+
+
+def test_a_run_killed_while_finishing_is_finished_by_resume(run):
+    run(*tiny.FLAGS)
+    before = tiny.outcome(Path("run"))
+    Path("run/status.json").write_text('{"state": "running", "total_steps": 96}')
+    Path("run/curve.png").unlink()
+    code, out, _ = run("--resume", "run", "--quiet")
+    assert (code, out) == (0, "run\n")
+    assert Path("run/curve.png").is_file()
+    assert tiny.outcome(Path("run")) == before
+
+
+def test_a_run_with_no_whole_checkpoint_says_which_file_is_damaged(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        run(*tiny.FLAGS)
+    for file in Path("run/checkpoint").rglob("collector.safetensors"):
+        file.write_bytes(b"cut")
+    code, out, err = run("--resume", "run")
+    assert (code, out) == (4, "")
+    assert "run/checkpoint/48/collector.safetensors is damaged" in err
+    assert err.count("\n") == 1
+
+
+def test_a_resumed_run_keeps_as_many_checkpoints_as_it_began_with_or_as_it_is_told(run, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", -1)
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        assert run(*tiny.FLAGS, "--quiet", "--keep-checkpoints", 4)[0] == 143
+
+    def kept():
+        return sorted(int(path.name) for path in Path("run/checkpoint").iterdir())
+
+    shutil.copytree("run", "other")
+    assert run("--resume", "run", "--quiet")[0] == 0
+    assert kept() == [32, 64, 80, 96]
+    assert run("--resume", "other", "--quiet", "--keep-checkpoints", 2)[0] == 0
+    assert len(list(Path("other/checkpoint").iterdir())) == 2
+
+
+@pytest.mark.parametrize("command", [tiny.FLAGS, ("--resume", "run")], ids=["new", "resumed"])
+def test_fewer_checkpoints_than_two_are_refused(command, run):
+    run(*tiny.FLAGS, "--quiet")
+    where = () if "--resume" in command else ("--run-dir", "other")
+    code, _, err = run(*command, *where, "--keep-checkpoints", 1)
+    assert (code, err) == (2, "rlsparse: --keep-checkpoints is 1: expected 2 or more, for the newest may be damaged\n")
