@@ -32,14 +32,13 @@ class Found:
     logs: list[Log] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     """One sentence per log that could not be read."""
-    repeated: list[Path] = field(default_factory=list)
-    """What was named more than once, and read once."""
+    repeated: list[str] = field(default_factory=list)
+    """One sentence per log that was named more than once, and read once."""
 
     @property
     def remarks(self) -> list[str]:
         """What a report says of it."""
-        repeated = [f"{path} was named more than once and counts once" for path in self.repeated]
-        return [f"{NOT_READ}{text}" for text in self.unreadable] + repeated
+        return [f"{NOT_READ}{text}" for text in self.unreadable] + self.repeated
 
 
 def read_logs(arguments: Sequence[str], wanted: str = "auto") -> Found:
@@ -54,7 +53,7 @@ def read_logs(arguments: Sequence[str], wanted: str = "auto") -> Found:
             for path in _logs_below(item):
                 real = path.resolve()
                 if real in seen:
-                    found.repeated.append(path)
+                    found.repeated.append(f"{path} was named more than once and counts once")
                     continue
                 seen.add(real)
                 try:
