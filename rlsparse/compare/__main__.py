@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,7 +30,7 @@ class CompareFlags:
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN...]")] = ()
     """Run directories, folders of them, logs of Stable-Baselines3, rl-zoo or CleanRL, globs, agent cards, or TOML
     lists of these."""
-    group: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=GLOB...")] = ()
+    group: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=GLOB...")] = ()
     """Put the runs that a glob names into one arm of this name; may be given several times."""
     out: Path = Path("comparison")
     """Folder for the pictures, report.html, curves.csv and report.json."""
@@ -67,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse compare` is told."""
-    flags = parse(CompareFlags, one_group_flag(arguments), prog=PROG)
-    if not flags.runs and not flags.group:
+    flags = parse(CompareFlags, arguments, prog=PROG)
+    if not flags.runs and not any(flags.group):
         raise UsageError("compare what? e.g. rlsparse compare runs/HalfCheetah-v5, or --group NAME=GLOB")
     if not flags.every > 0:
         raise UsageError(f"--every {flags.every}: expected a number of seconds above 0")
@@ -105,36 +106,22 @@ def report_once(flags: CompareFlags) -> bool:
     return any(log.state in GOING_ON for log in comparison.logs)
 
 
-def one_group_flag(arguments: Sequence[str]) -> list[str]:
-    """Collect what follows every --group behind one, for the parser knows each flag once.
+def read_groups(given: Sequence[Sequence[str]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the globs of each group, and the runs: what follows a --group from the first word without = on.
 
-    `--group A=x B=y` and `--group A=x --group B=y` are the same; words without = are runs.
+    Raises UsageError if the first word after a --group is not NAME=GLOB.
     """
-    words, groups, in_group = [], [], False
-    for word in arguments:
-        if word == "--group" or word.startswith("--group="):
-            in_group = True
-            groups += [word[8:]] if word.startswith("--group=") else []
-        elif in_group and "=" in word and not word.startswith("-"):
-            groups.append(word)
-        else:
-            in_group = False
-            words.append(word)
-    if not groups:
-        return list(arguments)
-    end = words.index("--") if "--" in words else len(words)
-    return [*words[:end], "--group", *groups, *words[end:]]
-
-
-def read_groups(entries: Sequence[str]) -> dict[str, list[str]]:
-    """Return the globs of each group; raises UsageError for what is not NAME=GLOB."""
     groups: dict[str, list[str]] = {}
-    for entry in entries:
-        name, equals, pattern = entry.partition("=")
-        if not (name.strip() and equals and pattern):
-            raise UsageError(f"--group {entry}: expected NAME=GLOB, such as tuned='runs/HalfCheetah-v5/ppo/2026*'")
-        groups.setdefault(name.strip(), []).append(pattern)
-    return groups
+    runs: list[str] = []
+    for words in given:
+        end = next((i for i, word in enumerate(words) if i and "=" not in word), len(words))
+        runs += words[end:]
+        for entry in words[:end]:
+            name, equals, pattern = entry.partition("=")
+            if not (name.strip() and equals and pattern):
+                raise UsageError(f"--group {entry}: expected NAME=GLOB, such as tuned='runs/HalfCheetah-v5/ppo/2026*'")
+            groups.setdefault(name.strip(), []).append(pattern)
+    return groups, runs
 
 
 def read_thresholds(entries: Sequence[str]) -> dict[str, float]:
@@ -158,8 +145,9 @@ def read_and_compare(flags: CompareFlags) -> "Comparison":
     from rlsparse.compare.logs import NOT_READ, read_list, read_logs
 
     runs: list[str] = []
-    patterns, thresholds = read_groups(flags.group), read_thresholds(flags.threshold)
-    for run in flags.runs:
+    thresholds = read_thresholds(flags.threshold)
+    patterns, more_runs = read_groups(flags.group)
+    for run in (*flags.runs, *more_runs):
         if Path(run).suffix == ".toml" and Path(run).name != "card.toml":
             listed, named = read_list(Path(run))
             runs += listed
@@ -171,11 +159,10 @@ def read_and_compare(flags: CompareFlags) -> "Comparison":
     members = {name: read_logs(globs, flags.returns) for name, globs in patterns.items()}
     remarks = list(dict.fromkeys(text for one in (found, *members.values()) for text in one.remarks))
     if not found.logs and not any(one.logs for one in members.values()):
-        everything = ", ".join([*runs, *(glob for globs in patterns.values() for glob in globs)])
+        if not remarks:
+            raise RunDirectoryError(f"there is no log in {', '.join([*runs, *chain(*patterns.values())])}")
         more = f" (and {len(remarks) - 1} more)" if len(remarks) > 1 else ""
-        first = remarks[0].removeprefix(NOT_READ) if remarks else ""
-        nothing = f"no log could be read: {first}{more}" if remarks else f"there is no log in {everything}"
-        raise RunDirectoryError(nothing)
+        raise RunDirectoryError(f"no log could be read: {remarks[0].removeprefix(NOT_READ)}{more}")
     arms = arrange(found.logs, {name: one.logs for name, one in members.items() if one.logs}, flags.env)
     return compare(arms, flags.x, flags.baseline, thresholds, flags.allow_mixed, remarks)
 

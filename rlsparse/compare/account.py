@@ -1,6 +1,5 @@
 """A comparison as plain data: report.json, and the block inside every picture."""
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -32,7 +31,7 @@ def account(comparison: Comparison) -> dict[str, Any]:
         }
         for panel in comparison.panels
     }
-    contrasts = [{**_fields(x), "verdict": x.verdict} for x in comparison.contrasts]
+    contrasts = [{**vars(x), "verdict": x.verdict} for x in comparison.contrasts]
     overall = comparison.overall and _overall(comparison.overall)
     plain: dict[str, Any] = _plain({"environments": environments, "contrasts": contrasts, "overall": overall})
     return provenance(comparison) | plain
@@ -86,14 +85,10 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 def _overall(overall: Overall) -> dict[str, Any]:
     pairs = overall.probability_of_improvement.items()
-    known = _fields(overall) | {
+    known = vars(overall) | {
         "probability_of_improvement": [{"arm": a, "other": b, **x._asdict()} for (a, b), x in pairs]
     }
     return {name: x for name, x in known.items() if name not in ("shared", "remarks")}
-
-
-def _fields(x: Any) -> dict[str, Any]:
-    return {field.name: getattr(x, field.name) for field in dataclasses.fields(x)}
 
 
 def _plain(value: Any) -> Any:

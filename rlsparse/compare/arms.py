@@ -73,16 +73,12 @@ def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None =
     for name, log in entries:
         members = arms.members.setdefault(name, {}).setdefault(log.env or UNKNOWN_ENVIRONMENT, [])
         members += [Member(log, curve) for curve in log.curves]
-        members += [Member(log, _no_curve(seed)) for seed in log.missing]
+        members += [Member(log, Curve(seed, {}, np.array([]))) for seed in log.missing]
     for by_env in arms.members.values():
         for members in by_env.values():
             members[:] = _each_seed_once(members, arms.remarks)
     _remark_equal_arms(arms)
     return arms
-
-
-def _no_curve(seed: int) -> Curve:
-    return Curve(seed, {}, np.array([]))
 
 
 def _refuse_overlap(named: list[tuple[str, Log]]) -> None:
@@ -106,21 +102,20 @@ def _each_seed_once(members: list[Member], remarks: list[str]) -> list[Member]:
     kept: list[Member] = []
     left_out: dict[str, list[str]] = {}
     for member in sorted(members, key=_completeness, reverse=True):
+        path, seed = member.log.path, member.curve.seed
         same = next((x for x in kept if _same_data(x, member)), None)
-        if same is not None and member.curve.seed in (same.curve.seed, None):
-            text = f"{member.log.path} holds the same data as {same.log.path} and counts once"
+        twin = next((x for x in kept if x.curve.seed == seed is not None), None)
+        if same and seed in (same.curve.seed, None):
+            text = f"{path} holds the same data as {same.log.path} and counts once"
             left_out.setdefault(text, []).append(member.label)
             continue
-        if same is not None:
-            remarks.append(
-                f"{member.label} of {member.log.path} equals {same.label} of {same.log.path} in every return"
-            )
-        twin = next((x for x in kept if x.curve.seed == member.curve.seed is not None), None)
-        if twin is not None:
-            text = f"{member.log.path} is left out, for {twin.log.path} has the same seeds"
+        if same:
+            remarks.append(f"{member.label} of {path} equals {same.label} of {same.log.path} in every return")
+        if twin:
+            text = f"{path} is left out, for {twin.log.path} has the same seeds"
             left_out.setdefault(text, []).append(member.label)
-            continue
-        kept.append(member)
+        else:
+            kept.append(member)
     remarks += [f"{text} ({_some(labels)})" for text, labels in left_out.items()]
     return sorted(kept, key=lambda x: (x.curve.seed is None, x.curve.seed or 0))
 

@@ -1,7 +1,8 @@
 """One arm in one environment: its seeds on the common range, their mean and IQM with intervals, their scores."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Panel:
     end: float
     cells: dict[str, Cell]
     threshold: float
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[str]
 
 
 def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:
@@ -93,10 +94,9 @@ def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:
     Raises RunDirectoryError if there is none, UsageError if a log does not know the axis.
     """
     tracks = {name: _tracks(name, by_env[env], axis) for name, by_env in arms.members.items() if env in by_env}
-    everyone = [t for those in tracks.values() for t in those]
-    longest = max((t.end for t in everyone if not t.crash), default=-np.inf)
+    longest = max((t.end for t in chain(*tracks.values()) if not t.crash), default=-np.inf)
     tracks = {name: _judged(those, longest) for name, those in tracks.items()}
-    counted = [t for those in tracks.values() for t in those if not t.why]
+    counted = [t for t in chain(*tracks.values()) if not t.why]
     if not counted:
         raise RunDirectoryError(f"no curve of {env} has a point")
     late, early = max(counted, key=lambda t: t.x[0]), min(counted, key=lambda t: t.end)
@@ -126,7 +126,7 @@ def _tracks(arm: str, members: list[Member], axis: Axis) -> list[Track]:
 
 
 def _judged(tracks: list[Track], longest: float) -> list[Track]:
-    """Say of each track why it is not averaged, if so: it has no point, it crashed, or most of its siblings go on."""
+    """Give each track that is not averaged its reason: it has no point, it crashed, or most of its siblings go on."""
     usual = float(np.median([t.end for t in tracks if len(t.x)] or [0.0]))
     return [replace(t, why=_why_left_out(t, usual, longest)) for t in tracks]
 
@@ -213,7 +213,6 @@ def _member_remarks(env: str, tracks: dict[str, list[Track]]) -> list[str]:
     return [
         f"{t.arm} on {env}: {t.member.label} "
         + (f"{t.why}; it is not in the mean" if t.why else f"{t.crash} at {t.end:,.0f}")
-        for those in tracks.values()
-        for t in those
+        for t in chain(*tracks.values())
         if t.why or t.crash
     ]

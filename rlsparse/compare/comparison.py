@@ -1,7 +1,7 @@
 """A whole comparison: from arms to everything that the report shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rlsparse.compare.arms import Arms
 from rlsparse.compare.cells import Cell, Panel, panel
@@ -33,7 +33,7 @@ class Comparison:
     mismatches: list[str]
     """Why these curves would not be compared without --allow-mixed."""
     remarks: list[str]
-    logs: list[Log] = field(default_factory=list)
+    logs: list[Log]
     """Where the curves come from."""
 
     @property
@@ -54,19 +54,15 @@ class Comparison:
         return AXIS_LABELS[self.axis]
 
     @property
-    def caution(self) -> str:
-        """What must be said of a figure with few seeds."""
-        few = {cell.arm: None for cell in self.cells if cell.n < LEAST_SEEDS_FOR_FIGURE}
-        if not few:
-            return ""
-        which = "" if len(few) == len(self.arms) else f" in {', '.join(few)}"
-        none = "; n < 3 is too small for an interval" if any(cell.n < FEWEST for cell in self.cells) else ""
-        return f"SMOKE CHECK: fewer than {LEAST_SEEDS_FOR_FIGURE} seeds{which}{none}"
-
-    @property
     def warnings(self) -> list[str]:
         """What stands above everything else, in the colour of a warning."""
-        return [f"NOT ALIKE: {text}" for text in self.mismatches] + [self.caution] * bool(self.caution)
+        warnings = [f"NOT ALIKE: {text}" for text in self.mismatches]
+        few = {cell.arm: None for cell in self.cells if cell.n < LEAST_SEEDS_FOR_FIGURE}
+        if few:
+            which = "" if len(few) == len(self.arms) else f" in {', '.join(few)}"
+            none = "; n < 3 is too small for an interval" if any(cell.n < FEWEST for cell in self.cells) else ""
+            warnings.append(f"SMOKE CHECK: fewer than {LEAST_SEEDS_FOR_FIGURE} seeds{which}{none}")
+        return warnings
 
 
 def compare(
@@ -92,7 +88,8 @@ def compare(
     if found:
         merge_versions(arms)
     panels, failures = _panels(arms, axis, thresholds or {})
-    logs, pairs = _logs(arms), choose_pairs(arms.names, baseline)
+    logs = list({id(member.log): member.log for _, _, member in arms.all()}.values())
+    pairs = choose_pairs(arms.names, baseline)
     result = overall(panels, arms.names, pairs, baseline)
     if result is None and len(panels) > 1:
         failures.append("there are no results over environments: not two of them have every arm")
@@ -111,7 +108,7 @@ def compare(
             *(_short_budgets(panels) if axis == "steps" else []),
             *arms.remarks,
             *(result.remarks if result else []),
-            *_log_remarks(arms),
+            *_log_remarks(arms, logs),
             *remarks,
         ],
         logs=logs,
@@ -139,19 +136,14 @@ def _short_budgets(panels: list[Panel]) -> list[str]:
     return [f"a test of the plumbing, not of the agents, by the share of their usual steps: {listed}"] if listed else []
 
 
-def _logs(arms: Arms) -> list[Log]:
-    return list({id(member.log): member.log for _, _, member in arms.all()}.values())
-
-
-def _log_remarks(arms: Arms) -> list[str]:
+def _log_remarks(arms: Arms, logs: list[Log]) -> list[str]:
     """What reading left out, and in what evaluations differ."""
-    logs = _logs(arms)
     remarks = [text for log in logs for text in log.remarks]
     for env in arms.environments:
         episodes = sorted({n for _, of, member in arms.all() if of == env for n in member.log.episodes})
         if len(episodes) > 1:
             remarks.append(f"{env}: points are means of different numbers of episodes: {', '.join(map(str, episodes))}")
-    if len({log.kind for log in logs}) > 1:
-        kinds = sorted({log.kind for log in logs})
+    kinds = sorted({log.kind for log in logs})
+    if len(kinds) > 1:
         remarks.append(f"logs of different origin are compared ({', '.join(kinds)}): check that evaluations are alike")
     return remarks

@@ -52,18 +52,15 @@ class Contrast:
     p_permutation_holm: float = np.nan
 
     @property
-    def star(self) -> bool:
-        """Both corrected tests are below 5 %, with 5 seeds or more in both arms."""
-        return min(self.n) >= LEAST_SEEDS_FOR_STAR and max(self.p_welch_holm, self.p_permutation_holm) < ALPHA
-
-    @property
     def verdict(self) -> str:
-        """What may be said."""
+        """What may be said; a star where both corrected tests are below 5 %, with 5 seeds or more in both arms."""
         if min(self.n) < FEWEST:
             return "n too small"
-        if self.star:
+        if min(self.n) < LEAST_SEEDS_FOR_STAR:
+            return "smoke check, n < 5"
+        if max(self.p_welch_holm, self.p_permutation_holm) < ALPHA:
             return "higher *" if self.difference > 0 else "lower *"
-        return "smoke check, n < 5" if min(self.n) < LEAST_SEEDS_FOR_STAR else "no evidence of a difference"
+        return "no evidence of a difference"
 
 
 def choose_pairs(arms: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -149,7 +146,7 @@ def overall(
         shared=len(shared),
         environments=[panel.env for panel, _, _ in kept],
         scale=scale,
-        normalised_iqm={arm: statistics.bootstrap(x, statistics.iqm) for arm, x in scores.items()},
+        normalised_iqm={arm: statistics.stratified_iqm(x) for arm, x in scores.items()},
         thresholds=thresholds,
         performance_profile={arm: statistics.performance_profile(x, thresholds) for arm, x in scores.items()},
         probability_of_improvement={

@@ -3,7 +3,7 @@
 import json
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -164,18 +164,16 @@ def _overall_cells(overall: Overall, comparison: Comparison, styles: Styles) -> 
     cells: list[Draw] = []
     if overall.normalised_iqm:
         rows: list[Row] = [(short[arm], x, styles[arm]["color"]) for arm, x in overall.normalised_iqm.items()]
-        title, reference = (
-            f"Normalised IQM, {len(overall.environments)} environments",
-            1.0 if comparison.baseline else None,
-        )
+        title = f"Normalised IQM, {len(overall.environments)} environments"
+        reference = 1.0 if comparison.baseline else None
         draw = partial(_draw_intervals, rows=rows, title=title, x_label="normalised return", reference=reference)
         cells += [draw, partial(_draw_profile, overall=overall, styles=styles)]
     if overall.probability_of_improvement:
         pairs = overall.probability_of_improvement.items()
         rows = [(f"{short[a]} > {short[b]}", x[:3], styles[a]["color"]) for (a, b), x in pairs]
         title, label = f"P(improvement), {overall.shared} environments", "0.5: as often better as worse"
-        limits = -0.02, 1.02
-        cells.append(partial(_draw_intervals, rows=rows, title=title, x_label=label, reference=0.5, limits=limits))
+        draw = partial(_draw_intervals, rows=rows, title=title, x_label=label, reference=0.5, limits=(-0.02, 1.02))
+        cells.append(draw)
     return cells
 
 
@@ -205,8 +203,8 @@ def _draw_profile(axes: Any, overall: Overall, styles: Styles) -> None:
 
 
 def _head(comparison: Comparison, statistic: str) -> list[Line]:
-    lines = [Line(comparison.title, 12, INK, "bold"), Line(caption(comparison, statistic), 8.5, MUTED)]
-    lines += [Line(text, 8.5, MUTED) for text in [steps_spent(comparison)] if text]
+    captions = filter(None, [caption(comparison, statistic), steps_spent(comparison)])
+    lines = [Line(comparison.title, 12, INK, "bold"), *(Line(text, 8.5, MUTED) for text in captions)]
     return lines + [Line(text, 9, WARNING, "bold") for text in comparison.warnings]
 
 
@@ -250,7 +248,7 @@ def _wrapped(lines: list[Line], width: float) -> list[Line]:
     broken = []
     for line in lines:
         most = int((width - 2 * MARGIN) * 72 / (line.size * (0.62 if line.weight == "bold" else 0.55)))
-        broken += [Line(text, line.size, line.color, line.weight) for text in textwrap.wrap(line.text, most) or [""]]
+        broken += [replace(line, text=text) for text in textwrap.wrap(line.text, most) or [""]]
     return broken
 
 

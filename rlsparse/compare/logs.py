@@ -1,6 +1,5 @@
 """The logs that a command line means: run directories, folders of them, files, globs, agent cards, TOML lists."""
 
-import difflib
 import glob
 import os
 import re
@@ -14,7 +13,7 @@ from rlsparse.compare import own_logs
 from rlsparse.compare.foreign_logs import event_logs, foreign_logs
 from rlsparse.compare.origin import origin_of_files
 from rlsparse.compare.record import Log, UnreadableLog
-from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.errors import RlsparseError, UsageError, nearest
 from rlsparse.run import cards
 from rlsparse.run.cards import AgentCard
 
@@ -33,14 +32,13 @@ class Found:
     logs: list[Log] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     """One sentence per log that could not be read."""
-    repeated: list[Path] = field(default_factory=list)
-    """What was named more than once, and read once."""
+    repeated: list[str] = field(default_factory=list)
+    """One sentence per log that was named more than once, and read once."""
 
     @property
     def remarks(self) -> list[str]:
         """What a report says of it."""
-        repeated = [f"{path} was named more than once and counts once" for path in self.repeated]
-        return [f"{NOT_READ}{text}" for text in self.unreadable] + repeated
+        return [f"{NOT_READ}{text}" for text in self.unreadable] + self.repeated
 
 
 def read_logs(arguments: Sequence[str], wanted: str = "auto") -> Found:
@@ -55,7 +53,7 @@ def read_logs(arguments: Sequence[str], wanted: str = "auto") -> Found:
             for path in _logs_below(item):
                 real = path.resolve()
                 if real in seen:
-                    found.repeated.append(path)
+                    found.repeated.append(f"{path} was named more than once and counts once")
                     continue
                 seen.add(real)
                 try:
@@ -91,20 +89,17 @@ def _beside(path: Path, name: str, entry: Any) -> list[str]:
 
 def _named(argument: str) -> Sequence[Path | AgentCard]:
     """What one argument names: a path, the paths of a glob, or an agent card."""
-    path = Path(argument).expanduser()
-    try:
-        exists = bool(argument) and path.exists()
-    except (OSError, ValueError):
-        exists = False
-    if exists:
+    name = os.path.expanduser(argument)
+    if os.path.exists(name):
+        path = Path(name)
         card = path / "card.toml" if path.is_dir() else path
         return [cards.read_agent_card(card) if card.name == "card.toml" and card.is_file() else path]
-    matches = sorted(map(Path, _glob(os.path.expanduser(argument))), key=natural)
+    matches = sorted(map(Path, _glob(name)), key=natural)
     known = {card.casefold(): card for card in cards.agents()}
     if matches or argument.casefold() in known:
         return matches or [cards.agents()[known[argument.casefold()]]]
-    near = difflib.get_close_matches(argument.casefold(), known, 1)
-    hint = f": did you mean {known[near[0]]}?" if near else ""
+    near = nearest(argument.casefold(), known)
+    hint = f": did you mean {known[near]}?" if near else ""
     raise UsageError(f"'{argument}' is neither a file, a folder or a glob that matches any, nor an agent card{hint}")
 
 

@@ -60,9 +60,9 @@ def origin_of(path: Path) -> Origin:
 def origin_of_files(path: Path, files: list[Path]) -> Origin:
     """Read what the files of a run say of it, and where they do not, what its path says."""
     origin = origin_of(path)
-    monitors = [file for file in files if is_monitor(file)]
-    if monitors:
-        origin = replace(origin, env=monitored_environment(monitors[0]) or origin.env)
+    monitor = next(filter(is_monitor, files), None)
+    if monitor:
+        origin = replace(origin, env=monitored_environment(monitor) or origin.env)
     if not path.is_dir():
         return origin
     for arguments in sorted(path.glob("*/args.yml")):

@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
+from rlsparse.compare.record import AXIS_LABELS, EVALUATION
 from rlsparse.compare.statistics import mean_interval
 
 BLUE = "#0072B2"
@@ -71,12 +72,7 @@ def draw_curve(rows: list[dict[str, float]], title: str, path: Path) -> None:
     if np.isfinite(half_width).all():
         label += ", 95 % interval"
     draw_arm(axes, steps, mean, (mean - half_width, mean + half_width), returns, color=BLUE, label=label)
-    axes.set(
-        title=title,
-        xlabel="environment steps per seed (train + probe)",
-        ylabel="evaluation return",
-        xlim=(0, None),
-    )
+    axes.set(title=title, xlabel=AXIS_LABELS["steps"], ylabel=EVALUATION, xlim=(0, None))
     style_axes(axes)
     axes.legend(loc="lower right", frameon=False)
     FigureCanvasAgg(figure)

@@ -80,8 +80,6 @@ class Log:
 
 def rising(at: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sort points by x, keep the last of equal x, and leave out x that are not finite."""
-    order = np.argsort(at, kind="stable")
-    order = order[np.isfinite(at[order])]
-    x = at[order]
-    last = np.append(x[1:] != x[:-1], True)[: len(x)]
-    return x[last], y[order][last]
+    finite = np.isfinite(at)
+    x, last = np.unique(at[finite][::-1], return_index=True)
+    return x, y[finite][::-1][last]

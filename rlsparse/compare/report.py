@@ -6,7 +6,6 @@ import io
 import json
 import textwrap
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -65,17 +64,14 @@ def page(comparison: Comparison, statistic: str, picture: bytes) -> str:
     """Return the report as one HTML file that needs no network and no script, around its picture (PNG)."""
     import jinja2
 
-    template = (files("rlsparse.compare") / "page.html").read_text(encoding="utf-8")
-    return (
-        jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            comparison=comparison,
-            captions=[caption(comparison, statistic), steps_spent(comparison)],
-            picture=base64.b64encode(picture).decode(),
-            tables=result_tables(comparison),
-            account=account(comparison),
-        )
+    folder = jinja2.PackageLoader("rlsparse", "compare")
+    templates = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return templates.get_template("page.html").render(
+        comparison=comparison,
+        captions=[caption(comparison, statistic), steps_spent(comparison)],
+        picture=base64.b64encode(picture).decode(),
+        tables=result_tables(comparison),
+        account=account(comparison),
     )
 
 

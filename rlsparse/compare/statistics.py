@@ -7,7 +7,7 @@ seeds, within each environment (stratified), from a fixed random seed, so that e
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
 from math import comb
@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import nctdtr, stdtr, stdtrit
+
+LEVEL = 0.95
+"""Confidence of the intervals of a report."""
 
 FEWEST = 3
 """With fewer seeds an interval says nothing and is left out."""
@@ -46,7 +49,7 @@ class Interval(NamedTuple):
     high: np.ndarray
 
 
-def mean_interval(x: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+def mean_interval(x: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the first axis and half the width of its Student-t interval, NaN for fewer than 3 seeds."""
     x = np.asarray(x, float)
     n = len(x)
@@ -55,14 +58,14 @@ def mean_interval(x: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.nd
     return x.mean(0), stdtrit(n - 1, 0.5 + level / 2) * x.std(0, ddof=1) / np.sqrt(n)
 
 
-def iqm(x: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Interquartile mean: the mean without the lowest and the highest quarter, floor(n / 4) values each."""
-    x = np.sort(np.asarray(x, float), axis)
-    cut = x.shape[axis] // 4
-    return np.take(x, range(cut, x.shape[axis] - cut), axis).mean(axis)
+def iqm(x: np.ndarray) -> np.ndarray:
+    """Interquartile mean over the first axis: without the lowest and the highest quarter, floor(n / 4) values each."""
+    x = np.sort(np.asarray(x, float), 0)
+    cut = len(x) // 4
+    return np.asarray(x[cut : len(x) - cut].mean(0))
 
 
-def iqm_interval(x: np.ndarray, level: float = 0.95) -> Interval:
+def iqm_interval(x: np.ndarray) -> Interval:
     """IQM over the first axis with its interval: Student-t below 10 seeds, bootstrap from 10 on.
 
     The t interval is that of a trimmed mean: winsorised deviation, degrees of freedom of the values kept
@@ -76,11 +79,11 @@ def iqm_interval(x: np.ndarray, level: float = 0.95) -> Interval:
     if n >= BOOTSTRAP_FROM:
         # one set of resamples serves all columns: each column's interval needs only its own distribution
         resampled = x.reshape(n, -1).T @ _iqm_weights(n).T
-        low, high = _ends(resampled, level, axis=1)
+        low, high = _ends(resampled, axis=1)
         return Interval(center, low.reshape(center.shape), high.reshape(center.shape))
     winsorised = np.clip(x, x[cut], x[n - cut - 1])
     kept = n - 2 * cut
-    half_width = stdtrit(kept - 1, 0.5 + level / 2) * winsorised.std(0, ddof=1) * np.sqrt(n) / kept
+    half_width = stdtrit(kept - 1, 0.5 + LEVEL / 2) * winsorised.std(0, ddof=1) * np.sqrt(n) / kept
     return Interval(center, center - half_width, center + half_width)
 
 
@@ -105,27 +108,24 @@ def _counts(n: int, generator: np.random.Generator | None = None) -> np.ndarray:
     return generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
 
 
-def _ends(resampled: np.ndarray, level: float, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.quantile(resampled, [0.5 - level / 2, 0.5 + level / 2], axis=axis)
-    return low, high
+def _ends(resampled: np.ndarray, axis: int = 0) -> np.ndarray:
+    return np.quantile(resampled, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=axis)
 
 
-def bootstrap(
-    scores: Sequence[np.ndarray], statistic: Callable[[np.ndarray], np.ndarray] = iqm, level: float = 0.95
-) -> Interval:
-    """`statistic` (of the first axis) of all runs together, with its stratified bootstrap interval.
+def stratified_iqm(scores: Sequence[np.ndarray]) -> Interval:
+    """IQM of all runs together, with its stratified bootstrap interval.
 
     `scores` has one array [seeds] per environment. The ends are NaN if any has fewer than 3 seeds.
     """
     generator = np.random.default_rng(0)
-    center = statistic(np.concatenate(scores))
+    center = iqm(np.concatenate(scores))
     if min(map(len, scores)) < FEWEST:
         return _without_ends(center)
     drawn = [x[generator.integers(0, len(x), (len(x), RESAMPLES))] for x in map(np.asarray, scores)]
-    return Interval(center, *_ends(statistic(np.concatenate(drawn)), level))
+    return Interval(center, *_ends(iqm(np.concatenate(drawn))))
 
 
-def performance_profile(scores: Sequence[np.ndarray], thresholds: np.ndarray, level: float = 0.95) -> Interval:
+def performance_profile(scores: Sequence[np.ndarray], thresholds: np.ndarray) -> Interval:
     """Share of runs that score above each of `thresholds` [T], environments weighing equally, with its interval.
 
     `scores` has one array [seeds] per environment. The ends are NaN if any has fewer than 3 seeds.
@@ -136,12 +136,10 @@ def performance_profile(scores: Sequence[np.ndarray], thresholds: np.ndarray, le
         return _without_ends(center)
     generator = np.random.default_rng(0)
     resampled = np.mean([_counts(len(x), generator) @ x / len(x) for x in above], 0)
-    return Interval(center, *_ends(resampled, level))
+    return Interval(center, *_ends(resampled))
 
 
-def probability_of_improvement(
-    x: Sequence[np.ndarray], y: Sequence[np.ndarray], *, paired: bool = False, level: float = 0.95
-) -> Interval:
+def probability_of_improvement(x: Sequence[np.ndarray], y: Sequence[np.ndarray], *, paired: bool = False) -> Interval:
     """Probability that a run of x scores above a run of y, ties counting half, averaged over environments.
 
     `x` and `y` have one array [seeds] per environment. Paired: the runs of equal place, which share their seed, are
@@ -162,11 +160,11 @@ def probability_of_improvement(
     if min(map(len, [*x, *y])) < FEWEST:
         return _without_ends(center)
     if np.ptp(resampled, axis=1).any():
-        return Interval(center, *_ends(np.mean(resampled, 0), level))
+        return Interval(center, *_ends(np.mean(resampled, 0)))
     # every resample says the same: the exact binomial bound for as many pairs, where all wins are on one side
     won, lost = np.equal(centers, 1), np.equal(centers, 0)
     pairs = sum(min(len(a), len(b)) for a, b, known in zip(x, y, won | lost, strict=True) if known)
-    beyond = 1 - (0.5 - level / 2) ** (1 / pairs) if pairs else 0.0
+    beyond = 1 - (0.5 - LEVEL / 2) ** (1 / pairs) if pairs else 0.0
     return Interval(center, center - beyond * won.mean(), center + beyond * lost.mean())
 
 
@@ -179,7 +177,7 @@ class Difference(NamedTuple):
     p: float
 
 
-def welch(x: np.ndarray, y: np.ndarray, level: float = 0.95) -> Difference:
+def welch(x: np.ndarray, y: np.ndarray) -> Difference:
     """Welch's unequal-variance t interval and test; fewer than 3 seeds in an arm give NaN."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     difference = float(x.mean() - y.mean())
@@ -190,7 +188,7 @@ def welch(x: np.ndarray, y: np.ndarray, level: float = 0.95) -> Difference:
     if error == 0:
         return Difference(difference, difference, difference, float(difference == 0))
     freedom = (u + v) ** 2 / (u**2 / (len(x) - 1) + v**2 / (len(y) - 1))
-    half_width = float(stdtrit(freedom, 0.5 + level / 2)) * error
+    half_width = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * error
     p = 2 * float(stdtr(freedom, -abs(difference) / error))
     return Difference(difference, difference - half_width, difference + half_width, p)
 
@@ -281,7 +279,7 @@ def area(x: np.ndarray, y: np.ndarray, start: float, end: float) -> float:
     height = np.interp(at, x, y)
     if end <= start:
         return float(height[-1])
-    return float(np.sum((height[1:] + height[:-1]) / 2 * np.diff(at)) / (end - start))
+    return float(np.trapezoid(height, at) / (end - start))
 
 
 def first_reach(x: np.ndarray, y: np.ndarray, threshold: float, end: float = math.inf) -> float:

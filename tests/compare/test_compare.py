@@ -140,23 +140,28 @@ def test_a_toml_list(runs, command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    "given",
     [
-        (["--group", "a=x", "--group", "b=y"], ["--group", "a=x", "b=y"]),
-        (["--group", "a=x", "b=y", "runs"], ["runs", "--group", "a=x", "b=y"]),
-        (["--group=a=x", "--quiet"], ["--quiet", "--group", "a=x"]),
-        (["runs", "--x", "seconds"], ["runs", "--x", "seconds"]),
-        (["--group", "a=x", "--", "runs"], ["--group", "a=x", "--", "runs"]),
+        ["{ppo}", "--group", "a={trpo}", "--group", "b={bench}"],
+        ["{ppo}", "--group", "a={trpo}", "b={bench}"],
+        ["--group", "a={trpo}", "b={bench}", "{ppo}"],
+        ["--group=a={trpo}", "--group", "b={bench}", "--quiet", "{ppo}"],
     ],
 )
-def test_groups_may_be_given_together_or_one_by_one(given, expected):
-    assert compare.one_group_flag(given) == expected
+def test_groups_may_be_given_together_or_one_by_one_and_runs_before_or_after(runs, command, tmp_path, given):
+    write_run(runs / "Ant-v5" / "bench" / "run", [np.zeros(3)] * 3, agent="bench", env="Ant-v5")
+    folders = {name: runs / "Ant-v5" / name for name in ("ppo", "trpo", "bench")}
+    assert command(*(word.format(**folders) for word in given))[0] == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["arms"] == ["ppo", "a", "b"]
 
 
 def test_a_group_needs_a_name():
     with pytest.raises(UsageError, match="NAME=GLOB"):
-        compare.read_groups(["=x"])
-    assert compare.read_groups(["a=x=1", "a=y"]) == {"a": ["x=1", "y"]}
+        compare.read_groups([["=x"]])
+    with pytest.raises(UsageError, match="--group x: expected NAME=GLOB"):
+        compare.read_groups([["x", "a=y"]])
+    assert compare.read_groups([["a=x=1", "a=y", "run"], ["b=z"]]) == ({"a": ["x=1", "y"], "b": ["z"]}, ["run"])
 
 
 FORMATS = ("--figure", "report.png", "report.pdf", "report.svg", "--quiet")
