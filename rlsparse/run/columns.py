@@ -11,8 +11,8 @@ NOT_A_TERMINAL = 100
 NARROW_TEXT = 12
 """Texts are not made narrower before numbers have been folded."""
 
-LONGEST_WORD = 16
-"""A longer word is broken where a line is too long; numbers are shorter, and stay whole."""
+LONGEST_WORD = 25
+"""A longer word is broken where a line is too long; numbers and environments' names are shorter, and stay whole."""
 
 GAP = "  "
 NUMBER = re.compile(r"\s*[-+<]?[.\d](?!.*[a-z]{5})")

@@ -44,7 +44,7 @@ def list_environments(flags: ListingFlags) -> None:
     if flags.json:
         print(json.dumps([_environment_record(card) for card in chosen], indent=1))
         return
-    header = ("environment", "also", "obs", "act", "horizon", "budget", "random", "published")
+    header = ("environment", "obs", "act", "horizon", "budget", "random", "published")
     print(columns([header, *map(_environment_row, chosen)]))
     notes = (
         "Names are understood in any case, with or without hyphens and version. Horizon: steps of an episode; budget: "
@@ -110,11 +110,8 @@ def _has(name: str, wanted: str) -> bool:
 
 def _environment_row(card: EnvironmentCard) -> tuple[str, ...]:
     best = _best(card)
-    # the id without its version goes without saying
-    aliases = [alias for alias in card.aliases if alias != card.id.rpartition("-v")[0]] or card.aliases
     return (
         card.id,
-        ", ".join(aliases),
         str(card.observation_size),
         str(card.action_size),
         f"{card.horizon:,}",
