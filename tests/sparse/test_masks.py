@@ -17,7 +17,6 @@ from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic, action_mean
 from rlsparse.run import checkpoint, policy_file
-from rlsparse.sim.episodes import ProbeEpisodes
 from rlsparse.sparse.ast import AST, NestedNetworks
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
 from rlsparse.sparse.config import Sparse
@@ -100,17 +99,17 @@ def test_what_is_absent_is_zero_after_every_operation(rule, tmp_path, monkeypatc
         assert not explorer.anchors.any(1)[~learner.sparsity.masks.active[:, searched]].any()
 
     def candidates_are_sound(arguments):
-        evaluate, points = arguments[:2]
-        assert not points.any(1)[~learner.sparsity.masks.active[evaluate._members, searched]].any()
+        _, points, part, members = arguments
+        assert not points.any(1)[~learner.sparsity.masks.active[members, part]].any()
 
     assert_sound(learner)
     steps = after_every(monkeypatch, Adam, "step", lambda _: assert_sound(learner))
     after_every(monkeypatch, type(learner.sparsity), "evolve", lambda _: assert_sound(learner))
     after_every(monkeypatch, Explorer, "after_iteration", anchors_are_sound)
     probes = after_every(monkeypatch, Explorer, "probe", lambda _: assert_sound(learner))
-    after_every(monkeypatch, ProbeEpisodes, "__call__", candidates_are_sound)
+    candidates = after_every(monkeypatch, Learner, "actors_at", candidates_are_sound)
     tiny.go_on(session)
-    assert len(steps) > 200 and len(probes) > 3
+    assert len(steps) > 200 and len(probes) > 3 and len(candidates) > 3
     saved = checkpoint.load_latest(tmp_path / "run" / "checkpoint").arrays["learner"]
     assert (learner.sparsity.masks.regrown > 0).all() == (rule not in ("static", "magnitude", "ast"))
     policy = policy_file.load(tmp_path / "run" / "policy.safetensors").actors
