@@ -1,5 +1,7 @@
 """What several tests share: environments made for a test, members to train, batches to learn from."""
 
+import os
+
 import gymnasium
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from rlsparse.learner.records import Batch
 # The same examples every time, in memory alone, however slow the machine is.
 settings.register_profile("rlsparse", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("rlsparse")
+
+# Tables are as wide as in a file, whatever the terminal that the tests run in.
+os.environ["COLUMNS"] = "100"
 
 
 @pytest.fixture

@@ -119,8 +119,7 @@ def test_probes_are_counted_by_seed_where_the_recipe_has_them(probed, summary):
     assert not {"probes", "accepted"} & set(summary["seeds"][0])
 
 
-def test_the_table_shows_steps_of_training_and_of_probing_apart(probed, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+def test_the_table_shows_steps_of_training_and_of_probing_apart(probed):
     header, *lines = table(probed).splitlines()
     assert header.split() == ["seed", "train", "steps", "probe", "steps", "return", "+-", "std", "over"]
     for line, row in zip(lines[:4], probed["seeds"], strict=True):

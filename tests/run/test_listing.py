@@ -10,9 +10,7 @@ from rlsparse.run import cards, listing
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-
+def run(capsys):
     def run_command(*arguments):
         listing.main(arguments)
         return capsys.readouterr().out

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box
 
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
+from rlsparse.learner.sparsity import DENSE
 from rlsparse.run import policy_file
 from rlsparse.run.recipe import Recipe
 from rlsparse.sparse.config import Sparse
@@ -52,7 +53,7 @@ def trained(env, tmp_path):
 
     def save(sparsity=0.8, change=lambda learner: None):
         hidden = ActorCritic(SIZES[1:-1], (3,))
-        sparse = Sparse(sparsity, rule=Static()) if sparsity else None
+        sparse = Sparse(sparsity, rule=Static()) if sparsity else DENSE
         learner = Learner(hidden, SIZES[0], SIZES[-1], [3, 4], sparse=sparse)
         rng = np.random.default_rng(5)
         learner.params *= rng.uniform(1.0, 2.0, learner.params.shape).astype(np.float32)
