@@ -110,11 +110,13 @@ class Collector:
             obs, action = steps["obs"][t], steps["action"][t]
             obs[...] = self.obs.reshape(members, num_envs, -1)
             action[...] = actors(obs) + std * noise[t]
-            *outcome, info, final_obs = self._step(learner, self._to_native(action.reshape(self.env.num_envs, -1)), t)
+            native = self._to_native(action.reshape(members * num_envs, -1))
+            *outcome, info, final_obs = self._step(learner, native, t)
             for name, x in zip(("reward", "terminated", "truncated"), outcome, strict=True):
                 steps[name][t] = x.reshape(members, num_envs)
-            for name in marks.keys() & info.keys():
-                marks[name].append(info[name].reshape(members, num_envs))
+            for name, rows in marks.items():
+                if name in info:
+                    rows.append(info[name].reshape(members, num_envs))
             ends += [(t, *divmod(i, num_envs), last) for i, last in final_obs]
         steps["log_prob"] = gaussian_log_prob(noise, log_std[:, None, :])
         steps["own_log_prob"] = None if acting is None else own_log_prob(learner, steps["obs"], steps["action"])
@@ -137,9 +139,10 @@ class Collector:
             check_finite(self.env, last, reward, learner.seeds, t, phase)
         self.episode_return += reward
         self.episode_length += valid
-        for i in ended.tolist():
+        ends = [(i, last[i]) for i in ended.tolist()]
+        for i, _ in ends:
             self._end_episode(i, counts="helped" not in info or not info["helped"][i])
-        return reward, terminated, truncated, info, [(i, last[i]) for i in ended.tolist()]
+        return reward, terminated, truncated, info, ends
 
     def _end_episode(self, i: int, counts: bool) -> None:
         for recent, running in (
