@@ -110,14 +110,13 @@ class Collector:
             obs, action = steps["obs"][t], steps["action"][t]
             obs[...] = self.obs.reshape(members, num_envs, -1)
             action[...] = actors(obs) + std * noise[t]
-            native = self._to_native(action.reshape(members * num_envs, -1))
-            *outcome, info, final_obs = self._step(learner, native, t)
+            *outcome, info, final = self._step(learner, self._to_native(action.reshape(members * num_envs, -1)), t)
             for name, x in zip(("reward", "terminated", "truncated"), outcome, strict=True):
                 steps[name][t] = x.reshape(members, num_envs)
             for name, rows in marks.items():
                 if name in info:
                     rows.append(info[name].reshape(members, num_envs))
-            ends += [(t, *divmod(i, num_envs), last) for i, last in final_obs]
+            ends += [(t, *divmod(i, num_envs), last) for i, last in final]
         steps["log_prob"] = gaussian_log_prob(noise, log_std[:, None, :])
         steps["own_log_prob"] = None if acting is None else own_log_prob(learner, steps["obs"], steps["action"])
         return steps | {name: np.stack(rows) for name, rows in marks.items() if rows}, ends
