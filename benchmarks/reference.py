@@ -281,7 +281,7 @@ def columns(path: Path) -> dict[str, list[str]]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = rows[0] if rows else ()
-    return {x: [row[x] for row in rows] for x in names if x != "seconds" and not x.startswith("time/")}
+    return {x: [row[x] for row in rows] for x in names if x not in ("seconds", "digest") and not x.startswith("time/")}
 
 
 def leaves(part: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -32,14 +32,14 @@ def main() -> None:
     """Run the command named by the first argument."""
     arguments = sys.argv[1:]
     command = arguments[0] if arguments else "--help"
-    if command in ("-h", "--help"):
-        print("usage: rlsparse <command> [--help] ...\n")
-        print("\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items()))
-        return
-    if command == "--version":
-        print(__version__)
-        return
     with fail_in_one_line():
+        if command in ("-h", "--help"):
+            print("usage: rlsparse <command> [--help] ...\n")
+            print("\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items()))
+            return
+        if command == "--version":
+            print(__version__)
+            return
         if command not in COMMANDS:
             near = nearest(command, COMMANDS)
             hint = f"did you mean {near}?" if near else f"the commands are {', '.join(COMMANDS)}"

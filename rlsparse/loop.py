@@ -20,6 +20,7 @@ from rlsparse.run.session import (
     policy_kept,
     record_probe,
     save,
+    whole_or_not_at_all,
 )
 from rlsparse.sim.collect import Collector
 
@@ -28,7 +29,7 @@ SAVE_INTERVAL = 60.0
 
 
 def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
-    """Train until the budget is spent; `stop` is asked after every iteration and evaluation step.
+    """Train until the budget is spent; `stop` is asked after every environment step and minibatch.
 
     Raises Interrupted, after saving, when told to stop; DivergenceError when a number is not finite,
     leaving the last checkpoint as it is and the policy of the last complete iteration.
@@ -48,7 +49,7 @@ def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> Non
         if (members := session.explorer.due()).size:
             probe(session, members, reporter, stop)
         else:
-            with policy_kept(session), finished_kept(session):
+            with whole_or_not_at_all(session, stop), policy_kept(session), finished_kept(session):
                 session.last = iterate(session.recipe, session.learner, session.collector, session.explorer)
             reporter.iteration(session, session.last.stats)
             if session.last.choice is not None:

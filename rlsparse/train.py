@@ -15,7 +15,7 @@ import tyro
 
 from rlsparse.errors import Interrupted, RlsparseError, UsageError, require
 from rlsparse.run import cards, choose, device
-from rlsparse.run.command_line import fail_in_one_line, ignore_closed_pipe, parse
+from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, parse
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.stop import StopSignal
 
@@ -193,6 +193,10 @@ def resume(flags: ResumeFlags) -> None:
         except UsageError:
             run.release()
             raise
+        if run.complete:
+            run.release()
+            _tell_finished(run.path, flags)
+            return
         _announce(why, flags.quiet or not why)
         run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
         with run, device.explain_out_of_memory(recipe, where, _resume_command(run.path, recipe)):
@@ -200,6 +204,15 @@ def resume(flags: ResumeFlags) -> None:
             sessions.restore(session)
             _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)
+
+
+def _tell_finished(path: Path, flags: ResumeFlags) -> None:
+    from rlsparse.run.directory import read_json
+
+    summary = read_json(path / "summary.json")
+    _announce(f"{path} is finished: nothing is left to do", flags.quiet)
+    with ignore_lost_reader(sys.stdout):
+        print(json.dumps({**summary, "run_dir": str(path)}) if flags.json else path)
 
 
 def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
@@ -220,7 +233,7 @@ def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
 
 def _announce(text: str, quiet: bool) -> None:
     if not quiet:
-        with ignore_closed_pipe(sys.stderr):
+        with ignore_lost_reader(sys.stderr):
             print(text, file=sys.stderr)
 
 
@@ -254,7 +267,7 @@ def _report_interruption(session: "Session", signal_number: int, as_json: bool) 
     path, steps = session.run.path, session.total_steps
     session.run.write_status("interrupted", steps, signal.Signals(signal_number).name)
     _announce(f"stopped at {steps:,} steps; go on with: {_resume_command(path, session.recipe)}", quiet=False)
-    with ignore_closed_pipe(sys.stdout):
+    with ignore_lost_reader(sys.stdout):
         print(json.dumps({"state": "interrupted", "total_steps": steps, "run_dir": str(path)}) if as_json else path)
 
 
@@ -273,7 +286,7 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     write_atomic(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     run.write_status("finished", session.total_steps)
     pictures = [picture, *_beside_card(run.path, flags)]
-    with ignore_closed_pipe(sys.stdout):
+    with ignore_lost_reader(sys.stdout):
         if flags.json:
             print(json.dumps({**summary, "run_dir": str(run.path)}))
             return

@@ -11,6 +11,7 @@ from hypothesis import settings
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.records import Batch
+from rlsparse.run import storage
 
 # The same examples every time, in memory alone, however slow the machine is.
 settings.register_profile("rlsparse", deadline=None, derandomize=True, database=None, max_examples=50)
@@ -18,6 +19,11 @@ settings.load_profile("rlsparse")
 
 # Tables are as wide as in a file, whatever the terminal that the tests run in.
 os.environ["COLUMNS"] = "100"
+
+
+@pytest.fixture(autouse=True)
+def no_pause_between_attempts_to_write(monkeypatch):
+    monkeypatch.setattr(storage, "WAITS", (0.0,) * len(storage.WAITS))
 
 
 @pytest.fixture

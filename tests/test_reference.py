@@ -53,7 +53,7 @@ def numbers(cell, folder):
     params = load_file(folder / "policy.safetensors")["params"].astype(float).ravel()
     ends = [*params[:3], *params[-3:], params.mean(), params.std(), np.abs(params).sum()]
     rows = list(csv.DictReader((folder / "progress.csv").read_text().splitlines()))
-    del rows[-1]["seconds"]
+    del rows[-1]["seconds"], rows[-1]["digest"]
     return {"params": ends, "progress": {name: float(x) for name, x in rows[-1].items()}}
 
 

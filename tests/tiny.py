@@ -113,7 +113,7 @@ def outcome(run_dir):
     values = {name: value for name, value in saved.values.items() if name not in ("seconds", "records")}
     rows = list(csv.DictReader(io.StringIO((run_dir / "progress.csv").read_text())))
     for row in rows:
-        del row["seconds"]
+        del row["seconds"], row["digest"]
     others = [run_dir / "probe.csv", run_dir / "density.csv"]
     records = {"progress": rows, **{path.stem: path.read_text() if path.exists() else "" for path in others}}
     return {"policy": (run_dir / "policy.safetensors").read_bytes(), **records, **values, **arrays}

@@ -212,6 +212,7 @@ class System:
 
     def product(self, vector: Array) -> Array:
         """Return (F + damping I) v for v [S, P]."""
+        self._learner.between_steps()
         image = self._fisher(vector)
         self._clear(image)
         image += self.damping * vector

@@ -91,6 +91,7 @@ class TRPO(CriticByAdam):
         full_step, valid = self._full_step(system, self.solver(system, ascent))
 
         def moved(fraction: Array) -> Array:
+            learner.between_steps()
             return start + fraction[:, None] * full_step
 
         fraction, gain, kl = line_search(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from rlsparse.errors import RunDirectoryError, UsageError
-from rlsparse.run.command_line import fail_in_one_line, ignore_closed_pipe, parse
+from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, parse
 
 if TYPE_CHECKING:  # numpy, scipy and plotting are imported once the command line is known to be good
     from rlsparse.compare.comparison import Comparison
@@ -172,7 +172,7 @@ def show(comparison: "Comparison", flags: CompareFlags) -> None:
     from rlsparse.compare.account import account
     from rlsparse.compare.report import FILES, text
 
-    with ignore_closed_pipe(sys.stdout):
+    with ignore_lost_reader(sys.stdout):
         if flags.json:
             print(json.dumps(account(comparison)))
         elif not flags.quiet:

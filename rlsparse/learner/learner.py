@@ -54,6 +54,8 @@ class Learner:
         self.counters = Counters.zeros(len(seeds))
         self.progress = np.zeros(len(seeds))
         self.archive = NoArchive()
+        self.between_steps: Callable[[], None] = lambda: None
+        """Called at every step of the environments and every part of an update; may raise Interrupted."""
         self.record: Record | None = recorder(device)
         """Records steps of acting and of updates, to replay them; None: steps are not recorded."""
         self.recordings: dict[Hashable, Recorded] = {}

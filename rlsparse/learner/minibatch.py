@@ -17,6 +17,7 @@ def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> It
     for start in range(0, size * minibatches, size):
         # not by map, which would add a fortieth to the time of an update
         yield Batch(*(None if x is None else x[:, start : start + size] for x in shuffled))
+        learner.between_steps()
 
 
 def reorder(batch: Batch, order: Array) -> Batch:

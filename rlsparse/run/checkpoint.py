@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.numpy
 
 from rlsparse.errors import RunDirectoryError
-from rlsparse.run.storage import storage_errors, sync_directory, write_synced
+from rlsparse.run.storage import persist, sync_directory, write_synced
 
 FORMAT = 1
 FEWEST_KEPT = 2
@@ -30,6 +30,11 @@ class Checkpoint:
 
     arrays: dict[str, dict[str, np.ndarray]]
     values: dict[str, Any]
+
+    def copied(self) -> "Checkpoint":
+        """Return it with arrays of its own."""
+        arrays = {group: {name: np.array(x) for name, x in own.items()} for group, own in self.arrays.items()}
+        return Checkpoint(arrays, dict(self.values))
 
 
 def encode_arrays(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
@@ -55,26 +60,25 @@ def save(folder: Path, total_steps: int, checkpoint: Checkpoint, count: int = FE
 
     Raises StorageError, leaving earlier checkpoints as they were.
     """
-    beside = folder / f".tmp-{total_steps}"
-    with storage_errors(folder / str(total_steps)):
-        folder.mkdir(exist_ok=True)
-        for leftover in folder.glob(".tmp-*"):
-            shutil.rmtree(leftover)
-        try:
-            _write(beside, checkpoint)
-            _put_in_place(beside, folder / str(total_steps))
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+    files = {f"{group}.safetensors": encode_arrays(x) for group, x in checkpoint.arrays.items()}
+    files["manifest.json"] = _encode_manifest(_describe(files, checkpoint.values))
+    persist(folder / str(total_steps), lambda: _write(folder, str(total_steps), files))
     _remove_outdated(folder, total_steps, count, budget)
 
 
-def _write(folder: Path, checkpoint: Checkpoint) -> None:
-    folder.mkdir()
-    files = {f"{group}.safetensors": encode_arrays(x) for group, x in checkpoint.arrays.items()}
-    for name, content in files.items():
-        write_synced(folder / name, content)
-    write_synced(folder / "manifest.json", _encode_manifest(_describe(files, checkpoint.values)))
-    sync_directory(folder)
+def _write(folder: Path, name: str, files: dict[str, bytes]) -> None:
+    folder.mkdir(exist_ok=True)
+    for leftover in folder.glob(".tmp-*"):
+        shutil.rmtree(leftover)
+    beside = folder / f".tmp-{name}"
+    try:
+        beside.mkdir()
+        for file, content in files.items():
+            write_synced(beside / file, content)
+        sync_directory(beside)
+        _put_in_place(beside, folder / name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _put_in_place(beside: Path, target: Path) -> None:
@@ -98,10 +102,10 @@ def _remove_outdated(folder: Path, total_steps: int, count: int, budget: int) ->
             shutil.rmtree(path, ignore_errors=True)
 
 
-def load_latest(folder: Path) -> Checkpoint:
+def load_latest(folder: Path) -> Checkpoint | None:
     """Read the newest whole checkpoint; a warning names those that are damaged and were passed over.
 
-    Raises RunDirectoryError if none is left. Runs no code from the files.
+    None if there has been none yet. Raises RunDirectoryError if none is left. Runs no code from the files.
     """
     damage = []
     for path in _newest_first(folder):
@@ -115,7 +119,7 @@ def load_latest(folder: Path) -> Checkpoint:
         return checkpoint
     if damage:
         raise RunDirectoryError(f"{damage[0]}, and no whole checkpoint is left in {folder}")
-    raise RunDirectoryError(f"{folder} holds no checkpoint: the run stopped before its first one; start it anew")
+    return None
 
 
 def load_whole(folder: Path) -> Iterator[Checkpoint]:

@@ -1,14 +1,16 @@
 """Parse command lines and end failed commands with one clear line and the right exit code."""
 
+import errno
 import io
 import logging
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from itertools import dropwhile, takewhile
-from typing import Any, TextIO, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import tyro
 
@@ -99,32 +101,58 @@ def _split_flag(argument: str) -> list[str]:
 
 
 @contextmanager
-def ignore_closed_pipe(stream: TextIO) -> Iterator[None]:
-    """Go on in silence when whoever read `stream` has gone, as `| head` does."""
+def ignore_lost_reader(stream: TextIO) -> Iterator[None]:
+    """Go on in silence when `stream` takes no more: whoever read it has gone, as `| head` does, or its disk is full."""
     try:
         yield
-    except BrokenPipeError:
-        pass
+    except OSError as error:
+        if error.errno not in LOST:
+            raise
     finally:
         try:
             print(end="", file=stream, flush=True)
-        except BrokenPipeError:
+        except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT)
+"""Failures of a stream that only its reader notices."""
+
+NARROWEST = 20
+"""Columns that a terminal is taken to have at least: in fewer, tyro finds no place for a word and never ends."""
+
+
+def prepare_streams() -> None:
+    """Open what was closed at the start on /dev/null, so that no file gets its number; widen a narrow terminal."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - open as long as the process is
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
 
 
 @contextmanager
 def fail_in_one_line() -> Iterator[None]:
     """Print a user's error as one line on stderr and exit with its code, instead of a traceback."""
+    prepare_streams()
     logging.basicConfig(format="rlsparse: %(message)s", level=logging.WARNING)
+    logging.raiseExceptions = False  # a warning that cannot be printed is lost, and nothing else
     try:
-        with ignore_closed_pipe(sys.stdout):
+        with ignore_lost_reader(sys.stdout):
             yield
     except RlsparseError as error:
-        print(f"rlsparse: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _tell(str(error), error.exit_code)
     except MemoryError as error:
-        print(f"rlsparse: out of memory ({error}): use fewer environments or smaller networks", file=sys.stderr)
-        sys.exit(1)
+        _tell(f"out of memory ({error}): use fewer environments or smaller networks", 1)
     except KeyboardInterrupt:
-        print("rlsparse: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _tell("interrupted", 130)
+
+
+def _tell(text: str, exit_code: int) -> NoReturn:
+    with ignore_lost_reader(sys.stderr):
+        print(f"rlsparse: {text}", file=sys.stderr)
+    sys.exit(exit_code)

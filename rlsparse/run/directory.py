@@ -8,25 +8,28 @@ import json
 import logging
 import os
 import platform
+import re
 import secrets
 import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+from threadpoolctl import threadpool_info
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
+from rlsparse.run import digests
 from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.device import name_of
 from rlsparse.run.recipe import Recipe, from_toml, to_toml
-from rlsparse.run.storage import storage_errors, write_atomic
-
-RECORDS = ("progress.csv", "probe.csv", "density.csv")
-"""Tables that grow as the run goes: evaluations, and where there are any, probes and networks of several densities."""
+from rlsparse.run.record_files import RecordFiles
+from rlsparse.run.storage import persist, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 GPU_PACKAGES = ("mujoco-warp", "warp-lang")
@@ -35,7 +38,15 @@ GPU_PACKAGES = ("mujoco-warp", "warp-lang")
 SPARSE_PACKAGES = ("numba",)
 """What makes updates of sparse networks fast, where it is installed."""
 
+PROMISED = ("progress.csv", "policy.safetensors", "curve.png", "summary.json")
+"""What a finished run holds."""
+
+BEFORE_RECIPE = {".lock", "versions.json", "status.json"}
+"""What lies in a folder that is not yet a run: recipe.toml comes last."""
+
 log = logging.getLogger(__name__)
+
+Row = TypeVar("Row")
 
 
 class Run:
@@ -43,9 +54,12 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.state = "running"
+        """As it was last told, or found."""
         self.keep_checkpoints = FEWEST_KEPT
         """How many stay; written with the status, so that a resumed run keeps as many."""
         self._lock = _lock(path)
+        self.records = RecordFiles(path)
         self._total_steps = 0
 
     def __enter__(self) -> Self:
@@ -69,7 +83,7 @@ class Run:
 
     def write_status(self, state: str, total_steps: int, reason: str = "") -> None:
         """Say how the run stands: running, finished, interrupted or failed."""
-        self._total_steps = total_steps
+        self.state, self._total_steps = state, total_steps
         status = {
             "state": state,
             "total_steps": total_steps,
@@ -81,29 +95,10 @@ class Run:
         }
         write_atomic(self.path / "status.json", json.dumps(status, indent=1) + "\n")
 
-    def append(self, record: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Append rows to one of RECORDS, header first, in one write of whole lines."""
-        path, text = self.path / record, io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        if not path.exists() or not path.stat().st_size:
-            writer.writeheader()
-        writer.writerows(rows)
-        with storage_errors(path), open(path, "ab") as file:
-            file.write(text.getvalue().encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-    def records(self) -> dict[str, str]:
-        """Return the RECORDS as they stand, for `restore_records`."""
-        return {name: (self.path / name).read_text() if (self.path / name).exists() else "" for name in RECORDS}
-
-    def restore_records(self, texts: dict[str, str]) -> None:
-        """Put the RECORDS back as they were, whatever became of them; the resumed run writes later rows again."""
-        for name, text in texts.items():
-            if text:
-                write_atomic(self.path / name, text)
-            else:
-                (self.path / name).unlink(missing_ok=True)
+    @property
+    def complete(self) -> bool:
+        """Whether it is finished, and all that a finished run promises is there."""
+        return self.state == "finished" and all((self.path / name).is_file() for name in PROMISED)
 
     def release(self) -> None:
         """Let other processes use the directory."""
@@ -127,48 +122,54 @@ def create(
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         run_dir = out / recipe.env.replace("/", "-") / agent / stamp
     try:
-        if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        if run_dir.exists() and (not run_dir.is_dir() or any(x.name not in BEFORE_RECIPE for x in run_dir.iterdir())):
             raise UsageError(
                 f"{run_dir} exists already: name a new --run-dir, or go on with it by "
                 f"--resume {shlex.quote(str(run_dir))}"
             )
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirectoryError(f"cannot make the run directory {run_dir}: {error.strerror}") from error
+        persist(run_dir, partial(run_dir.mkdir, parents=True, exist_ok=True), "make the run directory")
+    except (OSError, StorageError) as error:
+        raise RunDirectoryError(str(error)) from error
     run = Run(run_dir)
-    write_atomic(run_dir / "recipe.toml", to_toml(recipe))
     place = {"device": device, "device_name": name_of(device), "simulator": recipe.simulator}
     begun = {"agent": agent, **place, **_versions(recipe)}
     write_atomic(run_dir / "versions.json", json.dumps(begun, indent=1) + "\n")
     run.keep_checkpoints = keep_checkpoints
     run.write_status("running", 0)
+    write_atomic(run_dir / "recipe.toml", to_toml(recipe))
     return run
 
 
 def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     """Open a run directory to go on with it; returns it, its recipe, its agent's name and the device it began on.
 
-    Raises RunDirectoryError if it is not a run, is in use, or is finished.
+    Raises RunDirectoryError if it is not a run, is in use, or holds a link, through which it would be written.
     """
     recipe = read_recipe(path)
+    _refuse_links(path)
     run = Run(path)
     try:
         status = read_json(path / "status.json") if (path / "status.json").exists() else {}
-        if status.get("state") == "finished":
-            steps = status.get("total_steps")
-            raise RunDirectoryError(f"{path} is finished, at {steps} steps: nothing is left to resume")
+        run.state = str(status.get("state"))
         run.keep_checkpoints = status.get("keep_checkpoints", FEWEST_KEPT)
         begun = read_json(path / "versions.json")
     except RunDirectoryError:
         run.release()
         raise
-    _warn_of_other_versions(path, begun.get("packages", {}), recipe)
+    _warn_of_other_versions(path, begun, recipe)
     return run, recipe, begun.get("agent", "unknown"), begun.get("device", "cpu")
 
 
-def _warn_of_other_versions(path: Path, begun: dict[str, str], recipe: Recipe) -> None:
-    here = _packages(recipe).items()
-    changed = [f"{name} {begun[name]} then, {now} now" for name, now in here if begun.get(name, now) != now]
+def _refuse_links(path: Path) -> None:
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            if (entry := Path(folder, name)).is_symlink():
+                raise RunDirectoryError(f"{entry} is a link, and a run is not written through links: remove it")
+
+
+def _warn_of_other_versions(path: Path, begun: dict[str, Any], recipe: Recipe) -> None:
+    here, then = _packages(recipe) | _arithmetic(), begun.get("packages", {}) | begun
+    changed = [f"{name} {then[name]} then, {now} now" for name, now in here.items() if then.get(name, now) != now]
     if changed:
         log.warning("%s may go on differently than without the stop: %s", path, "; ".join(changed))
 
@@ -198,16 +199,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_progress(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a progress.csv as numbers; a last line that was cut is left out.
+    """Return the rows of a progress.csv as numbers, without their digests; a last line that was cut is left out.
 
     Raises RunDirectoryError if it cannot be read, or any other line is damaged.
     """
-    try:
-        return [{key: float(x) for key, x in row.items()} for row in _rows(path)]
-    except OSError as error:
-        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, TypeError, csv.Error) as error:
-        raise RunDirectoryError(f"{path} is damaged: {error}") from error
+    return _rows(path, lambda row: {key: float(x) for key, x in row.items() if key != digests.COLUMN})
 
 
 def read_probes(path: Path) -> list[tuple[int, bool]]:
@@ -215,42 +211,48 @@ def read_probes(path: Path) -> list[tuple[int, bool]]:
 
     Raises RunDirectoryError if it cannot be read or is damaged.
     """
+    return _rows(path, lambda row: (int(row["seed"]), bool(int(row["accepted"])))) if path.exists() else []
+
+
+def _rows(path: Path, parse: Callable[[dict[str, str]], Row]) -> list[Row]:
+    """Return what the rows of a record say; a last line that was cut is left out."""
     try:
-        return [(int(row["seed"]), bool(int(row["accepted"]))) for row in _rows(path)] if path.exists() else []
+        lines = path.read_text().split("\n")[:-1]
+        if flaw := digests.first_flaw(lines):
+            raise ValueError(f"line {flaw} is not as it was written")
+        return [parse(row) for row in csv.DictReader(lines)]
     except OSError as error:
         raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from error
 
 
-def _rows(path: Path) -> csv.DictReader:
-    """Return the rows of a record as texts; a last line that was cut is left out."""
-    return csv.DictReader(io.StringIO(path.read_text().rpartition("\n")[0]))
-
-
 def _lock(path: Path) -> io.TextIOWrapper:
+    file = path / ".lock"
     try:
-        lock = open(path / ".lock", "a+")  # noqa: SIM115 - open as long as the run is
-    except OSError as error:
-        raise RunDirectoryError(f"cannot write in the run directory {path}: {error.strerror}") from error
+        opened = partial(os.open, file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        descriptor = persist(path, opened, "write in the run directory")
+    except StorageError as error:
+        raise RunDirectoryError(str(error)) from error
+    lock = open(descriptor, "r+")  # noqa: SIM115 - open as long as the run is
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        lock.truncate(0)
-        print(f"process {os.getpid()} on {socket.gethostname()}", file=lock, flush=True)
-    except BlockingIOError as error:
-        lock.seek(0)
+    except OSError as error:
         holder = lock.readline().strip() or "another process"
         lock.close()
+        if not isinstance(error, BlockingIOError):
+            raise RunDirectoryError(f"cannot lock the run directory {path}: {error.strerror}") from error
         raise RunDirectoryError(f"{path} is in use by {holder}: wait for it or stop it") from error
-    except OSError as error:
-        lock.close()
-        raise RunDirectoryError(f"cannot lock the run directory {path}: {error.strerror}") from error
+    with contextlib.suppress(OSError):  # the name of the holder is a courtesy
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return lock
 
 
 def _versions(recipe: Recipe) -> dict[str, Any]:
     return {
         "packages": _packages(recipe),
+        **_arithmetic(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
@@ -266,6 +268,16 @@ def _packages(recipe: Recipe) -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     return packages
+
+
+def _arithmetic() -> dict[str, str]:
+    """What the last bits of sums depend on: the processor's model, and the kernels of the libraries for matrices."""
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        cpu = found[1] if found else cpu
+    kernels = {f"{x['internal_api']} {x['architecture']}" for x in threadpool_info() if "architecture" in x}
+    return {"cpu": cpu, "blas": ", ".join(sorted(kernels))}
 
 
 def _commit() -> str | None:

@@ -1,17 +1,18 @@
 """Who is told how training goes."""
 
+import logging
 import sys
 import time
-from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
 from rlsparse.learner.records import EpochStats
-from rlsparse.run.command_line import ignore_closed_pipe
 
 if TYPE_CHECKING:
     from rlsparse.run.session import Session
+
+log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
@@ -28,21 +29,27 @@ class Reporter(Protocol):
 
 
 class Reporters:
-    """Passes every report to the progress line and to TensorBoard, where there are any."""
+    """Passes every report to the progress line and to TensorBoard, where there are any.
+
+    One that fails, whatever the reason, is left out from then on: training never ends for it.
+    """
 
     def __init__(self, session: "Session", quiet: bool) -> None:
         self._reporters: list[Any] = [] if quiet else [ProgressLine()]
-        self._open = ExitStack()
-        with suppress(ImportError):
+        try:
             from rlsparse.run.tensorboard import TensorBoard
 
-            self._reporters.append(self._open.enter_context(TensorBoard(session.run.path / "tb", session)))
+            self._reporters.append(TensorBoard(session.run.path / "tb", session))
+        except ModuleNotFoundError:  # an extra that is not installed
+            pass
+        except BROKEN as error:
+            _warn("TensorBoard", error)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._tell("close")
 
     def iteration(self, session: "Session", stats: EpochStats) -> None:
         """One update is done."""
@@ -56,10 +63,22 @@ class Reporters:
         """Members have probed: a row of probe.csv of each."""
         self._tell("probe", session, rows)
 
-    def _tell(self, what: str, session: "Session", news: Any) -> None:
-        with ignore_closed_pipe(sys.stderr):
-            for reporter in self._reporters:
-                getattr(reporter, what)(session, news)
+    def _tell(self, what: str, *news: Any) -> None:
+        for reporter in tuple(self._reporters):
+            try:
+                getattr(reporter, what)(*news)
+            except BROKEN as error:
+                self._reporters.remove(reporter)
+                _warn(type(reporter).__name__, error)
+
+
+BROKEN = (Exception, SystemExit)
+"""What code of others may raise, at import too."""
+
+
+def _warn(name: str, error: BaseException) -> None:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    log.warning("%s fails and is left out from now on: %s; training goes on", name, reason)
 
 
 REDRAW_INTERVAL = 0.2
@@ -94,6 +113,9 @@ class ProgressLine:
             accepted, steps = sum(row["accepted"] for row in rows), np.mean([row["steps"] for row in rows])
             text = f"{'':>11} probe: {steps:,.0f} steps per seed, {accepted} of {len(rows)} policies replaced"
             print(("\r\x1b[2K" if self._live else "") + text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Do nothing: every line is complete."""
 
     def line(self, session: "Session") -> str:
         """Return the line as it stands."""

@@ -26,6 +26,7 @@ from rlsparse.run.directory import Run
 from rlsparse.run.recipe import Recipe, to_dict
 from rlsparse.run.records import probe_rows, progress_rows
 from rlsparse.run.reporters import Reporter
+from rlsparse.run.storage import remove_leftovers
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import Scores, evaluate
 
@@ -153,6 +154,34 @@ def finished_kept(session: Session) -> Iterator[None]:
 
 
 @contextmanager
+def whole_or_not_at_all(session: Session, stop: Callable[[], bool]) -> Iterator[None]:
+    """An iteration that is told to stop between two steps is thrown away: what it began from is saved instead.
+
+    The environments stay where they are, for nobody steps them any more. On a GPU an iteration is short, and ends.
+    """
+    learner = session.learner
+    if not learner.simulated_on.startswith("cpu"):
+        yield
+        return
+    begun, before = state(session).copied(), learner.between_steps
+
+    def ask() -> None:
+        if stop():
+            raise Interrupted
+
+    learner.between_steps = ask
+    try:
+        yield
+    except Interrupted:
+        learner.load_state_dict(begun.arrays["learner"])
+        begun.values["seconds"] = session.seconds
+        save(session, begun, last=True)
+        raise
+    finally:
+        learner.between_steps = before
+
+
+@contextmanager
 def policy_kept(session: Session) -> Iterator[None]:
     """On divergence, write the policy as it was before: that of the last complete iteration."""
     learner = session.learner
@@ -188,8 +217,8 @@ def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[],
     metrics = watch.metrics(each[0].lengths) | session.collector.metrics() | learner.metrics()
     rows = [row for row, wanted in zip(progress_rows(session, each[0], metrics), due, strict=True) if wanted]
     if inner_rows := learner.sparsity.inner_rows(learner, each, np.flatnonzero(due)):
-        session.run.append("density.csv", inner_rows)
-    session.run.append("progress.csv", rows)
+        session.run.records.append("density.csv", inner_rows)
+    session.run.records.append("progress.csv", rows)
     learner.archive.reset_counts(due)
     reporter.evaluation(session, rows)
 
@@ -198,18 +227,18 @@ def record_probe(session: Session, members: np.ndarray, choice: Choice, reporter
     """Write the account of a probe of these members."""
     learner = session.learner
     rows = probe_rows(choice, members, learner.seeds, learner.counters, session.explorer.cycles)
-    session.run.append("probe.csv", rows)
+    session.run.records.append("probe.csv", rows)
     reporter.probe(session, rows)
 
 
-def save(session: Session, *, last: bool = False) -> None:
-    """Write the policy and a checkpoint of everything the run goes on from.
+def save(session: Session, now: Checkpoint | None = None, *, last: bool = False) -> None:
+    """Write the policy and a checkpoint of everything the run goes on from, as it is `now` unless given.
 
     A failure is only warned of, for training may outlive a full disk; the `last` save of a session and
     the third failure in a row raise StorageError.
     """
     try:
-        _save(session)
+        _save(session, now or state(session))
     except StorageError as error:
         session.failed_saves += 1
         if last or session.failed_saves == MOST_FAILED_SAVES:
@@ -219,7 +248,8 @@ def save(session: Session, *, last: bool = False) -> None:
         session.failed_saves = 0
 
 
-def _save(session: Session) -> None:
+def state(session: Session) -> Checkpoint:
+    """Return all that the run goes on from, as it is now; arrays may be live."""
     learner = session.learner
     arrays = {
         "learner": learner.state_dict(),
@@ -231,13 +261,19 @@ def _save(session: Session) -> None:
         "random": learner.random_state(),
         "evaluated_at": session.evaluated_at.tolist(),
         "seconds": session.seconds,
-        "records": session.run.records(),
+        "records": dict(session.run.records.texts),
     }
     if session.last is not None:
         arrays |= {"stats": vars(session.last.stats), "metrics": session.last.metrics}
+    return Checkpoint(arrays, values)
+
+
+def _save(session: Session, now: Checkpoint) -> None:
+    """Write tables, checkpoint, policy, status, in this order: the checkpoint makes good what comes after it."""
     run, budget = session.run, session.recipe.total_steps
-    checkpoint.save(run.checkpoints, session.total_steps, Checkpoint(arrays, values), run.keep_checkpoints, budget)
-    policy_file.save(run.path / "policy.safetensors", session.recipe, learner)
+    run.records.write()
+    checkpoint.save(run.checkpoints, session.total_steps, now, run.keep_checkpoints, budget)
+    policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
     run.write_status("running", session.total_steps)
 
 
@@ -259,16 +295,24 @@ def check_same_recipe(saved: Checkpoint, recipe: Recipe, run_dir: Path) -> None:
 
 
 def restore(session: Session) -> None:
-    """Put a session where its newest whole checkpoint was, the policy file too: a save may have been cut before it.
+    """Put a session where its newest whole checkpoint was, and make good whatever a save has left half done.
 
-    Raises RunDirectoryError if there is none, or if it was written by another recipe.
+    A run that stopped before its first checkpoint begins anew. Raises RunDirectoryError if no checkpoint is left whole,
+    or if it was written by another recipe.
     """
-    saved = checkpoint.load_latest(session.run.checkpoints)
-    check_same_recipe(saved, session.recipe, session.run.path)
+    run = session.run
+    remove_leftovers(run.path)
+    saved = checkpoint.load_latest(run.checkpoints)
+    if saved is None and not (run.path / "policy.safetensors").exists():
+        run.records.restore({})
+        return
+    if saved is None:
+        raise RunDirectoryError(f"{run.path} holds a policy but no checkpoint any more: there is nothing to go on from")
+    check_same_recipe(saved, session.recipe, run.path)
     load(saved, session.learner, session.collector, session.explorer)
     if "stats" in saved.arrays:
         session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
     session.evaluated_at = np.array(saved.values["evaluated_at"])
     session.seconds_before = saved.values["seconds"]
-    session.run.restore_records(saved.values["records"])
-    policy_file.save(session.run.path / "policy.safetensors", session.recipe, session.learner)
+    run.records.restore(saved.values["records"])
+    policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)

@@ -6,9 +6,15 @@ import stat
 from contextlib import suppress
 from typing import Any, Self
 
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
+"""Ctrl-C, the usual request, a closed terminal, and what schedulers of clusters send before time is over."""
+
+INSISTING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop at once if they come second; SIGXCPU comes every second once it has come."""
+
 
 class StopSignal:
-    """Ctrl-C, SIGTERM or a closed terminal asks to save and stop; the second one stops at once."""
+    """One of the signals ASKING asks to save and stop; Ctrl-C or SIGTERM after it stops at once."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -19,9 +25,8 @@ class StopSignal:
         return self.received != 0
 
     def __enter__(self) -> Self:
-        asking = {signal.SIGINT, signal.SIGTERM}
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means to outlive the terminal
-            asking.add(signal.SIGHUP)
+        # nohup means to outlive the terminal; a shell ignores Ctrl-C for what it starts with &
+        asking = [x for x in ASKING if x in INSISTING or signal.getsignal(x) is not signal.SIG_IGN]
         self._handlers = {number: signal.signal(number, self._receive) for number in asking}
         return self
 
@@ -31,12 +36,14 @@ class StopSignal:
 
     def _receive(self, number: int, _: object) -> None:
         if self.received:
-            os._exit(128 + number)
+            if number in INSISTING:
+                os._exit(128 + number)
+            return
         self.received = number
         if number == signal.SIGHUP:
             _leave_terminal()
         with suppress(OSError):
-            os.write(2, b"\nstopping after this iteration; once more to stop at once\n")
+            os.write(2, b"\nstopping; once more to stop at once\n")
 
 
 def _leave_terminal() -> None:

@@ -1,28 +1,58 @@
-"""Write files so that a crash at any moment leaves either the old one or the new one, whole."""
+"""Write files so that a crash at any moment leaves either the old one or the new one, whole.
 
+Files are written through no link, and a write that fails is tried again before it counts as failed.
+"""
+
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from rlsparse.errors import StorageError
 
+T = TypeVar("T")
 
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError into a StorageError that names the path and the cause."""
+WAITS = (0.05, 0.2, 0.8)
+"""Seconds between two attempts to write; a disk, or a file system over the network, may fail for a moment."""
+
+LASTING = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG),
+}
+"""Failures that no wait mends."""
+
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How files are opened: neither mode follows a link."""
+
+
+def persist(path: Path, action: Callable[[], T], doing: str = "write") -> T:
+    """Do what writes `path`, again after each of WAITS if it fails; raises StorageError, which names path and cause."""
+    for wait in (*WAITS, None):
+        try:
+            return action()
+        except OSError as error:
+            failure = error
+        if wait is None or failure.errno in LASTING:
+            break
+        time.sleep(wait)
+    raise StorageError(f"cannot {doing} {path}: {failure.strerror or failure}") from failure
+
+
+def write_synced(path: Path, content: bytes, how: int = NEW) -> None:
+    """Write to a file that is opened `how` (NEW or APPEND), and wait until it is on the disk; raises OSError."""
+    descriptor = os.open(path, how, 0o666)
     try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file and wait until it is on the disk."""
-    with storage_errors(path), open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: Path) -> None:
@@ -35,12 +65,34 @@ def sync_directory(path: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace a file in one step: written beside, synced, renamed. What a killed process left beside is overwritten."""
-    beside = path.with_name(f".{path.name}.tmp")
+    """Replace a file in one step: written beside, synced, renamed. Raises StorageError."""
+    written = content.encode() if isinstance(content, str) else content
+    persist(path, lambda: replace_once(path, written))
+
+
+def replace_once(path: Path, content: bytes) -> None:
+    """Replace a file in one step, or not at all; raises OSError."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        write_synced(beside, content.encode() if isinstance(content, str) else content)
-        with storage_errors(path):
-            os.replace(beside, path)
-            sync_directory(path.parent)
+        write_synced(beside, content)
+        os.replace(beside, path)
+        sync_directory(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.unlink(beside)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left beside the files of a folder."""
+    for leftover in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            os.unlink(leftover)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the path and the cause, without another attempt."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """Writes <folder>/seed-<seed>/ as a context: all is on the disk when it is left."""
+    """Writes <folder>/seed-<seed>/; all is on the disk when it is closed."""
 
     def __init__(self, folder: Path, session: "Session") -> None:
         self._writers = [EventFileWriter(str(folder / f"seed-{seed}")) for seed in session.recipe.seeds]
@@ -26,10 +26,8 @@ class TensorBoard:
             # a resumed run writes the steps after its checkpoint again: readers drop what they have of them
             writer.add_event(Event(wall_time=time.time(), step=session.total_steps + 1, session_log=restart))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Write what is left."""
         for writer in self._writers:
             writer.close()
 

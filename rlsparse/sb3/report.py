@@ -110,7 +110,8 @@ class Records:
         try:
             run = Run(self.out)  # held for the moment only: learn() may end by an exception that nobody tells us of
             try:
-                run.append(record, rows)
+                run.records.load()
+                run.records.append(record, rows)
             finally:
                 run.release()
         except RlsparseError as error:

@@ -107,6 +107,7 @@ class Collector:
         marks: dict[str, list[np.ndarray]] = {"valid": [], "replayed": []}
         ends: list[tuple[int, int, int, np.ndarray]] = []
         for t in range(length):
+            learner.between_steps()
             obs, action = steps["obs"][t], steps["action"][t]
             obs[...] = self.obs.reshape(members, num_envs, -1)
             action[...] = actors(obs) + std * noise[t]

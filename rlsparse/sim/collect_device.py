@@ -54,6 +54,7 @@ class DeviceCollector(Collector):
         }
         next_obs = []
         for t in range(length):
+            learner.between_steps()
             obs = self.obs.reshape(members, num_envs, -1)
             acted = act(obs, deviation[t], scale.mean, scale.inv_std)
             self.obs, *outcome, info = self.env.step(acted["native"].reshape(total, -1))

@@ -229,5 +229,5 @@ def ending(run_dir, seeds):
         rows = list(csv.DictReader((run_dir / record).read_text().splitlines()))
         for seed, member in zip(seeds, members, strict=True):
             own = [row for row in rows if row["seed"] == str(seed)]
-            member[record] = [{name: x for name, x in row.items() if name != "seconds"} for row in own]
+            member[record] = [{name: x for name, x in row.items() if name not in ("seconds", "digest")} for row in own]
     return members

@@ -172,9 +172,8 @@ def test_with_no_whole_checkpoint_left_the_newest_damage_is_named_and_nothing_el
     assert caplog.records == []
 
 
-def test_without_any_checkpoint_the_user_is_told_to_start_anew(tmp_path):
-    with pytest.raises(RunDirectoryError, match="holds no checkpoint.*start it anew"):
-        checkpoint.load_latest(tmp_path / "checkpoint")
+def test_before_the_first_checkpoint_there_is_none(tmp_path):
+    assert checkpoint.load_latest(tmp_path / "checkpoint") is None
 
 
 def test_a_later_format_is_refused_by_number(folder):
@@ -268,7 +267,7 @@ def test_half_written_ones_are_ignored_and_removed(folder, caplog):
 def test_a_full_disk_is_named_and_nothing_half_written_fills_it_further(folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full_disk()))
-        with pytest.raises(StorageError, match=r"cannot write .*learner\.safetensors: No space left on device"):
+        with pytest.raises(StorageError, match="cannot write .*/300: No space left on device"):
             checkpoint.save(folder, 300, contents(3))
     assert sorted(os.listdir(folder)) == ["100", "200"]
 

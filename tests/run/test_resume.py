@@ -114,7 +114,7 @@ def test_stopped_whenever_the_loop_asks_and_resumed_it_ends_the_same(point_run, 
         else:
             assert tiny.outcome(tmp_path / str(poll)) == point_run
             break  # the run ended before it was asked that often
-    assert poll > 4 * 5  # four evaluations of five steps
+    assert poll > 6 * (8 + 8)  # every step and minibatch of six rollouts, and five steps of four evaluations
 
 
 PROBING = ExploRLer(Line((0.0, 2.0)), Episodes(2, "always"), num_anchors=2, budget_fraction=0.6)

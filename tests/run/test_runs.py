@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import io
 import json
 import os
 import re
@@ -87,7 +86,7 @@ def test_a_read_only_place_is_named_before_training_starts(code, tmp_path, monke
         with pytest.raises(RunDirectoryError, match=f"cannot make the run directory.*{os.strerror(code)}"):
             create(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "open", refuse, raising=False)
+        patch.setattr(os, "open", refuse)
         with pytest.raises(RunDirectoryError, match=f"cannot write in the run directory.*{os.strerror(code)}"):
             create(tmp_path / "run")
 
@@ -170,12 +169,48 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         create(tmp_path / "run")
 
 
-def test_a_finished_run_is_refused_and_let_go_of(run):
+def test_a_finished_run_is_complete_only_with_all_that_it_promises(run):
     run.write_status("finished", 96)
+    for name in runs.PROMISED:
+        assert not run.complete
+        (run.path / name).touch()
+    assert run.complete
     run.release()
-    for _ in range(2):
-        with pytest.raises(RunDirectoryError, match="is finished, at 96 steps: nothing is left to resume"):
-            runs.reopen(run.path)
+    again, *_ = runs.reopen(run.path)
+    assert again.complete
+    again.release()
+
+
+@pytest.mark.parametrize("name", [".lock", "status.json", "progress.csv", "tb", "checkpoint", "checkpoint/4/x"])
+def test_a_run_is_not_written_through_links(name, run, tmp_path):
+    run.release()
+    (tmp_path / "mine").write_text("precious")
+    link = run.path / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(tmp_path / "mine")
+    with pytest.raises(RunDirectoryError, match=rf"{name}.*(link|symbolic)"):
+        runs.reopen(run.path)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_folder_that_was_killed_before_it_became_a_run_can_be_used(tmp_path):
+    create(tmp_path / "run").release()
+    (tmp_path / "run" / "recipe.toml").unlink()  # which is written last
+    create(tmp_path / "run").release()
+    with pytest.raises(UsageError, match="exists already"):
+        create(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["cpu", "blas"])
+def test_another_processor_is_warned_of(name, run, caplog):
+    run.release()
+    versions = run.path / "versions.json"
+    told = json.loads(versions.read_text())
+    assert told[name]
+    versions.write_text(json.dumps({x: y for x, y in told.items() if x != "sha256"} | {name: "Nehalem"}))
+    runs.reopen(run.path)[0].release()
+    assert f"may go on differently than without the stop: {name} Nehalem then, {told[name]} now" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["missing", "file", "empty"])
@@ -201,9 +236,9 @@ def test_a_damaged_file_is_named(name, content, run):
 
 
 def test_rows_are_appended_under_one_header_and_come_back_as_numbers(run):
-    run.append("progress.csv", [ROW, ROW | {"seed": 1}])
-    run.append("progress.csv", [ROW | {"total_steps": 100}])
-    assert run.progress.read_text().splitlines()[0] == "seed,total_steps,return_mean,train_return_mean"
+    run.records.append("progress.csv", [ROW, ROW | {"seed": 1}])
+    run.records.append("progress.csv", [ROW | {"total_steps": 100}])
+    assert run.progress.read_text().splitlines()[0] == "seed,total_steps,return_mean,train_return_mean,digest"
     with open(run.progress) as file:
         assert len(list(csv.reader(file))) == 4
     rows = runs.read_progress(run.progress)
@@ -214,27 +249,13 @@ def test_rows_are_appended_under_one_header_and_come_back_as_numbers(run):
 
 def test_numbers_come_back_to_the_last_bit(run):
     value = 0.1 + 0.2
-    run.append("progress.csv", [ROW | {"return_mean": value}])
+    run.records.append("progress.csv", [ROW | {"return_mean": value}])
     assert runs.read_progress(run.progress)[0]["return_mean"] == value
-
-
-def test_rows_appear_whole_in_one_write(run, monkeypatch):
-    """Whoever reads the file meanwhile sees all rows of an evaluation or none."""
-    written = []
-
-    class Watched(io.FileIO):
-        def write(self, content):
-            written.append(bytes(content))
-            return super().write(content)
-
-    monkeypatch.setattr(runs, "open", Watched, raising=False)
-    run.append("progress.csv", [ROW, ROW | {"seed": 1}])
-    assert written == [run.progress.read_bytes()]
 
 
 def test_a_file_cut_anywhere_in_its_last_two_lines_reads_as_its_whole_lines(run):
     for steps in (0, 100, 200):
-        run.append("progress.csv", [ROW | {"total_steps": steps}])
+        run.records.append("progress.csv", [ROW | {"total_steps": steps}])
     content, whole = run.progress.read_bytes(), runs.read_progress(run.progress)
     last_two_lines = len(content) - len(b"".join(content.splitlines(keepends=True)[-2:]))
     for size in range(last_two_lines, len(content)):
@@ -247,7 +268,7 @@ def test_a_file_cut_anywhere_in_its_last_two_lines_reads_as_its_whole_lines(run)
 
 @pytest.mark.parametrize("line", ["0,1", "0,1,2,3,4", "0,1,2,\x00", "0,,1,2", "ten,0,0,0"])
 def test_a_damaged_line_is_an_error_not_a_number(line, run):
-    run.append("progress.csv", [ROW])
+    run.records.append("progress.csv", [ROW])
     with open(run.progress, "a") as file:
         file.write(f"{line}\n")
     with pytest.raises(RunDirectoryError, match=r"progress\.csv is damaged"):
@@ -258,7 +279,7 @@ def test_probes_are_read_by_seed_and_acceptance(run):
     path = run.path / "probe.csv"
     assert runs.read_probes(path) == []
     rows = [{"seed": 3, "accepted": 1, "reason": "accepted, at last"}, {"seed": 4, "accepted": 0, "reason": ""}]
-    run.append("probe.csv", rows)
+    run.records.append("probe.csv", rows)
     assert runs.read_probes(path) == [(3, True), (4, False)]
     path.write_text(path.read_text() + "3,1,acc")
     assert runs.read_probes(path) == [(3, True), (4, False)]
@@ -271,36 +292,13 @@ def test_a_damaged_record_of_probes_is_an_error(content, run):
         runs.read_probes(run.path / "probe.csv")
 
 
-def test_a_full_disk_is_named(run, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match=r"cannot write .*progress\.csv: No space left on device"):
-        run.append("progress.csv", [ROW])
-
-
-@pytest.mark.parametrize("record", runs.RECORDS)
-def test_a_record_is_put_back_as_it_was(record, run):
-    path = run.path / record
-    run.append(record, [ROW])
-    records = run.records()
-    assert records == {name: path.read_text() if name == record else "" for name in runs.RECORDS}
-    for damage in (b"", b"seed,", b"x" * 1000):
-        path.write_bytes(damage)
-        run.restore_records(records)
-        assert run.records() == records
-    run.restore_records(dict.fromkeys(records, ""))
-    assert not path.exists()
-
-
-def test_records_that_a_checkpoint_does_not_hold_are_taken_away(run):
-    run.append("progress.csv", [ROW])
-    records = run.records()
-    run.append("probe.csv", [ROW])
-    run.restore_records(records)
-    assert not (run.path / "probe.csv").exists()
-    assert run.records() == records
+def test_a_digit_that_has_changed_is_named(run):
+    run.records.append("progress.csv", [ROW, ROW | {"seed": 1}])
+    text = run.progress.read_text()
+    for wrong, line in ((text.replace("0,0,1.5", "0,0,7.5"), 2), (text.replace("1,0,1.5", "1,0,1.6"), 3)):
+        run.progress.write_text(wrong)
+        with pytest.raises(RunDirectoryError, match=f"progress.csv is damaged: line {line} is not as it was written"):
+            runs.read_progress(run.progress)
 
 
 def test_json_files_are_for_people_too(run):

@@ -35,15 +35,45 @@ def test_a_failure_at_any_step_leaves_the_old_file_and_nothing_beside(call, tmp_
     assert os.listdir(tmp_path) == ["status.json"]
 
 
-def test_what_a_killed_process_left_beside_goes_with_the_next_write(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EINTR])
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
+def test_what_fails_for_a_moment_is_tried_again(call, code, tmp_path, monkeypatch):
+    real, failures = getattr(os, call), iter(range(3))
+
+    def unsteady(*arguments, **options):
+        return failing(code)() if next(failures, None) is not None else real(*arguments, **options)
+
+    monkeypatch.setattr(os, call, unsteady)
+    storage.write_atomic(tmp_path / "status.json", "new")
+    assert (tmp_path / "status.json").read_text() == "new"
+    assert os.listdir(tmp_path) == ["status.json"]
+
+
+def test_what_no_wait_mends_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.time, "sleep", lambda _: pytest.fail("waited"))
+    monkeypatch.setattr(os, "open", failing(errno.EROFS))
+    with pytest.raises(StorageError, match="Read-only file system"):
+        storage.write_atomic(tmp_path / "status.json", "new")
+
+
+def test_a_link_is_replaced_and_not_written_through(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "status.json").symlink_to(tmp_path / "mine")
+    storage.write_atomic(tmp_path / "status.json", "new")
+    assert (tmp_path / "mine").read_text() == "precious"
+    assert (tmp_path / "status.json").read_text() == "new"
+
+
+def test_what_a_killed_process_left_beside_can_be_removed(tmp_path, monkeypatch):
     path = tmp_path / "status.json"
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", failing(errno.EIO))
-        patch.setattr(type(path), "unlink", lambda *_, **__: None)  # killed before it could clean up
+        patch.setattr(os, "replace", failing(errno.EROFS))
+        patch.setattr(os, "unlink", failing(errno.EIO))  # killed before it could clean up
         with pytest.raises(StorageError):
             storage.write_atomic(path, "new")
     assert len(os.listdir(tmp_path)) == 1
     storage.write_atomic(path, "newer")
+    storage.remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ["status.json"]
 
 
@@ -68,3 +98,14 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(StorageError, match="missing/.*No such file or directory"):
         storage.write_atomic(tmp_path / "missing" / "file", "content")
+
+
+def test_pauses_grow_from_attempt_to_attempt(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.undo()  # the pauses that all tests go without
+    monkeypatch.setattr(storage.time, "sleep", waited.append)
+    monkeypatch.setattr(os, "replace", failing(errno.EIO))
+    with pytest.raises(StorageError):
+        storage.write_atomic(tmp_path / "status.json", "new")
+    assert waited == sorted(waited)
+    assert len(waited) == 3

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import time
+from contextlib import closing
 
 import gymnasium
 import numpy as np
@@ -25,7 +26,7 @@ RECIPE = tiny.recipe(num_seeds=2)
 
 
 def train(session, stop=tiny.never):
-    with TensorBoard(session.run.path / "tb", session) as events:
+    with closing(TensorBoard(session.run.path / "tb", session)) as events:
         try:
             loop.train(session, events, stop)
         finally:
@@ -155,7 +156,7 @@ def test_a_resumed_run_shows_as_one_that_never_stopped(run_dir, tmp_path, monkey
     monkeypatch.setattr("time.time", itertools.count(time.time()).__next__)
     session = tiny.begin(tmp_path / "run", RECIPE)
     with pytest.raises(Interrupted):
-        train(session, lambda: session.total_steps >= 48)
+        train(session, lambda: session.learner.progress[0] * 96 >= 48)
     (tmp_path / "run" / "checkpoint" / "48" / "manifest.json").unlink()
     train(tiny.reopen(tmp_path / "run"))
     for seed in (0, 1):

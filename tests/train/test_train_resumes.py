@@ -21,11 +21,11 @@ def test_an_interrupted_run_says_how_to_go_on_and_its_directory_last(run, monkey
     assert out.splitlines()[-1] == "my run"
     assert (
         err.splitlines()[-1]
-        == "stopped at 48 steps; go on with: rlsparse train --resume 'my run' --env fake_envs:Point-v0"
+        == "stopped at 32 steps; go on with: rlsparse train --resume 'my run' --env fake_envs:Point-v0"
     )
     code, out, err = run("--resume", "my run")
     assert (code, out.splitlines()[-1]) == (0, "my run")
-    assert err.splitlines()[0] == "resuming my run at 48 steps"
+    assert err.splitlines()[0] == "resuming my run at 32 steps"
 
 
 def test_a_resumed_process_is_prepared_as_the_first_was(run, monkeypatch):
@@ -41,7 +41,7 @@ def test_a_resumed_process_is_prepared_as_the_first_was(run, monkeypatch):
 def test_an_interrupted_run_says_so_in_json(run, monkeypatch):
     interrupt(monkeypatch)
     _, out, _ = run(*tiny.FLAGS, "--json")
-    assert json.loads(out) == {"state": "interrupted", "total_steps": 48, "run_dir": "run"}
+    assert json.loads(out) == {"state": "interrupted", "total_steps": 32, "run_dir": "run"}
 
 
 def test_a_run_begun_on_a_gpu_goes_on_elsewhere_only_if_told_to(run, monkeypatch):
@@ -59,11 +59,39 @@ def test_a_run_begun_on_a_gpu_goes_on_elsewhere_only_if_told_to(run, monkeypatch
     assert run("--resume", "run", "--device", "cpu", "--quiet") == (0, "run\n", "")
 
 
-def test_a_finished_run_is_not_resumed(run):
+def test_a_finished_run_says_so_and_is_no_error(run):
     run(*tiny.FLAGS)
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    assert run("--resume", "run") == (0, "run\n", "run is finished: nothing is left to do\n")
+    _, out, _ = run("--resume", "run", "--json", "--quiet")
+    assert json.loads(out)["run_dir"] == "run"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("name", ["policy.safetensors", "progress.csv", "curve.png", "summary.json"])
+def test_what_a_finished_run_lacks_is_made_good(name, run):
+    run(*tiny.FLAGS)
+    before = Path("run", name).read_bytes()
+    Path("run", name).unlink()
+    code, out, err = run("--resume", "run", "--quiet")
+    assert (code, out, err) == (0, "run\n", "")
+    assert Path("run", name).exists()
+    if name != "summary.json":  # which tells the seconds
+        assert Path("run", name).read_bytes() == before
+
+
+def test_a_run_that_stopped_before_its_first_checkpoint_begins_anew(run):
+    run(*tiny.FLAGS, "--quiet")
     before = tiny.outcome(Path("run"))
-    expected = "rlsparse: run is finished, at 96 steps: nothing is left to resume\n"
-    assert run("--resume", "run") == (4, "", expected)
+    shutil.rmtree("run/checkpoint")
+    Path("run/status.json").write_text('{"state": "running"}')
+    code, _, err = run("--resume", "run", "--quiet")
+    assert (code, err) == (
+        4,
+        "rlsparse: run holds a policy but no checkpoint any more: there is nothing to go on from\n",
+    )
+    Path("run/policy.safetensors").unlink()  # the checkpoint is written before it
+    assert run("--resume", "run", "--quiet") == (0, "run\n", "")
     assert tiny.outcome(Path("run")) == before
 
 
@@ -86,7 +114,7 @@ def test_a_run_with_no_whole_checkpoint_says_which_file_is_damaged(run, monkeypa
         file.write_bytes(b"cut")
     code, out, err = run("--resume", "run")
     assert (code, out) == (4, "")
-    assert "run/checkpoint/48/collector.safetensors is damaged" in err
+    assert "run/checkpoint/32/collector.safetensors is damaged" in err
     assert err.count("\n") == 1
 
 
