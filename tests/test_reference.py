@@ -71,7 +71,8 @@ def test_a_short_run_gives_the_numbers_it_gave(cell, tmp_path, monkeypatch):
     assert found["progress"].keys() == expected["progress"].keys()
     np.testing.assert_allclose(found["params"], expected["params"], rtol=1e-5, atol=1e-5)
     for name, x in expected["progress"].items():
-        np.testing.assert_allclose(found["progress"][name], x, rtol=1e-5, atol=1e-5, err_msg=name)
+        # the simulation makes more of a last bit: another processor's return was seen to differ by 1.1e-5
+        np.testing.assert_allclose(found["progress"][name], x, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def main():
