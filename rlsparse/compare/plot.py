@@ -1,5 +1,6 @@
 """Reward curves as pictures: colours and drawing of an arm, for the picture of one run and for comparisons."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from rlsparse.compare.record import AXIS_LABELS, EVALUATION
 from rlsparse.compare.statistics import mean_interval
+from rlsparse.run.storage import write_atomic
 
 BLUE = "#0072B2"
 INK, MUTED, WARNING = "#111111", "#555555", "#B03A00"
@@ -76,4 +78,6 @@ def draw_curve(rows: list[dict[str, float]], title: str, path: Path) -> None:
     style_axes(axes)
     axes.legend(loc="lower right", frameon=False)
     FigureCanvasAgg(figure)
-    figure.savefig(path)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:])
+    write_atomic(path, content.getvalue())

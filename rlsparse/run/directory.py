@@ -29,7 +29,7 @@ from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.device import name_of
 from rlsparse.run.recipe import Recipe, from_toml, to_toml
 from rlsparse.run.record_files import RecordFiles
-from rlsparse.run.storage import persist, write_atomic
+from rlsparse.run.storage import persist, remove_leftovers, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 GPU_PACKAGES = ("mujoco-warp", "warp-lang")
@@ -122,6 +122,7 @@ def create(
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         run_dir = out / recipe.env.replace("/", "-") / agent / stamp
     try:
+        remove_leftovers(run_dir)
         if run_dir.exists() and (not run_dir.is_dir() or any(x.name not in BEFORE_RECIPE for x in run_dir.iterdir())):
             raise UsageError(
                 f"{run_dir} exists already: name a new --run-dir, or go on with it by "

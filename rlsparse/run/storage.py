@@ -84,7 +84,7 @@ def replace_once(path: Path, content: bytes) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes have left beside the files of a folder."""
-    for leftover in folder.glob(".*.tmp"):
+    for leftover in folder.glob(".*.????????.tmp"):
         with suppress(OSError):
             os.unlink(leftover)
 

@@ -1,0 +1,122 @@
+"""A disk on which the n-th call fails, or at whose n-th call the process is killed, for trainings in children.
+
+`Disk` counts the calls of this process that concern one folder: open, write, fsync, rename, mkdir, unlink, rmdir. What
+a training does then is compared with a training to which nothing happened.
+"""
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import fake_envs
+import tiny
+
+from rlsparse import train
+from rlsparse.run import storage
+
+KILL = "kill"
+CODES = {name: getattr(errno, name) for name in ("EIO", "ENOSPC", "EMFILE", "EINTR")}
+
+EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"}
+"""Names of calls that Python's audit hooks see; writes and syncs it does not."""
+
+TRAIN = [*tiny.FLAGS, "--quiet", "--run-dir", "run"]
+RESUME = ["--resume", "run", "--env", "fake_envs:Point-v0", "--quiet"]
+
+
+class Disk:
+    """Counts calls, and does at number `at` what `fault` says: KILL or the name of an error."""
+
+    def __init__(self, folder, at=0, fault=""):
+        self.folder, self.at, self.fault = os.path.realpath(folder), at, fault
+        self.calls = 0
+        write, fsync = os.write, os.fsync
+        sys.addaudithook(self._heard)
+
+        def faulty_write(descriptor, content):
+            if self._concerns(f"/proc/self/fd/{descriptor}") and self._counted():
+                write(descriptor, content[: len(content) // 2])
+                self._happen()
+            return write(descriptor, content)
+
+        def faulty_fsync(descriptor):
+            if self._concerns(f"/proc/self/fd/{descriptor}") and self._counted():
+                self._happen()
+            fsync(descriptor)
+
+        os.write, os.fsync = faulty_write, faulty_fsync
+
+    def _heard(self, event, arguments):
+        reads = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if event in EVENTS and not (reads and self.fault == KILL) and self._concerns(arguments[0]) and self._counted():
+            self._happen()
+
+    def _concerns(self, path):
+        if not isinstance(path, str | bytes | os.PathLike):
+            return False
+        return os.path.realpath(os.fsdecode(path)).startswith(self.folder)
+
+    def _counted(self):
+        self.calls += 1
+        return self.calls == self.at
+
+    def _happen(self):
+        if self.fault == KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(CODES[self.fault], os.strerror(CODES[self.fault]))
+
+
+def in_child(folder, arguments, at=0, fault=""):
+    """Run `rlsparse train` in a child, in `folder`; return its exit code (-9: killed) and how many calls it made."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writer)
+        with open(reader) as pipe:
+            told = pipe.read()
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), int(told or 0)
+    code = 1
+    try:
+        os.chdir(folder)
+        storage.WAITS = (0.0,) * len(storage.WAITS)
+        fake_envs.made = fake_envs.steps = 0
+        sys.stdout = sys.stderr = open(Path(folder) / "said", "a")  # noqa: SIM115 - open as long as the child is
+        disk = Disk(Path(folder) / "run", at, fault)
+        code = run(arguments)
+        os.write(writer, str(disk.calls).encode())
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def warm_up(folder):
+    """Run it once in this process, so that children find everything imported."""
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert run(TRAIN) == 0
+    finally:
+        os.chdir(here)
+
+
+def run(arguments):
+    """Run the command; return its exit code."""
+    try:
+        train.main(arguments)
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+def recover(folder):
+    """Do what a user does: resume, or start anew what did not become a run; return the outcome and the exit code."""
+    code, _ = in_child(folder, RESUME if (Path(folder) / "run" / "recipe.toml").exists() else TRAIN)
+    return tiny.outcome(Path(folder) / "run") if code == 0 else None, code
+
+
+__all__ = ["CODES", "KILL", "RESUME", "TRAIN", "in_child", "recover"]

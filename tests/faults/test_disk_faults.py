@@ -1,0 +1,107 @@
+"""Whatever call to the disk fails, and wherever a run is killed, it ends as one to which nothing happened."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+
+from faults import disk
+
+pytestmark = pytest.mark.xdist_group("disk")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The outcome of the run, and how many calls change the disk, or concern it."""
+    disk.warm_up(tmp_path_factory.mktemp("warm"))
+    outcomes, calls = [], {}
+    for fault in (disk.KILL, "EIO"):
+        folder = tmp_path_factory.mktemp("sound")
+        code, calls[fault] = disk.in_child(folder, disk.TRAIN, fault=fault)
+        assert code == 0, (folder / "said").read_text()
+        outcomes.append(tiny.outcome(folder / "run"))
+    assert outcomes[0] == outcomes[1]
+    assert min(calls.values()) > 100
+    return outcomes[0], calls
+
+
+def sample(count, of, long):
+    """Numbers of calls: some, the same every time, or all."""
+    return range(1, of + 1) if long else sorted(random.Random(0).sample(range(1, of + 1), count))
+
+
+def check_killed(folder, at, expected):
+    code, _ = disk.in_child(folder, disk.TRAIN, at, disk.KILL)
+    assert code == -9, f"call {at} was not made"
+    outcome, code = disk.recover(folder)
+    assert code == 0, f"killed at call {at}: {(folder / 'said').read_text()}"
+    assert outcome == expected, f"killed at call {at}"
+
+
+def check_failed(folder, at, fault, expected):
+    code, _ = disk.in_child(folder, disk.TRAIN, at, fault)
+    said = f"{fault} at call {at}: {(folder / 'said').read_text()}"
+    assert code in (0, 4, 6), said
+    assert "Traceback" not in said, said
+    outcome = tiny.outcome(folder / "run") if code == 0 else disk.recover(folder)[0]
+    assert outcome == expected, said
+
+
+def check_resume(folder, interrupted, at, fault, expected):
+    shutil.copytree(interrupted, folder, dirs_exist_ok=True)
+    code, _ = disk.in_child(folder, disk.RESUME, at, fault)
+    said = f"{fault} at call {at} of the resumed run: {(folder / 'said').read_text()}"
+    assert code in (-9, 0, 4, 6), said
+    assert "Traceback" not in said, said
+    outcome = tiny.outcome(folder / "run") if code == 0 else disk.recover(folder)[0]
+    assert outcome == expected, said
+
+
+@pytest.fixture(scope="module")
+def interrupted(sound, tmp_path_factory):
+    """A run that was killed in its third save."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    disk.in_child(folder, disk.TRAIN, sound[1][disk.KILL] * 6 // 10, disk.KILL)
+    (folder / "said").unlink()
+    return folder
+
+
+def trials(count):
+    """So many calls, and all of them."""
+    return [pytest.param(count, False, id="some"), pytest.param(0, True, id="all", marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize(("count", "every"), trials(8))
+def test_killed_at_any_call_and_resumed_it_is_the_same(count, every, sound, tmp_path):
+    expected, calls = sound
+    for at in sample(count, calls[disk.KILL], every):
+        folder = Path(tmp_path, str(at))
+        folder.mkdir()
+        check_killed(folder, at, expected)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("count", "every"), trials(2))
+@pytest.mark.parametrize("fault", disk.CODES)
+def test_a_call_that_fails_once_is_made_good_or_told(fault, count, every, sound, tmp_path):
+    expected, calls = sound
+    for at in sample(count, calls["EIO"], every):
+        folder = Path(tmp_path, str(at))
+        folder.mkdir()
+        check_failed(folder, at, fault, expected)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("count", "every"), trials(2))
+@pytest.mark.parametrize("fault", [disk.KILL, *disk.CODES])
+def test_what_happens_to_a_resumed_run_is_survived_as_well(fault, count, every, sound, interrupted, tmp_path):
+    expected, _ = sound
+    trial = tmp_path / "trial"
+    shutil.copytree(interrupted, trial)
+    _, calls = disk.in_child(trial, disk.RESUME, fault=fault)
+    for at in sample(count, calls, every):
+        folder = Path(tmp_path, str(at))
+        check_resume(folder, interrupted, at, fault, expected)
+        shutil.rmtree(folder)
