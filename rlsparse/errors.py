@@ -2,6 +2,11 @@
 
 import difflib
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+BROKEN = (Exception, SystemExit)
+"""What code of others may raise, at its import too."""
 
 
 class RlsparseError(Exception):
@@ -26,6 +31,21 @@ def require(holds: bool, name: str, given: object, expected: str) -> None:
     """Raise UsageError about the recipe's field `name`, dots between components, unless the rule holds."""
     if not holds:
         raise UsageError(f"--{name.replace('_', '-')} is {given}: expected {expected}")
+
+
+def import_extra(module: str, extra: str, what: str) -> Any:
+    """Import a package that an extra brings; raises UsageError, which says `what` needs it, and what is wrong."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{what} needs {error.name}: pip install 'rlsparse[{extra}]'") from error
+    except BROKEN as error:
+        raise UsageError(f"{what} needs {module}, which is installed but fails with {in_one_line(error)}") from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return kind and message of an error as one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

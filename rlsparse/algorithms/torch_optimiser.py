@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rlsparse.errors import UsageError
+from rlsparse.errors import import_extra
 from rlsparse.learner.adam import NewOptimiser
 from rlsparse.learner.arrays import Array, namespace, to_device
 from rlsparse.learner.layout import Layout
@@ -134,13 +134,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _package_class(name: str, cls: str) -> Any:
-    try:
-        import pytorch_optimizer
-    except ImportError as error:
-        raise UsageError(
-            f"--algorithm.optimiser {name} needs pytorch-optimizer: pip install 'rlsparse[optimisers]'"
-        ) from error
-    return getattr(pytorch_optimizer, cls)
+    return getattr(import_extra("pytorch_optimizer", "optimisers", f"--algorithm.optimiser {name}"), cls)
 
 
 def new_torch_optimisers() -> dict[str, NewOptimiser]:

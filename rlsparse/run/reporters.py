@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from rlsparse.errors import BROKEN, in_one_line
 from rlsparse.learner.records import EpochStats
 
 if TYPE_CHECKING:
@@ -40,10 +41,9 @@ class Reporters:
             from rlsparse.run.tensorboard import TensorBoard
 
             self._reporters.append(TensorBoard(session.run.path / "tb", session))
-        except ModuleNotFoundError:  # an extra that is not installed
-            pass
         except BROKEN as error:
-            _warn("TensorBoard", error)
+            if not (isinstance(error, ModuleNotFoundError) and error.name == "tensorboard"):  # which is an extra
+                _warn("TensorBoard", error)
 
     def __enter__(self) -> Self:
         return self
@@ -72,13 +72,8 @@ class Reporters:
                 _warn(type(reporter).__name__, error)
 
 
-BROKEN = (Exception, SystemExit)
-"""What code of others may raise, at import too."""
-
-
 def _warn(name: str, error: BaseException) -> None:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    log.warning("%s fails and is left out from now on: %s; training goes on", name, reason)
+    log.warning("%s fails and is left out from now on: %s; training goes on", name, in_one_line(error))
 
 
 REDRAW_INTERVAL = 0.2

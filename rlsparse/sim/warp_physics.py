@@ -13,21 +13,17 @@ import mujoco
 import torch
 from torch import Tensor
 
-from rlsparse.errors import UnsupportedEnvironment, UsageError
+from rlsparse.errors import UnsupportedEnvironment, UsageError, import_extra
 
 _MOST_CONTACTS, _MOST_ROWS = 48, 96
 
 
 def import_warp(on_cpu: bool) -> tuple[ModuleType, ModuleType]:
     """The packages warp and mujoco_warp, without their messages; raises UsageError if they are missing."""
-    try:
-        import warp
-
-        warp.config.log_level = warp.LOG_ERROR
-        warp.init()
-        import mujoco_warp
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the GPU simulator needs {error.name}: pip install 'rlsparse[gpu]'") from error
+    warp = import_extra("warp", "gpu", "the GPU simulator")
+    warp.config.log_level = warp.LOG_ERROR
+    warp.init()
+    mujoco_warp = import_extra("mujoco_warp", "gpu", "the GPU simulator")
     # The CPU device is for tests, where the time to compile matters most.
     warp.config.optimization_level = 0 if on_cpu else None
     return warp, mujoco_warp

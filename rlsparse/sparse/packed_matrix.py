@@ -4,12 +4,17 @@ Activations are stored feature by feature, the samples of a feature side by side
 contiguous row to another, which is fast on processors. Compiled by numba, which is an optional extra.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import import_module
 
 import numpy as np
+
+from rlsparse.errors import BROKEN, in_one_line
+
+log = logging.getLogger(__name__)
 
 Kernel = Callable[..., None]
 
@@ -22,7 +27,10 @@ def can_multiply() -> bool:
     """Whether the compiler of these products is installed, and works with the installed numpy."""
     try:
         import_module("numba")
-    except ImportError:
+    except ModuleNotFoundError:
+        return False
+    except BROKEN as error:
+        log.warning("numba fails and is not used, so sparse networks train slower: %s", in_one_line(error))
         return False
     return True
 

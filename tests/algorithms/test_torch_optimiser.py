@@ -1,7 +1,7 @@
 """Optimisers of pytorch-optimizer on the flat vector, against the package on plain torch parameters."""
 
-import builtins
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,14 +159,7 @@ def test_on_torch_tensors_it_is_the_same():
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
-    usual = builtins.__import__
-
-    def absent(name, *arguments):
-        if name == "pytorch_optimizer":
-            raise ImportError(name)
-        return usual(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
-    message = r"^--algorithm.optimiser sgdp needs pytorch-optimizer: pip install 'rlsparse\[optimisers\]'$"
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    message = r"^--algorithm.optimiser sgdp needs pytorch_optimizer: pip install 'rlsparse\[optimisers\]'$"
     with pytest.raises(UsageError, match=message):
         TorchOptimiser("sgdp", numbers(0)[0], LAYOUT)

@@ -289,13 +289,16 @@ def state(tmp_path):
 
 @pytest.mark.parametrize(
     "signals, code",
-    [("SIGTERM@70", 143), ("SIGINT@5", 130), ("SIGHUP@70", 129)],
-    ids=["SIGTERM in a rollout", "SIGINT in an evaluation", "the terminal closes"],
+    [("SIGTERM@70", 143), ("SIGINT@5", 130), ("SIGHUP@70", 129), ("SIGUSR1@70", 138), ("SIGXCPU@70,SIGXCPU@71", 152)],
+    ids=["SIGTERM in a rollout", "SIGINT in an evaluation", "the terminal closes", "SLURM", "its time is over"],
 )
 def test_a_signal_saves_and_exits_with_its_code(signals, code, tmp_path, monkeypatch):
     stopped = signalled(tmp_path, signals)
     assert stopped.returncode == code
     assert stopped.stdout.splitlines()[-1] == "run"
+    assert (
+        f"stopped at {0 if '@5' in signals else 48} steps" in stopped.stderr
+    )  # the rollout that had begun is left out
     assert "go on with: rlsparse train --resume run" in stopped.stderr
     assert state(tmp_path) == "interrupted"
     monkeypatch.setenv("SIGNALS", "SIGTERM@-1")

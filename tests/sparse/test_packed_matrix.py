@@ -113,8 +113,31 @@ def test_products_are_compiled_anew_where_nothing_can_be_kept(monkeypatch, reque
     np.testing.assert_allclose(x @ packed, x @ matrix, atol=1e-5)
 
 
-def test_a_compiler_that_cannot_be_imported_is_as_good_as_none(monkeypatch, request):
-    request.addfinalizer(can_multiply.cache_clear)
+@pytest.fixture
+def asked_anew():
     can_multiply.cache_clear()
-    monkeypatch.setitem(sys.modules, "numba", None)  # as where it refuses a newer numpy
+    yield
+    can_multiply.cache_clear()
+
+
+def test_without_the_compiler_nothing_is_said(asked_anew, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "numba", None)
     assert not can_multiply()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("needs NumPy 2.1 or less"), TypeError("ABI"), SystemError(), SystemExit(3)]
+)
+def test_a_compiler_that_fails_at_its_import_is_as_good_as_none(error, asked_anew, monkeypatch, caplog):
+    """As where it refuses a newer numpy."""
+
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(packed_matrix, "import_module", fail)
+    assert not can_multiply()
+    assert not can_multiply()
+    assert (
+        caplog.text.count(f"numba fails and is not used, so sparse networks train slower: {type(error).__name__}") == 1
+    )

@@ -20,6 +20,7 @@ from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import cards, choose
+from rlsparse.run import directory as runs
 from rlsparse.run.recipe import from_dict, from_toml
 from rlsparse.sim.episodes import ProbeEpisodes
 
@@ -98,6 +99,39 @@ def test_without_tensorboard_only_its_files_are_missing(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # importing it raises ImportError
     assert run(*tiny.FLAGS)[0] == 0
     assert not Path("run/tb").exists()
+
+
+@pytest.mark.parametrize("error", [TypeError("descriptors cannot be created"), SystemExit(1), ImportError("protobuf")])
+def test_a_tensorboard_that_fails_at_its_import_is_warned_of(error, run, monkeypatch, caplog):
+    monkeypatch.delitem(sys.modules, "rlsparse.run.tensorboard", raising=False)
+
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "rlsparse.run.tensorboard":
+                raise error
+
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    assert run(*tiny.FLAGS, "--quiet") == (0, "run\n", "")
+    assert caplog.messages == [
+        f"TensorBoard fails and is left out from now on: {type(error).__name__}: {error}; training goes on"
+    ]
+
+
+@pytest.mark.parametrize("what", ["iteration", "evaluation", "close"])
+def test_a_reporter_that_fails_is_left_out_and_training_goes_on(what, run, monkeypatch, caplog):
+    from rlsparse.run.tensorboard import TensorBoard
+
+    calls = []
+
+    def fail(*_):
+        calls.append(what)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TensorBoard, what, fail)
+    assert run(*tiny.FLAGS, "--quiet") == (0, "run\n", "")
+    assert calls == [what]
+    assert [x.partition(":")[0] for x in caplog.messages] == ["TensorBoard fails and is left out from now on"]
+    assert tiny.outcome(Path("run")) == tiny.outcome(tiny.train(Path("sound"), runs.read_recipe(Path("run"))))
 
 
 # Algorithms
