@@ -142,7 +142,8 @@ def read_and_compare(flags: CompareFlags) -> "Comparison":
     """Read all logs and compare them; raises RunDirectoryError if none can be read."""
     from rlsparse.compare.arms import arrange
     from rlsparse.compare.comparison import compare
-    from rlsparse.compare.logs import NOT_READ, read_list, read_logs
+    from rlsparse.compare.find import read_list
+    from rlsparse.compare.logs import NOT_READ, read_logs
 
     runs: list[str] = []
     thresholds = read_thresholds(flags.threshold)

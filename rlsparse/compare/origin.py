@@ -3,10 +3,13 @@
 import contextlib
 import re
 from dataclasses import dataclass, replace
+from itertools import dropwhile
 from pathlib import Path
 
-from rlsparse.compare.foreign_logs import is_monitor, monitored_environment
+from rlsparse.compare.monitors import is_monitor, monitored_environment
+from rlsparse.compare.record import UnreadableLog
 from rlsparse.compare.table import read_bytes
+from rlsparse.errors import RunDirectoryError
 from rlsparse.run import cards
 from rlsparse.run.directory import read_json
 
@@ -15,9 +18,23 @@ CLEANRL_NAME = re.compile(r"(.+)__(.+)__(\d{1,18})__\d+")
 COUNTED_NAME = re.compile(r"(.+)_\d+")
 ENVIRONMENT_ID = re.compile(r"[\w:/.-]*\w-v\d+")
 ZOO_SEED = re.compile(r"- seed\n\s*- (\d{1,18})\n")
+SETTING = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*[:=]\s*([^,:=]+?)\s*")
 
-UNTELLING_NAMES = re.compile("progress|monitor|evaluations|curve|tb|logs?|eval|train|results|runs")
-"""Names of files and folders that are no agent's."""
+SETTING_MEANS = {
+    "seed": re.compile(r"(?:random_?)?seed", re.IGNORECASE),
+    "env": re.compile(r"env(?:ironment)?(?:_?(?:id|name))?|task", re.IGNORECASE),
+    "agent": re.compile(r"algo?|algorithm|agent|method", re.IGNORECASE),
+    "time": re.compile(r"(?:time)?stamp|time|date|run", re.IGNORECASE),
+}
+"""What a folder called `key:value, key:value` says; other keys are of a variant of the agent."""
+
+MOST_ARGUMENTS = 2**18
+"""Bytes of rl-zoo's args.yml."""
+
+UNTELLING_NAMES = re.compile(
+    r"progress|monitor|evaluations|curve|tb|tensorboard|logs?|eval|train|results|runs|[\d_:.T-]{8,}|"
+)
+"""Names of files and folders that are no agent's, nor are dates."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +54,23 @@ def environment_in(name: str) -> str | None:
 
 
 def origin_of(path: Path) -> Origin:
-    """Read what a path says: CleanRL's env__agent__seed__time, rl-zoo's agent/env_1, or .../agent/env/seed_1."""
-    names = path.absolute().parts[:0:-1]
+    """Read what a path says: CleanRL's env__agent__seed__time, rl-zoo's agent/env_1, or .../agent/env/seed_1.
+
+    Names that tell nothing at its end, such as `train`, are passed over.
+    """
+    names = list(path.absolute().parts[:0:-1])
     if names and (match := CLEANRL_NAME.fullmatch(names[0])):
         return Origin(match[2], match[1], int(match[3]))
-    seed, env, agent = None, None, None
-    for depth, name in enumerate(names):
-        name = Path(name).stem if depth == 0 and path.suffix in (".csv", ".npz") else name
-        if depth < 2 and seed is None and (match := SEED_NAME.search(name)):
+    names[:1] = [_stem(path)] if path.suffix in (".csv", ".npz") else names[:1]
+    seed, env, agent, variant = None, None, None, []
+    for depth, name in enumerate(dropwhile(UNTELLING_NAMES.fullmatch, names)):
+        settings = _settings(name) if depth < 4 else {}
+        if settings:
+            said = {meaning: settings.pop(key) for key in list(settings) if (meaning := _meaning(key))}
+            seed = int(said["seed"]) if seed is None and said.get("seed", "").isdecimal() else seed
+            env, name = env or said.get("env"), said.get("agent", "")
+            variant += [f"{key}={value}" for key, value in settings.items()]
+        elif depth < 2 and seed is None and (match := SEED_NAME.search(name)):
             seed = int(match[1] or match[2])
             name = name[: match.start()]
         elif depth == 0 and (match := COUNTED_NAME.fullmatch(name)):
@@ -52,23 +78,42 @@ def origin_of(path: Path) -> Origin:
         found = environment_in(name) or (name if ENVIRONMENT_ID.fullmatch(name) else None)
         if env is None and depth < 4 and found:
             env = found
-        elif agent is None and name and not UNTELLING_NAMES.fullmatch(name):
+        elif agent is None and not UNTELLING_NAMES.fullmatch(name):
             agent = name
-    return Origin(agent or path.name, env, seed)
+    return Origin(" ".join([agent or path.name, *variant]), env and (environment_in(env) or env), seed)
+
+
+def _stem(path: Path) -> str:
+    """A file's name, without what all monitor files have in theirs, and the number of an environment."""
+    name = path.stem.removesuffix("monitor").rstrip(".") if path.stem != "monitor" else ""
+    return "" if name.isdecimal() and path.stem.endswith("monitor") else name
+
+
+def _settings(name: str) -> dict[str, str]:
+    """The settings of a folder called `key:value, key=value`; none if it is called anything else."""
+    found = [SETTING.fullmatch(part) for part in name.split(",")]
+    return {match[1]: match[2] for match in found if match} if all(found) else {}
+
+
+def _meaning(key: str) -> str | None:
+    return next((meaning for meaning, names in SETTING_MEANS.items() if names.fullmatch(key)), None)
 
 
 def origin_of_files(path: Path, files: list[Path]) -> Origin:
     """Read what the files of a run say of it, and where they do not, what its path says."""
     origin = origin_of(path)
-    monitor = next(filter(is_monitor, files), None)
-    if monitor:
-        origin = replace(origin, env=monitored_environment(monitor) or origin.env)
+    for monitor in filter(is_monitor, files):
+        with contextlib.suppress(UnreadableLog):  # which is said where its episodes are wanted
+            origin = replace(origin, env=monitored_environment(monitor) or origin.env)
+            break
     if not path.is_dir():
         return origin
     for arguments in sorted(path.glob("*/args.yml")):
-        match = ZOO_SEED.search(read_bytes(arguments).decode("utf-8", "replace"))
-        origin = replace(origin, seed=int(match[1]) if match else origin.seed)
+        with contextlib.suppress(UnreadableLog):
+            match = ZOO_SEED.search(read_bytes(arguments, MOST_ARGUMENTS).decode("utf-8", "replace"))
+            origin = replace(origin, seed=int(match[1]) if match else origin.seed)
     if (path / "versions.json").is_file():
-        agent = read_json(path / "versions.json").get("agent")
-        origin = replace(origin, agent=str(agent) if agent else origin.agent)
+        with contextlib.suppress(RunDirectoryError):
+            agent = read_json(path / "versions.json").get("agent")
+            origin = replace(origin, agent=agent if isinstance(agent, str) and agent else origin.agent)
     return origin

@@ -3,6 +3,7 @@
 import os
 import socket
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ DECIDES_ENVIRONMENT = ("simulator", "gymnasium", "mujoco", "mujoco-warp", "envpo
 """Packages, and the simulator where a run names one, that decide what an environment computes."""
 
 
-def is_progress(path: Path) -> bool:
-    """Whether a CSV file has the header of our progress.csv; raises UnreadableLog if it cannot be read."""
+def read_progress(path: Path, training: bool = False) -> list[Log]:
+    """Read a CSV file that has the header of our progress.csv; nothing if it has another. Raises UnreadableLog."""
     header = next(iter(read_lines(path)), "")
-    return set(REQUIRED) <= {cell.strip() for cell in header.split(",")}
+    if not set(REQUIRED) <= {cell.strip() for cell in header.split(",")}:
+        return []
+    return [replace(read_progress_file(path, "", None, training), kind="rlsparse progress.csv")]
 
 
 def read_run(path: Path, training: bool = False) -> Log:

@@ -1,6 +1,8 @@
 """Numbers out of files that may have been cut or damaged: CSV tables and NumPy archives. Every log is read here."""
 
 import csv
+import io
+import math
 import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,8 +14,23 @@ import numpy as np
 
 from rlsparse.compare.record import UnreadableLog
 
-LARGEST = 2**30
-"""Larger files and arrays, in bytes, are not read."""
+LARGEST = 2**26
+"""Larger files, in bytes, are not read."""
+
+LARGEST_ARCHIVE = 2**24
+"""Bytes of an npz file; what its arrays unpack to may be `LARGEST` together."""
+
+MOST_PACKED = 100
+"""An array that was packed to a smaller share than one in so many was made to fill the memory."""
+
+SMALL_ARRAY = 2**14
+"""Bytes; what is packed to fewer is not large when it is unpacked as far as that."""
+
+MOST_LINES = 2**21
+LONGEST_REASON = 200
+
+LARGEST_NUMBER = 1e100
+"""Squares and sums of larger numbers overflow, so these count as not finite."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +49,39 @@ class Table:
         return tuple(self.columns[name] for name in names)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return a file's content; raises UnreadableLog."""
+def read_bytes(path: Path, most: int = LARGEST) -> bytes:
+    """Return the content of a file of at most `most` bytes; raises UnreadableLog."""
+    refuse_unless_file(path, most)
     try:
-        status = path.stat()
-        if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
-            raise UnreadableLog(f"{path} is no file that could be read to its end")
-        if status.st_size > LARGEST:
-            raise UnreadableLog(f"{path} is larger than {LARGEST:,} bytes, too large for a log")
         return path.read_bytes()
     except OSError as error:
         raise UnreadableLog(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def refuse_unless_file(path: Path, most: int) -> None:
+    """Raise UnreadableLog for what is there not, is too large, or has no end, as pipes and devices."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise UnreadableLog(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
+        raise UnreadableLog(f"{path} is no file that could be read to its end")
+    if status.st_size > most:
+        raise UnreadableLog(f"{path} is larger than {most:,} bytes, too large for a log")
+
+
 def read_lines(path: Path) -> list[str]:
     """Return the lines that end in a line feed: what follows the last one may be half a number."""
-    return [line.rstrip("\r") for line in read_bytes(path).decode("utf-8", "replace").split("\n")[:-1]]
+    content = read_bytes(path)
+    if content.count(b"\n") > MOST_LINES:
+        raise UnreadableLog(f"{path} has more than {MOST_LINES:,} lines, too many for a log")
+    return [line.rstrip("\r") for line in content.decode("utf-8-sig", "replace").split("\n")[:-1]]
+
+
+def bounded(x: np.ndarray) -> np.ndarray:
+    """Return numbers as floats, NaN where they are too large to be reckoned with."""
+    x = np.asarray(x, float)
+    return np.where(np.abs(x) < LARGEST_NUMBER, x, np.nan)
 
 
 def parse_table(lines: list[str], path: Path, wanted: Iterable[str], first_line: int = 1) -> Table:
@@ -67,7 +101,7 @@ def parse_table(lines: list[str], path: Path, wanted: Iterable[str], first_line:
     values, damaged = _numbers(rows, len(names), chosen)
     if rows and chosen and not len(values):
         raise UnreadableLog(f"{path} holds no whole row of {len(names)} cells")
-    return Table({names[i]: column for i, column in zip(chosen, values.T, strict=True)}, damaged)
+    return Table({names[i]: bounded(column) for i, column in zip(chosen, values.T, strict=True)}, damaged)
 
 
 def _cells(line: str) -> list[str]:
@@ -101,15 +135,36 @@ def _number(cell: str) -> float:
 
 
 def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
-    """Read arrays of plain numbers out of an npz file; nothing is unpickled. Raises UnreadableLog."""
+    """Read arrays of plain numbers out of an npz file; nothing is unpickled. Raises UnreadableLog.
+
+    What is too large, or was packed too small, is refused before it is unpacked.
+    """
+    content = read_bytes(path, LARGEST_ARCHIVE)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if any(member.file_size > LARGEST for member in archive.infolist()):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = [archive.getinfo(f"{name}.npy") for name in names]
+            if sum(x.file_size for x in members) > LARGEST or any(map(_was_packed_to_burst, members)):
                 raise UnreadableLog(f"{path} holds an array that is too large for a log")
-        with np.load(path, allow_pickle=False) as saved:
-            arrays = [np.asarray(saved[name]) for name in names]
+            # only a read of so many bytes unpacks no more
+            return [_array(io.BytesIO(archive.open(member).read(member.file_size))) for member in members]
+    except UnreadableLog:
+        raise
     except Exception as error:  # zipfile's, zlib's and NumPy's own, of many types
-        raise UnreadableLog(f"cannot read {path}: {error}") from error
-    if any(array.dtype.kind not in "iuf" for array in arrays):
-        raise UnreadableLog(f"{path} holds something else than numbers")
-    return arrays
+        raise UnreadableLog(f"cannot read {path}: {str(error)[:LONGEST_REASON]}") from error
+
+
+def _was_packed_to_burst(member: zipfile.ZipInfo) -> bool:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack all at once
+        return True
+    return member.file_size > MOST_PACKED * max(member.compress_size, SMALL_ARRAY)
+
+
+def _array(file: io.BytesIO) -> np.ndarray:
+    """One array of plain numbers, whose header says as many as there are."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.kind not in "iuf" or dtype.itemsize * math.prod(shape) != len(file.getbuffer()) - file.tell():
+        raise ValueError("an array holds something else than the numbers that its header says")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)

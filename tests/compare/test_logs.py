@@ -5,7 +5,8 @@ import shutil
 import pytest
 from synthetic_runs import write_run
 
-from rlsparse.compare.logs import natural, read_list, read_logs
+from rlsparse.compare.find import natural, read_list
+from rlsparse.compare.logs import read_logs
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
 

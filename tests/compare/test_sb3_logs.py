@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsparse.compare.foreign_logs import read_evaluations, read_monitors, rolling_mean
-from rlsparse.compare.logs import log_files, read_files, read_path
+from rlsparse.compare.find import log_files
+from rlsparse.compare.foreign_logs import read_evaluations
+from rlsparse.compare.logs import read_files, read_path
+from rlsparse.compare.monitors import read_monitors, rolling_mean
 from rlsparse.compare.origin import Origin, origin_of
 from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, PROBES_UNKNOWN, TRAINING, UnreadableLog
 
@@ -33,7 +35,7 @@ def trained(tmp_path_factory):
 
 
 def test_evaluations_come_first(trained):
-    log = read_path(trained, "auto")
+    (log,) = read_path(trained, "auto")
     assert (log.kind, log.measure, log.agent, log.env) == ("SB3 evaluations.npz", EVALUATION, "ppo", "Pendulum-v1")
     assert (log.accounting, log.episodes) == (PROBES_UNKNOWN, (2,))
     with np.load(trained / "evaluations.npz") as saved:
@@ -42,7 +44,7 @@ def test_evaluations_come_first(trained):
 
 
 def test_monitors_of_two_environments_are_one_training_curve(trained):
-    log = read_path(trained, "training")
+    (log,) = read_path(trained, "training")
     assert (log.kind, log.measure, log.env) == ("SB3 monitor.csv", TRAINING, "Pendulum-v1")
     assert log.curves[0].axes["steps"].tolist() == [200, 400, 600, 800]
     episodes = []
@@ -56,7 +58,7 @@ def test_monitors_of_two_environments_are_one_training_curve(trained):
 
 @pytest.mark.parametrize(("returns", "column"), [("evaluation", "eval/mean_reward"), ("training", "ep_rew_mean")])
 def test_progress_alone(trained, returns, column):
-    log = read_files(trained, [trained / "progress.csv"], returns)
+    (log,) = read_files(trained, [trained / "progress.csv"], returns)
     assert log.kind == "SB3 progress.csv"
     assert log.curves[0].axes["steps"][-1] == 800
     header, *lines = (trained / "progress.csv").read_text().splitlines()
@@ -68,15 +70,15 @@ def test_progress_alone(trained, returns, column):
 @pytest.mark.parametrize("returns", ["evaluation", "training"])
 def test_tensorboard_agrees_with_the_other_files(trained, returns):
     events = [path for path in log_files(trained) if path.name.startswith("events")]
-    log = read_files(trained, events, returns)
-    other = read_files(trained, [trained / "progress.csv"], returns)
+    (log,) = read_files(trained, events, returns)
+    (other,) = read_files(trained, [trained / "progress.csv"], returns)
     assert log.kind.startswith("TensorBoard")
     np.testing.assert_array_equal(log.curves[0].axes["steps"], other.curves[0].axes["steps"])
     np.testing.assert_allclose(log.curves[0].returns, other.curves[0].returns, rtol=1e-5)
 
 
 def test_any_tensorboard_tag_by_name(trained):
-    log = read_path(trained, "train/value_loss")
+    (log,) = read_path(trained, "train/value_loss")
     assert log.measure == "TensorBoard tag train/value_loss"
     with pytest.raises(UnreadableLog, match="no TensorBoard tag nothing/here"):
         read_path(trained, "nothing/here")
@@ -93,7 +95,7 @@ def write_monitor(path, rows, start=1000.0, env="Pendulum-v1", extra=""):
 def test_episodes_of_several_environments_are_in_the_order_in_which_they_ended(tmp_path):
     first = write_monitor(tmp_path / "0.monitor.csv", [(1, 10, 1.0), (3, 10, 3.0)], start=100.0)
     second = write_monitor(tmp_path / "1.monitor.csv", [(2, 20, 1.5), (4, 20, 3.5)], start=100.5)
-    log = read_monitors([first, second])
+    (log,) = read_monitors([first, second])
     (curve,) = log.curves
     assert curve.axes["steps"].tolist() == [10, 30, 40, 60]
     assert curve.axes["seconds"].tolist() == [0, 1, 2, 3]
@@ -103,7 +105,7 @@ def test_episodes_of_several_environments_are_in_the_order_in_which_they_ended(t
 
 def test_a_resumed_monitor_whose_clock_starts_again_keeps_its_order(tmp_path):
     path = write_monitor(tmp_path / "monitor.csv", [(1, 10, 50.0), (2, 10, 90.0), (9, 10, 5.0), (9, 10, 9.0)])
-    (curve,) = read_monitors([path]).curves
+    (curve,) = read_monitors([path])[0].curves
     assert curve.axes["steps"].tolist() == [10, 20, 30, 40]
     assert curve.returns.tolist() == [1, 1.5, 4, 5.25]
 
@@ -115,7 +117,7 @@ def test_a_monitor_cut_anywhere_gives_episodes_that_were_there(tmp_path):
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         try:
-            returns = read_monitors([path]).curves[0].returns
+            returns = read_monitors([path])[0].curves[0].returns
         except UnreadableLog:
             assert whole[:length].count(b"\n") < 2
             continue
@@ -124,14 +126,14 @@ def test_a_monitor_cut_anywhere_gives_episodes_that_were_there(tmp_path):
 
 def test_a_damaged_episode_is_left_out_and_said(tmp_path):
     path = write_monitor(tmp_path / "monitor.csv", [(1, 10, 1.0), ("1,3", 10, 2.0), (3, 10, 3.0), ("", 10, 4.0)])
-    log = read_monitors([path])
+    (log,) = read_monitors([path])
     assert log.curves[0].axes["steps"].tolist() == [10, 20]
     assert log.remarks == (f"{path}: 2 damaged lines left out",)
 
 
 def test_extra_columns_may_be_text(tmp_path):
     path = write_monitor(tmp_path / "monitor.csv", [(1, 10, 1.0)], extra=",True")
-    assert read_monitors([path]).curves[0].returns.tolist() == [1]
+    assert read_monitors([path])[0].curves[0].returns.tolist() == [1]
 
 
 @pytest.mark.parametrize("content", ["", "#{", "#{}\n", "#[]\nr,l\n1,2\n", '#{"t_start": "x"}\nr,l,t\n'])
@@ -206,7 +208,7 @@ def test_no_bytes_crash_a_reader(tmp_path_factory, content):
 def test_probe_steps_that_were_logged_count(tmp_path):
     header = "time/total_timesteps,steps/total,eval/mean_reward"
     (tmp_path / "progress.csv").write_text(f"{header}\n100,150,1.0\n200,300,2.0\n")
-    log = read_path(tmp_path, "auto")
+    (log,) = read_path(tmp_path, "auto")
     assert log.accounting == PROBES_COUNTED
     assert log.curves[0].axes["steps"].tolist() == [150, 300]
     assert log.curves[0].axes["train-steps"].tolist() == [100, 200]
@@ -216,7 +218,7 @@ def test_a_progress_of_ours_goes_before_the_monitor_beside_it(tmp_path):
     write_monitor(tmp_path / "monitor.csv", [(1, 10, 1.0)], env="Hopper-v5")
     header = "seed,total_steps,train_steps,probe_steps,return_mean"
     (tmp_path / "progress.csv").write_text(f"{header}\n7,0,0,0,1.0\n7,100,80,20,2.0\n")
-    log = read_path(tmp_path, "auto")
+    (log,) = read_path(tmp_path, "auto")
     assert (log.env, log.accounting, log.curves[0].seed) == ("Hopper-v5", PROBES_COUNTED, 7)
 
 
@@ -247,5 +249,5 @@ def test_the_seed_in_rl_zoos_arguments(tmp_path):
     (folder / "Pendulum-v1").mkdir()
     arguments = "!!python/object/apply:collections.OrderedDict\n- - - algo\n    - ppo\n  - - seed\n    - 2474408487\n"
     (folder / "Pendulum-v1" / "args.yml").write_text(arguments)
-    log = read_path(folder, "auto")
+    (log,) = read_path(folder, "auto")
     assert (log.agent, log.env, log.curves[0].seed) == ("ppo", "Pendulum-v1", 2474408487)

@@ -8,8 +8,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from rlsparse.compare.find import log_files
 from rlsparse.compare.foreign_logs import event_logs
-from rlsparse.compare.logs import log_files, read_path
+from rlsparse.compare.logs import read_path
 from rlsparse.compare.record import EVALUATION, TRAINING, UnreadableLog
 
 
@@ -25,7 +26,7 @@ def write_events(folder, tag, points, suffix=""):
 def test_cleanrl_logs_episodes_under_a_folder_that_says_it_all(tmp_path):
     folder = tmp_path / "Hopper-v5__ppo_continuous_action__3__1700000000"
     write_events(folder, "charts/episodic_return", [(10, 1.0), (10, 3.0), (30, 5.0)])
-    log = read_path(folder, "auto")
+    (log,) = read_path(folder, "auto")
     assert (log.agent, log.env, log.curves[0].seed) == ("ppo_continuous_action", "Hopper-v5", 3)
     assert log.measure == TRAINING
     assert log.curves[0].axes["steps"].tolist() == [10, 30]
@@ -36,14 +37,14 @@ def test_cleanrl_logs_episodes_under_a_folder_that_says_it_all(tmp_path):
 def test_steps_that_a_resumed_run_wrote_again_count_once(tmp_path):
     write_events(tmp_path, "eval/mean_reward", [(10, 1.0), (20, 2.0), (30, 3.0)], ".0")
     write_events(tmp_path, "eval/mean_reward", [(20, 2.5), (30, 3.5)], ".1")
-    log = read_path(tmp_path, "auto")
+    (log,) = read_path(tmp_path, "auto")
     assert log.measure == EVALUATION
     assert log.curves[0].returns.tolist() == [1, 2.5, 3.5]
 
 
 def test_values_that_are_not_finite_are_left_out(tmp_path):
     write_events(tmp_path, "rollout/ep_rew_mean", [(10, 1.0), (20, float("nan")), (30, 3.0)])
-    assert read_path(tmp_path, "auto").curves[0].returns.tolist() == [1, 3]
+    assert read_path(tmp_path, "auto")[0].curves[0].returns.tolist() == [1, 3]
 
 
 def test_an_event_file_cut_or_damaged_anywhere_gives_points_that_were_there(tmp_path):
@@ -67,7 +68,7 @@ def test_other_tags_are_no_curve(tmp_path):
     write_events(tmp_path, "losses/value_loss", [(10, 1.0)])
     with pytest.raises(UnreadableLog, match="holds no returns"):
         read_path(tmp_path, "auto")
-    assert read_path(tmp_path, "losses/value_loss").measure == "TensorBoard tag losses/value_loss"
+    assert read_path(tmp_path, "losses/value_loss")[0].measure == "TensorBoard tag losses/value_loss"
 
 
 def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
@@ -83,6 +84,6 @@ def test_a_tag_of_a_run_of_ours_is_read_from_all_its_seeds(tmp_path):
     run = write_run(tmp_path / "ppo" / "run", [[1.0, 2.0], [3.0, 4.0]])
     for seed in (0, 1):
         write_events(run / "tb" / f"seed-{seed}", "train/std", [(10, 0.5 + seed), (20, 0.25)])
-    log = read_path(run, "train/std")
+    (log,) = read_path(run, "train/std")
     assert [(curve.seed, curve.returns.tolist()) for curve in log.curves] == [(0, [0.5, 0.25]), (1, [1.5, 0.25])]
     np.testing.assert_array_equal(log.curves[0].axes["steps"], [10, 20])
