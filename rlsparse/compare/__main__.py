@@ -48,6 +48,8 @@ class CompareFlags:
     """Return whose first reaching is timed, a number or ENVIRONMENT=NUMBER; the lowest final mean if not given."""
     env: str | None = None
     """Only this environment; logs that do not say theirs are taken to be of it."""
+    join: bool = False
+    """Join logs of one folder of which one begins where another ends: pieces of one run."""
     allow_mixed: bool = False
     """Compare what is not alike, and say on the figure why it is not."""
     watch: bool = False
@@ -156,8 +158,8 @@ def read_and_compare(flags: CompareFlags) -> "Comparison":
                 patterns.setdefault(name, []).extend(globs)
         else:
             runs.append(run)
-    found = read_logs(runs, flags.returns)
-    members = {name: read_logs(globs, flags.returns) for name, globs in patterns.items()}
+    found = read_logs(runs, flags.returns, flags.join)
+    members = {name: read_logs(globs, flags.returns, flags.join) for name, globs in patterns.items()}
     remarks = list(dict.fromkeys(text for one in (found, *members.values()) for text in one.remarks))
     if not found.logs and not any(one.logs for one in members.values()):
         if not remarks:

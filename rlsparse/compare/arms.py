@@ -8,7 +8,8 @@ import numpy as np
 
 from rlsparse.compare.arm_names import arm_names
 from rlsparse.compare.origin import environment_in
-from rlsparse.compare.record import Curve, Log
+from rlsparse.compare.record import Curve, Log, some
+from rlsparse.compare.same_run import each_training_once
 from rlsparse.errors import UsageError
 
 UNKNOWN_ENVIRONMENT = "environment not logged"
@@ -58,18 +59,15 @@ def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None =
     Logs that do not say their environment are taken to be of `env`. Raises UsageError for a run in two groups, and
     when nothing is left.
     """
+    arms = Arms()
     named = [(name, log) for name, members in groups.items() for log in members]
     _refuse_overlap(named)
     grouped = {log.path.resolve() for _, log in named}
-    rest = [log for log in logs if log.path.resolve() not in grouped]
+    rest, arms.remarks = each_training_once([log for log in logs if log.path.resolve() not in grouped])
     entries = [(name, log) for name, log in zip(arm_names(rest), rest, strict=True)] + named
     if env is not None:
-        env = environment_in(env) or env
-        entries = [(name, replace(log, env=log.env or env)) for name, log in entries if log.env in (env, None)]
-        if not entries:
-            raise UsageError(f"--env {env}: no log is of this environment")
-    entries = _without_other_environments_of_cards(entries)
-    arms = Arms()
+        entries = _of_environment(entries, environment_in(env) or env, arms.remarks)
+    entries = _without_other_environments_of_cards(_without_stand_ins(entries, arms.remarks))
     for name, log in entries:
         members = arms.members.setdefault(name, {}).setdefault(log.env or UNKNOWN_ENVIRONMENT, [])
         members += [Member(log, curve) for curve in log.curves]
@@ -78,16 +76,45 @@ def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None =
         for members in by_env.values():
             members[:] = _each_seed_once(members, arms.remarks)
     _remark_equal_arms(arms)
+    _remark_names_that_differ_in_case(arms)
+    _remark_unknown_seeds(arms)
     return arms
 
 
-def _refuse_overlap(named: list[tuple[str, Log]]) -> None:
+Entry = tuple[str, Log]
+"""An arm's name, and a log of it."""
+
+
+def _of_environment(entries: list[Entry], env: str, remarks: list[str]) -> list[Entry]:
+    """The logs of one environment; says what an argument named of which nothing is left."""
+    kept = [(name, replace(log, env=log.env or env)) for name, log in entries if log.env in (env, None)]
+    named: dict[str, set[str]] = {}
+    for _, log in entries:
+        named.setdefault(log.argument, set()).add(log.env or env)
+    if not kept:
+        known = sorted(set().union(*named.values()))
+        raise UsageError(f"--env {env}: no log is of this environment, there is {' and '.join(known) or 'no log'}")
+    remarks += [f"left out: {x} is of {some(sorted(of))}, not of {env}" for x, of in named.items() if env not in of]
+    return kept
+
+
+def _without_stand_ins(entries: list[Entry], remarks: list[str]) -> list[Entry]:
+    """Read a worse file of a run for a damaged one only where that does not mix kinds of returns; say so."""
+    usual = {log.measure for _, log in entries if not log.instead_of}
+    kept = [(name, log) for name, log in entries if not log.instead_of or log.measure in usual or not usual]
+    for _, log in entries:
+        used = "is used instead" if (not usual or log.measure in usual) else "would not be the same measure"
+        remarks += [f"not read: {log.instead_of}; {log.kind} {used} ({log.path})"] if log.instead_of else []
+    return kept
+
+
+def _refuse_overlap(named: list[Entry]) -> None:
     for (name, log), (other, same) in combinations(named, 2):
         if name != other and log.path.resolve() == same.path.resolve():
             raise UsageError(f"{log.path} is in both --group {name} and --group {other}: a run belongs to one")
 
 
-def _without_other_environments_of_cards(entries: list[tuple[str, Log]]) -> list[tuple[str, Log]]:
+def _without_other_environments_of_cards(entries: list[Entry]) -> list[Entry]:
     """A card ships curves of many environments; beside runs, only those of the runs' environments count."""
     own = {log.env for _, log in entries if log.kind != "agent card"}
     kept = [(name, log) for name, log in entries if log.kind != "agent card" or not own or log.env in own]
@@ -116,7 +143,7 @@ def _each_seed_once(members: list[Member], remarks: list[str]) -> list[Member]:
             left_out.setdefault(text, []).append(member.label)
         else:
             kept.append(member)
-    remarks += [f"{text} ({_some(labels)})" for text, labels in left_out.items()]
+    remarks += [f"{text} ({some(labels)})" for text, labels in left_out.items()]
     return sorted(kept, key=lambda x: (x.curve.seed is None, x.curve.seed or 0))
 
 
@@ -131,10 +158,6 @@ def _same_data(a: Member, b: Member) -> bool:
     return len(x) > 1 and np.array_equal(x, y) and bool(np.ptp(x) > 0)
 
 
-def _some(labels: list[str]) -> str:
-    return ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
-
-
 def _remark_equal_arms(arms: Arms) -> None:
     """Two arms with the same numbers may be a control, or a mistake: the reader decides."""
     for a, b in combinations(arms.names, 2):
@@ -143,3 +166,24 @@ def _remark_equal_arms(arms: Arms) -> None:
             equal = sum(_same_data(x, y) for x, y in pairs)
             if equal:
                 arms.remarks.append(f"{a} and {b} have identical returns on {env} in {equal} of their seeds")
+
+
+def _remark_names_that_differ_in_case(arms: Arms) -> None:
+    """Agents of one name are often one training that two programs logged, of which nothing equal was found."""
+    for a, b in combinations(arms.names, 2):
+        agents = [next((x.log.agent.casefold() for by in arms.members[arm].values() for x in by), "") for arm in (a, b)]
+        kinds = [{x.log.kind for by in arms.members[arm].values() for x in by} for arm in (a, b)]
+        if agents[0] == agents[1] and kinds[0] != kinds[1] and arms.members[a].keys() & arms.members[b].keys():
+            arms.remarks.append(f"{a} and {b} may be the same trainings, logged by two programs: then name only one")
+
+
+def _remark_unknown_seeds(arms: Arms) -> None:
+    """Tries that a program has numbered are replicates only if nothing but the seed differs."""
+    for name, by_env in arms.members.items():
+        unknown = [x.log.path for members in by_env.values() for x in members if x.curve.seed is None]
+        if len(unknown) > len(by_env):
+            those = some([path.name for path in unknown], 2)
+            arms.remarks.append(
+                f"{name}: {len(unknown)} runs do not say their seed ({those}); each counts as one, which is right only "
+                "if they differ in nothing else"
+            )

@@ -17,6 +17,10 @@ SHORT = 0.9
 """A seed that stops before this share of where its siblings end has stopped early."""
 
 
+FEWEST_POINTS, LEAST_SHARE = 3, 0.2
+"""A common range of fewer points, or of a smaller share of what the longest curve has, is too small."""
+
+
 @dataclass(frozen=True)
 class Track:
     """One seed on the chosen axis."""
@@ -86,6 +90,8 @@ class Panel:
     cells: dict[str, Cell]
     threshold: float
     remarks: list[str]
+    warning: str
+    """That the common range is too small to mean much, if it is."""
 
 
 def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:
@@ -102,16 +108,19 @@ def panel(arms: Arms, env: str, axis: Axis, threshold: float | None) -> Panel:
     late, early = max(counted, key=lambda t: t.x[0]), min(counted, key=lambda t: t.end)
     start, end = float(late.x[0]), early.end
     if end < start:
+        one, other = early.member.log.path, late.member.log.path
+        hint = "; --join makes one run of pieces like these" if one.parent == other.parent else ""
         raise RunDirectoryError(
-            f"the curves of {env} have no range in common: {early.member.log.path} ends at {end:,.0f}, "
-            f"{late.member.log.path} begins at {start:,.0f}"
+            f"the curves of {env} have no range in common: {one} ends at {end:,.0f}, {other} begins at {start:,.0f}"
+            f"{hint}"
         )
     if threshold is None:
         finals = [[statistics.final_score(t.x, t.y, end) for t in those if not t.why] for those in tracks.values()]
         threshold = min(float(np.mean(x)) for x in finals if x)
     cells = {name: _cell(name, env, those, (start, end), threshold) for name, those in tracks.items()}
     remarks = _range_remarks(env, counted, start, early, axis.replace("train-", "training "))
-    return Panel(env, start, end, cells, threshold, remarks + _member_remarks(env, tracks))
+    warning = _short_range(env, counted, start, end, axis.replace("train-", "training "))
+    return Panel(env, start, end, cells, threshold, remarks + _member_remarks(env, tracks), warning)
 
 
 def _tracks(arm: str, members: list[Member], axis: Axis) -> list[Track]:
@@ -206,6 +215,18 @@ def _range_remarks(env: str, counted: list[Track], start: float, shortest: Track
     if start > min(t.x[0] for t in counted):
         remarks.append(f"{env} is compared from {start:,.0f} {unit} on, where the last curve begins")
     return remarks
+
+
+def _short_range(env: str, counted: list[Track], start: float, end: float, unit: str) -> str:
+    """Say that almost nothing is compared, where a short curve cuts the others to it."""
+    begin, longest = min(float(t.x[0]) for t in counted), max(t.end for t in counted)
+    points = min(int(np.sum((t.x >= start) & (t.x <= end))) for t in counted)
+    cut = start > begin or end < longest
+    if not cut or (points >= FEWEST_POINTS and end - start >= LEAST_SHARE * (longest - begin)):
+        return ""
+    many = {0: "NO POINT", 1: "ONE POINT"}.get(points, f"{points} POINTS")
+    common = f"{start:,.0f}" if start == end else f"{start:,.0f} to {end:,.0f}"
+    return f"on {env} the curves have {many} in common, {common} of {longest:,.0f} {unit}"
 
 
 def _member_remarks(env: str, tracks: dict[str, list[Track]]) -> list[str]:

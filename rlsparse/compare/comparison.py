@@ -56,7 +56,8 @@ class Comparison:
     @property
     def warnings(self) -> list[str]:
         """What stands above everything else, in the colour of a warning."""
-        warnings = [f"NOT ALIKE: {text}" for text in self.mismatches]
+        warnings = [f"SHORT RANGE: {panel.warning}" for panel in self.panels if panel.warning]
+        warnings += [f"NOT ALIKE: {text}" for text in self.mismatches]
         few = {cell.arm: None for cell in self.cells if cell.n < LEAST_SEEDS_FOR_FIGURE}
         if few:
             which = "" if len(few) == len(self.arms) else f" in {', '.join(few)}"

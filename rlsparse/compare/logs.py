@@ -11,6 +11,7 @@ from rlsparse.compare.foreign_logs import Reader, event_logs, readers
 from rlsparse.compare.monitors import is_monitor
 from rlsparse.compare.origin import origin_of_files
 from rlsparse.compare.record import Log, UnreadableLog, some
+from rlsparse.compare.same_run import join_pieces
 from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.run.cards import AgentCard
 
@@ -37,7 +38,10 @@ class Found:
 
 
 def read_logs(arguments: Sequence[str], wanted: str = "auto", join: bool = False) -> Found:
-    """Read every log that the arguments name; raises UsageError for one that names nothing."""
+    """Read every log that the arguments name, pieces of a run as one if they are to be joined.
+
+    Raises UsageError for an argument that names nothing.
+    """
     found, seen = Found(), set()
     for argument in arguments:
         for item in named(argument):
@@ -48,6 +52,7 @@ def read_logs(arguments: Sequence[str], wanted: str = "auto", join: bool = False
             else:
                 _read_below(item, partial(read_path, wanted=wanted, join=join), found, seen)
             found.logs[before:] = [replace(log, argument=argument) for log in found.logs[before:]]
+    found.logs = join_pieces(found.logs) if join else found.logs
     return found
 
 
