@@ -13,6 +13,7 @@ import numpy as np
 from rlsparse.compare.account import account, provenance
 from rlsparse.compare.comparison import Comparison
 from rlsparse.compare.figure import caption, draw_report, save, steps_spent
+from rlsparse.compare.findings import findings
 from rlsparse.compare.tables import result_tables
 from rlsparse.errors import UsageError
 from rlsparse.run.columns import columns, terminal_width
@@ -52,7 +53,9 @@ def write_report(comparison: Comparison, folder: Path, statistic: str, pictures:
 def text(comparison: Comparison) -> str:
     """Return the report for a terminal, folded to its width."""
     width = terminal_width()
-    blocks = ["\n".join(textwrap.fill(x, width) for x in comparison.warnings)]
+    blocks = [
+        "\n".join(textwrap.fill(x, width) for x in those) for those in (comparison.warnings, findings(comparison))
+    ]
     for table in result_tables(comparison):
         grid = columns([table.header, *table.rows], width)
         blocks.append("\n".join(filter(None, [table.title, grid, textwrap.fill(table.note, width)])))
@@ -68,6 +71,7 @@ def page(comparison: Comparison, statistic: str, picture: bytes) -> str:
     templates = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return templates.get_template("page.html").render(
         comparison=comparison,
+        findings=findings(comparison),
         captions=[caption(comparison, statistic), steps_spent(comparison)],
         picture=base64.b64encode(picture).decode(),
         tables=result_tables(comparison),

@@ -43,9 +43,9 @@ def probability(p: float) -> str:
 
 
 def result_tables(comparison: Comparison) -> list[Table]:
-    """Return what a report shows: final performance per environment, differences, results over environments."""
+    """Return what a report shows: results over environments, final performance in each, and differences."""
     finals = [_final_table(panel, comparison.measure) for panel in comparison.panels]
-    return [*_noted(finals, FINAL_NOTE), *_contrast_tables(comparison.contrasts), *_overall_tables(comparison)]
+    return [*_overall_tables(comparison), *_noted(finals, FINAL_NOTE), *_contrast_tables(comparison.contrasts)]
 
 
 FINAL_NOTE = (
