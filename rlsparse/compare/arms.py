@@ -11,6 +11,7 @@ from rlsparse.compare.origin import environment_in
 from rlsparse.compare.record import Curve, Log, some
 from rlsparse.compare.same_run import each_training_once
 from rlsparse.errors import UsageError
+from rlsparse.run.reading import printable
 
 UNKNOWN_ENVIRONMENT = "environment not logged"
 
@@ -69,7 +70,8 @@ def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None =
         entries = _of_environment(entries, environment_in(env) or env, arms.remarks)
     entries = _without_other_environments_of_cards(_without_stand_ins(entries, arms.remarks))
     for name, log in entries:
-        members = arms.members.setdefault(name, {}).setdefault(log.env or UNKNOWN_ENVIRONMENT, [])
+        by_env = arms.members.setdefault(printable(name), {})
+        members = by_env.setdefault(printable(log.env or UNKNOWN_ENVIRONMENT), [])
         members += [Member(log, curve) for curve in log.curves]
         members += [Member(log, Curve(seed, {}, np.array([]))) for seed in log.missing]
     for by_env in arms.members.values():

@@ -11,6 +11,7 @@ from rlsparse.compare.record import AXIS_LABELS, Axis, Log
 from rlsparse.compare.statistics import FEWEST
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run import cards
+from rlsparse.run.reading import printable
 
 LEAST_SEEDS_FOR_FIGURE = 5
 """With fewer, a figure is a smoke check and says so."""
@@ -89,11 +90,21 @@ def compare(
     if found:
         merge_versions(arms)
     panels, failures = _panels(arms, axis, thresholds or {})
+    found = [printable(text) for text in found]
     logs = list({id(member.log): member.log for _, _, member in arms.all()}.values())
     pairs = choose_pairs(arms.names, baseline)
     result = overall(panels, arms.names, pairs, baseline)
     if result is None and len(panels) > 1:
         failures.append("there are no results over environments: not two of them have every arm")
+    said = [
+        *failures,
+        *(text for panel in panels for text in panel.remarks),
+        *(_short_budgets(panels) if axis == "steps" else []),
+        *arms.remarks,
+        *(result.remarks if result else []),
+        *_log_remarks(arms, logs),
+        *remarks,
+    ]
     return Comparison(
         arms=arms.names,
         axis=axis,
@@ -103,15 +114,7 @@ def compare(
         contrasts=contrast_all(panels, pairs),
         overall=result,
         mismatches=found,
-        remarks=[
-            *failures,
-            *(text for panel in panels for text in panel.remarks),
-            *(_short_budgets(panels) if axis == "steps" else []),
-            *arms.remarks,
-            *(result.remarks if result else []),
-            *_log_remarks(arms, logs),
-            *remarks,
-        ],
+        remarks=[printable(text) for text in dict.fromkeys(said)],
         logs=logs,
     )
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from rlsparse.compare.cells import Panel
 from rlsparse.compare.comparison import Comparison
 from rlsparse.compare.contrasts import Overall
-from rlsparse.compare.plot import INK, MOST_SEED_LINES, MUTED, WARNING, arm_styles, draw_arm, style_axes
+from rlsparse.compare.plot import AS_WRITTEN, INK, MOST_SEED_LINES, MUTED, WARNING, arm_styles, draw_arm, style_axes
 from rlsparse.compare.statistics import BOOTSTRAP_FROM, FEWEST
 
 LEFT, GAP, TITLE, AXIS, MARGIN = 0.75, 0.25, 0.36, 0.52, 0.15
@@ -51,6 +51,7 @@ class Line:
     weight: str = "normal"
 
 
+@mpl.rc_context(AS_WRITTEN)
 def draw_report(comparison: Comparison, statistic: str = "mean") -> Figure:
     """Draw every environment, what holds over all of them, and everything a reader must know, in one picture."""
     styles, panels, overall = arm_styles(comparison.arms), comparison.panels, comparison.overall

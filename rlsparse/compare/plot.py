@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,6 +21,9 @@ COLORS = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 """Colours that colour-blind readers tell apart (Okabe and Ito, 2008), without pale yellow."""
 
 DASHES: tuple[Any, ...] = ("solid", (0, (2.2, 1.1)), (0, (1, 0.7)), (0, (3, 0.8, 1, 0.8)))
+
+AS_WRITTEN: dict[Any, Any] = {"text.parse_math": False}
+"""Dollar signs in a name begin no formula."""
 
 MOST_SEED_LINES = 40
 """With more seeds in one pair of axes, only mean and interval are drawn."""
@@ -64,6 +68,7 @@ def style_axes(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+@mpl.rc_context(AS_WRITTEN)
 def draw_curve(rows: list[dict[str, float]], title: str, path: Path) -> None:
     """Draw return against environment steps: each seed faintly, their mean, its 95 % interval from 3 seeds on."""
     steps, returns, seeds = curves(rows)

@@ -87,7 +87,7 @@ def curves_csv(comparison: Comparison) -> str:
     writer.writerow(["environment", "arm", comparison.axis, "n", *names])
     for cell in (cell for cell in comparison.cells if cell.n):
         # text that a spreadsheet cannot take for a formula
-        named = [f"'{x}" if x[:1] in ("=", "+", "@", "\t") else x for x in (cell.env, cell.arm)]
+        named = [f"'{x}" if x[:1] in ("=", "+", "-", "@") else x for x in (cell.env, cell.arm)]
         for x, *values in np.stack([cell.x, *cell.mean, *cell.iqm], 1).tolist():
             writer.writerow([*named, x, cell.n, *("" if np.isnan(value) else value for value in values)])
     return content.getvalue()
