@@ -12,6 +12,9 @@ import numpy as np
 from rlsparse.compare.record import TRAINING, Axes, Log, UnreadableLog, log_of_one_curve, some
 from rlsparse.compare.table import parse_table, read_lines
 
+LONGEST_NAME = 200
+"""Characters of an environment's id."""
+
 TRAINING_WINDOW = 100
 """Episodes that training returns are means of."""
 
@@ -151,7 +154,7 @@ def _read(path: Path) -> Monitor:
 def environment_of(about: dict[str, Any] | None) -> str | None:
     """Return the environment's id in the object at the head of a monitor file, or None if it is not there."""
     env = (about or {}).get("env_id")
-    return env if isinstance(env, str) and env not in ("", "None") else None
+    return env if isinstance(env, str) and env not in ("", "None") and len(env) <= LONGEST_NAME else None
 
 
 def monitored_environment(path: Path) -> str | None:

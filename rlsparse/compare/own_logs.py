@@ -1,5 +1,6 @@
 """Curves of our own making: run directories, agent cards' curve.csv, and the progress.csv beside SB3's files."""
 
+import hashlib
 import os
 import socket
 import tomllib
@@ -9,12 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, TRAINING, Axis, Curve, Log, UnreadableLog, rising
+from rlsparse.compare.record import (
+    EVALUATION,
+    MOST_STEPS,
+    PROBES_COUNTED,
+    TRAINING,
+    Axes,
+    Curve,
+    Log,
+    UnreadableLog,
+    rising,
+)
 from rlsparse.compare.table import parse_table, read_bytes, read_lines
+from rlsparse.run.digests import first_flaw
 from rlsparse.run.directory import read_json
 
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
 KNOWN = (*REQUIRED, "eval_steps", "seconds", "episodes", "train_return_mean")
+
+MOST_SEEDS = 2**10
+LONGEST_TEXT = 200
+LARGEST_RECIPE = 2**18
+"""What no run exceeds: seeds, characters of a name or a setting, bytes of a recipe."""
 
 DECIDES_ENVIRONMENT = ("simulator", "gymnasium", "mujoco", "mujoco-warp", "envpool", "backend")
 """Packages, and the simulator where a run names one, that decide what an environment computes."""
@@ -29,33 +46,55 @@ def read_progress(path: Path, training: bool = False) -> list[Log]:
 
 
 def read_run(path: Path, training: bool = False) -> Log:
-    """Read a run directory: evaluation returns, or the training returns beside them. Raises UnreadableLog."""
-    settings = flat(_toml(path / "recipe.toml"))
+    """Read a run directory: evaluation returns, or the training returns beside them. Raises RunDirectoryError.
+
+    Files that say by a digest what was in them are refused if it is no longer.
+    """
     versions, status = (
         read_json(path / name) if (path / name).exists() else {} for name in ("versions.json", "status.json")
     )
+    settings = _settings(path / "recipe.toml", versions.get("recipe_sha256"))
     env, packages, progress = settings.get("env"), versions.get("packages"), path / "progress.csv"
     steps_per_update = _count(settings, "num_envs") * _count(settings, "rollout_length")
     lines = read_lines(progress) if progress.exists() else []
     curves, episodes = _curves(lines, progress, training, steps_per_update) if lines else ((), ())
-    seeds = range(_count(settings, "seed"), _count(settings, "seed") + min(_count(settings, "num_seeds"), 2**16))
+    seeds = range(_count(settings, "seed"), _count(settings, "seed") + min(_count(settings, "num_seeds"), MOST_SEEDS))
     known = {**packages, **versions} if isinstance(packages, dict) else versions
     return Log(
         path=path,
         kind="rlsparse run",
-        agent=str(versions.get("agent") or path.parent.name),
-        env=env if isinstance(env, str) else None,
+        agent=_text(versions.get("agent")) or path.parent.name,
+        env=_text(env) or None,
         measure=TRAINING if training else EVALUATION,
         accounting=PROBES_COUNTED,
         curves=curves,
         missing=tuple(sorted(set(seeds) - {curve.seed for curve in curves})),
         state=_state(status),
-        reason=str(status.get("reason", "")),
+        reason=_text(status.get("reason")),
         settings=settings,
-        versions={name: str(known[name]) for name in DECIDES_ENVIRONMENT if name in known},
+        versions={name: x for name in DECIDES_ENVIRONMENT if (x := _text(known.get(name)))},
         episodes=episodes,
-        started=str(versions.get("started", "")),
+        started=_text(versions.get("started")),
     )
+
+
+def _text(value: Any) -> str:
+    """A text of a length that a report can show, or nothing."""
+    return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else ""
+
+
+def _settings(path: Path, digest: Any) -> dict[str, Any]:
+    """The recipe by dotted name, if it is what `digest` says, where there is one."""
+    content = read_bytes(path, LARGEST_RECIPE)
+    if isinstance(digest, str) and hashlib.sha256(content).hexdigest() != digest:
+        raise UnreadableLog(f"{path} is not as it was written, by its digest in versions.json")
+    try:
+        settings = flat(tomllib.loads(content.decode()))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableLog(f"{path} is damaged: {str(error)[:LONGEST_TEXT]}") from error
+    if any(len(str(x)) > LONGEST_TEXT for pair in settings.items() for x in pair):
+        raise UnreadableLog(f"{path} is damaged: a setting has more than {LONGEST_TEXT} characters")
+    return settings
 
 
 def read_progress_file(path: Path, agent: str, env: str | None, training: bool = False) -> Log:
@@ -71,20 +110,24 @@ def _curves(
     lines: list[str], path: Path, training: bool, steps_per_update: int = 0
 ) -> tuple[tuple[Curve, ...], tuple[int, ...]]:
     """Return the curve of every seed, and the numbers of episodes behind its points."""
+    if flaw := first_flaw(lines):
+        raise UnreadableLog(f"{path} is not as it was written, by the digest of line {flaw}")
     table = parse_table(lines, path, KNOWN)
     if table.damaged:  # which the program that writes these files never leaves
         raise UnreadableLog(f"{path} is damaged at line {table.damaged[0]}")
     seed, total, train, probe, evaluation = table.require(path, *REQUIRED)
-    if not all(np.isfinite(x).all() and (x >= 0).all() for x in (seed, total, train, probe)):
+    if not all(((x >= 0) & (x < MOST_STEPS)).all() for x in (seed, total, train, probe)):
         raise UnreadableLog(f"{path} has a seed or a number of steps that is not a count")
     returns = table.require(path, "train_return_mean")[0] if training else evaluation
-    against: dict[Axis, np.ndarray] = {"steps": total, "train-steps": train}
+    against: Axes = {"steps": total, "train-steps": train}
     if "seconds" in table.columns:
         against["seconds"] = table.columns["seconds"]
     if steps_per_update:
         against["updates"] = train / steps_per_update
     counted = {"train": train, "probe": probe, "eval": table.columns.get("eval_steps")}
     curves = []
+    if len(np.unique(seed)) > MOST_SEEDS:
+        raise UnreadableLog(f"{path} has more than {MOST_SEEDS:,} seeds")
     for member in np.unique(seed):
         rows = np.flatnonzero(seed == member)
         rows = rows[rising(total[rows], np.arange(len(rows)))[1]]
@@ -97,13 +140,6 @@ def _curves(
         curves.append(Curve(int(member), {name: x[rows] for name, x in against.items()}, returns[rows], spent, broken))
     episodes = np.unique(table.columns.get("episodes", np.array([])))
     return tuple(curves), tuple(int(n) for n in episodes if np.isfinite(n))
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_bytes(path).decode())
-    except ValueError as error:
-        raise UnreadableLog(f"{path} is damaged: {error}") from error
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
