@@ -13,6 +13,7 @@ import tyro
 
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, parse
+from rlsparse.run.reading import printable
 
 if TYPE_CHECKING:  # numpy, scipy and plotting are imported once the command line is known to be good
     from rlsparse.compare.comparison import Comparison
@@ -101,7 +102,7 @@ def report_once(flags: CompareFlags) -> bool:
     except RunDirectoryError as error:
         if not flags.watch:
             raise
-        print(f"rlsparse: {error}", file=sys.stderr)
+        print(f"rlsparse: {printable(str(error))}", file=sys.stderr)
         return True
     write_report(comparison, flags.out, flags.statistic, flags.figure)
     show(comparison, flags)
@@ -181,7 +182,8 @@ def show(comparison: "Comparison", flags: CompareFlags) -> None:
         elif not flags.quiet:
             if flags.watch and sys.stdout.isatty():
                 print("\x1b[2J\x1b[H", end="")
-            print(f"{text(comparison)}\n\n{flags.out}: {', '.join([*flags.figure, *FILES])}")
+            written = printable(f"{flags.out}: {', '.join([*flags.figure, *FILES])}")
+            print(f"{text(comparison)}\n\n{written}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import glob
 import os
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from rlsparse.errors import UsageError, nearest
 from rlsparse.run import cards
 from rlsparse.run.cards import AgentCard
+from rlsparse.run.reading import printable, read_toml
 
 LOG_FILES = ("progress.csv", "evaluations.npz", "*monitor.csv", "events.out.tfevents.*")
 
@@ -20,17 +20,12 @@ NOT_LOGS = ("tb", "checkpoint", "comparison")
 
 def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     """Read a TOML list: `runs`, and `groups` by name, each one path or glob or several, relative to the file."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from error
+    table = read_toml(path)
     groups = table.pop("groups", {})
     runs = table.pop("runs", [])
     if table or not isinstance(groups, dict):
         raise UsageError(f"{path}: expected runs = [...] and a table [groups], each a path, a glob or a list of them")
-    return _beside(path, "runs", runs), {name: _beside(path, name, entry) for name, entry in groups.items()}
+    return _beside(path, "runs", runs), {printable(name): _beside(path, name, entry) for name, entry in groups.items()}
 
 
 def _beside(path: Path, name: str, entry: Any) -> list[str]:

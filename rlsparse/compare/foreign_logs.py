@@ -9,7 +9,8 @@ import numpy as np
 
 from rlsparse.compare.monitors import is_monitor, read_monitors, rolling_mean
 from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, TRAINING, Axes, Log, UnreadableLog, log_of_one_curve
-from rlsparse.compare.table import bounded, parse_table, read_arrays, read_lines, refuse_unless_file
+from rlsparse.compare.table import bounded, parse_table, read_arrays, read_lines
+from rlsparse.run.reading import check_regular
 
 EVALUATION_TAGS = ("eval/mean_reward",)
 PER_EPISODE = "charts/episodic_return"
@@ -108,7 +109,7 @@ def _scalars(files: list[Path], tags: tuple[str, ...]) -> dict[str, list[tuple[i
         raise UnreadableLog(f"{files[0]} holds TensorBoard events: pip install 'rlsparse[tb]' to read them") from error
     points: dict[str, list[tuple[int, float, float]]] = {}
     for path in files:
-        refuse_unless_file(path, LARGEST_EVENTS)
+        check_regular(path, path.stat(), LARGEST_EVENTS)
         try:
             for event in LegacyEventFileLoader(str(path)).Load():
                 for value in event.summary.value:

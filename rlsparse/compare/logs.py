@@ -12,7 +12,7 @@ from rlsparse.compare.monitors import is_monitor
 from rlsparse.compare.origin import origin_of_files
 from rlsparse.compare.record import Log, UnreadableLog, some
 from rlsparse.compare.same_run import join_pieces
-from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.errors import RlsparseError, RunDirectoryError, UsageError
 from rlsparse.run.cards import AgentCard
 
 RETURNS = {"auto": "returns", "evaluation": "evaluation returns", "training": "training returns"}
@@ -136,7 +136,7 @@ def read_files(path: Path, files: list[Path], wanted: str, join: bool = False) -
     for read in (*ours, *readers(files, wanted, join)):
         try:
             logs = [log for log in read() if any(len(curve.returns) for curve in log.curves)]
-        except UnreadableLog as error:
+        except RunDirectoryError as error:
             failures.append(str(error))
             continue
         if logs:

@@ -7,11 +7,9 @@ from itertools import dropwhile
 from pathlib import Path
 
 from rlsparse.compare.monitors import is_monitor, monitored_environment
-from rlsparse.compare.record import UnreadableLog
-from rlsparse.compare.table import read_bytes
 from rlsparse.errors import RunDirectoryError
 from rlsparse.run import cards
-from rlsparse.run.directory import read_json
+from rlsparse.run.reading import read_bytes, read_json
 
 SEED_NAME = re.compile(r"(?:^|[_\-. ])(?:seed|s)[_\-=]?(\d{1,18})$|^(\d{1,18})$", re.IGNORECASE)
 CLEANRL_NAME = re.compile(r"(.+)__(.+)__(\d{1,18})__\d+")
@@ -103,13 +101,13 @@ def origin_of_files(path: Path, files: list[Path]) -> Origin:
     """Read what the files of a run say of it, and where they do not, what its path says."""
     origin = origin_of(path)
     for monitor in filter(is_monitor, files):
-        with contextlib.suppress(UnreadableLog):  # which is said where its episodes are wanted
+        with contextlib.suppress(RunDirectoryError):  # which is said where its episodes are wanted
             origin = replace(origin, env=monitored_environment(monitor) or origin.env)
             break
     if not path.is_dir():
         return origin
     for arguments in sorted(path.glob("*/args.yml")):
-        with contextlib.suppress(UnreadableLog):
+        with contextlib.suppress(RunDirectoryError):
             match = ZOO_SEED.search(read_bytes(arguments, MOST_ARGUMENTS).decode("utf-8", "replace"))
             origin = replace(origin, seed=int(match[1]) if match else origin.seed)
     if (path / "versions.json").is_file():

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import socket
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,17 @@ from rlsparse.compare.record import (
     UnreadableLog,
     rising,
 )
-from rlsparse.compare.table import parse_table, read_bytes, read_lines
+from rlsparse.compare.table import parse_table, read_lines
+from rlsparse.errors import UsageError
 from rlsparse.run.digests import first_flaw
-from rlsparse.run.directory import read_json
+from rlsparse.run.reading import MOST_TOML, parse_toml, read_json, read_text
 
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
 KNOWN = (*REQUIRED, "eval_steps", "seconds", "episodes", "train_return_mean")
 
 MOST_SEEDS = 2**10
-LONGEST_TEXT = 200
-LARGEST_RECIPE = 2**18
-"""What no run exceeds: seeds, characters of a name or a setting, bytes of a recipe."""
+LONGEST_TEXT = 300
+"""What no run exceeds: seeds, characters of a name or a setting."""
 
 DECIDES_ENVIRONMENT = ("simulator", "gymnasium", "mujoco", "mujoco-warp", "envpool", "backend")
 """Packages, and the simulator where a run names one, that decide what an environment computes."""
@@ -79,19 +78,19 @@ def read_run(path: Path, training: bool = False) -> Log:
 
 
 def _text(value: Any) -> str:
-    """A text of a length that a report can show, or nothing."""
-    return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else ""
+    """A text, as long as a report can show it, or nothing."""
+    return value[:LONGEST_TEXT] if isinstance(value, str) else ""
 
 
 def _settings(path: Path, digest: Any) -> dict[str, Any]:
     """The recipe by dotted name, if it is what `digest` says, where there is one."""
-    content = read_bytes(path, LARGEST_RECIPE)
-    if isinstance(digest, str) and hashlib.sha256(content).hexdigest() != digest:
+    text = read_text(path, MOST_TOML)
+    if isinstance(digest, str) and hashlib.sha256(text.encode()).hexdigest() != digest:
         raise UnreadableLog(f"{path} is not as it was written, by its digest in versions.json")
     try:
-        settings = flat(tomllib.loads(content.decode()))
-    except (ValueError, RecursionError) as error:
-        raise UnreadableLog(f"{path} is damaged: {str(error)[:LONGEST_TEXT]}") from error
+        settings = flat(parse_toml(text, str(path)))
+    except UsageError as error:  # which would be about the command line
+        raise UnreadableLog(str(error)) from error
     if any(len(str(x)) > LONGEST_TEXT for pair in settings.items() for x in pair):
         raise UnreadableLog(f"{path} is damaged: a setting has more than {LONGEST_TEXT} characters")
     return settings

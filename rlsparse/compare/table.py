@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 
 from rlsparse.compare.record import UnreadableLog
+from rlsparse.run.reading import read_bytes
 
 LARGEST = 2**26
 """Larger files, in bytes, are not read."""
@@ -49,30 +49,9 @@ class Table:
         return tuple(self.columns[name] for name in names)
 
 
-def read_bytes(path: Path, most: int = LARGEST) -> bytes:
-    """Return the content of a file of at most `most` bytes; raises UnreadableLog."""
-    refuse_unless_file(path, most)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableLog(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def refuse_unless_file(path: Path, most: int) -> None:
-    """Raise UnreadableLog for what is there not, is too large, or has no end, as pipes and devices."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        raise UnreadableLog(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
-        raise UnreadableLog(f"{path} is no file that could be read to its end")
-    if status.st_size > most:
-        raise UnreadableLog(f"{path} is larger than {most:,} bytes, too large for a log")
-
-
 def read_lines(path: Path) -> list[str]:
     """Return the lines that end in a line feed: what follows the last one may be half a number."""
-    content = read_bytes(path)
+    content = read_bytes(path, LARGEST)
     if content.count(b"\n") > MOST_LINES:
         raise UnreadableLog(f"{path} has more than {MOST_LINES:,} lines, too many for a log")
     return [line.rstrip("\r") for line in content.decode("utf-8-sig", "replace").split("\n")[:-1]]

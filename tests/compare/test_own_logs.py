@@ -87,7 +87,7 @@ def test_progress_cut_anywhere_gives_points_that_were_there(run):
     [
         ("progress.csv", "seed,total_steps\n0,1\n", "no column train_steps"),
         ("progress.csv", "a;b\n1;2\n", "no column seed"),
-        ("recipe.toml", "env = ", "recipe.toml is damaged"),
+        ("recipe.toml", "env = ", r"recipe\.toml: not a TOML file"),
         ("versions.json", "{", "versions.json"),
         ("status.json", "[]", "status.json"),
     ],

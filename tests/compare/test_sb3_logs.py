@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from foreign_runs import write_arguments, write_monitor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,14 +83,6 @@ def test_any_tensorboard_tag_by_name(trained):
     assert log.measure == "TensorBoard tag train/value_loss"
     with pytest.raises(UnreadableLog, match="no TensorBoard tag nothing/here"):
         read_path(trained, "nothing/here")
-
-
-def write_monitor(path, rows, start=1000.0, env="Pendulum-v1", extra=""):
-    lines = [f"#{json.dumps({'t_start': start, 'env_id': env})}", f"r,l,t{',x' * bool(extra)}"]
-    lines += [",".join(map(str, row)) + extra for row in rows]
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_bytes(("\r\n".join(lines) + "\r\n").encode())
-    return path
 
 
 def test_episodes_of_several_environments_are_in_the_order_in_which_they_ended(tmp_path):
@@ -246,8 +239,6 @@ def test_what_a_path_says(tmp_path, path, origin):
 def test_the_seed_in_rl_zoos_arguments(tmp_path):
     folder = tmp_path / "ppo" / "Pendulum-v1_1"
     write_monitor(folder / "0.monitor.csv", [(1, 10, 1.0)])
-    (folder / "Pendulum-v1").mkdir()
-    arguments = "!!python/object/apply:collections.OrderedDict\n- - - algo\n    - ppo\n  - - seed\n    - 2474408487\n"
-    (folder / "Pendulum-v1" / "args.yml").write_text(arguments)
+    write_arguments(folder, "Pendulum-v1", 2474408487)
     (log,) = read_path(folder, "auto")
     assert (log.agent, log.env, log.curves[0].seed) == ("ppo", "Pendulum-v1", 2474408487)

@@ -1,6 +1,7 @@
 """Number tables: a cut number is never taken for a whole one, and no input crashes the parser."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlsparse.compare.record import UnreadableLog
-from rlsparse.compare.table import parse_table, read_bytes, read_lines
+from rlsparse.compare.table import parse_table, read_lines
+from rlsparse.errors import RunDirectoryError
 
 FILE = "some.csv"
 ROWS = [[0, 1234.5, -17.25], [1, 2234.5, 1e-7], [2, 3.0, 12345678.0]]
@@ -77,13 +79,12 @@ def test_what_is_no_table_is_refused_in_a_sentence_with_its_name(parse, content)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
-    with pytest.raises(UnreadableLog, match="No such file"):
-        read_bytes(tmp_path / "none.csv")
-    with pytest.raises(UnreadableLog, match="directory"):
-        read_bytes(tmp_path)
+    with pytest.raises(RunDirectoryError, match="No such file"):
+        read_lines(tmp_path / "none.csv")
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(UnreadableLog, match="no file"):
-        read_bytes(tmp_path / "pipe.csv")
+    for path in (tmp_path, tmp_path / "pipe.csv", Path("/dev/zero")):
+        with pytest.raises(RunDirectoryError, match="not a regular file"):
+            read_lines(path)
 
 
 @pytest.mark.parametrize("number", ["inf", "1e101", "-1e308", "9" * 400])

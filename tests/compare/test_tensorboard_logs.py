@@ -4,23 +4,12 @@ import sys
 
 import numpy as np
 import pytest
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from foreign_runs import write_events
 
 from rlsparse.compare.find import log_files
 from rlsparse.compare.foreign_logs import event_logs
 from rlsparse.compare.logs import read_path
 from rlsparse.compare.record import EVALUATION, TRAINING, UnreadableLog
-
-
-def write_events(folder, tag, points, suffix=""):
-    """Write (step, value) points; wall time is a tenth of the step."""
-    writer = EventFileWriter(str(folder), filename_suffix=suffix)
-    for step, value in points:
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
-        writer.add_event(Event(wall_time=100 + step / 10, step=step, summary=summary))
-    writer.close()
 
 
 def test_cleanrl_logs_episodes_under_a_folder_that_says_it_all(tmp_path):
