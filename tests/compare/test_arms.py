@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from foreign_runs import episodes, write_evaluations, write_events, write_monitor
 from synthetic_runs import write_run
 
 from rlsparse.compare.arms import arrange
@@ -172,5 +173,54 @@ def test_env_chooses_and_names_what_does_not_say(tmp_path):
     arms = arms_of(tmp_path, env="hopper")
     assert arms.environments == ["Hopper-v5"]
     assert arms.names == ["ppo", "unknown"]
-    with pytest.raises(UsageError, match="no log is of this environment"):
+    with pytest.raises(UsageError, match="--env Walker2d-v5: no log is of this environment, there is Hopper-v5$"):
         arms_of(tmp_path / "a", env="Walker2d")
+
+
+def test_env_says_which_arguments_it_leaves_nothing_of(tmp_path):
+    write_run(tmp_path / "runs" / "a", curves(), env="Hopper-v5")
+    write_run(tmp_path / "runs" / "b", curves(), env="Ant-v5")
+    write_run(tmp_path / "c", curves(), env="Ant-v5", agent="trpo")
+    write_run(tmp_path / "d", curves(), env="Walker2d-v5", agent="other")
+    logs = read_logs([str(tmp_path / name) for name in ("runs", "c")]).logs
+    arms = arrange(logs, {"mine": read_logs([str(tmp_path / "d")]).logs}, "Hopper")
+    assert arms.names == ["ppo"]
+    left_out = [f"{tmp_path / 'c'} is of Ant-v5", f"{tmp_path / 'd'} is of Walker2d-v5"]
+    assert arms.remarks == [f"left out: {text}, not of Hopper-v5" for text in left_out]
+
+
+def test_the_next_file_of_a_run_is_read_for_a_damaged_one_unless_returns_would_be_mixed(tmp_path):
+    write_monitor(tmp_path / "sac" / "Pendulum-v1_1" / "0.monitor.csv", episodes())
+    (tmp_path / "sac" / "Pendulum-v1_1" / "evaluations.npz").write_bytes(b"PK")
+    arms = arms_of(tmp_path)
+    assert arms.names == ["sac"]
+    (remark,) = arms.remarks
+    assert remark.startswith("not read: cannot read") and "SB3 monitor.csv is used instead" in remark
+    write_evaluations(tmp_path / "td3" / "Pendulum-v1_1", [1, 2], [3.0, 4.0])
+    arms = arms_of(tmp_path)
+    assert arms.names == ["td3"]
+    assert "would not be the same measure" in arms.remarks[0]
+
+
+def test_one_training_of_two_programs_counts_once_and_trainings_alike_stay_two(tmp_path):
+    returns = np.cumsum(GENERATOR.normal(size=200))
+    rows = [(x, 50, 5.0 * (i + 1)) for i, x in enumerate(returns)]
+    write_monitor(tmp_path / "ppo" / "Pendulum-v1_1" / "monitor.csv", rows, start=100.0)
+    means = [(50 * i, float(np.mean(returns[max(0, i - 100) : i]))) for i in range(10, 200, 10)]
+    write_events(tmp_path / "tb" / "Pendulum-v1" / "PPO_1", "rollout/ep_rew_mean", means)
+    arms = arms_of(tmp_path)
+    assert arms.names == ["ppo"]
+    assert "is of the same training as" in arms.remarks[0]
+    others = [(x, y + 0.5) for x, y in means]
+    write_events(tmp_path / "tb" / "Pendulum-v1" / "PPO_2", "rollout/ep_rew_mean", others)
+    arms = arms_of(tmp_path)
+    assert arms.names == ["ppo", "PPO"]
+    assert "ppo and PPO may be the same trainings, logged by two programs: then name only one" in arms.remarks
+
+
+def test_runs_that_do_not_say_their_seed_are_said(tmp_path):
+    for i in (1, 2):
+        write_evaluations(tmp_path / "ppo" / f"Pendulum-v1_{i}", [1, 2], [3.0, 4.0 + i])
+    (remark,) = arms_of(tmp_path).remarks
+    assert remark.startswith("ppo: 2 runs do not say their seed (Pendulum-v1_1, Pendulum-v1_2)")
+    assert seeds(arms_of(tmp_path), "ppo") == [None, None]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -217,6 +218,21 @@ class TestFiles:
         page = (tmp_path / "out" / "report.html").read_text()
         assert "<script>" not in page
         assert "alert(1)</script>" not in page
+
+
+def test_two_reports_may_be_written_into_one_folder_at_once(runs, command, tmp_path, monkeypatch):
+    codes, replace = [], os.replace
+
+    def replace_while_another_writes(source, target):
+        monkeypatch.setattr(os, "replace", replace)
+        codes.append(command(runs, "--env", "Ant")[0])
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_while_another_writes)
+    codes.append(command(runs)[0])
+    assert codes == [0, 0]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["curves.csv", "report.html", "report.json", "report.png"]
 
 
 def test_json_on_request(runs, command):

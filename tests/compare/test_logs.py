@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from foreign_runs import episodes, write_evaluations, write_events, write_monitor
 from synthetic_runs import write_run
 
 from rlsparse.compare.find import natural, read_list
@@ -112,3 +113,43 @@ def test_other_toml_is_a_usage_error(tmp_path, text):
 
 def test_runs_are_in_the_order_of_their_numbers(tmp_path):
     assert sorted([tmp_path / "a10", tmp_path / "a9", tmp_path / "b"], key=natural)[0].name == "a9"
+
+
+def test_a_log_does_not_hide_the_logs_below_it(tmp_path):
+    write_run(tmp_path / "runs", CURVES)
+    write_run(tmp_path / "runs" / "Hopper-v5" / "run", CURVES)
+    write_events(tmp_path / "runs" / "tb" / "seed-0", "eval/mean_reward", [(1, 2.0)])
+    assert found(tmp_path) == ["runs", "run"]
+
+
+def test_logs_below_another_of_another_kind_of_return_are_named_and_not_read(tmp_path):
+    write_evaluations(tmp_path / "sac", [1, 2], [3.0, 4.0])
+    write_monitor(tmp_path / "sac" / "more" / "monitor.csv", episodes())
+    both = read_logs([str(tmp_path)])
+    assert [log.path.name for log in both.logs] == ["sac"]
+    (unread,) = both.unreadable
+    assert f"{tmp_path / 'sac' / 'more'}, below {tmp_path / 'sac'}, whose returns are of another kind" in unread
+    assert len(read_logs([str(tmp_path)], "training").logs) == 1
+
+
+def test_pieces_of_a_run_are_joined_if_that_is_wanted(tmp_path):
+    for part, seconds in ((0, 0.0), (1, 500.0), (2, 900.0)):
+        points = [(1000 * part + 500 * k, 10.0 * part + k) for k in (1, 2)]
+        write_events(tmp_path / "ppo" / f"part{part}_1", "rollout/ep_rew_mean", points, start=seconds)
+    write_events(tmp_path / "ppo" / "part3_1", "rollout/ep_rew_mean", [(500, 7.0)], start=5000.0)
+    assert len(read_logs([str(tmp_path)]).logs) == 4
+    joined, other = read_logs([str(tmp_path)], join=True).logs
+    (curve,) = joined.curves
+    assert (joined.agent, other.agent) == ("ppo", "part3")
+    assert curve.axes["steps"].tolist() == [500, 1000, 1500, 2000, 2500, 3000]
+    assert curve.axes["seconds"].tolist() == [0, 50, 50, 100, 100, 150]
+    assert curve.returns.tolist() == [1, 2, 11, 12, 21, 22]
+    assert joined.remarks[0].startswith("joined as one run: ")
+
+
+def test_monitors_one_after_the_other_are_joined_if_that_is_wanted(tmp_path):
+    for i in range(2):
+        write_monitor(tmp_path / "ppo" / f"{i}.monitor.csv", episodes(n=3), start=1000.0 * (i + 1))
+    assert [log.curves[0].axes["steps"][-1] for log in read_logs([str(tmp_path)]).logs] == [600, 600]
+    (log,) = read_logs([str(tmp_path)], join=True).logs
+    assert log.curves[0].axes["steps"].tolist() == [200, 400, 600, 800, 1000, 1200]

@@ -1,5 +1,6 @@
 """Run directories: what they say, and what is made of them when they are cut, damaged or not yet there."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from synthetic_runs import write_run
 from rlsparse.compare.own_logs import read_progress_file, read_run
 from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, TRAINING, UnreadableLog
 from rlsparse.errors import RunDirectoryError
+from rlsparse.run.digests import stamp
 
 CURVES = [[1.0, 2.5, 1234.5], [2.0, 3.5, 2345.5]]
 
@@ -102,6 +104,26 @@ def test_a_damaged_line_is_never_skipped_in_our_own_files(run):
     text = (run / "progress.csv").read_text().replace("2.5", "2.5.5", 1)
     (run / "progress.csv").write_text(text)
     with pytest.raises(UnreadableLog, match="damaged at line 4"):
+        read_run(run)
+
+
+def test_a_digit_that_has_changed_since_is_named(run):
+    lines = stamp((run / "progress.csv").read_text().splitlines())
+    (run / "progress.csv").write_text("\n".join(lines) + "\n")
+    assert [curve.returns.tolist() for curve in read_run(run).curves] == CURVES
+    (run / "progress.csv").write_text("\n".join(lines).replace("1234.5", "1734.5") + "\n")
+    with pytest.raises(UnreadableLog, match=r"progress\.csv is not as it was written, by the digest of line 6"):
+        read_run(run)
+
+
+def test_a_recipe_that_has_changed_since_is_named(run):
+    versions = json.loads((run / "versions.json").read_text())
+    recipe = (run / "recipe.toml").read_bytes()
+    versions["recipe_sha256"] = hashlib.sha256(recipe).hexdigest()
+    (run / "versions.json").write_text(json.dumps(versions))
+    assert read_run(run).settings["algorithm.learning_rate"] == 3e-4
+    (run / "recipe.toml").write_bytes(recipe.replace(b"0.0003", b"0.0001"))
+    with pytest.raises(UnreadableLog, match=r"recipe\.toml is not as it was written, by its digest in versions\.json"):
         read_run(run)
 
 

@@ -129,6 +129,22 @@ def test_extra_columns_may_be_text(tmp_path):
     assert read_monitors([path])[0].curves[0].returns.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '#{"t_start": 1.0, "env_id": "Foo-v0"}\nr,l,t-21.0,792,63.4\n-20.0,819,96.5\n',
+        '\ufeff#{"t_start": 1.0, "env_id": "Foo-v0"}\nr,l,t\n-21.0,792,63.4\n-20.0,819,96.5\n',
+        "r,l,t\n-21.0,792,63.4\n-20.0,819,96.5\n",
+    ],
+)
+def test_a_head_without_a_line_feed_or_after_a_byte_order_mark_is_read(tmp_path, content):
+    (tmp_path / "0.monitor.csv").write_text(content)
+    (log,) = read_path(tmp_path, "auto")
+    assert log.curves[0].axes["steps"].tolist() == [792, 792 + 819]
+    assert log.curves[0].returns.tolist() == [-21, -20.5]
+    assert log.env == ("Foo-v0" if "Foo" in content else None)
+
+
 @pytest.mark.parametrize("content", ["", "#{", "#{}\n", "#[]\nr,l\n1,2\n", '#{"t_start": "x"}\nr,l,t\n'])
 def test_a_monitor_without_episodes_is_refused(tmp_path, content):
     (tmp_path / "monitor.csv").write_text(content)
@@ -169,6 +185,7 @@ def test_evaluations_cut_or_damaged_anywhere_are_refused_or_right(tmp_path):
         {"timesteps": np.arange(3), "results": np.zeros((2, 5))},
         {"timesteps": np.arange(3), "results": np.zeros(3)},
         {"timesteps": np.arange(3), "results": np.zeros((3, 0))},
+        {"timesteps": np.arange(3), "results": np.zeros((3, 5, 2))},
         {"timesteps": np.arange(3), "results": np.array([[1], ["a"], [None]], object)},
         {"timesteps": np.array(["a", "b"]), "results": np.zeros((2, 1))},
     ],
@@ -230,6 +247,12 @@ def test_a_progress_of_ours_goes_before_the_monitor_beside_it(tmp_path):
         ("tb/PPO_2", Origin("PPO", None, None)),
         ("results/learning/ppo/Walker2d-v5.csv", Origin("ppo", "Walker2d-v5", None)),
         ("x/ALE/Pong-v5/dqn/seed0", Origin("dqn", "Pong-v5", 0)),
+        ("sac/Foo-v0_1/train", Origin("sac", "Foo-v0", None)),
+        ("sac/Foo-v0_1/train/0.monitor.csv", Origin("sac", "Foo-v0", None)),
+        ("out/ppo_seed3.monitor.csv", Origin("ppo", None, 3)),
+        ("ppo/Hopper-v5/20261129-055837/monitor.csv", Origin("ppo", "Hopper-v5", None)),
+        ("study/cls:MLP, lb:ba/env: Ant-v5, alg:sac, stamp:1/seed:7", Origin("sac cls=MLP lb=ba", "Ant-v5", 7)),
+        ("sweep/ppo/env=hopper,lr=0.1,seed=3", Origin("ppo lr=0.1", "Hopper-v5", 3)),
     ],
 )
 def test_what_a_path_says(tmp_path, path, origin):
