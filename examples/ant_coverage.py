@@ -32,7 +32,7 @@ def train(run: Path, arm: str, steps: int, num_seeds: int) -> None:
         return
     command = [sys.executable, "-m", "rlsparse.train", *FLAGS.split(), "--advantage.gain", arm, "--run-dir", str(run)]
     command += ["--total-steps", str(steps), "--num-seeds", str(num_seeds)]
-    subprocess.run([*command, "--eval-every", str(steps // 2), "--eval-episodes", "2", "--quiet"], check=True)
+    subprocess.run([*command, "--eval-every", str(steps // 2), "--eval-episodes", "2"], check=True)
 
 
 def report(run: Path, label: str) -> None:

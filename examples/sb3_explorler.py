@@ -7,6 +7,7 @@ Needs nothing but rlsparse. The budget counts the steps of training and of probi
 
 import argparse
 
+import torch
 from stable_baselines3 import PPO
 
 from rlsparse.sb3 import ExploRLerCallback, make_vec_env
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--save", help="file for the model")
     args = parser.parse_args()
 
+    torch.set_num_threads(1)  # small networks are slower with more
     env = make_vec_env(args.env, args.num_envs, args.seed)
     model = PPO(
         "MlpPolicy",
@@ -33,6 +35,7 @@ def main() -> None:
         n_steps=args.rollout_length,
         seed=args.seed,
         device="cpu",
+        verbose=1,
     )
     explorler = ExploRLerCallback(budget_fraction=args.budget_fraction, out=args.out, verbose=1)
     model.learn(args.total_steps, callback=explorler)

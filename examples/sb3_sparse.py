@@ -7,6 +7,7 @@ Needs nothing but rlsparse.
 
 import argparse
 
+import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -26,8 +27,9 @@ def main() -> None:
     parser.add_argument("--save", help="file for the model, which load_sparse(PPO, file) reads")
     args = parser.parse_args()
 
+    torch.set_num_threads(1)  # small networks are slower with more
     env = make_vec_env(args.env, args.num_envs, args.seed)
-    model = PPO("MlpPolicy", env, n_steps=args.rollout_length, seed=args.seed, device="cpu")
+    model = PPO("MlpPolicy", env, n_steps=args.rollout_length, seed=args.seed, device="cpu", verbose=1)
     sparsify(model, args.sparsity, args.rule).learn(args.total_steps)
     print(model.sparsity)
     mean, deviation = evaluate_policy(model, make_vec_env(args.env, 1, args.seed + 1_000), n_eval_episodes=10)

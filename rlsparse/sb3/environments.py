@@ -1,15 +1,13 @@
-"""Environments under Stable-Baselines3: our simulator to train in, and the model's own task anew to probe in."""
+"""The task of a model of Stable-Baselines3 anew, to probe in."""
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import VectorEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import (
@@ -20,12 +18,11 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
     VecTransposeImage,
     VecVideoRecorder,
+    unwrap_vec_normalize,
 )
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, UsageError
-from rlsparse.run.cards import resolve_environment
 from rlsparse.sim.episodes import STEP_CAP
 from rlsparse.sim.gym import episode_seed
 from rlsparse.sim.tasks import TASKS
@@ -74,6 +71,11 @@ def environments(model: OnPolicyAlgorithm, make_env: MakeEnv | None) -> Environm
     env = model.get_env()
     if env is None:
         raise UsageError("the model has no environment: give it one by its constructor, load(..., env=env) or set_env")
+    if make_env is not None and not callable(make_env):
+        raise UsageError(
+            f"make_env is {make_env!r}: expected a function that makes one environment, such as "
+            'lambda: gymnasium.make("Pendulum-v1")'
+        )
     inner, wrappers = _unwrapped(env, stop_at_unknown=make_env is not None)
     spec = _spec(inner)
     seen = functools.partial(_seen, wrappers)
@@ -104,6 +106,11 @@ def _unwrapped(env: VecEnv, stop_at_unknown: bool) -> tuple[VecEnv, list[VecEnvW
         if isinstance(env, VecNormalize | VecTransposeImage):
             wrappers.insert(0, env)
         elif stop_at_unknown:
+            if unwrap_vec_normalize(env) is not None:
+                raise UsageError(
+                    f"VecNormalize is inside of {type(env).__name__}, where its statistics cannot be applied to what "
+                    "make_env gives: put VecNormalize outside"
+                )
             break
         elif not isinstance(env, ONLY_WATCHING):
             raise UsageError(
@@ -159,6 +166,8 @@ def _copier(spec: gymnasium.envs.registration.EnvSpec | None) -> MakeEnv:
 
 
 def _check_spaces(made: gymnasium.Env, inner: VecEnv) -> None:
+    if not isinstance(made, gymnasium.Env):
+        raise UsageError(f"make_env gave {made!r}: expected a Gymnasium environment")
     for name, own, theirs in (
         ("observations", made.observation_space, inner.observation_space),
         ("actions", made.action_space, inner.action_space),
@@ -222,91 +231,3 @@ def _guarded(doing: str, call: Callable[..., Any], *arguments: Any, **options: A
         raise EnvironmentFailure(
             f"an environment to probe in failed in {doing} with {type(error).__name__}: {error}"
         ) from error
-
-
-def make_vec_env(env_id: str, num_envs: int = 1, seed: int | None = None) -> VecEnv:
-    """A VecEnv of `num_envs` copies of `env_id`, as stable_baselines3.common.env_util.make_vec_env gives.
-
-    On the MuJoCo v5 tasks, observations, rewards, ends and episode infos are the same numbers. The name may be a
-    card's or any id that `rlsparse.sim.make` takes; raises UsageError as that does.
-    """
-    env = BatchedVecEnv(sim.make(resolve_environment(env_id), num_envs))
-    if seed is not None:
-        env.action_space.seed(seed)
-    env.seed(seed)
-    return env
-
-
-class BatchedVecEnv(VecEnv):
-    """One of our vector environments (SAME_STEP) as Stable-Baselines3's VecEnv, each environment with a Monitor.
-
-    There are no single environments behind it: `get_attr` knows only what all have in common.
-    """
-
-    def __init__(self, env: VectorEnv):
-        self._env = env
-        self._common = {
-            "spec": env.spec,
-            "render_mode": None,
-            "observation_space": env.single_observation_space,
-            "action_space": env.single_action_space,
-        }
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-        self._actions = np.zeros(0)
-        self._started = time.time()
-        self._returns = np.zeros(env.num_envs)
-        self._lengths = np.zeros(env.num_envs, np.int64)
-
-    def reset(self) -> np.ndarray:
-        """Start all episodes, with the seeds given to `seed` if it was called since the last time."""
-        obs, _ = self._env.reset(seed=self._seeds)  # type: ignore[arg-type]
-        self._reset_seeds()
-        self._reset_options()
-        self._returns[:], self._lengths[:] = 0, 0
-        return obs
-
-    def step_async(self, actions: np.ndarray) -> None:
-        """Keep the actions `[num_envs, A]` for `step_wait`."""
-        self._actions = actions
-
-    def step_wait(self) -> VecEnvStepReturn:
-        """Step; returns observations, rewards (float32), dones and a dict per environment."""
-        obs, reward, terminated, truncated, info = self._env.step(self._actions)
-        self._returns += reward
-        self._lengths += 1
-        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
-        done = terminated | truncated
-        for i in np.flatnonzero(done).tolist():
-            infos[i] = {
-                "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
-                "terminal_observation": info["final_obs"][i],
-                "episode": {
-                    "r": round(float(self._returns[i]), 6),
-                    "l": int(self._lengths[i]),
-                    "t": round(time.time() - self._started, 6),
-                },
-            }
-            self._returns[i], self._lengths[i] = 0, 0
-        return obs, reward.astype(np.float32), done, infos
-
-    def close(self) -> None:
-        """Stop the simulator."""
-        self._env.close()
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The attribute of each environment in `indices`; AttributeError if they have none of that name."""
-        if attr_name not in self._common:
-            raise AttributeError(f"batched environments have no attribute {attr_name}, only {', '.join(self._common)}")
-        return [self._common[attr_name] for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Raises AttributeError: there is no single environment to set it on."""
-        raise AttributeError(f"batched environments cannot take the attribute {attr_name}")
-
-    def env_method(self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **_: Any) -> list[Any]:
-        """Raises AttributeError: there is no single environment to call."""
-        raise AttributeError(f"batched environments have no method {method_name}")
-
-    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
-        """Whether the environments do what `wrapper_class` does: true of Monitor alone."""
-        return [wrapper_class is Monitor for _ in self._get_indices(indices)]

@@ -85,6 +85,9 @@ class Hooks:
 class Sparsity:
     """The masks of one model. It is attached to a policy while that learns, and holds none of it otherwise."""
 
+    normalised = False
+    """Whether the model learned under VecNormalize, whose statistics are not saved with it."""
+
     def __init__(self, config: Sparse, policy: BasePolicy, seed: int, in_line: bool) -> None:
         self._layout = weights_layout(policy)
         self.masks = Masks(config, self._layout, [seed])

@@ -12,10 +12,12 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import gymnasium
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from stable_baselines3.common.vec_env import VecEnv
 
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.bounds import out_of_bounds
@@ -23,6 +25,7 @@ from rlsparse.learner.kinds import kinds
 from rlsparse.sb3.masks import Sparsity
 from rlsparse.sb3.supported import refuse_masks
 from rlsparse.sb3.training import SparseTraining, sparse_class
+from rlsparse.sb3.vec_env import make_vec_env
 from rlsparse.sparse.budgets import Budget
 from rlsparse.sparse.config import Rule, Sparse
 from rlsparse.sparse.rules import Exchange
@@ -86,15 +89,22 @@ def load_sparse(
 ) -> Model:
     """Load a model that was sparse when it was saved, as `algorithm.load` does, and go on with its masks.
 
-    Raises UsageError if it was not sparse.
+    `env` may also be an id: then `make_vec_env` makes as many environments as the model had. Raises UsageError if the
+    model was not sparse, or if `env` is nothing of the kind.
     """
     dense: Any = getattr(algorithm, "dense_class", algorithm)
     if not issubclass(dense, OnPolicyAlgorithm):
         raise UsageError(f"{dense.__name__} is no on-policy algorithm: only PPO, A2C and TRPO can be sparse")
-    model = sparse_class(dense).load(path, env, device, **options)
+    if not isinstance(env, str | gymnasium.Env | VecEnv | None):
+        raise UsageError(f"env is {env!r}: expected an id, a Gymnasium environment or a VecEnv")
+    model: Any = sparse_class(dense).load(path, None if isinstance(env, str) else env, device, **options)
     if "sparsity" not in vars(model):
         raise UsageError(f"{path} was saved without masks: {dense.__name__}.load reads it")
-    return model  # type: ignore[return-value]
+    if isinstance(env, str):
+        model.set_env(make_vec_env(env, model.n_envs))
+    if env is not None and model.sparsity.normalised and model.get_vec_normalize_env() is None:
+        log.warning("%s learned under VecNormalize, and this environment is without: give it the saved one", path)
+    return model
 
 
 def _rule(given: Any, steps: int) -> Any:

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 TESTED = ("2.8", "2.9")
 """Versions of Stable-Baselines3 that the tests ran with."""
 
+USED = ("n_envs", "n_steps", "num_timesteps", "policy", "rollout_buffer", "use_sde", "_last_obs", "_total_timesteps")
+"""What rlsparse reads and writes of a model, beside its methods."""
+
 
 def refuse(model: BaseAlgorithm) -> None:
     """Raise UsageError unless the model is one whose policy can be replaced between rollouts."""
@@ -48,6 +51,12 @@ def _refuse_algorithm(model: BaseAlgorithm, what: str) -> None:
     warn_of_version(stable_baselines3.__version__)
     if not isinstance(model, OnPolicyAlgorithm):
         raise UsageError(f"{type(model).__name__} is no on-policy algorithm: only PPO, A2C and TRPO can be {what}")
+    missing = next((name for name in USED if not hasattr(model, name)), None)
+    if missing:
+        raise UsageError(
+            f"Stable-Baselines3 {stable_baselines3.__version__} gives a {type(model).__name__} no {missing}, which is "
+            f"needed: install version {' or '.join(TESTED)}"
+        )
 
 
 def _refuse_memory(model: BaseAlgorithm, what: str) -> None:

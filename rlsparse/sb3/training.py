@@ -22,6 +22,7 @@ class SparseTraining(OnPolicyAlgorithm):
 
     def learn(self, *args: Any, **options: Any) -> Any:
         """Learn as ever, with absent weights zero after every operation."""
+        self.sparsity.normalised = self.get_vec_normalize_env() is not None
         with self.sparsity.attached(self.policy, self.policy.optimizer):
             return super().learn(*args, **options)
 

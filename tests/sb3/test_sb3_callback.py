@@ -240,8 +240,10 @@ def test_the_example_runs(monkeypatch, tmp_path, capsys):
     files = ["--out", str(tmp_path / "log"), "--save", str(tmp_path / "model")]
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *arguments.split(), *files])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
-    *probes, report = capsys.readouterr().out.splitlines()
+    *lines, report = capsys.readouterr().out.splitlines()
+    probes = [line for line in lines if line.startswith("probe at ")]
     assert len(probes) >= 2
+    assert any("total_timesteps" in line for line in lines)  # progress, long before the end
     assert f"{len(probes)} probes" in report
     assert (tmp_path / "model.zip").exists()
     assert read_path(tmp_path / "log", "auto").curves[0].axes["steps"][-1] <= 4000

@@ -24,12 +24,12 @@ from sb3_contrib import MaskablePPO, RecurrentPPO
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import EveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from rlsparse.errors import UsageError
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes
-from rlsparse.sb3 import ExploRLerCallback
+from rlsparse.sb3 import ExploRLerCallback, sparsify
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.supported import warn_of_version
 
@@ -156,6 +156,22 @@ class Sideways(PPO.policy_aliases["MlpPolicy"]):
             lambda: ExploRLerCallback(PROBING, make_env=lambda: gymnasium.make("Pendulum-v1")),
         ),
         (
+            "make_env is 'Pendulum-v1': expected a function",
+            new_model,
+            lambda: ExploRLerCallback(PROBING, make_env="Pendulum-v1"),
+        ),
+        ("make_env gave None", new_model, lambda: ExploRLerCallback(PROBING, make_env=lambda: None)),
+        (
+            "expected a Gymnasium environment",
+            new_model,
+            lambda: ExploRLerCallback(PROBING, make_env=lambda: make_vec_env(POINT)),
+        ),
+        (
+            "VecNormalize is inside of VecFrameStack",
+            lambda: new_model(env=VecFrameStack(VecNormalize(make_vec_env(POINT, 2)), 2)),
+            lambda: ExploRLerCallback(PROBING, make_env=lambda: gymnasium.make(POINT)),
+        ),
+        (
             "does not act through",
             lambda: new_model(policy=Sideways),
             lambda: ExploRLerCallback(PROBING),
@@ -185,6 +201,20 @@ def test_frame_stacks_are_probed_with_make_env():
     callback = ExploRLerCallback(PROBING, make_env=lambda: gymnasium.wrappers.TimeLimit(make(), 5), seed=0)
     learned(model, callback)
     assert callback.report().accepted > 0
+
+
+@pytest.mark.parametrize("name", ["rollout_buffer", "num_timesteps"])
+def test_a_version_that_lacks_what_is_needed_is_refused(name):
+    for use in (ExploRLerCallback(PROBING).init_callback, sparsify):
+        model = new_model()
+        delattr(model, name)
+        with pytest.raises(UsageError, match=f"Stable-Baselines3 2.* gives a PPO no {name}.*: install version 2.8 or"):
+            use(model)
+
+
+def test_models_are_not_taken_by_name():
+    with pytest.raises(UsageError, match="'Pendulum-v1' is no model of Stable-Baselines3"):
+        sparsify("Pendulum-v1")
 
 
 def test_an_untested_version_is_warned_of_once(caplog):

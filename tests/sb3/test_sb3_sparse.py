@@ -333,7 +333,8 @@ def test_the_example_runs(monkeypatch, tmp_path, capsys):
     arguments = "--env Reacher --total-steps 128 --num-envs 2 --rollout-length 64 --save"
     monkeypatch.setattr(sys, "argv", [str(example), *arguments.split(), str(tmp_path / "model")])
     runpy.run_path(str(example), run_name="__main__")
-    weights_line, returns_line = capsys.readouterr().out.splitlines()
+    *progress, weights_line, returns_line = capsys.readouterr().out.splitlines()
+    assert any("total_timesteps" in line for line in progress)
     assert weights_line.startswith("10.0% of ")
     assert returns_line.startswith("return ")
     assert not absent(load_sparse(PPO, tmp_path / "model", device="cpu")).any()

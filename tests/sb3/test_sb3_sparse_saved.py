@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import gymnasium
 import numpy as np
 import pytest
 from sparse_models import (
@@ -19,6 +20,7 @@ from sparse_models import (
 )
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from rlsparse.errors import UsageError
 from rlsparse.sb3 import load_sparse, moments, sparsify
@@ -57,6 +59,70 @@ def test_a_checkpoint_within_learning_knows_how_old_weights_are(tmp_path):
     ages = loaded.sparsity._ages
     assert sorted(ages[ages >= 0].tolist()) == sorted(paths[0])
     assert set(ages[ages >= 0].tolist()) == {12}  # two updates of six steps since the exchange
+
+
+# Environments to go on in
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The file of a model that has learned a little in two environments."""
+    path = tmp_path_factory.mktemp("saved") / "model"
+    sparse().learn(2 * ROLLOUT).save(path)
+    return path
+
+
+def loads(path, env):
+    return load_sparse(PPO, path, env=env, device="cpu")
+
+
+def test_an_id_becomes_as_many_environments_as_the_model_had(saved):
+    model = loads(saved, POINT)
+    assert (model.n_envs, model.env.num_envs) == (2, 2)
+    model.learn(2 * ROLLOUT, reset_num_timesteps=False)
+    assert model.num_timesteps == 4 * ROLLOUT
+    assert not absent(model).any()
+
+
+def test_a_single_environment_and_another_number_of_them_are_taken(saved):
+    for env, number in ((gymnasium.make(POINT), 1), (make_vec_env(POINT, 3), 3)):
+        model = loads(saved, env)
+        assert model.n_envs == number
+        model.learn(4 * number, reset_num_timesteps=False)
+
+
+def test_a_model_without_an_environment_predicts(saved):
+    assert loads(saved, None).predict(np.zeros(2))[0].shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "env"),
+    [
+        (UsageError, "did you mean Hopper-v5", "Hoper"),
+        (UsageError, "env is 5: expected an id", 5),
+        (UsageError, "expected an id, a Gymnasium environment or a VecEnv", gymnasium.make_vec("Pendulum-v1")),
+        (ValueError, "Observation spaces do not match", "Pendulum-v1"),
+    ],
+)
+def test_environments_that_are_refused(error, message, env, saved):
+    with pytest.raises(error, match=message) as caught:
+        loads(saved, env)
+    assert "\n" not in str(caught.value)
+
+
+def test_statistics_that_are_missing_are_missed(tmp_path, caplog):
+    env = VecNormalize(make_vec_env(POINT, 2))
+    sparse(env=env).learn(ROLLOUT).save(tmp_path / "model")
+    loads(tmp_path / "model", VecNormalize(make_vec_env(POINT, 2)))
+    loads(tmp_path / "model", None)
+    assert not caplog.records
+    for bare in (POINT, make_vec_env(POINT, 2)):
+        caplog.clear()
+        loads(tmp_path / "model", bare)
+        assert "learned under VecNormalize" in caplog.text
+
+
+# Copies
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -1,18 +1,24 @@
 """The VecEnv for Stable-Baselines3 against its own DummyVecEnv: the same numbers, so the same training."""
 
+import inspect
+import json
 import warnings
 
+import fake_envs
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
+from gymnasium.wrappers import FrameStackObservation
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env as make_dummy_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from rlsparse.compare.logs import read_logs
 from rlsparse.errors import UsageError
-from rlsparse.sb3 import make_vec_env
+from rlsparse.sb3 import BatchedVecEnv, make_vec_env
 
 TOLERANCE = {"rtol": 0, "atol": 1e-10}
 READ_BY_SB3 = {"TimeLimit.truncated", "terminal_observation", "episode"}
@@ -92,24 +98,138 @@ def test_normalised_ppo_learns_and_evaluates_the_same():
 
 
 def test_names_are_resolved_as_everywhere():
-    env = make_vec_env("half-cheetah", num_envs=3)
+    env = make_vec_env("half-cheetah", n_envs=3)
     assert env.num_envs == 3
     assert env.get_attr("spec", indices=[0, 2]) == [gymnasium.spec("HalfCheetah-v5")] * 2
-    with pytest.raises(UsageError, match="did you mean HalfCheetah-v5"):
-        make_vec_env("HalfCheeta")
 
 
-def test_other_environments_work_too():
-    env = make_vec_env("Pendulum-v1", num_envs=2, seed=0)
-    env.reset()
-    for _ in range(200):
-        _, _, dones, infos = env.step(np.zeros((2, 1), np.float32))
-    assert dones.all()
-    assert [(info["TimeLimit.truncated"], info["episode"]["l"]) for info in infos] == [(True, 200)] * 2
+def test_any_other_environment_is_what_stable_baselines3_makes():
+    class Grid(fake_envs.Point):
+        observation_space = Box(0, 255, (3, 2), np.uint8)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return np.full((3, 2), 7, np.uint8), {}
+
+    for env_id in (Grid, lambda: Grid()):
+        env = make_vec_env(env_id, n_envs=2)
+        assert isinstance(env, DummyVecEnv)
+        obs = env.reset()
+        assert (obs.shape, obs.dtype) == ((2, 3, 2), np.uint8)
+    ours, theirs = pair("Pendulum-v1", 2, seed=0)
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())
+    assert make_vec_env("CartPole-v1").action_space.n == 2
+    assert make_vec_env("pendulum", 1).get_attr("spec")[0].id == "Pendulum-v1"
+
+
+# The arguments of Stable-Baselines3's function
+
+
+def test_it_takes_the_same_arguments_in_the_same_order():
+    ours, theirs = (inspect.signature(make).parameters for make in (make_vec_env, make_dummy_vec_env))
+    assert [(x.name, x.default) for x in ours.values()] == [(x.name, x.default) for x in theirs.values()]
+
+
+def test_changed_tasks_are_batched_and_equal_a_dummy_vec_env():
+    changed = {"healthy_reward": 5.0, "ctrl_cost_weight": 0.1, "max_episode_steps": 20, "reset_noise_scale": 0.01}
+    ours, theirs = (make("Hopper-v5", 2, 5, env_kwargs=changed) for make in (make_vec_env, make_dummy_vec_env))
+    assert isinstance(ours, BatchedVecEnv)
+    np.testing.assert_allclose(ours.reset(), theirs.reset(), **TOLERANCE)
+    ends = np.zeros(2)
+    for _ in range(45):
+        actions = np.zeros((2, 3), np.float32)
+        obs, reward, done, _ = ours.step(actions)
+        expected = theirs.step(actions)
+        np.testing.assert_allclose(obs, expected[0], **TOLERANCE)
+        np.testing.assert_array_equal(reward, expected[1])
+        np.testing.assert_array_equal(done, expected[2])
+        ends += done
+    assert (ends == 2).all()
+    spec, single = ours.get_attr("spec")[0], theirs.get_attr("spec")[0]
+    assert spec.kwargs | {"render_mode": "rgb_array"} == single.kwargs
+    assert spec.max_episode_steps == single.max_episode_steps == 20
+
+
+@pytest.mark.parametrize(
+    ("message", "options"),
+    [
+        ("wrapper_class", {"wrapper_class": FrameStackObservation, "wrapper_kwargs": {"stack_size": 3}}),
+        ("vec_env_cls", {"vec_env_cls": DummyVecEnv}),
+        ("env_kwargs exclude_cur", {"env_kwargs": {"exclude_current_positions_from_observation": False}}),
+        ("env_kwargs xml_file", {"env_kwargs": {"xml_file": "hopper.xml"}}),
+        ("monitor_kwargs info_keywords", {"monitor_kwargs": {"info_keywords": ("x_position",)}}),
+    ],
+)
+def test_what_needs_single_environments_has_them_and_is_told(message, options, caplog):
+    env = make_vec_env("Hopper", 2, **options)
+    assert isinstance(env, DummyVecEnv)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"Hopper-v5: {message}")
+    if "wrapper_class" in options:
+        assert env.observation_space.shape == (3, 11)
+    elif "exclude" in message:
+        assert env.observation_space.shape == (12,)
+
+
+def test_seeds_and_names_begin_at_the_start_index(tmp_path):
+    for make, name in ((make_vec_env, "ours"), (make_dummy_vec_env, "theirs")):
+        make("Hopper-v5", 2, 3, 4, tmp_path / name if name == "ours" else str(tmp_path / name)).close()
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["4.monitor.csv", "5.monitor.csv"]
+    ours, theirs = (make("Hopper-v5", 2, 3, 4) for make in (make_vec_env, make_dummy_vec_env))
+    np.testing.assert_allclose(ours.reset(), theirs.reset(), **TOLERANCE)
+    np.testing.assert_array_equal(ours.action_space.sample(), theirs.action_space.sample())
+
+
+def test_monitor_files_are_those_of_stable_baselines3(tmp_path):
+    def rows(folder):
+        texts = [path.read_text().splitlines() for path in sorted(folder.iterdir())]
+        heads = [json.loads(text[0].removeprefix("#")) for text in texts]
+        assert [set(head) for head in heads] == [{"t_start", "env_id"}] * 2
+        assert [(head["env_id"], text[1]) for head, text in zip(heads, texts, strict=True)] == [
+            ("Hopper-v5", "r,l,t")
+        ] * 2
+        return [[[float(x) for x in line.split(",")] for line in text[2:]] for text in texts]
+
+    for make, name in ((make_vec_env, "ours"), (make_dummy_vec_env, "theirs")):
+        env = make("Hopper-v5", 2, seed=1, monitor_dir=str(tmp_path / name))
+        env.reset()
+        for _ in range(150):
+            env.step(np.ones((2, 3), np.float32))
+        env.close()
+    ours, theirs = rows(tmp_path / "ours"), rows(tmp_path / "theirs")
+    for own, expected in zip(ours, theirs, strict=True):
+        assert len(own) >= 2
+        np.testing.assert_allclose([row[:2] for row in own], [row[:2] for row in expected], atol=2e-6)
+        assert all(row[2] >= 0 for row in own)
+    (log,) = read_logs([str(tmp_path / "ours")], "training").logs
+    assert (log.env, log.curves[0].axes["steps"][-1]) == ("Hopper-v5", sum(row[1] for rows in ours for row in rows))
+
+    before = len(rows(tmp_path / "ours")[0])
+    options = {"monitor_kwargs": {"override_existing": False}}
+    env = make_vec_env("Hopper-v5", 2, seed=1, monitor_dir=str(tmp_path / "ours"), **options)
+    env.close()
+    assert len(rows(tmp_path / "ours")[0]) == before
+
+
+@pytest.mark.parametrize(
+    ("message", "make"),
+    [
+        ("n_envs is 0", lambda: make_vec_env("Hopper", 0)),
+        ("n_envs is -1", lambda: make_vec_env("Pendulum", n_envs=-1)),
+        ("did you mean HalfCheetah-v5", lambda: make_vec_env("HalfCheeta")),
+        ("'Hopper-v5' is no vector environment.*make_vec_env", lambda: BatchedVecEnv("Hopper-v5")),
+        ("no vector environment", lambda: BatchedVecEnv(gymnasium.make("Hopper-v5"))),
+        ("same-step autoreset", lambda: BatchedVecEnv(gymnasium.make_vec("Hopper-v5"))),
+    ],
+)
+def test_what_is_refused(message, make):
+    with pytest.raises(UsageError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
 
 
 def test_there_are_no_single_environments():
-    env = make_vec_env("Hopper", num_envs=2)
+    env = make_vec_env("Hopper", n_envs=2)
     assert env.env_is_wrapped(Monitor) == [True, True]
     assert env.env_is_wrapped(gymnasium.wrappers.TimeLimit, indices=0) == [False]
     assert env.has_attr("render_mode") and not env.has_attr("model")
