@@ -73,10 +73,9 @@ def _not_batched(task: str, single: dict[str, Any], env_kwargs: dict[str, Any], 
 
 def _changed_task(task: str, n_envs: int, env_kwargs: dict[str, Any]) -> MujocoVectorEnv:
     """The batched task; its specification says what was changed of the registered one, for who copies it."""
-    env = MujocoVectorEnv(task, n_envs, **env_kwargs)
-    changes = dict(env_kwargs)
-    steps = changes.pop("max_episode_steps", env.spec.max_episode_steps)
-    env.spec = dataclasses.replace(env.spec, kwargs=env.spec.kwargs | changes, max_episode_steps=steps)
+    env, spec, changes = MujocoVectorEnv(task, n_envs, **env_kwargs), gymnasium.spec(task), dict(env_kwargs)
+    steps = changes.pop("max_episode_steps", spec.max_episode_steps)
+    env.spec = dataclasses.replace(spec, kwargs=spec.kwargs | changes, max_episode_steps=steps)
     return env
 
 
