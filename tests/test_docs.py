@@ -136,6 +136,7 @@ def rlsparse_runs(words, request, monkeypatch):
     if command == "train" and "--resume" not in words:
         monkeypatch.setattr(device, "look", lambda: device.Machine(("a GPU",)))  # so that the plan is made without one
         assert "total_steps = " in run(*words, "--dry-run")
+        assert request.getfixturevalue("caplog").messages == []  # what a page shows is worth no warning
         return
     shutil.copytree(request.getfixturevalue("compared" if command == "compare" else "trained"), "here")
     monkeypatch.chdir("here")
@@ -154,13 +155,23 @@ BEGINS = [
 @pytest.mark.parametrize("code", BEGINS)
 def test_a_training_begins(code, run):
     text = re.sub(r" --(num-seeds|total-steps) \d+", "", shlex.join(code.words[1:]))
-    run(*shlex.split(text), "--total-steps", "40000", "--eval-every", "40000", "--eval-episodes", "1", "--quiet")
+    run(*shlex.split(text), "--total-steps", "1", "--eval-every", "1", "--eval-episodes", "1", "--quiet")
 
 
 @pytest.mark.long
 def test_a_video_is_written(run, trained):
-    run("play", str(trained / "RUN"), "--video", "pendulum.mp4")
-    assert Path("pendulum.mp4").stat().st_size > 1000
+    run("play", str(trained / "runs/HalfCheetah-v5/ppo/20261120-201348-3059"), "--video", "run.mp4", "--episodes", "1")
+    assert Path("run.mp4").stat().st_size > 10_000
+
+
+@pytest.mark.long
+def test_the_example_of_coverage_draws_both_arms(monkeypatch, capfd):
+    example = ROOT / "examples" / "ant_coverage.py"
+    monkeypatch.setattr(sys, "argv", [str(example), *"--total-steps 2048 --num-seeds 1 --out ant".split()])
+    runpy.run_path(str(example), run_name="__main__")
+    printed = capfd.readouterr()
+    assert printed.out.splitlines()[-1] == "ant/covered.png"
+    assert "steps" in printed.err  # progress, long before the end
 
 
 def script_takes(words, request, monkeypatch):
