@@ -167,7 +167,7 @@ def test_a_video_is_written(run, trained):
 @pytest.mark.long
 def test_the_example_of_coverage_draws_both_arms(monkeypatch, capfd):
     example = ROOT / "examples" / "ant_coverage.py"
-    monkeypatch.setattr(sys, "argv", [str(example), *"--total-steps 2048 --num-seeds 1 --out ant".split()])
+    monkeypatch.setattr(sys, "argv", [str(example), *["--total-steps", "2048", "--num-seeds", "1", "--out", "ant"]])
     runpy.run_path(str(example), run_name="__main__")
     printed = capfd.readouterr()
     assert printed.out.splitlines()[-1] == "ant/covered.png"

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -17,6 +18,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from rlsparse.errors import UsageError
 from rlsparse.run.cards import resolve_environment
+from rlsparse.run.storage import storage_errors
 from rlsparse.sim.cpu import MujocoVectorEnv
 from rlsparse.sim.tasks import TASKS
 
@@ -83,7 +85,8 @@ class BatchedVecEnv(VecEnv):
     """One of our vector environments (SAME_STEP) as Stable-Baselines3's VecEnv, each environment with a Monitor.
 
     `monitors` are the names of the monitor files, one for each environment, if there are to be any. There are no single
-    environments behind it: `get_attr` knows only what all have in common. Raises UsageError for any other `env`.
+    environments behind it: `get_attr` knows only what all have in common. Raises UsageError for any other `env`, and
+    StorageError where a monitor file cannot be made.
     """
 
     def __init__(self, env: VectorEnv, monitors: Sequence[str] = (), override_existing: bool = True):
@@ -102,7 +105,10 @@ class BatchedVecEnv(VecEnv):
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
         header: dict[str, float | str] = {"t_start": self._started, "env_id": str(env.spec.id if env.spec else None)}
-        self._writers = [ResultsWriter(name, header, (), override_existing) for name in monitors]
+        self._writers: list[ResultsWriter] = []
+        for name in monitors:
+            with storage_errors(Path(f"{name}.{Monitor.EXT}")):
+                self._writers.append(ResultsWriter(name, header, (), override_existing))
 
     def reset(self) -> np.ndarray:
         """Start all episodes, with the seeds given to `seed` if it was called since the last time."""
@@ -133,10 +139,18 @@ class BatchedVecEnv(VecEnv):
                     "t": round(time.time() - self._started, 6),
                 },
             }
-            if self._writers:
-                self._writers[i].write_row(infos[i]["episode"])
             self._returns[i], self._lengths[i] = 0, 0
+            self._note(i, infos[i]["episode"])
         return obs, reward.astype(np.float32), done, infos
+
+    def _note(self, i: int, episode: dict[str, float]) -> None:
+        """Write an episode; after one that cannot be written all files end, since episodes between would be missed."""
+        try:
+            if self._writers:
+                self._writers[i].write_row(episode)
+        except OSError as error:
+            log.warning("monitor files end here, and training goes on: %s", error.strerror or error)
+            self._writers = []
 
     def close(self) -> None:
         """Stop the simulator, and close the monitor files."""

@@ -1,5 +1,6 @@
 """The VecEnv for Stable-Baselines3 against its own DummyVecEnv: the same numbers, so the same training."""
 
+import errno
 import inspect
 import json
 import warnings
@@ -13,11 +14,11 @@ from gymnasium.wrappers import FrameStackObservation
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env as make_dummy_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rlsparse.compare.logs import read_logs
-from rlsparse.errors import UsageError
+from rlsparse.errors import StorageError, UsageError
 from rlsparse.sb3 import BatchedVecEnv, make_vec_env
 
 TOLERANCE = {"rtol": 0, "atol": 1e-10}
@@ -209,6 +210,31 @@ def test_monitor_files_are_those_of_stable_baselines3(tmp_path):
     env = make_vec_env("Hopper-v5", 2, seed=1, monitor_dir=str(tmp_path / "ours"), **options)
     env.close()
     assert len(rows(tmp_path / "ours")[0]) == before
+
+
+def test_a_full_disk_ends_the_monitor_files_but_not_training(tmp_path, monkeypatch, caplog):
+    def full(self, row):
+        if write.left == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write.left -= 1
+        write(self, row)
+
+    write = ResultsWriter.write_row
+    monkeypatch.setattr(ResultsWriter, "write_row", full)
+    write.left = 3
+    env = make_vec_env("Hopper", 2, seed=1, monitor_dir=tmp_path)
+    env.reset()
+    ends = sum(env.step(np.ones((2, 3), np.float32))[2].sum() for _ in range(150))
+    env.close()
+    assert ends > 5
+    assert sum(len(path.read_text().splitlines()) - 2 for path in tmp_path.iterdir()) == 3
+    assert caplog.messages == ["monitor files end here, and training goes on: No space left on device"]
+
+
+def test_a_place_for_monitor_files_that_is_none_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*file/0.monitor.csv: "):
+        make_vec_env("Hopper", monitor_dir=tmp_path / "file")
 
 
 @pytest.mark.parametrize(
