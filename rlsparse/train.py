@@ -207,7 +207,7 @@ def resume(flags: ResumeFlags) -> None:
 
 
 def _tell_finished(path: Path, flags: ResumeFlags) -> None:
-    from rlsparse.run.directory import read_json
+    from rlsparse.run.reading import read_json
 
     summary = read_json(path / "summary.json")
     _announce(f"{path} is finished: nothing is left to do", flags.quiet)
@@ -276,6 +276,7 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     from rlsparse.compare.plot import draw_curve
     from rlsparse.compare.summary import summarise, table
     from rlsparse.run.directory import read_probes, read_progress
+    from rlsparse.run.reading import seal
     from rlsparse.run.storage import write_atomic
 
     run, recipe = session.run, session.recipe
@@ -283,7 +284,7 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     picture = run.path / "curve.png"
     draw_curve(rows, f"{agent} on {recipe.env}", picture)
     summary = summarise(rows, recipe, agent, session.seconds, read_probes(run.path / "probe.csv"))
-    write_atomic(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_atomic(run.path / "summary.json", seal(summary) + "\n")
     run.write_status("finished", session.total_steps)
     pictures = [picture, *_beside_card(run.path, flags)]
     with ignore_lost_reader(sys.stdout):

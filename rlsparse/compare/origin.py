@@ -8,7 +8,7 @@ from pathlib import Path
 from rlsparse.compare.foreign_logs import is_monitor, monitored_environment
 from rlsparse.compare.table import read_bytes
 from rlsparse.run import cards
-from rlsparse.run.directory import read_json
+from rlsparse.run.reading import read_json
 
 SEED_NAME = re.compile(r"(?:^|[_\-. ])(?:seed|s)[_\-=]?(\d{1,18})$|^(\d{1,18})$", re.IGNORECASE)
 CLEANRL_NAME = re.compile(r"(.+)__(.+)__(\d{1,18})__\d+")

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlsparse.compare.record import EVALUATION, PROBES_COUNTED, TRAINING, Axis, Curve, Log, UnreadableLog, rising
 from rlsparse.compare.table import parse_table, read_bytes, read_lines
-from rlsparse.run.directory import read_json
+from rlsparse.run.reading import read_json
 
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
 KNOWN = (*REQUIRED, "eval_steps", "seconds", "episodes", "train_return_mean")

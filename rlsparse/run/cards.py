@@ -18,6 +18,7 @@ from rlsparse.advantage.projection import Projection
 from rlsparse.errors import RlsparseError, UsageError, nearest
 from rlsparse.learner.bounds import Count, Finite, NotNegative
 from rlsparse.run.convert import Reader
+from rlsparse.run.reading import read_toml
 
 if TYPE_CHECKING:
     from rlsparse.advantage.environments import About
@@ -205,7 +206,7 @@ def agent(name: str) -> AgentCard:
 
 def read_environment_card(path: Path) -> EnvironmentCard:
     """Read and check one environment card; UsageError names the file and the key of what is wrong."""
-    card = Reader(str(path), bounded=True).build(EnvironmentCard, _read_toml(path), path=path)
+    card = Reader(str(path), bounded=True).build(EnvironmentCard, read_toml(path), path=path)
     for name, projection in card.projections.items():
         if flaw := projection.flaw():
             raise UsageError(f"{path}: projections.{name}.{flaw}")
@@ -214,7 +215,7 @@ def read_environment_card(path: Path) -> EnvironmentCard:
 
 def read_agent_card(path: Path) -> AgentCard:
     """Read and check one agent card, all but the recipe's own field names, which `recipe` knows."""
-    table = _read_toml(path)
+    table = read_toml(path)
     base = _base_card(table.pop("base", None), path)
     recipe = _recipe_table(table.pop("recipe", {}), path, "recipe")
     if "env" in recipe:
@@ -239,7 +240,7 @@ def _base_card(name: object, path: Path) -> AgentCard | None:
     file = other if other.is_file() else shipped
     if not file.is_file():
         raise UsageError(f"{path}: base must be the name of another agent card, not {name!r}")
-    if "base" in _read_toml(file):
+    if "base" in read_toml(file):
         raise UsageError(f"{path}: base {name!r} has a base itself: name that one, and say here what differs")
     return read_agent_card(file)
 
@@ -328,15 +329,6 @@ def _check_environment_key(env_id: str, file: Path) -> None:
     if version is None or (_card_named(base) is None and _nearest_card(base, cutoff=0.9)):
         choices = {key: card.id for key, card in _card_keys().items()}
         raise UsageError(f'{file}: environments."{env_id}" is no environment id{_did_you_mean(_key(base), choices)}')
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{file}: not a TOML file: {error}") from error
 
 
 def _table(value: object, file: Path, name: str) -> dict[str, Any]:

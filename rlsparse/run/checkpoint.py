@@ -1,7 +1,6 @@
 """Checkpoints: a directory of safetensors and a manifest that vouches for every byte; never a pickle."""
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -15,9 +14,13 @@ import numpy as np
 import safetensors.numpy
 
 from rlsparse.errors import RunDirectoryError
+from rlsparse.run.reading import read_bytes, read_text, seal, unseal
 from rlsparse.run.storage import persist, sync_directory, write_synced
 
 FORMAT = 1
+MOST_ARRAYS = 2**33
+"""Largest file of arrays that is read, in bytes."""
+
 FEWEST_KEPT = 2
 """The newest, and the one before it should that be damaged."""
 
@@ -61,7 +64,7 @@ def save(folder: Path, total_steps: int, checkpoint: Checkpoint, count: int = FE
     Raises StorageError, leaving earlier checkpoints as they were.
     """
     files = {f"{group}.safetensors": encode_arrays(x) for group, x in checkpoint.arrays.items()}
-    files["manifest.json"] = _encode_manifest(_describe(files, checkpoint.values))
+    files["manifest.json"] = seal(_describe(files, checkpoint.values)).encode()
     persist(folder / str(total_steps), lambda: _write(folder, str(total_steps), files))
     _remove_outdated(folder, total_steps, count, budget)
 
@@ -145,16 +148,11 @@ def _describe(files: dict[str, bytes], values: dict[str, Any]) -> dict[str, Any]
     return {"format": FORMAT, "files": described, "values": values}
 
 
-def _encode_manifest(body: dict[str, Any]) -> bytes:
-    digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-    return json.dumps({"sha256": digest, **body}, indent=1).encode()
-
-
 def _load(path: Path) -> Checkpoint:
-    manifest = _read_manifest(path / "manifest.json")
+    manifest = unseal(read_text(path / "manifest.json"), path / "manifest.json", FORMAT)
     arrays = {}
     for name, expected in manifest["files"].items():
-        content = _read(path / name)
+        content = read_bytes(path / name, MOST_ARRAYS)
         if len(content) != expected["size"] or hashlib.sha256(content).hexdigest() != expected["sha256"]:
             raise RunDirectoryError(f"{path / name} is damaged: its bytes are not those that were written")
         try:
@@ -162,25 +160,3 @@ def _load(path: Path) -> Checkpoint:
         except safetensors.SafetensorError as error:
             raise RunDirectoryError(f"{path / name} is not a safetensors file: {error}") from error
     return Checkpoint(arrays, manifest["values"])
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    content = _read(path)
-    try:
-        body = json.loads(content)
-        del body["sha256"]
-        form, whole = body["format"], content == _encode_manifest(body)
-    except (ValueError, KeyError, TypeError):
-        form, whole = FORMAT, False
-    if form != FORMAT:
-        raise RunDirectoryError(f"{path} has format {form}; this version reads format {FORMAT}")
-    if not whole:
-        raise RunDirectoryError(f"{path} is damaged: its bytes are not those that were written")
-    return body
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error

@@ -3,8 +3,8 @@
 import contextlib
 import csv
 import fcntl
+import hashlib
 import io
-import json
 import logging
 import os
 import platform
@@ -27,7 +27,8 @@ from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.run import digests
 from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.device import name_of
-from rlsparse.run.recipe import Recipe, from_toml, to_toml
+from rlsparse.run.reading import read_json, read_text, read_toml, seal
+from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.storage import persist, remove_leftovers, write_atomic
 
@@ -93,7 +94,7 @@ class Run:
             "host": socket.gethostname(),
             "written": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        write_atomic(self.path / "status.json", json.dumps(status, indent=1) + "\n")
+        write_atomic(self.path / "status.json", seal(status) + "\n")
 
     @property
     def complete(self) -> bool:
@@ -132,12 +133,13 @@ def create(
     except (OSError, StorageError) as error:
         raise RunDirectoryError(str(error)) from error
     run = Run(run_dir)
+    text = to_toml(recipe)
     place = {"device": device, "device_name": name_of(device), "simulator": recipe.simulator}
-    begun = {"agent": agent, **place, **_versions(recipe)}
-    write_atomic(run_dir / "versions.json", json.dumps(begun, indent=1) + "\n")
+    begun = {"agent": agent, **place, **_versions(recipe), "recipe_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    write_atomic(run_dir / "versions.json", seal(begun) + "\n")
     run.keep_checkpoints = keep_checkpoints
     run.write_status("running", 0)
-    write_atomic(run_dir / "recipe.toml", to_toml(recipe))
+    write_atomic(run_dir / "recipe.toml", text)
     return run
 
 
@@ -181,22 +183,9 @@ def read_recipe(path: Path) -> Recipe:
     if not file.is_file():
         raise RunDirectoryError(f"{path} is not a run directory: it holds no recipe.toml")
     try:
-        return from_toml(file.read_text(), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunDirectoryError(f"cannot read {file}: {error}") from error
+        return from_dict(read_toml(file), str(file))
     except UsageError as error:
         raise RunDirectoryError(str(error)) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a run directory; raises RunDirectoryError if it is not one."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise RunDirectoryError(f"{path} does not hold a JSON object")
-    return content
 
 
 def read_progress(path: Path) -> list[dict[str, float]]:
@@ -218,12 +207,10 @@ def read_probes(path: Path) -> list[tuple[int, bool]]:
 def _rows(path: Path, parse: Callable[[dict[str, str]], Row]) -> list[Row]:
     """Return what the rows of a record say; a last line that was cut is left out."""
     try:
-        lines = path.read_text().split("\n")[:-1]
+        lines = read_text(path).split("\n")[:-1]
         if flaw := digests.first_flaw(lines):
             raise ValueError(f"line {flaw} is not as it was written")
         return [parse(row) for row in csv.DictReader(lines)]
-    except OSError as error:
-        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from error
 

@@ -15,7 +15,8 @@ from rlsparse.loop import iterate
 from rlsparse.run import checkpoint
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.device import TENSORS_ON_CPU
-from rlsparse.run.directory import read_json, read_recipe
+from rlsparse.run.directory import read_recipe
+from rlsparse.run.reading import read_json
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.session import begin, check_same_recipe, load, single_episodes
 
