@@ -171,20 +171,6 @@ def resolve_environment(name: str) -> str:
     return registered
 
 
-def trust_environment(env_id: str, named: str | None, source: Path) -> str:
-    """Return the id that a file, `source`, gives, unless using it would import a module that nobody has named.
-
-    Gymnasium imports the module of "module:id", which runs its code. Raises UsageError where the command line's own
-    --env, `named`, is not the same.
-    """
-    if ":" in env_id and env_id != named:
-        raise UsageError(
-            f"{source} names the environment {env_id}, for which the module {env_id.rpartition(':')[0]} would be "
-            f"imported and its code run: if you trust it, say so by --env {env_id}"
-        )
-    return env_id
-
-
 def agent(name: str) -> AgentCard:
     """Return the shipped agent of that name, in any case, or the card at that path (a file, or its folder).
 
