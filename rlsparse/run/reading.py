@@ -23,13 +23,16 @@ MOST_DOTS = 256
 DEEPEST = 64
 """Most lists and tables within each other."""
 
+WIDEST = 256
+"""Most bits of a whole number: the state of a random stream has half as many."""
+
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """Return what a regular file holds; raises RunDirectoryError, for more than `most` bytes and for devices too."""
     try:
-        _check_regular(path, os.stat(path), most)  # to open a device may already do something
+        check_regular(path, os.stat(path), most)  # to open a device may already do something
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            _check_regular(path, os.fstat(file.fileno()), most)
+            check_regular(path, os.fstat(file.fileno()), most)
             content = file.read(most + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         raise RunDirectoryError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -38,7 +41,8 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return content
 
 
-def _check_regular(path: Path, found: os.stat_result, most: int) -> None:
+def check_regular(path: Path, found: os.stat_result, most: int) -> None:
+    """Raise RunDirectoryError unless this is a file that can be read to its end, of at most so many bytes."""
     if not S_ISREG(found.st_mode):
         raise RunDirectoryError(f"cannot read {path}: it is not a regular file")
     if found.st_size > most:
@@ -67,7 +71,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
             raise ValueError(f"a line has more than {MOST_DOTS} dots")
-        return _not_too_deep(tomllib.loads(text))
+        return _modest(tomllib.loads(text))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{source}: not a TOML file: {_why(error)}") from error
 
@@ -78,6 +82,17 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises RunDirectoryError for anything else, and for what is not as it was written.
     """
     return _printable(unseal(read_text(path).removesuffix("\n"), path))
+
+
+def parse_json(text: str | bytes) -> dict[str, Any]:
+    """Return the JSON object in a text; raises ValueError for anything else, and for a key that is there twice."""
+    try:
+        body = _modest(json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique))
+    except RecursionError as error:
+        raise ValueError(_why(error)) from error
+    if not isinstance(body, dict):
+        raise ValueError("it does not hold a JSON object")
+    return body
 
 
 def seal(body: dict[str, Any]) -> str:
@@ -92,11 +107,9 @@ def unseal(text: str, path: Path, form: int | None = None) -> dict[str, Any]:
     version, and is taken as it is.
     """
     try:
-        body = _not_too_deep(json.loads(text, parse_constant=_refuse_constant))
-        if not isinstance(body, dict):
-            raise ValueError("it does not hold a JSON object")
-    except (ValueError, RecursionError) as error:
-        raise RunDirectoryError(f"{path} is damaged: {_why(error)}") from error
+        body = parse_json(text)
+    except ValueError as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}") from error
     if form is not None and body.get("format", form) != form:
         raise RunDirectoryError(f"{path} has format {body['format']!r}; this version reads format {form}")
     # where a byte of the word sha256 has changed, what looks like a digest is left
@@ -121,13 +134,21 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _not_too_deep(value: Any, depth: int = 0) -> Any:
-    """Return the value; raises RecursionError if lists and tables in it lie too deep."""
+def _modest(value: Any, depth: int = 0) -> Any:
+    """Return the value; raises RecursionError if lists and tables in it lie too deep, ValueError for a huge number."""
     if depth > DEEPEST:
         raise RecursionError
+    if isinstance(value, int) and value.bit_length() > WIDEST:
+        raise ValueError(f"it holds a whole number of {value.bit_length():,} bits, expected at most {WIDEST}")
     for x in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _not_too_deep(x, depth + 1)
+        _modest(x, depth + 1)
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(table := dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return table
 
 
 def _refuse_constant(name: str) -> None:
