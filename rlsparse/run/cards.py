@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlsparse.advantage.projection import Projection
 from rlsparse.errors import RlsparseError, UsageError, nearest
-from rlsparse.learner.bounds import Count, Finite, NotNegative
+from rlsparse.learner.bounds import Count, Finite, NotNegative, PlainName, within
 from rlsparse.run.convert import Reader
 from rlsparse.run.reading import read_toml
 
@@ -77,7 +77,7 @@ class EnvironmentCard:
 class AgentCard:
     """A named recipe, with what differs from it per environment, and its trained policies."""
 
-    name: str
+    name: PlainName
     description: str
     base: "AgentCard | None"
     """The card that this one differs from; what it does not say is as there."""
@@ -213,7 +213,7 @@ def read_agent_card(path: Path) -> AgentCard:
         by_environment[env_id] = _recipe_table(override, path, f'environments."{env_id}"')
         if "env" in by_environment[env_id]:
             raise UsageError(f'{path}: environments."{env_id}".env does not belong there: --env says it')
-    reader = Reader(str(path))
+    reader = Reader(str(path), bounded=True)
     return reader.build(AgentCard, table, base=base, recipe=recipe, environments=by_environment, path=path)
 
 
@@ -221,10 +221,11 @@ def _base_card(name: object, path: Path) -> AgentCard | None:
     """The card of that name in the folder beside `path`'s own."""
     if name is None:
         return None
+    plain = isinstance(name, str) and within(PlainName, name)
     other = path.resolve().parent.parent / str(name) / "card.toml"
     shipped = find_cards_root() / "agents" / str(name) / "card.toml"
-    file = other if other.is_file() else shipped
-    if not file.is_file():
+    file = other if plain and other.is_file() else shipped
+    if not plain or not file.is_file():
         raise UsageError(f"{path}: base must be the name of another agent card, not {name!r}")
     if "base" in read_toml(file):
         raise UsageError(f"{path}: base {name!r} has a base itself: name that one, and say here what differs")

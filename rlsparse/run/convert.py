@@ -69,7 +69,7 @@ class Reader:
             return self._items(get_args(hint)[0], x, where)
         if hint is float and type(x) in (int, float):
             return float(x)
-        if type(x) is not hint:
+        if hint not in (Any, type(x)):
             raise self._wrong(where, IN_WORDS.get(origin or hint, "a table"), x)
         return x
 

@@ -15,21 +15,26 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
+from annotated_types import Ge
 from threadpoolctl import threadpool_info
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
+from rlsparse.learner.bounds import Expected, Like
 from rlsparse.run import digests
 from rlsparse.run.checkpoint import FEWEST_KEPT
+from rlsparse.run.convert import Reader
 from rlsparse.run.device import name_of
 from rlsparse.run.reading import read_json, read_text, read_toml, seal
 from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
+from rlsparse.run.saved import check_newest
 from rlsparse.run.storage import persist, remove_leftovers, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
@@ -143,6 +148,25 @@ def create(
     return run
 
 
+@dataclass(frozen=True)
+class Status:
+    """How a run stood, in so far as it matters to go on with it."""
+
+    state: Literal["running", "finished", "interrupted", "failed"] = "running"
+    keep_checkpoints: Annotated[int, Ge(FEWEST_KEPT), Expected(f"{FEWEST_KEPT} or more")] = FEWEST_KEPT
+
+
+@dataclass(frozen=True)
+class Begun:
+    """With what a run began, in so far as it matters to go on with it."""
+
+    agent: str = "unknown"
+    device: Annotated[str, Like(r"cpu(:0)?|cuda(:\d+)?"), Expected("cpu, cuda or cuda:N")] = "cpu"
+    packages: dict[str, str] = field(default_factory=dict)
+    cpu: str = ""
+    blas: str = ""
+
+
 def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     """Open a run directory to go on with it; returns it, its recipe, its agent's name and the device it began on.
 
@@ -152,15 +176,27 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     _refuse_links(path)
     run = Run(path)
     try:
-        status = read_json(path / "status.json") if (path / "status.json").exists() else {}
-        run.state = str(status.get("state"))
-        run.keep_checkpoints = status.get("keep_checkpoints", FEWEST_KEPT)
-        begun = read_json(path / "versions.json")
+        status = _read(Status, path / "status.json") if (path / "status.json").exists() else Status()
+        run.state, run.keep_checkpoints = status.state, status.keep_checkpoints
+        begun = _read(Begun, path / "versions.json")
+        check_newest(path, recipe)
     except RunDirectoryError:
         run.release()
         raise
     _warn_of_other_versions(path, begun, recipe)
-    return run, recipe, begun.get("agent", "unknown"), begun.get("device", "cpu")
+    return run, recipe, begun.agent, begun.device
+
+
+def read_device(path: Path) -> str:
+    """Return the device on which the run in a directory began; raises RunDirectoryError."""
+    return _read(Begun, path / "versions.json").device
+
+
+def _read(cls: Any, path: Path) -> Any:
+    """Return what a JSON file tells of the fields of a dataclass; raises RunDirectoryError."""
+    names = {f.name for f in fields(cls)}
+    told = {name: x for name, x in read_json(path).items() if name in names}
+    return Reader(str(path), bounded=True, error=RunDirectoryError).build(cls, told)
 
 
 def _refuse_links(path: Path) -> None:
@@ -170,9 +206,10 @@ def _refuse_links(path: Path) -> None:
                 raise RunDirectoryError(f"{entry} is a link, and a run is not written through links: remove it")
 
 
-def _warn_of_other_versions(path: Path, begun: dict[str, Any], recipe: Recipe) -> None:
-    here, then = _packages(recipe) | _arithmetic(), begun.get("packages", {}) | begun
-    changed = [f"{name} {then[name]} then, {now} now" for name, now in here.items() if then.get(name, now) != now]
+def _warn_of_other_versions(path: Path, begun: Begun, recipe: Recipe) -> None:
+    here, then = _packages(recipe) | _arithmetic(), begun.packages | {"cpu": begun.cpu, "blas": begun.blas}
+    both = [(name, then.get(name) or now, now) for name, now in here.items()]
+    changed = [f"{name} {before} then, {now} now" for name, before, now in both if before != now]
     if changed:
         log.warning("%s may go on differently than without the stop: %s", path, "; ".join(changed))
 
