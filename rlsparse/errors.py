@@ -50,7 +50,7 @@ def in_one_line(error: BaseException) -> str:
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the one of the `known` names that is most like a mistyped one, None if none is alike enough."""
-    return next(iter(difflib.get_close_matches(name, list(known), 1, cutoff)), None)
+    return next(iter(difflib.get_close_matches(name[:100], list(known), 1, cutoff)), None)
 
 
 class UnsupportedEnvironment(UsageError):

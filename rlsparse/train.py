@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from rlsparse.errors import Interrupted, RlsparseError, UsageError, require
-from rlsparse.run import cards, choose, device
+from rlsparse.run import cards, choose, device, trust
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, parse
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.stop import StopSignal
@@ -145,7 +145,9 @@ class ResumeFlags:
     resume: Path
     """The run directory."""
     env: str | None = None
-    """The run's own environment, to be named if it comes from a module, whose code is run."""
+    """The run's own environment, to be named if its code is neither rlsparse's nor Gymnasium's, for it is run."""
+    trust: bool = False
+    """Run the code of the environment that the run names, whatever it is; a line says first which that is."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
     keep_checkpoints: int | None = None
@@ -157,7 +159,7 @@ class ResumeFlags:
 
 
 def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
-    allowed = "--env, --device, --keep-checkpoints, --quiet and --json"
+    allowed = "--env, --trust, --device, --keep-checkpoints, --quiet and --json"
     hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
     _check_kept(flags.keep_checkpoints)
@@ -207,7 +209,7 @@ def resume(flags: ResumeFlags) -> None:
 
 
 def _tell_finished(path: Path, flags: ResumeFlags) -> None:
-    from rlsparse.run.directory import read_json
+    from rlsparse.run.reading import read_json
 
     summary = read_json(path / "summary.json")
     _announce(f"{path} is finished: nothing is left to do", flags.quiet)
@@ -216,11 +218,11 @@ def _tell_finished(path: Path, flags: ResumeFlags) -> None:
 
 
 def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
-    """Raise UsageError if the run is of another environment than --env says, or of a module that it does not name."""
+    """Raise UsageError if the run is of another environment than --env says, or of one that nobody trusts."""
     named = None if flags.env is None else cards.resolve_environment(flags.env)
     if named not in (None, recipe.env):
         raise UsageError(f"--env {flags.env}: {flags.resume} is a run on {recipe.env}, and keeps its recipe")
-    cards.trust_environment(recipe.env, named, flags.resume / "recipe.toml")
+    trust.trust_environment(recipe.env, named, flags.resume / "recipe.toml", flags.trust)
 
 
 def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
@@ -258,7 +260,7 @@ def _train(session: "Session", agent: str, stop: "StopSignal", flags: TrainFlags
 
 
 def _resume_command(run: Path, recipe: Recipe) -> str:
-    named = f" --env {shlex.quote(recipe.env)}" if ":" in recipe.env else ""
+    named = f" --env {shlex.quote(recipe.env)}" if trust.foreign_module(recipe.env, run) else ""
     return f"rlsparse train --resume {shlex.quote(str(run))}{named}"
 
 
@@ -276,6 +278,7 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     from rlsparse.compare.plot import draw_curve
     from rlsparse.compare.summary import summarise, table
     from rlsparse.run.directory import read_probes, read_progress
+    from rlsparse.run.reading import seal
     from rlsparse.run.storage import write_atomic
 
     run, recipe = session.run, session.recipe
@@ -283,7 +286,7 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     picture = run.path / "curve.png"
     draw_curve(rows, f"{agent} on {recipe.env}", picture)
     summary = summarise(rows, recipe, agent, session.seconds, read_probes(run.path / "probe.csv"))
-    write_atomic(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_atomic(run.path / "summary.json", seal(summary) + "\n")
     run.write_status("finished", session.total_steps)
     pictures = [picture, *_beside_card(run.path, flags)]
     with ignore_lost_reader(sys.stdout):

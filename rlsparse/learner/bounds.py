@@ -1,7 +1,7 @@
 """Bounds of fields, in their annotations, with words for what is expected; one reader checks every component.
 
 The bound in a tuple's annotation is for its length; the bound of its items is in the annotation of the items. None is
-within the bound where it is allowed. Fields of text, of yes or no, and of a few fixed words need no bound.
+within the bound where it is allowed. Other fields of text, those of yes or no, and of a few fixed words need no bound.
 """
 
 import re
@@ -22,6 +22,13 @@ class Expected:
     words: str
 
 
+@dataclass(frozen=True)
+class Like:
+    """A text must be, from end to end, like a regular expression."""
+
+    pattern: str
+
+
 Count = Annotated[int, Ge(1), Expected("a positive whole number")]
 CountFromZero = Annotated[int, Ge(0), Expected("zero or a positive whole number")]
 Finite = Annotated[float, Expected("a finite number")]
@@ -30,6 +37,7 @@ NotNegative = Annotated[float, Ge(0), Expected("zero or a positive number")]
 Fraction = Annotated[float, Ge(0), Le(1), Expected("a number from 0 to 1")]
 FractionAboveZero = Annotated[float, Gt(0), Le(1), Expected("a number above 0, at most 1")]
 FractionBelowOne = Annotated[float, Ge(0), Lt(1), Expected("a number from 0 on, below 1")]
+PlainName = Annotated[str, Like(r"\w[\w .+-]*"), Expected("a plain name")]
 Probability = Annotated[float, Gt(0), Lt(1), Expected("a number between 0 and 1")]
 
 WIDEST = 2**13
@@ -43,8 +51,9 @@ HOLDS: dict[type, Callable[[Any, Any], bool]] = {
     Le: lambda bound, x: x <= bound.le,
     Lt: lambda bound, x: x < bound.lt,
     MultipleOf: lambda bound, x: x % bound.multiple_of == 0,
+    Like: lambda bound, x: re.fullmatch(bound.pattern, x) is not None,
 }
-"""For each kind of bound, the test whether a number is within it."""
+"""For each kind of bound, the test whether a value is within it."""
 
 
 def out_of_bounds(component: Any, where: str = "") -> Iterator[tuple[str, object, str]]:
@@ -75,7 +84,8 @@ def within(hint: Any, given: Any) -> bool:
     if item := _item(hint):
         shortest = max((bound.min_length for bound in bounds if isinstance(bound, MinLen)), default=0)
         return len(given) >= shortest and all(within(item, x) for x in given)
-    if bounds and not _is_finite(given):
+    textual = any(isinstance(bound, Like) for bound in bounds)
+    if bounds and not (isinstance(given, str) if textual else _is_finite(given)):
         return False
     return all(HOLDS[type(bound)](bound, given) for bound in bounds if type(bound) in HOLDS)
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlsparse.advantage.projection import Projection
 from rlsparse.errors import RlsparseError, UsageError, nearest
-from rlsparse.learner.bounds import Count, Finite, NotNegative
+from rlsparse.learner.bounds import Count, Finite, NotNegative, PlainName, within
 from rlsparse.run.convert import Reader
+from rlsparse.run.reading import read_toml
 
 if TYPE_CHECKING:
     from rlsparse.advantage.environments import About
@@ -76,7 +77,7 @@ class EnvironmentCard:
 class AgentCard:
     """A named recipe, with what differs from it per environment, and its trained policies."""
 
-    name: str
+    name: PlainName
     description: str
     base: "AgentCard | None"
     """The card that this one differs from; what it does not say is as there."""
@@ -170,20 +171,6 @@ def resolve_environment(name: str) -> str:
     return registered
 
 
-def trust_environment(env_id: str, named: str | None, source: Path) -> str:
-    """Return the id that a file, `source`, gives, unless using it would import a module that nobody has named.
-
-    Gymnasium imports the module of "module:id", which runs its code. Raises UsageError where the command line's own
-    --env, `named`, is not the same.
-    """
-    if ":" in env_id and env_id != named:
-        raise UsageError(
-            f"{source} names the environment {env_id}, for which the module {env_id.rpartition(':')[0]} would be "
-            f"imported and its code run: if you trust it, say so by --env {env_id}"
-        )
-    return env_id
-
-
 def agent(name: str) -> AgentCard:
     """Return the shipped agent of that name, in any case, or the card at that path (a file, or its folder).
 
@@ -205,7 +192,7 @@ def agent(name: str) -> AgentCard:
 
 def read_environment_card(path: Path) -> EnvironmentCard:
     """Read and check one environment card; UsageError names the file and the key of what is wrong."""
-    card = Reader(str(path), bounded=True).build(EnvironmentCard, _read_toml(path), path=path)
+    card = Reader(str(path), bounded=True).build(EnvironmentCard, read_toml(path), path=path)
     for name, projection in card.projections.items():
         if flaw := projection.flaw():
             raise UsageError(f"{path}: projections.{name}.{flaw}")
@@ -214,7 +201,7 @@ def read_environment_card(path: Path) -> EnvironmentCard:
 
 def read_agent_card(path: Path) -> AgentCard:
     """Read and check one agent card, all but the recipe's own field names, which `recipe` knows."""
-    table = _read_toml(path)
+    table = read_toml(path)
     base = _base_card(table.pop("base", None), path)
     recipe = _recipe_table(table.pop("recipe", {}), path, "recipe")
     if "env" in recipe:
@@ -226,7 +213,7 @@ def read_agent_card(path: Path) -> AgentCard:
         by_environment[env_id] = _recipe_table(override, path, f'environments."{env_id}"')
         if "env" in by_environment[env_id]:
             raise UsageError(f'{path}: environments."{env_id}".env does not belong there: --env says it')
-    reader = Reader(str(path))
+    reader = Reader(str(path), bounded=True)
     return reader.build(AgentCard, table, base=base, recipe=recipe, environments=by_environment, path=path)
 
 
@@ -234,12 +221,13 @@ def _base_card(name: object, path: Path) -> AgentCard | None:
     """The card of that name in the folder beside `path`'s own."""
     if name is None:
         return None
+    plain = isinstance(name, str) and within(PlainName, name)
     other = path.resolve().parent.parent / str(name) / "card.toml"
     shipped = find_cards_root() / "agents" / str(name) / "card.toml"
-    file = other if other.is_file() else shipped
-    if not file.is_file():
+    file = other if plain and other.is_file() else shipped
+    if not plain or not file.is_file():
         raise UsageError(f"{path}: base must be the name of another agent card, not {name!r}")
-    if "base" in _read_toml(file):
+    if "base" in read_toml(file):
         raise UsageError(f"{path}: base {name!r} has a base itself: name that one, and say here what differs")
     return read_agent_card(file)
 
@@ -328,15 +316,6 @@ def _check_environment_key(env_id: str, file: Path) -> None:
     if version is None or (_card_named(base) is None and _nearest_card(base, cutoff=0.9)):
         choices = {key: card.id for key, card in _card_keys().items()}
         raise UsageError(f'{file}: environments."{env_id}" is no environment id{_did_you_mean(_key(base), choices)}')
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{file}: not a TOML file: {error}") from error
 
 
 def _table(value: object, file: Path, name: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Checkpoints: a directory of safetensors and a manifest that vouches for every byte; never a pickle."""
 
 import hashlib
-import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,13 +15,35 @@ import numpy as np
 import safetensors.numpy
 
 from rlsparse.errors import RunDirectoryError
+from rlsparse.learner.bounds import CountFromZero
+from rlsparse.run.convert import Reader
+from rlsparse.run.reading import check_regular, printable, read_bytes, read_text, seal, unseal
 from rlsparse.run.storage import persist, sync_directory, write_synced
 
 FORMAT = 1
+MOST_ARRAYS = 2**33
+"""Largest file of arrays that is read, in bytes."""
+
 FEWEST_KEPT = 2
 """The newest, and the one before it should that be damaged."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class File:
+    """What a file of arrays must be."""
+
+    sha256: str
+    size: CountFromZero
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What vouches for the files of a checkpoint."""
+
+    format: int
+    files: dict[str, File]
 
 
 @dataclass(frozen=True)
@@ -61,7 +83,7 @@ def save(folder: Path, total_steps: int, checkpoint: Checkpoint, count: int = FE
     Raises StorageError, leaving earlier checkpoints as they were.
     """
     files = {f"{group}.safetensors": encode_arrays(x) for group, x in checkpoint.arrays.items()}
-    files["manifest.json"] = _encode_manifest(_describe(files, checkpoint.values))
+    files["manifest.json"] = seal(_describe(files, checkpoint.values)).encode()
     persist(folder / str(total_steps), lambda: _write(folder, str(total_steps), files))
     _remove_outdated(folder, total_steps, count, budget)
 
@@ -94,7 +116,7 @@ def _put_in_place(beside: Path, target: Path) -> None:
 
 def _remove_outdated(folder: Path, total_steps: int, count: int, budget: int) -> None:
     """Thin out; those of more steps than the one just written were damaged and passed over."""
-    found = _newest_first(folder)
+    found = steps_first(folder)
     stay = kept([_steps(path) for path in found if _steps(path) <= total_steps], count, budget)
     for path in found:
         replaced = path.suffix == ".old" and path.with_suffix("") in found
@@ -108,7 +130,7 @@ def load_latest(folder: Path) -> Checkpoint | None:
     None if there has been none yet. Raises RunDirectoryError if none is left. Runs no code from the files.
     """
     damage = []
-    for path in _newest_first(folder):
+    for path in steps_first(folder):
         try:
             checkpoint = _load(path)
         except RunDirectoryError as error:
@@ -124,12 +146,13 @@ def load_latest(folder: Path) -> Checkpoint | None:
 
 def load_whole(folder: Path) -> Iterator[Checkpoint]:
     """Read the checkpoints that are whole, newest first; a run that goes on may meanwhile take them away."""
-    for path in _newest_first(folder):
+    for path in steps_first(folder):
         with suppress(RunDirectoryError):
             yield _load(path)
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def steps_first(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, whole or not, that of most steps first."""
     found = [path for path in folder.glob("*") if path.name.removesuffix(".old").isdecimal()]
     return sorted(found, key=lambda path: (_steps(path), path.suffix != ".old"), reverse=True)
 
@@ -145,42 +168,36 @@ def _describe(files: dict[str, bytes], values: dict[str, Any]) -> dict[str, Any]
     return {"format": FORMAT, "files": described, "values": values}
 
 
-def _encode_manifest(body: dict[str, Any]) -> bytes:
-    digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-    return json.dumps({"sha256": digest, **body}, indent=1).encode()
-
-
 def _load(path: Path) -> Checkpoint:
-    manifest = _read_manifest(path / "manifest.json")
+    manifest, values = read_manifest(path / "manifest.json")
     arrays = {}
-    for name, expected in manifest["files"].items():
-        content = _read(path / name)
-        if len(content) != expected["size"] or hashlib.sha256(content).hexdigest() != expected["sha256"]:
-            raise RunDirectoryError(f"{path / name} is damaged: its bytes are not those that were written")
+    for name, expected in manifest.files.items():
+        file = path / name
+        content = read_bytes(file, min(expected.size, MOST_ARRAYS))
+        if len(content) != expected.size or hashlib.sha256(content).hexdigest() != expected.sha256:
+            raise RunDirectoryError(f"{file} is damaged: its bytes are not those that were written")
         try:
-            arrays[name.removesuffix(".safetensors")] = safetensors.numpy.load(content)
+            arrays[file.stem] = safetensors.numpy.load(content)
         except safetensors.SafetensorError as error:
-            raise RunDirectoryError(f"{path / name} is not a safetensors file: {error}") from error
-    return Checkpoint(arrays, manifest["values"])
+            raise RunDirectoryError(f"{file} is not a safetensors file: {printable(str(error))}") from error
+    return Checkpoint(arrays, values)
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    content = _read(path)
+def read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
+    """Return what vouches for a checkpoint, and its plain values; raises RunDirectoryError."""
+    body = unseal(read_text(path), path, FORMAT)
+    values = body.pop("values", {})
+    manifest = Reader(str(path), bounded=True, error=RunDirectoryError).build(Manifest, body)
+    if not isinstance(values, dict) or not all(re.fullmatch(r"[a-z]+\.safetensors", name) for name in manifest.files):
+        raise RunDirectoryError(f"{path} is no manifest of ours: it names files that a checkpoint does not have")
+    return manifest, values
+
+
+def shapes(path: Path) -> dict[str, list[int]]:
+    """Return the shapes of the arrays in a file, which are not read; raises RunDirectoryError."""
     try:
-        body = json.loads(content)
-        del body["sha256"]
-        form, whole = body["format"], content == _encode_manifest(body)
-    except (ValueError, KeyError, TypeError):
-        form, whole = FORMAT, False
-    if form != FORMAT:
-        raise RunDirectoryError(f"{path} has format {form}; this version reads format {FORMAT}")
-    if not whole:
-        raise RunDirectoryError(f"{path} is damaged: its bytes are not those that were written")
-    return body
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
+        check_regular(path, os.stat(path), MOST_ARRAYS)
+        with safetensors.safe_open(path, "np") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no dict
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunDirectoryError(f"cannot read {path}: {error}") from error

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import tyro
 
 from rlsparse.errors import RlsparseError, UsageError, nearest
+from rlsparse.run.reading import printable
 
 Flags = TypeVar("Flags")
 
@@ -154,5 +155,5 @@ def fail_in_one_line() -> Iterator[None]:
 
 def _tell(text: str, exit_code: int) -> NoReturn:
     with ignore_lost_reader(sys.stderr):
-        print(f"rlsparse: {text}", file=sys.stderr)
+        print(f"rlsparse: {printable(text)}", file=sys.stderr)
     sys.exit(exit_code)

@@ -5,11 +5,14 @@ import types
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from rlsparse.errors import UsageError, nearest
+from rlsparse.errors import RlsparseError, UsageError, nearest
 from rlsparse.learner.bounds import bounded_hints, expected, within
 from rlsparse.learner.kinds import kinds, others_with
 
 C = TypeVar("C")
+
+LONGEST = 200
+"""Most characters of a value that a message repeats."""
 
 IN_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}
 """What a value of a type is called; any other is a table."""
@@ -17,11 +20,12 @@ IN_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true o
 
 @dataclass(frozen=True)
 class Reader:
-    """Builds components; raises UsageError, which names the `source`, for what they cannot be built from."""
+    """Builds components; raises an `error`, which names the `source`, for what they cannot be built from."""
 
     source: str
     bounded: bool = False
     """Whether numbers out of their bounds are refused here."""
+    error: type[RlsparseError] = UsageError
 
     def build(self, cls: type[C], data: dict[str, Any], where: str = "", **known: Any) -> C:
         """Build `cls` from a table of its fields, but those that are `known` already; `where` is its place, or ""."""
@@ -31,7 +35,7 @@ class Reader:
             if key not in hints:
                 near = nearest(key, hints)
                 hint = f": did you mean {prefix}{near}?" if near else f" (known: {', '.join(sorted(hints))})"
-                raise self._error(f"unknown key {prefix}{key}{hint}")
+                raise self._error(f"unknown key {shorten(prefix + key)}{hint}")
         for f in fields(cls):  # type: ignore[arg-type]
             optional = f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
             if f.name in hints and f.name not in data and not optional:
@@ -50,7 +54,8 @@ class Reader:
         if len(components) > 1:
             return self._build_kind(components, x, where, usual)
         if get_origin(hint) in (Union, types.UnionType):
-            hint = next(arg for arg in get_args(hint) if arg is not type(None))
+            optional, hint = type(None) in get_args(hint), next(x for x in get_args(hint) if x is not type(None))
+            return None if x is None and optional else self._convert(hint, x, where, usual)
         origin = get_origin(hint)
         if origin is Literal:
             if x not in get_args(hint):
@@ -64,7 +69,7 @@ class Reader:
             return self._items(get_args(hint)[0], x, where)
         if hint is float and type(x) in (int, float):
             return float(x)
-        if type(x) is not hint:
+        if hint not in (Any, type(x)):
             raise self._wrong(where, IN_WORDS.get(origin or hint, "a table"), x)
         return x
 
@@ -88,11 +93,16 @@ class Reader:
                 raise self._error(f"unknown key {where}.{key}: {has_not}")
         return self.build(cls, values, where)
 
-    def _wrong(self, where: str, expected: str, given: object) -> UsageError:
-        return self._error(f"{where} must be {expected}, not {given!r}")
+    def _wrong(self, where: str, expected: str, given: object) -> RlsparseError:
+        return self._error(f"{where} must be {expected}, not {shorten(repr(given))}")
 
-    def _error(self, text: str) -> UsageError:
-        return UsageError(f"{self.source}: {text}")
+    def _error(self, text: str) -> RlsparseError:
+        return self.error(f"{self.source}: {text}")
+
+
+def shorten(text: str) -> str:
+    """Return at most so much of a text as goes into a line."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _field_names(cls: type) -> set[str]:

@@ -3,8 +3,8 @@
 import contextlib
 import csv
 import fcntl
+import hashlib
 import io
-import json
 import logging
 import os
 import platform
@@ -15,20 +15,26 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
+from annotated_types import Ge
 from threadpoolctl import threadpool_info
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
+from rlsparse.learner.bounds import Expected, Like
 from rlsparse.run import digests
 from rlsparse.run.checkpoint import FEWEST_KEPT
+from rlsparse.run.convert import Reader
 from rlsparse.run.device import name_of
-from rlsparse.run.recipe import Recipe, from_toml, to_toml
+from rlsparse.run.reading import read_json, read_text, read_toml, seal
+from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
+from rlsparse.run.saved import check_newest
 from rlsparse.run.storage import persist, remove_leftovers, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
@@ -93,7 +99,7 @@ class Run:
             "host": socket.gethostname(),
             "written": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        write_atomic(self.path / "status.json", json.dumps(status, indent=1) + "\n")
+        write_atomic(self.path / "status.json", seal(status) + "\n")
 
     @property
     def complete(self) -> bool:
@@ -132,13 +138,33 @@ def create(
     except (OSError, StorageError) as error:
         raise RunDirectoryError(str(error)) from error
     run = Run(run_dir)
+    text = to_toml(recipe)
     place = {"device": device, "device_name": name_of(device), "simulator": recipe.simulator}
-    begun = {"agent": agent, **place, **_versions(recipe)}
-    write_atomic(run_dir / "versions.json", json.dumps(begun, indent=1) + "\n")
+    begun = {"agent": agent, **place, **_versions(recipe), "recipe_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    write_atomic(run_dir / "versions.json", seal(begun) + "\n")
     run.keep_checkpoints = keep_checkpoints
     run.write_status("running", 0)
-    write_atomic(run_dir / "recipe.toml", to_toml(recipe))
+    write_atomic(run_dir / "recipe.toml", text)
     return run
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a run stood, in so far as it matters to go on with it."""
+
+    state: Literal["running", "finished", "interrupted", "failed"] = "running"
+    keep_checkpoints: Annotated[int, Ge(FEWEST_KEPT), Expected(f"{FEWEST_KEPT} or more")] = FEWEST_KEPT
+
+
+@dataclass(frozen=True)
+class Begun:
+    """With what a run began, in so far as it matters to go on with it."""
+
+    agent: str = "unknown"
+    device: Annotated[str, Like(r"cpu(:0)?|cuda(:\d+)?"), Expected("cpu, cuda or cuda:N")] = "cpu"
+    packages: dict[str, str] = field(default_factory=dict)
+    cpu: str = ""
+    blas: str = ""
 
 
 def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
@@ -150,15 +176,27 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     _refuse_links(path)
     run = Run(path)
     try:
-        status = read_json(path / "status.json") if (path / "status.json").exists() else {}
-        run.state = str(status.get("state"))
-        run.keep_checkpoints = status.get("keep_checkpoints", FEWEST_KEPT)
-        begun = read_json(path / "versions.json")
+        status = _read(Status, path / "status.json") if (path / "status.json").exists() else Status()
+        run.state, run.keep_checkpoints = status.state, status.keep_checkpoints
+        begun = _read(Begun, path / "versions.json")
+        check_newest(path, recipe)
     except RunDirectoryError:
         run.release()
         raise
     _warn_of_other_versions(path, begun, recipe)
-    return run, recipe, begun.get("agent", "unknown"), begun.get("device", "cpu")
+    return run, recipe, begun.agent, begun.device
+
+
+def read_device(path: Path) -> str:
+    """Return the device on which the run in a directory began; raises RunDirectoryError."""
+    return _read(Begun, path / "versions.json").device
+
+
+def _read(cls: Any, path: Path) -> Any:
+    """Return what a JSON file tells of the fields of a dataclass; raises RunDirectoryError."""
+    names = {f.name for f in fields(cls)}
+    told = {name: x for name, x in read_json(path).items() if name in names}
+    return Reader(str(path), bounded=True, error=RunDirectoryError).build(cls, told)
 
 
 def _refuse_links(path: Path) -> None:
@@ -168,9 +206,10 @@ def _refuse_links(path: Path) -> None:
                 raise RunDirectoryError(f"{entry} is a link, and a run is not written through links: remove it")
 
 
-def _warn_of_other_versions(path: Path, begun: dict[str, Any], recipe: Recipe) -> None:
-    here, then = _packages(recipe) | _arithmetic(), begun.get("packages", {}) | begun
-    changed = [f"{name} {then[name]} then, {now} now" for name, now in here.items() if then.get(name, now) != now]
+def _warn_of_other_versions(path: Path, begun: Begun, recipe: Recipe) -> None:
+    here, then = _packages(recipe) | _arithmetic(), begun.packages | {"cpu": begun.cpu, "blas": begun.blas}
+    both = [(name, then.get(name) or now, now) for name, now in here.items()]
+    changed = [f"{name} {before} then, {now} now" for name, before, now in both if before != now]
     if changed:
         log.warning("%s may go on differently than without the stop: %s", path, "; ".join(changed))
 
@@ -181,22 +220,9 @@ def read_recipe(path: Path) -> Recipe:
     if not file.is_file():
         raise RunDirectoryError(f"{path} is not a run directory: it holds no recipe.toml")
     try:
-        return from_toml(file.read_text(), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunDirectoryError(f"cannot read {file}: {error}") from error
+        return from_dict(read_toml(file), str(file))
     except UsageError as error:
         raise RunDirectoryError(str(error)) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a run directory; raises RunDirectoryError if it is not one."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise RunDirectoryError(f"{path} does not hold a JSON object")
-    return content
 
 
 def read_progress(path: Path) -> list[dict[str, float]]:
@@ -218,12 +244,10 @@ def read_probes(path: Path) -> list[tuple[int, bool]]:
 def _rows(path: Path, parse: Callable[[dict[str, str]], Row]) -> list[Row]:
     """Return what the rows of a record say; a last line that was cut is left out."""
     try:
-        lines = path.read_text().split("\n")[:-1]
+        lines = read_text(path).split("\n")[:-1]
         if flaw := digests.first_flaw(lines):
             raise ValueError(f"line {flaw} is not as it was written")
         return [parse(row) for row in csv.DictReader(lines)]
-    except OSError as error:
-        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from error
 

@@ -5,20 +5,40 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+from annotated_types import MinLen
 
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.learner.arrays import to_numpy
+from rlsparse.learner.bounds import Count, CountFromZero, Positive
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.run.checkpoint import encode_arrays
-from rlsparse.run.recipe import Recipe, from_dict, to_dict
+from rlsparse.run.convert import Reader, shorten
+from rlsparse.run.reading import parse_json, read_bytes
+from rlsparse.run.recipe import Recipe, check, to_dict
 from rlsparse.run.storage import write_atomic
+
+MOST_BYTES = 2**30
+"""Largest policy file that is read."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a policy file says beside its arrays."""
+
+    sha256: str
+    """Of all that follows, and of the arrays."""
+    recipe: Recipe
+    seeds: Annotated[tuple[CountFromZero, ...], MinLen(1)]
+    obs_size: Count
+    action_size: Count
+    obs_clip: Positive | None
 
 
 @dataclass(frozen=True)
@@ -64,12 +84,11 @@ def save(path: Path, recipe: Recipe, learner: Learner) -> None:
 
 def load(path: Path) -> TrainedPolicy:
     """Read policies; raises RunDirectoryError if the file is missing or damaged. Runs no code from it."""
+    content = read_bytes(path, MOST_BYTES)
     try:
-        return _decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise RunDirectoryError(f"cannot read {path}: {error.strerror}") from error
+        return _decode(content, str(path))
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        raise RunDirectoryError(f"{path} is not a policy file, or is damaged: {error}") from error
+        raise RunDirectoryError(f"{path} is not a policy file, or is damaged: {shorten(str(error))}") from error
 
 
 def _encode(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
@@ -78,22 +97,25 @@ def _encode(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def _decode(content: bytes, source: str) -> TrainedPolicy:
+    header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    recorded = parse_json(header.pop("__metadata__")["policy"])
+    about = Reader(source, bounded=True).build(Recorded, recorded)
+    check(about.recipe)
+    layout, members = about.recipe.layout(about.obs_size, about.action_size), len(about.seeds)
+    expected = dict.fromkeys(("obs_mean", "obs_inv_std"), ("F32", [members, layout.obs_size]))
+    expected |= {"params": ("F32", [members, layout.size]), "levels": ("U8", [members, layout.size])}
+    for name in header.keys() | expected.keys() - {"levels"}:
+        found = (header[name]["dtype"], header[name]["shape"]) if name in header else None
+        if found is None or found != expected.get(name):
+            raise ValueError(f"{name} has type and shape {found}, expected {expected.get(name)}")
     arrays = safetensors.numpy.load(content)
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    recorded = json.loads(header["__metadata__"]["policy"])
-    if recorded.pop("sha256") != _digest(recorded, arrays):
+    del recorded["sha256"]
+    if about.sha256 != _digest(recorded, arrays):
         raise ValueError("its contents are not those that were written")
-    recipe = from_dict(recorded["recipe"], source)
-    layout = recipe.layout(recorded["obs_size"], recorded["action_size"])
-    seeds, clip = tuple(recorded["seeds"]), recorded["obs_clip"]
-    for name, size in (("params", layout.size), ("obs_mean", layout.obs_size), ("obs_inv_std", layout.obs_size)):
-        if (shape := arrays[name].shape) != (len(seeds), size):
-            raise ValueError(f"{name} has the shape {shape}, expected {(len(seeds), size)}")
-    levels = arrays.get("levels")
-    if levels is not None and (levels.dtype != np.uint8 or levels.shape != arrays["params"].shape):
-        raise ValueError(f"levels are {levels.dtype} of shape {levels.shape}, expected uint8 as many as params")
-    scale = ObsScale(arrays["obs_mean"], arrays["obs_inv_std"], math.inf if clip is None else clip)
-    return TrainedPolicy(recipe, Actors(layout, arrays["params"], scale, seeds), levels)
+    if not all(np.isfinite(x).all() for x in arrays.values()):
+        raise ValueError("it holds numbers that are not finite")
+    scale = ObsScale(arrays["obs_mean"], arrays["obs_inv_std"], math.inf if about.obs_clip is None else about.obs_clip)
+    return TrainedPolicy(about.recipe, Actors(layout, arrays["params"], scale, about.seeds), arrays.get("levels"))
 
 
 def _digest(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import tomllib
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -23,6 +22,7 @@ from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.sparsity import DENSE, NewSparsity
 from rlsparse.run import compatibility
 from rlsparse.run.convert import Reader
+from rlsparse.run.reading import parse_toml
 from rlsparse.sparse.config import Sparse
 
 Simulator = Literal["mujoco", "warp"]
@@ -178,8 +178,4 @@ def to_toml(recipe: Recipe) -> str:
 
 def from_toml(text: str, source: str) -> Recipe:
     """Read a recipe from a TOML document; raises UsageError naming `source`."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source} is not valid TOML: {error}") from error
-    return from_dict(data, source)
+    return from_dict(parse_toml(text, source), source)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -26,6 +27,7 @@ from rlsparse.run.directory import Run
 from rlsparse.run.recipe import Recipe, to_dict
 from rlsparse.run.records import probe_rows, progress_rows
 from rlsparse.run.reporters import Reporter
+from rlsparse.run.saved import check_arrays, check_values, misfits_told
 from rlsparse.run.storage import remove_leftovers
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import Scores, evaluate
@@ -277,21 +279,14 @@ def _save(session: Session, now: Checkpoint) -> None:
     run.write_status("running", session.total_steps)
 
 
-def load(saved: Checkpoint, learner: Learner, collector: Collector, explorer: NoProbing) -> None:
-    """Put learner, collector and explorer where a checkpoint was."""
-    learner.load_state_dict(saved.arrays["learner"])
-    learner.load_random_state(saved.values["random"])
-    collector.load_state_dict(saved.arrays["collector"])
-    explorer.load_state_dict(saved.arrays["explorer"])
-
-
-def check_same_recipe(saved: Checkpoint, recipe: Recipe, run_dir: Path) -> None:
-    """Raise RunDirectoryError if a checkpoint was written by another recipe than the run directory's."""
-    if saved.values["recipe"] != to_dict(recipe):
-        raise RunDirectoryError(
-            f"{run_dir / 'recipe.toml'} was changed after the run began: a resumed run keeps its recipe, "
-            "so undo the change or start a new run"
-        )
+def load(saved: Checkpoint, learner: Learner, collector: Collector, explorer: NoProbing, run_dir: Path) -> None:
+    """Put learner, collector and explorer where a checkpoint was; raises RunDirectoryError if it does not fit them."""
+    parts: dict[str, Any] = {"learner": learner, "collector": collector, "explorer": explorer}
+    with misfits_told(run_dir):
+        check_arrays(saved, {group: part.state_dict() for group, part in parts.items()}, run_dir)
+        for group, part in parts.items():
+            part.load_state_dict(saved.arrays[group])
+        learner.load_random_state(saved.values["random"])
 
 
 def restore(session: Session) -> None:
@@ -308,10 +303,11 @@ def restore(session: Session) -> None:
         return
     if saved is None:
         raise RunDirectoryError(f"{run.path} holds a policy but no checkpoint any more: there is nothing to go on from")
-    check_same_recipe(saved, session.recipe, run.path)
-    load(saved, session.learner, session.collector, session.explorer)
+    check_values(saved.values, session.recipe, run.path)
+    load(saved, session.learner, session.collector, session.explorer, run.path)
     if "stats" in saved.arrays:
-        session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
+        with misfits_told(run.path):
+            session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
     session.evaluated_at = np.array(saved.values["evaluated_at"])
     session.seconds_before = saved.values["seconds"]
     run.records.restore(saved.values["records"])

@@ -24,7 +24,9 @@ class LandscapeFlags:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
     """A run directory; nothing but the picture and its table is written there."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
-    """The run's own environment, to be named if it comes from a module, whose code is run."""
+    """The run's own environment, to be named if its code is neither rlsparse's nor Gymnasium's, for it is run."""
+    trust: bool = False
+    """Run the code of the environment that the run names, whatever it is; a line says first which that is."""
     iteration: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Which update, counted from 1; where no checkpoint is kept right before it, the latest earlier one that has one.
     The last such update if not given."""
@@ -57,9 +59,10 @@ def run_command(arguments: Sequence[str]) -> None:
     from rlsparse.run import cards  # slow imports, once the command line is known to be good
     from rlsparse.run.device import prepare
     from rlsparse.run.directory import read_recipe
+    from rlsparse.run.trust import trust_environment
 
     named = None if flags.env is None else cards.resolve_environment(flags.env)
-    cards.trust_environment(read_recipe(flags.run).env, named, flags.run / "recipe.toml")
+    trust_environment(read_recipe(flags.run).env, named, flags.run / "recipe.toml", flags.trust)
 
     from rlsparse.trained import landscape_account as account
     from rlsparse.trained.survey import survey

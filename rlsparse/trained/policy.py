@@ -31,6 +31,8 @@ class PolicyFlags:
     """Which member of the population, by its seed; the first one if not given."""
     density: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Which of the networks that --sparse ast trained at once; the densest if not given."""
+    trust: bool = False
+    """Run the code of the environment that the file names, whatever it is; a line says first which that is."""
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,16 @@ def _shipped_policy(card: cards.AgentCard, env_id: str | None) -> tuple[Path, st
 def load_member(path: Path, env_id: str | None, flags: PolicyFlags) -> Member:
     """Read what `find_policy` found, and choose by --density and --seed.
 
-    Raises UsageError for a density or seed that the file does not hold, and for an environment whose module nobody
-    has named; RunDirectoryError for a damaged file.
+    Raises UsageError for a density or seed that the file does not hold, and for an environment whose code
+    nobody trusts; RunDirectoryError for a damaged file.
     """
     from rlsparse.run import policy_file
+    from rlsparse.run.trust import trust_environment
 
     policy = policy_file.load(path)
     if flags.density is not None:
         policy = policy.at(flags.density)
-    env_id = cards.trust_environment(env_id or policy.recipe.env, flags.env and env_id, path)
+    env_id = trust_environment(env_id or policy.recipe.env, flags.env and env_id, path, flags.trust)
     seeds = policy.actors.seeds
     if flags.seed is not None and flags.seed not in seeds:
         raise UsageError(f"--seed {flags.seed}: {path} holds {_seeds_text(seeds)}")

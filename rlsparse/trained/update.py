@@ -15,9 +15,10 @@ from rlsparse.loop import iterate
 from rlsparse.run import checkpoint
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.device import TENSORS_ON_CPU
-from rlsparse.run.directory import read_json, read_recipe
+from rlsparse.run.directory import read_device, read_recipe
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.session import begin, check_same_recipe, load, single_episodes
+from rlsparse.run.saved import check_values
+from rlsparse.run.session import begin, load, single_episodes
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def next_update(path: Path, seed: int | None = None, iteration: int | None = Non
     learner, collector, _ = begin(recipe, device)
     config = recipe.explore or ExploRLer(num_anchors=max(recipe.algorithm.epochs, 1 + updates))
     explorer = Explorer(config, learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps)
-    load(saved, learner, collector, NoProbing() if recipe.explore is None else explorer)
+    load(saved, learner, collector, NoProbing() if recipe.explore is None else explorer, path)
     searched = searched_slice(learner.layout, config.search_log_std)
     if updates > 1:  # anchors in a plane need the policy that the first update began with
         explorer.anchors = learner.params[:, None, searched] * 1
@@ -97,7 +98,7 @@ def _newest_before(path: Path, recipe: Recipe, member: int, iteration: int | Non
     """Return the newest whole checkpoint with budget left, from which so many updates lead no further than asked."""
     kept: list[str] = []
     for saved in checkpoint.load_whole(path / "checkpoint"):
-        check_same_recipe(saved, recipe, path)
+        check_values(saved.values, recipe, path)
         counters = saved.arrays["learner"]
         train, probe = int(counters["counters.train"][member]), int(counters["counters.probe"][member])
         if train + probe < recipe.total_steps:
@@ -115,7 +116,7 @@ def _newest_before(path: Path, recipe: Recipe, member: int, iteration: int | Non
 
 def _device(path: Path) -> str:
     """Return where the run's networks lived, if there is such a device here."""
-    device = read_json(path / "versions.json").get("device", "cpu")
+    device = read_device(path)
     if not device.startswith("cuda"):
         return device
     import torch

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rlsparse.errors import RunDirectoryError, StorageError
 from rlsparse.run import checkpoint, storage
 from rlsparse.run.checkpoint import Checkpoint
+from rlsparse.run.reading import seal
 
 
 def contents(seed):
@@ -294,7 +295,7 @@ def test_a_pickle_is_refused_and_not_run(name, vouched, folder, tmp_path):
     if vouched and name != "manifest.json":
         files = {file: (folder / "200" / file).read_bytes() for file in FILES[:2]}
         body = checkpoint._describe(files, {})
-        (folder / "200" / "manifest.json").write_bytes(checkpoint._encode_manifest(body))
+        (folder / "200" / "manifest.json").write_bytes(seal(body).encode())
     with pytest.raises(RunDirectoryError, match=name):
         checkpoint.load_latest(folder)
     assert not (tmp_path / "marker").exists()

@@ -522,7 +522,7 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ("env = ", "card.toml is not valid TOML: "),
+        ("env = ", "card.toml: not a TOML file: "),
         ("seed = 1", "card.toml: the key env is missing"),
         ('env = "E"\nnum_env = 4', "card.toml: unknown key num_env: did you mean num_envs?"),
         (

@@ -22,6 +22,7 @@ from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.run import checkpoint, policy_file
 from rlsparse.run import directory as runs
+from rlsparse.run.reading import read_json, seal
 from rlsparse.sparse.ast import AST
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
@@ -248,9 +249,9 @@ def test_other_versions_are_warned_of_by_name(tmp_path, caplog):
     with pytest.raises(Interrupted):
         tiny.go_on(tiny.begin(tmp_path / "run"), stop_at(20))
     versions = tmp_path / "run" / "versions.json"
-    begun = json.loads(versions.read_text())
+    begun = read_json(versions)
     now = begun["packages"]["mujoco"]
-    versions.write_text(json.dumps(begun | {"packages": begun["packages"] | {"mujoco": "3.1.4"}}))
+    versions.write_text(seal(begun | {"packages": begun["packages"] | {"mujoco": "3.1.4"}}))
     runs.reopen(tmp_path / "run")[0].release()
     (warning,) = caplog.messages
     assert warning.endswith(f"may go on differently than without the stop: mujoco 3.1.4 then, {now} now")

@@ -16,6 +16,7 @@ import tiny
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.run import directory as runs
+from rlsparse.run.reading import read_json
 from rlsparse.sparse.config import Sparse
 
 ROW = {"seed": 0, "total_steps": 0, "return_mean": 1.5, "train_return_mean": float("nan")}
@@ -99,7 +100,7 @@ def test_the_recipe_is_there_before_the_first_step_and_comes_back(run):
 
 
 def test_versions_name_packages_interpreter_and_command(run):
-    versions = runs.read_json(run.path / "versions.json")
+    versions = read_json(run.path / "versions.json")
     assert versions["agent"] == "ppo"
     for package in ("numpy", "gymnasium", "mujoco", "torch"):
         assert re.match(r"\d+\.\d+", versions["packages"][package])
@@ -109,13 +110,13 @@ def test_versions_name_packages_interpreter_and_command(run):
 
 def test_versions_of_sparse_runs_say_whether_their_products_are_compiled(tmp_path):
     with create(tmp_path / "run", sparse=Sparse()):
-        versions = runs.read_json(tmp_path / "run" / "versions.json")
+        versions = read_json(tmp_path / "run" / "versions.json")
     assert versions["packages"]["numba"] == metadata.version("numba")
 
 
 def test_the_status_says_who_is_at_work_and_how_far(run):
     run.write_status("running", 4096)
-    status = runs.read_json(run.path / "status.json")
+    status = read_json(run.path / "status.json")
     assert (status["state"], status["total_steps"]) == ("running", 4096)
     assert (status["pid"], status["host"]) == (os.getpid(), socket.gethostname())
 
@@ -124,7 +125,7 @@ def test_an_error_is_recorded_as_the_reason_with_the_steps_so_far(tmp_path):
     with pytest.raises(ZeroDivisionError), create(tmp_path / "run") as run:
         run.write_status("running", 512)
         raise ZeroDivisionError("of all things")
-    status = runs.read_json(tmp_path / "run" / "status.json")
+    status = read_json(tmp_path / "run" / "status.json")
     assert (status["state"], status["total_steps"], status["reason"]) == ("failed", 512, "of all things")
 
 

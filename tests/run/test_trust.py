@@ -1,69 +1,142 @@
 """Nothing that loads runs code: an environment's module is imported only if the command line itself names it."""
 
+import json
+import re
+import shutil
 import sys
+from pathlib import Path
 
+import gymnasium
 import pytest
+import safetensors
 import tiny
 
 from rlsparse import train
-from rlsparse.errors import UsageError
-from rlsparse.run import cards
+from rlsparse.errors import EnvironmentFailure, UsageError
+from rlsparse.run import cards, policy_file
+from rlsparse.run.reading import seal, unseal
+from rlsparse.run.recipe import to_dict, to_toml
+from rlsparse.run.trust import trust_environment
 from rlsparse.trained import export, landscape, play
 
 EVIL = "trap:Env-v0"
 """A module beside the command that says so when it is imported."""
 
+PLUGIN = "Plugin-v0"
+"""An id that is registered, as installed packages do, whose code lies in that module too."""
 
-@pytest.fixture
-def set_trap(tmp_path, monkeypatch):
+COMMANDS = {
+    "play a run": lambda run, *flags: play.run_command([str(run), *flags]),
+    "play a file": lambda run, *flags: play.run_command([str(run / "policy.safetensors"), *flags]),
+    "export": lambda run, *flags: export.run_command([str(run), *flags]),
+    "landscape": lambda run, *flags: landscape.run_command([str(run), *flags]),
+    "resume": lambda run, *flags: train.run_command(["--resume", str(run), *flags]),
+}
+
+
+@pytest.fixture(autouse=True)
+def trap(tmp_path, monkeypatch):
     """Put the module where Python finds it first."""
     (tmp_path / "trap.py").write_text("raise SystemExit('the module of a file was imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    gymnasium.register(PLUGIN, entry_point="trap:Env")
+    yield tmp_path / "trap.py"
+    del gymnasium.registry[PLUGIN]
+    sys.modules.pop("trap", None)
+
+
+@pytest.fixture(scope="module")
+def own_run(tmp_path_factory):
+    return tiny.train(tmp_path_factory.mktemp("trust") / "run")
 
 
 @pytest.fixture
-def foreign_run(set_trap):
-    """A run directory whose files name that module; its digest is right, for whoever made it could do so."""
-    recipe = tiny.recipe(env=EVIL)
-    run_dir = tiny.train(set_trap / "run")
-    session = tiny.begin(set_trap / "other")
-    session.run.release()
-    from rlsparse.run import policy_file
-    from rlsparse.run.recipe import to_toml
+def run_that_names(own_run, tmp_path):
+    """Make a run directory whose files name an environment; digests are right, for whoever made it could do so."""
 
-    policy_file.save(run_dir / "policy.safetensors", recipe, session.learner)
-    (run_dir / "recipe.toml").write_text(to_toml(recipe))
-    (run_dir / "status.json").write_text("{}")
-    return run_dir
+    def make(env_id):
+        run_dir = Path(shutil.copytree(own_run, tmp_path / "run"))
+        recipe = tiny.recipe(env=env_id)
+        with safetensors.safe_open(run_dir / "policy.safetensors", "np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            recorded = json.loads(file.metadata()["policy"])
+        del recorded["sha256"]
+        recorded["recipe"] = to_dict(recipe)
+        (run_dir / "policy.safetensors").write_bytes(policy_file._encode(recorded, arrays))
+        (run_dir / "recipe.toml").write_text(to_toml(recipe))
+        (run_dir / "status.json").write_text("{}")
+        for manifest in run_dir.glob("checkpoint/*/manifest.json"):
+            body = unseal(manifest.read_text(), manifest)
+            body["values"]["recipe"] = to_dict(recipe)
+            manifest.write_text(seal(body))
+        return run_dir
+
+    return make
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        lambda run: play.run_command([str(run)]),
-        lambda run: play.run_command([str(run / "policy.safetensors")]),
-        lambda run: export.run_command([str(run)]),
-        lambda run: landscape.run_command([str(run)]),
-        lambda run: train.run_command(["--resume", str(run)]),
-    ],
-    ids=["play a run", "play a file", "export", "landscape", "resume"],
-)
-def test_a_module_that_a_file_names_is_refused_by_every_command(foreign_run, command):
-    with pytest.raises(UsageError, match=f"say so by --env {EVIL}"):
-        command(foreign_run)
+@pytest.mark.parametrize("env_id", [EVIL, PLUGIN])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_code_that_a_file_names_is_refused_by_every_command(run_that_names, command, env_id):
+    both_ways = f"the module trap would be imported and its code run.* say so by --env {env_id} or --trust"
+    with pytest.raises(UsageError, match=both_ways):
+        COMMANDS[command](run_that_names(env_id))
     assert "trap" not in sys.modules
 
 
-def test_the_same_environment_on_the_command_line_is_trust(tmp_path, monkeypatch, capsys):
-    run_dir = tiny.train(tmp_path / "run")
-    play.run_command([str(run_dir), "--env", tiny.RECIPE.env, "--json"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_trust_says_first_which_code_is_run(run_that_names, command, trap, capsys):
+    with pytest.raises((SystemExit, EnvironmentFailure), match="the module of a file was imported"):
+        COMMANDS[command](run_that_names(EVIL), "--trust")
+    assert re.search(f"run/.*: running the module trap, {trap}, for {EVIL}$", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_trusted_code_plays(run_that_names, trap, capsys):
+    trap.write_text("import gymnasium\ngymnasium.register('Env-v0', entry_point='fake_envs:Point')\n")
+    play.run_command([str(run_that_names(EVIL)), "--trust", "--json", "--episodes", "1"])
+    assert json.loads(capsys.readouterr().out)["env"] == EVIL
+    del gymnasium.registry["Env-v0"]
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [
+        ("json.decoder", json.__file__),
+        ("nowhere", "which is not installed"),
+        ("../x/robot.py", "robot.py"),
+        ("", "which is not installed"),
+        (".x", "which is not installed"),
+    ],
+)
+def test_the_file_of_a_module_is_found_without_an_import(module, file, capsys):
+    trust_environment(f"{module}:E-v0", None, Path("recipe.toml"), trust=True)
+    assert file in capsys.readouterr().err
+
+
+def test_what_is_to_be_typed_is_quoted_and_moves_no_cursor(run_that_names, capsys):
+    run_dir = run_that_names("$(reboot)\x1b[2J:E-v0")
+    with pytest.raises(SystemExit, match="2"):
+        play.main([str(run_dir)])
+    assert "say so by --env '$(reboot) [2J:E-v0' or --trust\n" in capsys.readouterr().err
+
+
+def test_an_id_that_nothing_registers_is_told(run_that_names):
+    with pytest.raises(EnvironmentFailure, match="names the environment Plugin, which no package here registers"):
+        COMMANDS["play a run"](run_that_names("Plugin"))
+
+
+def test_code_of_gymnasium_s_own_needs_no_trust():
+    for env_id in ("Pendulum-v1", "HalfCheetah-v5", "BipedalWalker-v3"):
+        assert trust_environment(env_id, None, Path("recipe.toml")) == env_id
+
+
+def test_the_same_environment_on_the_command_line_is_trust(own_run, capsys):
+    play.run_command([str(own_run), "--env", tiny.RECIPE.env, "--json"])
     assert tiny.RECIPE.env in capsys.readouterr().out
 
 
-def test_another_environment_on_the_command_line_is_none(tmp_path):
-    run_dir = tiny.train(tmp_path / "run")
+def test_another_environment_on_the_command_line_is_none(run_that_names):
+    run_dir = run_that_names(EVIL)
     with pytest.raises(UsageError, match="keeps its recipe"):
         train.run_command(["--resume", str(run_dir), "--env", "HalfCheetah"])
 

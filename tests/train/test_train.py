@@ -21,6 +21,7 @@ from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import cards, choose
 from rlsparse.run import directory as runs
+from rlsparse.run.reading import read_json
 from rlsparse.run.recipe import from_dict, from_toml
 from rlsparse.sim.episodes import ProbeEpisodes
 
@@ -79,7 +80,7 @@ def test_json_is_one_object_the_summary_with_the_run_directory(quiet, run):
     code, out, _ = run(*tiny.FLAGS, "--json", *quiet)
     assert code == 0
     (line,) = out.splitlines()
-    assert json.loads(line) == {**json.loads(Path("run/summary.json").read_text()), "run_dir": "run"}
+    assert json.loads(line) == {**read_json(Path("run/summary.json")), "run_dir": "run"}
 
 
 def test_quiet_prints_the_run_directory_alone(run):

@@ -11,6 +11,7 @@ from train_runs import interrupt
 
 from rlsparse import loop
 from rlsparse.run import device
+from rlsparse.run.reading import read_json, seal
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_its_directory_last(run, monkeypatch):
@@ -51,7 +52,7 @@ def test_a_run_begun_on_a_gpu_goes_on_elsewhere_only_if_told_to(run, monkeypatch
         interrupt(patch)
         run(*tiny.FLAGS)
     versions = Path("run/versions.json")
-    versions.write_text(versions.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    versions.write_text(seal({**read_json(versions), "device": "cuda"}))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code, out, error = run("--resume", "run")
     assert (code, out) == (2, "")

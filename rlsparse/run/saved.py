@@ -1,0 +1,109 @@
+"""Whether a checkpoint is one of this run: its recipe, its plain values, its arrays; before anything is made of it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlsparse.errors import RunDirectoryError
+from rlsparse.learner.bounds import NotNegative
+from rlsparse.run.checkpoint import Checkpoint, read_manifest, shapes, steps_first
+from rlsparse.run.convert import Reader, shorten
+from rlsparse.run.recipe import Recipe, to_dict
+
+MISFITS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+"""What loading a state raises that is not one of its own kind."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """The plain values of a checkpoint, but for the random streams."""
+
+    recipe: dict[str, Any]
+    evaluated_at: tuple[int, ...]
+    seconds: NotNegative
+    records: dict[str, str]
+
+
+def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> None:
+    """Raise RunDirectoryError unless a checkpoint's values are those of a run with this recipe; names what differs."""
+    source = run_dir / "checkpoint"
+    known = {f.name: values[f.name] for f in fields(Values) if f.name in values}
+    read = Reader(str(source), bounded=True, error=RunDirectoryError).build(Values, known)
+    then, now = _flat(read.recipe), _flat(to_dict(recipe))
+    differing = [
+        shorten(f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} in recipe.toml")
+        for name in then | now
+        if then.get(name) != now.get(name)
+    ]
+    if differing:
+        raise RunDirectoryError(
+            f"{run_dir / 'recipe.toml'} was changed after the run began ({'; '.join(differing[:3])}): a resumed run "
+            "keeps its recipe, so undo the change or start a new run"
+        )
+    named = [name for name in read.records if not re.fullmatch(r"[a-z]+\.csv", name)]
+    if named or len(read.evaluated_at) != recipe.num_seeds:
+        raise RunDirectoryError(f"{source} is not of this run: its tables or evaluations are others")
+
+
+def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Return the fields of nested tables by their places."""
+    flat: dict[str, Any] = {}
+    for name, x in table.items():
+        flat |= _flat(x, f"{where}{name}.") if isinstance(x, dict) else {where + name: x}
+    return flat
+
+
+def check_newest(run_dir: Path, recipe: Recipe) -> None:
+    """Raise RunDirectoryError if the newest checkpoint that tells is of other values, or of smaller networks.
+
+    Before networks are built, which takes memory and time, as large as the recipe says.
+    """
+    for path in steps_first(run_dir / "checkpoint"):
+        try:
+            values, sizes = read_manifest(path / "manifest.json")[1], shapes(path / "learner.safetensors")
+        except RunDirectoryError:  # loading it will tell, or pass it over
+            continue
+        check_values(values, recipe, run_dir)
+        with misfits_told(run_dir):
+            (members, size), (_, obs_size) = sizes["params"], sizes["obs_moments.mean"]
+            if members != recipe.num_seeds or size < (least := recipe.layout(obs_size, 1).size):
+                raise ValueError(f"params is of shape {members, size}, expected {recipe.num_seeds, least} or more")
+        return
+
+
+def check_arrays(saved: Checkpoint, fresh: Mapping[str, Mapping[str, np.ndarray]], run_dir: Path) -> None:
+    """Raise RunDirectoryError unless the arrays have the names, types and shapes of a state that has just been built.
+
+    What a run gathers as it goes, such as episodes and anchors, may be of any length.
+    """
+    for group, own in fresh.items():
+        found = saved.arrays.get(group, {})
+        for name in found.keys() | own.keys():
+            grows = group != "learner" or name.startswith("archive.")
+            then, now = (_kind(x.get(name), grows) for x in (found, own))
+            if then != now:
+                raise RunDirectoryError(
+                    f"{run_dir / 'checkpoint'}: {group}.{name} has {then}, here it would have {now}: the environment "
+                    "or a package is another than the run began with"
+                )
+
+
+def _kind(x: np.ndarray | None, grows: bool) -> str:
+    if x is None:
+        return "nothing"
+    return f"{x.dtype} numbers in {x.ndim} dimensions" if grows else f"{x.dtype} numbers of shape {x.shape}"
+
+
+@contextmanager
+def misfits_told(run_dir: Path) -> Iterator[None]:
+    """Tell in one line what goes wrong when a checkpoint is loaded that is whole, but not of such a run."""
+    try:
+        yield
+    except MISFITS as error:
+        what = f"{type(error).__name__}: {shorten(str(error))}"
+        raise RunDirectoryError(f"{run_dir / 'checkpoint'} does not fit recipe and environment: {what}") from error
