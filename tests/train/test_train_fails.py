@@ -85,7 +85,7 @@ def test_a_huge_learning_rate_never_leaves_a_policy_that_is_not_finite(rate, run
 def test_an_environment_that_raises_ends_the_run_with_its_own_words(run):
     code, _, err = run(*tiny.FLAGS, "--env", "fake_envs:Raises-v0", "--quiet")
     assert code == 3
-    message = "environment 1 failed in step with RuntimeError: the motor burned out"
+    message = "environment 1 failed in step 3 after reset(seed=106796023) with RuntimeError: the motor burned out"
     assert err.endswith(f"{message}\n")
     assert err.count("\n") == 1
     assert status()["state"] == "failed"
