@@ -5,7 +5,7 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -213,7 +213,9 @@ def resume(flags: ResumeFlags) -> None:
         run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
         run.env_timeout = flags.env_timeout or run.env_timeout
         with run, device.explain_out_of_memory(recipe, where, _resume_command(run.given, recipe)):
-            session = _open_session(recipe, run, where, sessions.restore)
+            session = _open_session(recipe, run, where)
+            with contained(run.env_timeout, run.fail):
+                sessions.restore(session)
             _announce(f"resuming {run.given} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)
 
@@ -235,17 +237,13 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
     cards.trust_environment(recipe.env, named, flags.resume / "recipe.toml")
 
 
-def _open_session(
-    recipe: Recipe, run: "Run", where: str, restore: "Callable[[Session], None]" = lambda session: None
-) -> "Session":
+def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
     from rlsparse.run import device as process
     from rlsparse.run.session import open_session
 
     process.prepare(where)
     with contained(run.env_timeout, run.fail):
-        session = open_session(recipe, run, where)
-        restore(session)
-    return session
+        return open_session(recipe, run, where)
 
 
 def _announce(text: str, quiet: bool) -> None:

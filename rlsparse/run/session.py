@@ -318,7 +318,9 @@ def restore(session: Session) -> None:
         run.records.restore({})
         return
     if saved is None:
-        raise RunDirectoryError(f"{run.path} holds a policy but no checkpoint any more: there is nothing to go on from")
+        raise RunDirectoryError(
+            f"{run.given} holds a policy but no checkpoint any more: there is nothing to go on from"
+        )
     check_same_recipe(saved, session.recipe, run.path)
     load(saved, session.learner, session.collector, session.explorer)
     if "stats" in saved.arrays:

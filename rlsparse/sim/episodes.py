@@ -175,11 +175,8 @@ def evaluate(
 
 @cache
 def _tell_of_no_end(env_id: str) -> None:
-    log.warning(
-        "no episode of %s ended within %s steps: returns are of cut episodes; register it with max_episode_steps",
-        env_id,
-        f"{STEP_CAP:,}",
-    )
+    cut = f"no episode of {env_id} ended within {STEP_CAP:,} steps"
+    log.warning(f"{cut}: returns are of cut episodes; register it with max_episode_steps")
 
 
 Policies = Callable[[np.ndarray, slice], Callable[[Any], Array]]

@@ -39,17 +39,11 @@ def _watch(watched: int, seconds: float, fail: Callable[[str], object], over: th
         seen = seen + 1 if call is not None and call is before else 0
         if call is not None and seen >= LOOKS:
             env, i, doing = (call.f_locals[name] for name in ("self", "i", "doing"))
-            _end(
-                f"{env.where(i)} hangs in {env.told(i, doing)}: it takes longer than --env-timeout {seconds:g} s", fail
-            )
-            return
-
-
-def _end(reason: str, fail: Callable[[str], object]) -> None:
-    fail(reason)
-    with suppress(OSError):
-        os.write(2, f"rlsparse: {reason}\n".encode())
-    os._exit(EnvironmentFailure.exit_code)
+            reason = f"{env.where(i)} hangs in {env.told(i, doing)}: longer than --env-timeout {seconds:g} s"
+            with suppress(Exception):  # the process must end, whatever it can still say
+                fail(reason)
+                os.write(2, f"rlsparse: {reason}\n".encode())
+            os._exit(EnvironmentFailure.exit_code)
 
 
 def _running_call(thread: int) -> FrameType | None:
