@@ -289,7 +289,12 @@ def _save(session: Session, now: Checkpoint) -> None:
 
 
 def load(saved: Checkpoint, learner: Learner, collector: Collector, explorer: NoProbing) -> None:
-    """Put learner, collector and explorer where a checkpoint was."""
+    """Put learner, collector and explorer where a checkpoint was; raises RunDirectoryError if sizes are others."""
+    if (then := saved.arrays["learner"]["params"].shape[1]) != learner.layout.size:
+        raise RunDirectoryError(
+            f"the checkpoint's networks have {then:,} numbers, those for the environment as it is now "
+            f"{learner.layout.size:,}: its observations or actions have changed since the run began"
+        )
     learner.load_state_dict(saved.arrays["learner"])
     learner.load_random_state(saved.values["random"])
     collector.load_state_dict(saved.arrays["collector"])
@@ -318,9 +323,7 @@ def restore(session: Session) -> None:
         run.records.restore({})
         return
     if saved is None:
-        raise RunDirectoryError(
-            f"{run.given} holds a policy but no checkpoint any more: there is nothing to go on from"
-        )
+        raise RunDirectoryError(f"{run.given} has a policy but no checkpoint any more: there is nothing to go on from")
     check_same_recipe(saved, session.recipe, run.path)
     load(saved, session.learner, session.collector, session.explorer)
     if "stats" in saved.arrays:
