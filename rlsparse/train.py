@@ -16,6 +16,7 @@ import tyro
 from rlsparse.errors import Interrupted, RlsparseError, UsageError, require
 from rlsparse.run import cards, choose, device, trust
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, parse
+from rlsparse.run.foreign import contained
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.stop import StopSignal
 
@@ -50,6 +51,8 @@ class TrainFlags:
     default agent is the one whose simulator does."""
     keep_checkpoints: int = 2
     """Checkpoints that stay: the two newest, the others spread evenly over the run, for `rlsparse landscape`."""
+    env_timeout: float | None = None
+    """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
     compare_with: str | None = None
     """Agent card whose shipped curve is drawn beside the run's own at the end."""
     dry_run: bool = False
@@ -86,10 +89,13 @@ def run_command(arguments: Sequence[str]) -> None:
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe.env), None, recipe.num_seeds * recipe.num_envs)
     _check_shipped_curve(flags.compare_with, recipe.env)
-    _check_kept(flags.keep_checkpoints)
+    _check_kept(flags)
     where, why = device.resolve(flags.device, recipe, choose.gpu_agent(recipe))
-    _make_plan(recipe, flags.dry_run)
-    if not flags.dry_run:
+    with contained(flags.env_timeout):
+        plan = _make_plan(recipe)
+    if flags.dry_run:
+        print(f"{to_toml(recipe)}\n{plan}")
+    else:
         _announce(why, flags.quiet or not why)
         start(recipe, agent, where, flags)
 
@@ -113,8 +119,8 @@ def _check_shipped_curve(agent: str | None, env_id: str) -> None:
         raise UsageError(f"--compare-with {agent}: it ships no curve on {env_id}")
 
 
-def _make_plan(recipe: Recipe, show: bool) -> None:
-    """Try environment and optimiser, before a run directory is made; warn of probes that will not be, show the plan."""
+def _make_plan(recipe: Recipe) -> str:
+    """Try environment and optimiser, before a run directory is made; warn of what may surprise, return the plan."""
     from rlsparse import sim
     from rlsparse.explore.explorer import horizon
     from rlsparse.run import plan
@@ -128,14 +134,15 @@ def _make_plan(recipe: Recipe, show: bool) -> None:
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
     recipe.advantage.check_environment(cards.about(recipe.env), obs_size, recipe.num_seeds * recipe.num_envs)
     layout = recipe.layout(obs_size, action_size)
+    first, again = (env.reset(seed=0)[0] for _ in range(2))
+    if not np.array_equal(first, again, equal_nan=True):
+        log.warning(f"{recipe.env} is not deterministic: two episodes with the same seed begin differently")
     env.close()
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
     for reason in plan.warnings(recipe, layout, longest):
         log.warning(reason)
-    if show:
-        print(to_toml(recipe))
-        print(plan.describe(recipe, layout, longest))
+    return plan.describe(recipe, layout, longest)
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,8 @@ class ResumeFlags:
     """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
     keep_checkpoints: int | None = None
     """Checkpoints that stay, spread over the run; as many as so far if not given."""
+    env_timeout: float | None = None
+    """Most seconds for one call of an environment; as so far if not given."""
     quiet: bool = False
     """No progress and no table."""
     json: bool = False
@@ -159,15 +168,17 @@ class ResumeFlags:
 
 
 def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
-    allowed = "--env, --trust, --device, --keep-checkpoints, --quiet and --json"
+    allowed = "--env, --trust, --device, --keep-checkpoints, --env-timeout, --quiet and --json"
     hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
-    _check_kept(flags.keep_checkpoints)
+    _check_kept(flags)
     return flags
 
 
-def _check_kept(count: int | None) -> None:
+def _check_kept(flags: TrainFlags | ResumeFlags) -> None:
+    count, seconds = flags.keep_checkpoints, flags.env_timeout
     require(count is None or count >= 2, "keep_checkpoints", count, "2 or more, for the newest may be damaged")
+    require(seconds is None or 0 < seconds < np.inf, "env_timeout", seconds, "a positive number of seconds")
 
 
 def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
@@ -176,9 +187,10 @@ def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
         from rlsparse.run import directory as runs
 
         run = runs.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
-        with run, device.explain_out_of_memory(recipe, where, _resume_command(run.path, recipe)):
+        run.env_timeout = flags.env_timeout
+        with run, device.explain_out_of_memory(recipe, where, _resume_command(run.given, recipe)):
             session = _open_session(recipe, run, where)
-            _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.path}", flags.quiet)
+            _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.given}", flags.quiet)
             _train(session, agent, stop, flags)
 
 
@@ -197,14 +209,16 @@ def resume(flags: ResumeFlags) -> None:
             raise
         if run.complete:
             run.release()
-            _tell_finished(run.path, flags)
+            _tell_finished(run.given, flags)
             return
         _announce(why, flags.quiet or not why)
         run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
-        with run, device.explain_out_of_memory(recipe, where, _resume_command(run.path, recipe)):
+        run.env_timeout = flags.env_timeout or run.env_timeout
+        with run, device.explain_out_of_memory(recipe, where, _resume_command(run.given, recipe)):
             session = _open_session(recipe, run, where)
-            sessions.restore(session)
-            _announce(f"resuming {run.path} at {session.total_steps:,} steps", flags.quiet)
+            with contained(run.env_timeout, run.fail):
+                sessions.restore(session)
+            _announce(f"resuming {run.given} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)
 
 
@@ -230,7 +244,8 @@ def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
     from rlsparse.run.session import open_session
 
     process.prepare(where)
-    return open_session(recipe, run, where)
+    with contained(run.env_timeout, run.fail):
+        return open_session(recipe, run, where)
 
 
 def _announce(text: str, quiet: bool) -> None:
@@ -251,7 +266,8 @@ def _train(session: "Session", agent: str, stop: "StopSignal", flags: TrainFlags
 
     session.run.write_status("running", session.total_steps)
     try:
-        with Reporters(session, flags.quiet) as reporters:
+        run = session.run
+        with contained(run.env_timeout, run.fail), Reporters(session, flags.quiet) as reporters:
             loop.train(session, reporters, stop)
     except Interrupted:
         _report_interruption(session, stop.received, flags.json)
@@ -266,7 +282,7 @@ def _resume_command(run: Path, recipe: Recipe) -> str:
 
 def _report_interruption(session: "Session", signal_number: int, as_json: bool) -> None:
     """Say how far the run got and how to go on with it; the last line on stdout names it, as at the end."""
-    path, steps = session.run.path, session.total_steps
+    path, steps = session.run.given, session.total_steps
     session.run.write_status("interrupted", steps, signal.Signals(signal_number).name)
     _announce(f"stopped at {steps:,} steps; go on with: {_resume_command(path, session.recipe)}", quiet=False)
     with ignore_lost_reader(sys.stdout):
@@ -288,14 +304,14 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     summary = summarise(rows, recipe, agent, session.seconds, read_probes(run.path / "probe.csv"))
     write_atomic(run.path / "summary.json", seal(summary) + "\n")
     run.write_status("finished", session.total_steps)
-    pictures = [picture, *_beside_card(run.path, flags)]
+    pictures = [run.given / picture.name, *_beside_card(run.given, flags)]
     with ignore_lost_reader(sys.stdout):
         if flags.json:
-            print(json.dumps({**summary, "run_dir": str(run.path)}))
+            print(json.dumps({**summary, "run_dir": str(run.given)}))
             return
         if not flags.quiet:
             print(f"\n{table(summary)}\n\nreward curve: {', '.join(map(str, pictures))}")
-        print(run.path)
+        print(run.given)
 
 
 def _beside_card(run: Path, flags: TrainFlags | ResumeFlags) -> list[Path]:

@@ -38,6 +38,8 @@ LEAVES = {
     "explore/propose": "a normal distribution and a line as proposals",
     "explore/evolution": "proposals that learn from scores",
     "explore/gaussian_process": "ascent on a fitted surface",
+    "sim/restarts": "environments that are made anew when they raise",
+    "sim/watchdog": "environments that hang",
     "run/tensorboard": "TensorBoard events",
 }
 """Files that can be deleted with their word in one union, and nothing else breaks."""
@@ -52,8 +54,10 @@ UNIONS = {
     "explore/explorler",
     "run/reporters",
     "run/recipe",
+    "run/foreign",
+    "sim/__init__",
 }
-"""Files that may name leaves: each has a union of kinds, or a field whose type is a leaf's."""
+"""Files that may name leaves: each has a union of kinds, a field whose type is a leaf's, or a flag for it."""
 
 READING = {
     "PPO, from the loop to the gradient": ("loop", "algorithms/ppo", "algorithms/surrogate"),

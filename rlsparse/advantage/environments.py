@@ -54,7 +54,7 @@ class WrappedEnvs:
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Return numbers about the environments, [S] each."""
-        return {}
+        return getattr(self.env, "metrics", dict)()
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Return all arrays from which the environments continue, by name."""

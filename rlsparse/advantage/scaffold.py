@@ -180,7 +180,7 @@ class ScaffoldedEnvs(GroupedEnvs):
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Return the mean tier of each member's groups, [S]."""
-        return {"help_tier": self.help.tier.reshape(len(self.best), -1).mean(1)}
+        return super().metrics() | {"help_tier": self.help.tier.reshape(len(self.best), -1).mean(1)}
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Return all arrays from which the environments continue, by name; call between rollouts."""

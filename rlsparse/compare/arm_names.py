@@ -9,7 +9,7 @@ from rlsparse.compare.record import Log
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
 
-NOT_THE_METHOD = {"env", "seed", "num_seeds", "eval_every", "eval_episodes"}
+NOT_THE_METHOD = {"env", "seed", "num_seeds", "eval_every", "eval_episodes", "env_restarts"}
 """Fields of a recipe in which two runs of the same method may differ."""
 
 BUDGET = "total_steps"

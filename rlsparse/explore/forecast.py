@@ -7,6 +7,7 @@ import numpy as np
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.schedule import Schedule
 from rlsparse.learner.records import Counters
+from rlsparse.sim.episodes import STEP_CAP
 
 
 def foresee(config: ExploRLer, total_steps: int, horizon: int, rollout_steps: int, epochs: int) -> Iterator[bool]:
@@ -49,5 +50,5 @@ def why_never(config: ExploRLer, total_steps: int, horizon: int, rollout_steps: 
     return (
         f"there will be no probe: one may take {episodes * horizon:,} steps ({episodes} episodes of {horizon:,}), "
         f"which --explore.budget-fraction {config.budget_fraction:g} of {budget} cannot pay: raise one of them, or "
-        "probe fewer candidates"
+        "probe fewer candidates" + ", or register the environment with a max_episode_steps" * (horizon >= STEP_CAP)
     )

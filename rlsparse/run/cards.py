@@ -3,11 +3,9 @@
 Hardly more than the standard library is imported, so that the command line can answer a mistyped name at once.
 """
 
-import importlib
 import re
 import tomllib
 from collections.abc import Iterable
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +16,7 @@ from rlsparse.advantage.projection import Projection
 from rlsparse.errors import RlsparseError, UsageError, nearest
 from rlsparse.learner.bounds import Count, Finite, NotNegative, PlainName, within
 from rlsparse.run.convert import Reader
+from rlsparse.run.foreign import import_named
 from rlsparse.run.reading import read_toml
 
 if TYPE_CHECKING:
@@ -152,9 +151,9 @@ def about(env_id: str) -> "About":
 def resolve_environment(name: str) -> str:
     """Return the registered id that `name` means: a card's, else one that Gymnasium knows.
 
-    Gymnasium's ids are found in any case, and without a version as the newest one. Gymnasium is imported only
-    for a name that neither is a card's nor, lacking a version, almost one.
-    Raises UsageError, with the nearest valid name, for any other.
+    Gymnasium's ids are found in any case, and without a version as the newest one; of "module:id" the module is
+    imported. Gymnasium is imported only for a name that neither is a card's nor, lacking a version, almost one.
+    Raises UsageError, with the nearest valid name or what the import raised, for any other.
     """
     card = _card_named(name)
     if card is not None:
@@ -165,10 +164,13 @@ def resolve_environment(name: str) -> str:
         raise UsageError(f"{name} has moved out of Gymnasium: its successor is {successor.id}")
     if version is None and not {"/", ":"} & set(name) and _nearest_card(name, cutoff=0.8):
         raise _unknown_environment(name, ())
-    registered, known = _registered(name)
-    if registered is None:
+    module, colon, env_id = name.rpartition(":")
+    if colon:
+        import_named(module)  # which registers the id
+    registered, known = _registered(env_id)
+    if registered is None or (colon and registered != env_id):
         raise _unknown_environment(name, known)
-    return registered
+    return module + colon + registered
 
 
 def agent(name: str) -> AgentCard:
@@ -280,13 +282,6 @@ def _registered(name: str) -> tuple[str | None, list[str]]:
     import gymnasium
 
     known = list(gymnasium.registry)
-    module, _, env_id = name.rpartition(":")
-    if module:
-        # Gymnasium's own "module:id": importing the module registers the id.
-        with suppress(ImportError, TypeError, ValueError):
-            importlib.import_module(module)
-            return (name if env_id in gymnasium.registry else None), known
-        return None, known
     if name in gymnasium.registry:
         return name, known
     same = [env_id for env_id in known if name.casefold() in (env_id.casefold(), _split_version(env_id)[0].casefold())]
@@ -295,10 +290,15 @@ def _registered(name: str) -> tuple[str | None, list[str]]:
 
 
 def _unknown_environment(name: str, registered: Iterable[str]) -> UsageError:
-    base = _split_version(name)[0]
-    others = {_key(_split_version(env_id)[0]): env_id for env_id in registered}
-    hint = _did_you_mean(_key(base), {**others, **{key: card.id for key, card in _card_keys().items()}})
-    return UsageError(f"unknown environment '{name}'{hint} (rlsparse envs lists them)")
+    module, colon, env_id = name.rpartition(":")
+    base = _split_version(env_id)[0]
+    choices = {_key(_split_version(other)[0]): module + colon + other for other in registered}
+    if colon:
+        hint = _did_you_mean(_key(base), choices) or f": {module} registers nothing like it"
+        return UsageError(f"unknown environment '{name}'{hint}")
+    hint = _did_you_mean(_key(base), {**choices, **{key: card.id for key, card in _card_keys().items()}})
+    others = f"; of another package, name the module too, as module:{name}" if not hint and "-v" in name else ""
+    return UsageError(f"unknown environment '{name}'{hint} (rlsparse envs lists them{others})")
 
 
 def _did_you_mean(name: str, choices: dict[str, str]) -> str:

@@ -119,6 +119,9 @@ def ignore_lost_reader(stream: TextIO) -> Iterator[None]:
 LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT)
 """Failures of a stream that only its reader notices."""
 
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.EAGAIN)
+"""Failures for want of handles, threads or processes."""
+
 NARROWEST = 20
 """Columns that a terminal is taken to have at least: in fewer, tyro finds no place for a word and never ends."""
 
@@ -149,6 +152,11 @@ def fail_in_one_line() -> Iterator[None]:
         _tell(str(error), error.exit_code)
     except MemoryError as error:
         _tell(f"out of memory ({error}): use fewer environments or smaller networks", 1)
+    except OSError as error:
+        if error.errno not in EXHAUSTED:
+            raise
+        print(f"rlsparse: {error}: the limits for this process are too low (ulimit -a shows them)", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         _tell("interrupted", 130)
 

@@ -26,7 +26,7 @@ from annotated_types import Ge
 from threadpoolctl import threadpool_info
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
-from rlsparse.learner.bounds import Expected, Like
+from rlsparse.learner.bounds import Expected, Like, Positive
 from rlsparse.run import digests
 from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.convert import Reader
@@ -59,13 +59,18 @@ class Run:
     """One run directory, held by one process at a time; as a context it records what ends it, and lets go."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.given = path
+        """As the user named it, to be told."""
+        self.path = path.absolute()
+        """For files; environments may change the working directory."""
         self.state = "running"
         """As it was last told, or found."""
         self.keep_checkpoints = FEWEST_KEPT
         """How many stay; written with the status, so that a resumed run keeps as many."""
+        self.env_timeout: float | None = None
+        """Most seconds for a call of an environment; written with the status too."""
         self._lock = _lock(path)
-        self.records = RecordFiles(path)
+        self.records = RecordFiles(self.path)
         self._total_steps = 0
 
     def __enter__(self) -> Self:
@@ -73,8 +78,7 @@ class Run:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, Exception):
-            with contextlib.suppress(StorageError):
-                self.write_status("failed", self._total_steps, str(error))
+            self.fail(str(error))
         self.release()
 
     @property
@@ -95,6 +99,7 @@ class Run:
             "total_steps": total_steps,
             "reason": reason,
             "keep_checkpoints": self.keep_checkpoints,
+            "env_timeout": self.env_timeout,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "written": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -105,6 +110,11 @@ class Run:
     def complete(self) -> bool:
         """Whether it is finished, and all that a finished run promises is there."""
         return self.state == "finished" and all((self.path / name).is_file() for name in PROMISED)
+
+    def fail(self, reason: str) -> None:
+        """Say that the run ends here, and why."""
+        with contextlib.suppress(StorageError):
+            self.write_status("failed", self._total_steps, reason)
 
     def release(self) -> None:
         """Let other processes use the directory."""
@@ -154,6 +164,7 @@ class Status:
 
     state: Literal["running", "finished", "interrupted", "failed"] = "running"
     keep_checkpoints: Annotated[int, Ge(FEWEST_KEPT), Expected(f"{FEWEST_KEPT} or more")] = FEWEST_KEPT
+    env_timeout: Positive | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +188,7 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     run = Run(path)
     try:
         status = _read(Status, path / "status.json") if (path / "status.json").exists() else Status()
-        run.state, run.keep_checkpoints = status.state, status.keep_checkpoints
+        run.state, run.keep_checkpoints, run.env_timeout = status.state, status.keep_checkpoints, status.env_timeout
         begun = _read(Begun, path / "versions.json")
         check_newest(path, recipe)
     except RunDirectoryError:

@@ -30,6 +30,9 @@ Simulator = Literal["mujoco", "warp"]
 MOST_ENVIRONMENTS = 2**20
 """Most environments at once, of all seeds together."""
 
+LARGEST_SEED = 2**53 - 1
+"""Tables of numbers are read as float64, in which the next whole number has no place of its own."""
+
 MOST_SAMPLES = 2**30
 """Most steps in a rollout of all seeds together."""
 
@@ -54,6 +57,9 @@ class Recipe:
     """Steps between two evaluations; a twentieth of the budget if not given."""
     eval_episodes: Count = 10
     """Episodes of each evaluation, on seeds of their own."""
+    env_restarts: Count | None = None
+    """How often environments that raise may be made anew, in the whole run; if not given, the first one ends it. The
+    eleven MuJoCo tasks never are."""
     simulator: Simulator = "mujoco"
     """What steps the physics: MuJoCo on the CPU, as Gymnasium does, or MuJoCo Warp on a GPU, in float32."""
     policy: ActorCritic = field(default_factory=ActorCritic)
@@ -129,7 +135,10 @@ def _check_simulator(recipe: Recipe) -> None:
 
 
 def _check_size(recipe: Recipe) -> None:
-    """Refuse what no machine holds, before the attempt takes all of its memory."""
+    """Refuse what no machine holds, before the attempt takes all of its memory, and seeds that no table can tell."""
+    if recipe.seeds[-1] > LARGEST_SEED:
+        largest = f"{LARGEST_SEED - recipe.num_seeds + 1:,}"
+        raise UsageError(f"--seed {recipe.seed}: expected at most {largest}, for larger ones are not exact in tables")
     simulated = recipe.num_seeds * max(recipe.num_envs, recipe.eval_episodes)
     if simulated > MOST_ENVIRONMENTS:
         raise UsageError(

@@ -89,16 +89,26 @@ class Session:
         return self.seconds_before + time.monotonic() - self.started
 
 
+def environments(recipe: Recipe, device: str = "cpu") -> Callable[..., VectorEnv]:
+    """Return what makes n environments of a run; they share the restarts that it allows."""
+    return sim.maker(recipe.env, recipe.simulator, device, recipe.env_restarts)
+
+
 def single_episodes(recipe: Recipe, device: str = "cpu") -> Callable[[int], VectorEnv]:
     """Return what makes n environments that do not reset by themselves."""
-    return partial(sim.make, recipe.env, autoreset=False, simulator=recipe.simulator, device=device)
+    return partial(environments(recipe, device), autoreset=False)
 
 
-def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector, NoProbing]:
-    """Build the learner, its environments and its explorer as they are before the first step."""
+def begin(
+    recipe: Recipe, device: str = "cpu", make: Callable[..., VectorEnv] | None = None
+) -> tuple[Learner, Collector, NoProbing]:
+    """Build the learner, its environments and its explorer as they are before the first step.
+
+    `make` is what `environments` gave, if others are to share restarts with these.
+    """
     seeds, num_envs, estimator = recipe.seeds, recipe.num_envs, recipe.advantage
-    total = len(seeds) * num_envs
-    env = sim.make(recipe.env, total, autoreset=estimator.autoreset, simulator=recipe.simulator, device=device)
+    make = make or environments(recipe, device)
+    env = make(len(seeds) * num_envs, autoreset=estimator.autoreset, seeds=seeds)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
     simulated_on = device if recipe.simulator == "warp" else "cpu"
     learner = Learner(
@@ -116,13 +126,13 @@ def begin(recipe: Recipe, device: str = "cpu") -> tuple[Learner, Collector, NoPr
     wrapped = estimator.wrap(env, learner, cards.about(recipe.env))
     train_seeds = [s for seed in seeds for s in env_seeds(seed, "train_env", num_envs)]
     collector = _collector_class(simulated_on)(wrapped, len(seeds), train_seeds, simulated_on)
-    return learner, collector, _explorer(recipe, learner, device)
+    return learner, collector, _explorer(recipe, learner, partial(make, autoreset=False))
 
 
-def _explorer(recipe: Recipe, learner: Learner, device: str) -> NoProbing:
+def _explorer(recipe: Recipe, learner: Learner, make: Callable[[int], VectorEnv]) -> NoProbing:
     if recipe.explore is None:
         return NoProbing()
-    return Explorer(recipe.explore, learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps)
+    return Explorer(recipe.explore, learner, make, recipe.num_envs, recipe.total_steps)
 
 
 def _collector_class(simulated_on: str) -> type[Collector]:
@@ -135,8 +145,9 @@ def _collector_class(simulated_on: str) -> type[Collector]:
 
 def open_session(recipe: Recipe, run: Run, device: str) -> Session:
     """Build a run as it is before its first step."""
-    learner, collector, explorer = begin(recipe, device)
-    eval_env = single_episodes(recipe, device)(recipe.num_seeds * recipe.eval_episodes)
+    make = environments(recipe, device)
+    learner, collector, explorer = begin(recipe, device, make)
+    eval_env = make(recipe.num_seeds * recipe.eval_episodes, autoreset=False, seeds=recipe.seeds)
     return Session(recipe, run, learner, collector, eval_env, explorer, np.full(recipe.num_seeds, -1))
 
 
@@ -302,9 +313,9 @@ def restore(session: Session) -> None:
         run.records.restore({})
         return
     if saved is None:
-        raise RunDirectoryError(f"{run.path} holds a policy but no checkpoint any more: there is nothing to go on from")
-    check_values(saved.values, session.recipe, run.path)
-    load(saved, session.learner, session.collector, session.explorer, run.path)
+        raise RunDirectoryError(f"{run.given} has a policy but no checkpoint any more: there is nothing to go on from")
+    check_values(saved.values, session.recipe, run.given)
+    load(saved, session.learner, session.collector, session.explorer, run.given)
     if "stats" in saved.arrays:
         with misfits_told(run.path):
             session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])

@@ -1,5 +1,8 @@
 """Vector environments: the Gymnasium MuJoCo v5 tasks batched on all cores, and any other Gymnasium id."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlsparse.errors import UsageError
@@ -9,8 +12,26 @@ from rlsparse.sim.tasks import TASKS
 register_tasks()
 
 
+def maker(env_id: str, simulator: str, device: str, restarts: int | None = None) -> Callable[..., VectorEnv]:
+    """Return `make` for the environments of one run, called with `num_envs` and, if wanted, `autoreset` and `seeds`.
+
+    All of them together may be begun anew so often as `restarts` says, where they raise; MuJoCo's tasks never are.
+    """
+    if not restarts or env_id in TASKS:
+        return partial(make, env_id, simulator=simulator, device=device)
+    from rlsparse.sim.restarts import RestartingEnvs, Restarts
+
+    return partial(RestartingEnvs, Restarts(restarts), env_id)
+
+
 def make(
-    env_id: str, num_envs: int, *, autoreset: bool = True, simulator: str = "mujoco", device: str = "cpu"
+    env_id: str,
+    num_envs: int,
+    *,
+    autoreset: bool = True,
+    seeds: Sequence[int] = (),
+    simulator: str = "mujoco",
+    device: str = "cpu",
 ) -> VectorEnv:
     """A vector environment of `num_envs` copies of `env_id`.
 
@@ -18,7 +39,7 @@ def make(
     returned belongs to the caller. With `autoreset` a finished environment starts its next episode within the
     same step (`AutoresetMode.SAME_STEP`); without it, a finished environment stands still, with reward 0,
     until `reset`. `get_state()` returns numeric arrays from which `set_state()` continues exactly, in another
-    process too.
+    process too. `seeds` are of the members to whom the environments belong, in equal parts, and name them in errors.
 
     Raises UsageError (unknown id, `num_envs` below 1), UnsupportedEnvironment (its spaces),
     EnvironmentFailure (it cannot be made, or raises later).
@@ -33,7 +54,7 @@ def make(
         from rlsparse.sim.cpu import MujocoVectorEnv
 
         mode = AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED
-        return MujocoVectorEnv(env_id, num_envs, autoreset_mode=mode)
+        return MujocoVectorEnv(env_id, num_envs, autoreset_mode=mode, seeds=seeds)
     from rlsparse.sim.gym import GymVectorEnv
 
-    return GymVectorEnv(env_id, num_envs, autoreset=autoreset)
+    return GymVectorEnv(env_id, num_envs, autoreset=autoreset, seeds=seeds)

@@ -106,6 +106,7 @@ class Collector:
         steps = empty_steps(length, members, num_envs, layout.obs_size, layout.action_size)
         marks: dict[str, list[np.ndarray]] = {"valid": [], "replayed": []}
         ends: list[tuple[int, int, int, np.ndarray]] = []
+        check_finite(self.env, self.obs, np.zeros(len(self.obs)), learner.seeds, "the reset before the next rollout")
         for t in range(length):
             learner.between_steps()
             obs, action = steps["obs"][t], steps["action"][t]
@@ -131,12 +132,11 @@ class Collector:
         self.obs, reward, terminated, truncated, info = self.env.step(native)
         valid = info.get("valid", True)
         ended = np.flatnonzero((terminated | truncated) & valid)
-        phase = f"the rollout after {learner.counters.train[0]} training steps"
-        check_finite(self.env, self.obs, reward, learner.seeds, t, phase)
-        last = self.obs
+        last = last_observations(self.obs, ended, info) if ended.size else self.obs
+        when = f"step {t} of the rollout after {learner.counters.train[0]} training steps"
+        check_finite(self.env, last, reward, learner.seeds, when)
         if ended.size:
-            last = last_observations(self.obs, ended, info)
-            check_finite(self.env, last, reward, learner.seeds, t, phase)
+            check_finite(self.env, self.obs, reward, learner.seeds, f"the reset at {when}")
         self.episode_return += reward
         self.episode_length += valid
         ends = [(i, last[i]) for i in ended.tolist()]

@@ -25,6 +25,8 @@ from mujoco.batch import Batch, SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.sim.contact import ContactBatch
+from rlsparse.sim.finite import place
+from rlsparse.sim.spaces import check_actions
 from rlsparse.sim.tasks import TASKS, Fields, Task
 
 # Found by path: importing gymnasium.envs.mujoco would load its renderer.
@@ -45,7 +47,7 @@ def load_model(task: Task) -> mujoco.MjModel:
     path = _ASSETS / task.xml_file
     try:
         model = mujoco.MjModel.from_xml_path(str(path))
-    except ValueError as error:
+    except (ValueError, mujoco.FatalError) as error:
         raise EnvironmentFailure(f"MuJoCo {mujoco.__version__} cannot read {path}: {error}") from error
     if not task.islands:
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND
@@ -76,6 +78,7 @@ class MujocoVectorEnv(VectorEnv):
         *,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
+        seeds: Sequence[int] = (),
         **options: Any,
     ):
         self.spec = spec = gymnasium.spec(env_id)
@@ -83,6 +86,7 @@ class MujocoVectorEnv(VectorEnv):
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": autoreset_mode}
         self._mode = autoreset_mode
+        self._members = seeds
         if max_episode_steps is not None and max_episode_steps < 1:
             raise UsageError(f"max_episode_steps is {max_episode_steps}, but an episode has at least 1 step")
         self._max_steps = max_episode_steps or spec.max_episode_steps or np.iinfo(np.int64).max
@@ -91,7 +95,12 @@ class MujocoVectorEnv(VectorEnv):
         model = load_model(self.task)
         contact = "cfrc_ext" in self.task.derived_fields
         threads = min(usable_cores(), num_envs)
-        self._batch: Any = (ContactBatch if contact else Batch)(model, num_envs, threads)
+        low, high = model.actuator_ctrlrange.astype(np.float32).T
+        self.single_action_space = check_actions(env_id, Box(low, high, dtype=np.float32))
+        try:
+            self._batch: Any = (ContactBatch if contact else Batch)(model, num_envs, threads)
+        except (mujoco.FatalError, RuntimeError, EnvironmentFailure) as error:
+            raise EnvironmentFailure(f"{env_id}: {error}: {num_envs:,} environments may be too many") from error
         names = ("qpos", "qvel", "ctrl", *self.task.derived_fields)
         arrays = {name: self._batch.bind(name) for name in names}
         for array in arrays.values():
@@ -105,9 +114,7 @@ class MujocoVectorEnv(VectorEnv):
         self._progress = np.zeros(num_envs)
         self._mark_over(np.zeros(num_envs, bool))
 
-        low, high = model.actuator_ctrlrange.astype(np.float32).T
         width = self.task.observe(self._fields).shape[1]
-        self.single_action_space = Box(low, high, dtype=np.float32)
         self.single_observation_space = Box(-np.inf, np.inf, (width,), np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -267,9 +274,9 @@ class MujocoVectorEnv(VectorEnv):
         try:
             call(*arguments, **options)
         except SimulationError as error:
-            index = int(error.ids[0])
-            message = f"{self._env_id}: MuJoCo failed in environment {index}: {self._batch.error(index)}"
-            raise EnvironmentFailure(message) from error
+            i = int(error.ids[0])
+            where = f"{place(i, self.num_envs, self._members)} failed in step {self._elapsed[i] + 1} of its episode"
+            raise EnvironmentFailure(f"{self._env_id}: {where} with MuJoCo's error {self._batch.error(i)}") from error
 
 
 def _words(generator: np.random.Generator) -> list[int]:

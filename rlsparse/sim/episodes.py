@@ -1,9 +1,10 @@
 """Run whole episodes of many policies at once, on the CPU or a device: for evaluations and for probes."""
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.sim.collect import ActionBox
-from rlsparse.sim.finite import LARGEST, check_finite
+from rlsparse.sim.finite import LARGEST, check_finite, name_of
+
+log = logging.getLogger(__name__)
 
 STEP_CAP = 10_000
 """An episode of an environment without a time limit is cut here."""
@@ -70,16 +73,17 @@ def run_episodes(
     allowance: Allowance,
     stop: Callable[[], bool],
     watch: Callable[[Array], None] = lambda obs: None,
-    check: Callable[[Array, Array, int], None] = lambda obs, reward, step: None,
+    check: Callable[[Array, Array, str], None] = lambda obs, reward, when: None,
 ) -> EpisodeResult:
     """Run one episode in each environment that `runs`, [E] bool; `env` must not reset by itself.
 
     `act` maps obs [E, ...], or a dict of them, to actions [E, A], and `native` these to the environment's own. `watch`
-    gets observations at the start and after each step, `check` also rewards and the number of the step. Raises
+    gets observations at the start and after each step, `check` also rewards and when it was. Raises
     Interrupted as soon as `stop` returns True; it is called before every step on the CPU.
     """
     xp, on_host = namespace(runs), isinstance(runs, np.ndarray)
     obs, _ = env.reset(seed=seeds)  # type: ignore[arg-type]
+    check(obs, xp.zeros(len(runs)), "the reset")
     watch(obs)
     alive, done, failed = runs, xp.zeros_like(runs), xp.zeros_like(runs)
     returns, lengths = xp.zeros_like(runs, dtype=xp.float32), xp.zeros_like(runs, dtype=xp.int64)
@@ -97,7 +101,7 @@ def run_episodes(
         env.halt(~alive)  # type: ignore[attr-defined]
         lengths = lengths + alive
         obs, reward, terminated, truncated, _ = env.step(native(xp.where(alive[:, None], action, 0.0)))
-        check(obs, reward, step)
+        check(obs, reward, f"step {step}")
         watch(obs)
         failed = failed | (alive & ~((xp.abs(reward) <= LARGEST) & _finite(obs)))
         returns = xp.where(alive, returns + reward, returns)
@@ -151,9 +155,9 @@ def evaluate(
     def act(obs: Array) -> Array:
         return actors(obs.reshape(members, total // members, -1)).reshape(total, -1)
 
-    def check(obs: Array, reward: Array, step: int) -> None:
+    def check(obs: Array, reward: Array, when: str) -> None:
         if device == "cpu":
-            check_finite(env, obs, reward, actors.seeds, step, "an evaluation episode")
+            check_finite(env, obs, reward, actors.seeds, f"{when} of an evaluation episode")
 
     everybody, allowance = to_device(np.ones(total, bool), device), Allowance.unlimited(members, device)
     result = run_episodes(env, act, _action_box(env, device), seeds, everybody, allowance, stop, watch, check)
@@ -164,7 +168,15 @@ def evaluate(
             "evaluation episode; the policy of the last complete iteration is kept"
         )
     returns, lengths = (to_numpy(x).reshape(members, -1) for x in (result.returns, result.lengths))
+    if lengths.min() >= STEP_CAP:
+        _tell_of_no_end(name_of(env))
     return Scores(returns.astype(np.float64), lengths)
+
+
+@cache
+def _tell_of_no_end(env_id: str) -> None:
+    cut = f"no episode of {env_id} ended within {STEP_CAP:,} steps"
+    log.warning(f"{cut}: returns are of cut episodes; register it with max_episode_steps")
 
 
 Policies = Callable[[np.ndarray, slice], Callable[[Any], Array]]

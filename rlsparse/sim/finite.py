@@ -1,4 +1,4 @@
-"""Observations and rewards must be finite: a run that continues with infinities learns nothing."""
+"""Observations and rewards must be finite, and so must their squares: a run that goes on with others learns nothing."""
 
 from collections.abc import Sequence
 
@@ -8,28 +8,39 @@ from gymnasium.vector import VectorEnv
 from rlsparse.advantage.environments import WrappedEnvs
 from rlsparse.errors import DivergenceError
 
-LARGEST = float(np.finfo(np.float32).max)
-"""Networks compute in float32: larger numbers are infinite there."""
+LARGEST = 1e15
+"""Larger numbers are refused. Networks compute in float32, where the squares of some thousand returns of a hundred such
+rewards still have a finite sum; far larger ones would be finite, but leave nothing of all others in a normaliser."""
 
 
 def check_finite(
-    env: VectorEnv | WrappedEnvs, obs: np.ndarray, reward: np.ndarray, seeds: Sequence[int], step: int, phase: str
+    env: VectorEnv | WrappedEnvs, obs: np.ndarray, reward: np.ndarray, seeds: Sequence[int], when: str
 ) -> None:
-    """Raise DivergenceError, naming where, unless obs [S * N, O] and reward [S * N] are finite in float32."""
+    """Raise DivergenceError, naming where, unless obs [S * N, O] and reward [S * N] are finite and not too large."""
     # called at every step: a sum of squares is the cheapest sufficient test, and False for NaN
     if np.vdot(obs, obs) + np.vdot(reward, reward) <= LARGEST**2:
         return
-    bad_reward = ~(np.abs(reward) <= LARGEST)
-    bad = np.flatnonzero(bad_reward | ~(np.abs(obs) <= LARGEST).all(1))
-    if not bad.size:
+    sizes = np.stack([np.abs(reward), np.abs(obs).max(1)])
+    bad = ~(sizes <= LARGEST)
+    if not bad.any():
         return
-    i = int(bad[0])
-    what = "a reward" if bad_reward[i] else "an observation"
-    member, index = divmod(i, env.num_envs // len(seeds))
+    i = int(bad.any(0).argmax())
+    size, what = (sizes[0, i], "reward") if bad[0, i] else (sizes[1, i], "observation")
+    how, hint = "that is not finite", ""
+    if size <= np.finfo(np.float32).max:
+        how, hint = f"of size {size:g}, which is too large", f": scale {what}s down, below {LARGEST:g}"
     raise DivergenceError(
-        f"{name_of(env)} gave {what} that is not finite: seed {seeds[member]}, environment {index}, step {step} of "
-        f"{phase}; the policy of the last complete iteration is kept"
+        f"{name_of(env)} gave {'an' if what == 'observation' else 'a'} {what} {how}: "
+        f"{place(i, env.num_envs, seeds)}, {when}; the policy of the last complete iteration is kept{hint}"
     )
+
+
+def place(i: int, num_envs: int, seeds: Sequence[int]) -> str:
+    """Say whose environment number i of `num_envs` is: they belong in equal parts to members with these seeds."""
+    if not seeds:
+        return f"environment {i}"
+    member, index = divmod(i, num_envs // len(seeds))
+    return f"seed {seeds[member]}, environment {index}"
 
 
 def name_of(env: VectorEnv | WrappedEnvs) -> str:

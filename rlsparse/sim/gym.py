@@ -6,43 +6,25 @@ replays.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rlsparse.errors import EnvironmentFailure, UnsupportedEnvironment, UsageError
+from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.sim.cpu import chosen_environments, route_warnings, seed_each
+from rlsparse.sim.finite import place
+from rlsparse.sim.spaces import NUMBERS, supported_spaces
 
 logger = logging.getLogger("rlsparse.sim")
 
 StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
-
-
-def supported_spaces(env_id: str, observation: Space, action: Space) -> tuple[Box, Box]:
-    """Both spaces, unchanged, if `observation` is a Box of numbers and `action` a bounded Box of reals.
-
-    Raises UnsupportedEnvironment otherwise.
-    """
-    if not isinstance(action, Box) or action.low.dtype.kind != "f" or not action.is_bounded():
-        raise UnsupportedEnvironment(
-            f"{env_id} has the action space {action}, but only a Box of real numbers with finite bounds is supported"
-        )
-    if not isinstance(observation, Box):
-        raise UnsupportedEnvironment(
-            f"{env_id} has the observation space {observation}, but only a Box of numbers is supported"
-        )
-    if observation.low.ndim != 1 and observation.low.dtype.kind != "f":
-        raise UnsupportedEnvironment(
-            f"{env_id} has observations of shape {observation.shape} and type {observation.dtype}, but only "
-            "vectors and arrays of real numbers are supported, not images"
-        )
-    return observation, action
 
 
 def episode_seed(seed: int, episode: int) -> int:
@@ -50,19 +32,44 @@ def episode_seed(seed: int, episode: int) -> int:
     return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
 
 
+def as_number(reward: Any) -> float:
+    """Return a reward, an array of one number too, as a float; raises TypeError for anything else."""
+    if isinstance(reward, float):
+        return reward
+    array = np.asarray(reward)
+    if array.size != 1 or array.dtype.kind not in NUMBERS:
+        raise TypeError(f"a reward must be a number, not {_described(reward, array)}")
+    return float(array.item())
+
+
+def as_vector(observation: Any, size: int) -> np.ndarray:
+    """Return an observation as a vector [size]; raises TypeError if it is not an array of so many numbers."""
+    flat = np.ravel(observation)
+    if flat.size != size or flat.dtype.kind not in NUMBERS:
+        raise TypeError(f"an observation must be an array of {size} numbers, not {_described(observation, flat)}")
+    return flat
+
+
+def _described(given: Any, array: np.ndarray) -> str:
+    size = f" of {array.size} numbers" if array.dtype.kind in NUMBERS else ""
+    kind = f" of type {array.dtype}" if array.dtype.kind not in NUMBERS and isinstance(given, np.ndarray) else ""
+    return f"a {type(given).__name__}{size}{kind}"
+
+
 class GymVectorEnv(VectorEnv):
     """`num_envs` copies of a Gymnasium environment; see `rlsparse.sim.make`."""
 
-    def __init__(self, env_id: str, num_envs: int, *, autoreset: bool = True):
+    def __init__(self, env_id: str, num_envs: int, *, autoreset: bool = True, seeds: Sequence[int] = ()):
         route_warnings()
         self._env_id = env_id
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
         self._autoreset = autoreset
-        first = self._guard(0, "make", gymnasium.make, env_id)
-        observation, action = supported_spaces(env_id, first.observation_space, first.action_space)
-        others = [self._guard(i, "make", gymnasium.make, env_id) for i in range(1, num_envs)]
-        self._envs: list[gymnasium.Env] = [first, *others]
+        self._members = seeds
+        first = self._make(0)
+        spaces = self._guard(0, "make", attrgetter("observation_space", "action_space"), first)
+        observation, action = supported_spaces(env_id, *spaces)
+        self._envs = [first, *map(self._make, range(1, num_envs))]
         self.spec = first.spec
 
         self._action_shape, self._action_dtype = action.low.shape, action.low.dtype
@@ -108,10 +115,17 @@ class GymVectorEnv(VectorEnv):
         self._start_from(i, episode_seed(self._seeds[i], int(self._episode[i])))
 
     def _start_from(self, i: int, seed: int) -> None:
-        self._episode_seeds[i] = seed
-        observation, _ = self._guard(i, "reset", self._envs[i].reset, seed=seed)
-        self._store(i, observation)
-        self._actions[i] = []
+        self._episode_seeds[i], self._actions[i] = seed, []
+        self._guard(i, "reset", self._reset_one, i, seed)
+
+    def _reset_one(self, i: int, seed: int) -> None:
+        observation, _ = self._envs[i].reset(seed=seed)
+        self._observation[i] = as_vector(observation, self._observation.shape[1])
+
+    def _replay(self, i: int, seed: int, actions: Iterable[np.ndarray]) -> None:
+        self._start_from(i, seed)
+        for action in actions:
+            self._step_one(i, action)
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Advance every environment by one action `[num_envs, A]`; returns as `MujocoVectorEnv.step` does."""
@@ -123,7 +137,7 @@ class GymVectorEnv(VectorEnv):
         reward = np.zeros(self.num_envs)
         # Without autoreset, finished environments stand still and repeat their last results.
         for i in np.flatnonzero(~(self._terminated | self._truncated) | self._autoreset).tolist():
-            reward[i], self._terminated[i], self._truncated[i] = self._step_one(i, actions[i])
+            reward[i], self._terminated[i], self._truncated[i] = self._advance(i, actions[i])
         terminated, truncated = self._terminated.copy(), self._truncated.copy()
         over, info = terminated | truncated, dict[str, Any]()
         if self._autoreset and over.any():
@@ -138,20 +152,20 @@ class GymVectorEnv(VectorEnv):
         """Let the environments `where` (bool `[num_envs]`) stand still until `reset`; only without autoreset."""
         self._truncated |= where
 
-    def _step_one(self, i: int, action: np.ndarray) -> tuple[float, bool, bool]:
-        shaped = action.reshape(self._action_shape)
-        observation, reward, terminated, truncated, _ = self._guard(i, "step", self._envs[i].step, shaped)
-        self._store(i, observation)
-        self._actions[i].append(action)
-        return reward, terminated, truncated
+    def _advance(self, i: int, action: np.ndarray) -> tuple[float, bool, bool]:
+        """Step one environment as a part of `step`."""
+        return self._step_one(i, action)
 
-    def _store(self, i: int, observation: Any) -> None:
-        flat, expected = np.ravel(observation), self._observation.shape[1]
-        if flat.size != expected:
-            raise EnvironmentFailure(
-                f"{self._env_id}: environment {i} returned an observation of {flat.size} numbers, not {expected}"
-            )
-        self._observation[i] = flat
+    def _step_one(self, i: int, action: np.ndarray) -> tuple[float, bool, bool]:
+        return self._guard(i, "step", self._take_step, i, action)
+
+    def _take_step(self, i: int, action: np.ndarray) -> tuple[float, bool, bool]:
+        # all that comes back is unpacked here, so that what is wrong with it is told as what the environment raises
+        observation, reward, terminated, truncated, _ = self._envs[i].step(action.reshape(self._action_shape))
+        outcome = as_number(reward), bool(terminated), bool(truncated)
+        self._observation[i] = as_vector(observation, self._observation.shape[1])
+        self._actions[i].append(action)
+        return outcome
 
     def snapshots(self) -> np.ndarray:
         """The seed with which every environment's episode began, `[num_envs, 1]` float64, for `restore`."""
@@ -163,9 +177,7 @@ class GymVectorEnv(VectorEnv):
         `actions` `[n, A]` are those from the start of that episode on, which are taken again; later episodes of i are
         the same as without this call.
         """
-        self._start_from(i, int(snapshot[0]))
-        for action in np.asarray(actions, self._action_dtype):
-            self._step_one(i, action)
+        self._replay(i, int(snapshot[0]), np.asarray(actions, self._action_dtype))
         self._terminated[i] = self._truncated[i] = False
         return self._observation[i].copy(), len(actions)
 
@@ -198,9 +210,7 @@ class GymVectorEnv(VectorEnv):
         episode_seeds = state["episode_seeds"].tolist()
         episodes = np.split(state["actions"], np.cumsum(state["length"])[:-1])
         for i, actions in enumerate(episodes):
-            self._start_from(i, episode_seeds[i])
-            for action in actions:
-                self._step_one(i, action)
+            self._replay(i, episode_seeds[i], actions)
         if not np.array_equal(self._observation, state["observation"], equal_nan=True):
             logger.warning(
                 "%s is not deterministic: replaying the saved actions led to another observation, so the "
@@ -210,16 +220,30 @@ class GymVectorEnv(VectorEnv):
         self._terminated, self._truncated = state["terminated"].copy(), state["truncated"].copy()
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close every environment."""
+        """Close every environment; one that cannot be closed is told of, and left."""
         for i, env in enumerate(self._envs):
-            self._guard(i, "close", env.close)
+            try:
+                self._guard(i, "close", env.close)
+            except EnvironmentFailure as error:
+                logger.warning("%s", error)
+
+    def _make(self, i: int) -> gymnasium.Env:
+        return self._guard(i, "make", gymnasium.make, self._env_id)
 
     def _guard(self, i: int, doing: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         try:
             return call(*arguments, **options)
         except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
             raise UsageError(f"no environment called {self._env_id}: {error}") from error
-        except Exception as error:
-            kind = type(error).__name__
-            message = f"{self._env_id}: environment {i} failed in {doing} with {kind}: {error}"
-            raise EnvironmentFailure(message) from error
+        except (Exception, SystemExit) as error:  # an environment that calls sys.exit does not end the program
+            words = ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
+            raise EnvironmentFailure(f"{self.where(i)} failed in {self.told(i, doing)} with {words}") from error
+
+    def where(self, i: int) -> str:
+        """Say which environment i is, and whose."""
+        return f"{self._env_id}: {place(i, self.num_envs, self._members)}"
+
+    def told(self, i: int, doing: str) -> str:
+        """Say what environment i is doing (make, reset, step or close), so that it can be done again."""
+        reset = f"reset(seed={self._episode_seeds[i]})" if doing in ("reset", "step") else doing
+        return f"step {len(self._actions[i]) + 1} after {reset}" if doing == "step" else reset

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rlsparse.errors import RlsparseError, StorageError, UsageError
 from rlsparse.run.command_line import fail_in_one_line, parse
+from rlsparse.run.foreign import contained
 from rlsparse.run.storage import storage_errors, write_atomic
 from rlsparse.run.version import __version__
 from rlsparse.trained.policy import Member, PolicyFlags, find_policy, load_member, make_environment
@@ -116,7 +117,7 @@ def make_export(flags: ExportFlags) -> Export:
 
     member = load_member(*find_policy(flags.policy, flags.env), flags)
     actors = member.actors
-    with contextlib.closing(make_environment(member)) as env:
+    with contained(), contextlib.closing(make_environment(member)) as env:
         trial = try_out(env, actors)
     whole = fold(actors.layout.layers(actors.params[0], "actor"), actors.scale, trial.low, trial.high)
     network = compact(whole)

@@ -13,6 +13,7 @@ import tyro
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError, require
 from rlsparse.run.command_line import fail_in_one_line, parse
+from rlsparse.run.foreign import contained
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -69,10 +70,12 @@ def run_command(arguments: Sequence[str]) -> None:
     from rlsparse.trained.update import next_update
 
     prepare()
-    update = next_update(flags.run, flags.seed, flags.iteration)
+    with contained():
+        update = next_update(flags.run, flags.seed, flags.iteration)
     if flags.iteration not in (None, update.iteration):
         print(f"no checkpoint is kept there: drawing update {update.iteration:,} instead", file=sys.stderr)
-    found = survey(update, flags.samples, flags.episodes, flags.reach, _watch)
+    with contained():
+        found = survey(update, flags.samples, flags.episodes, flags.reach, _watch)
     picture = flags.out or flags.run / f"landscape-{update.iteration}.png"
     table = account.write(update, found, picture)
     if flags.json:

@@ -14,6 +14,7 @@ import tyro
 
 from rlsparse.errors import UsageError
 from rlsparse.run.command_line import fail_in_one_line, parse
+from rlsparse.run.foreign import contained
 from rlsparse.trained import video
 from rlsparse.trained.policy import (
     Episode,
@@ -76,6 +77,8 @@ def run_command(arguments: Sequence[str]) -> None:
 
     member = load_member(path, env_id, flags)
     with contextlib.ExitStack() as stack:
+        if flags.json:
+            stack.enter_context(contained())
         env = stack.enter_context(contextlib.closing(make_environment(member, "rgb_array" if flags.video else None)))
         watch = stack.enter_context(video.filming(env, flags.video)) if flags.video else lambda step: None
         count = f"{flags.episodes} episodes" if flags.episodes > 1 else "1 episode"

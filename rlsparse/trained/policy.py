@@ -148,7 +148,7 @@ def make_environment(member: Member, render_mode: str | None = None) -> "gymnasi
     drawn = {} if render_mode is None else {"render_mode": render_mode}
     with _failures_of(member.env_id):  # importing mujoco fails where MUJOCO_GL names what is not there
         from rlsparse.sim.cpu import route_warnings
-        from rlsparse.sim.gym import supported_spaces
+        from rlsparse.sim.spaces import supported_spaces
 
         route_warnings()
         env: gymnasium.Env = gymnasium.make(member.env_id, **drawn)  # type: ignore[arg-type]
@@ -179,23 +179,27 @@ def run_episode(
 
     from rlsparse.sim.collect import ActionBox
     from rlsparse.sim.episodes import STEP_CAP
+    from rlsparse.sim.gym import as_number, as_vector
 
+    obs_size = env.observation_space.low.size  # type: ignore[attr-defined]
     name, space = env.spec.id if env.spec else "the environment", env.action_space
     to_native = ActionBox(space.low.ravel(), space.high.ravel())  # type: ignore[attr-defined]
     with _failures_of(name):
-        obs, _ = env.reset(seed=seed)
+        first, _ = env.reset(seed=seed)
+        obs = as_vector(first, obs_size)
     watch(0)
     episode_return, length, over = 0.0, 0, False
     while not over and length < STEP_CAP:
-        action = actors(np.ravel(obs)[None, None])[0, 0]
+        action = actors(obs[None, None])[0, 0]
         if not np.isfinite(action).all():
             raise DivergenceError(f"the policy's action is not finite at step {length} of the episode with seed {seed}")
         native = to_native(action).reshape(space.shape).astype(space.dtype)
         with _failures_of(name):
-            obs, reward, terminated, truncated, _ = env.step(native)
-        episode_return += float(reward)
+            observed, reward, terminated, truncated, _ = env.step(native)
+            obs = as_vector(observed, obs_size)
+            episode_return += as_number(reward)
+            over = bool(terminated or truncated)
         length += 1
-        over = bool(terminated or truncated)
         watch(length)
     return Episode(seed, episode_return, length)
 

@@ -143,10 +143,13 @@ def test_an_unknown_name_is_a_usage_error(env_id):
 def test_what_an_environment_raises_is_told_with_its_name_and_index(register):
     env = sim.make(register(fail_in="step"), 2)
     env.reset(seed=0)
-    with pytest.raises(EnvironmentFailure, match="Scripted0-v0: environment 0 .*step.* on fire"):
+    with pytest.raises(
+        EnvironmentFailure,
+        match=r"^Scripted0-v0: environment 0 failed in step 1 after reset\(seed=\d+\) with .* on fire$",
+    ):
         env.step(np.zeros((2, 2)))
     env = sim.make(register(fail_in="reset"), 2)
-    with pytest.raises(EnvironmentFailure, match="Scripted1-v0: environment 0 .*reset.* on fire"):
+    with pytest.raises(EnvironmentFailure, match=r"Scripted1-v0: .* 0 failed in reset\(seed=\d+\) with .* on fire"):
         env.reset(seed=0)
     with pytest.raises(EnvironmentFailure, match="Scripted2-v0: environment 0 .*make.*TypeError"):
         sim.make(register(unknown_option=1), 2)

@@ -101,7 +101,9 @@ def test_a_failed_simulation_names_its_environment(monkeypatch):
         raise SimulationError(np.array([2]), "stack overflow")
 
     monkeypatch.setattr(env._batch, "step", fail)
-    with pytest.raises(EnvironmentFailure, match=r"Hopper-v5: MuJoCo failed in environment 2"):
+    with pytest.raises(
+        EnvironmentFailure, match="Hopper-v5: environment 2 failed in step 1 of its episode with MuJoCo"
+    ):
         env.step(np.zeros((3, 3)))
 
 

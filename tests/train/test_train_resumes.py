@@ -89,7 +89,7 @@ def test_a_run_that_stopped_before_its_first_checkpoint_begins_anew(run):
     code, _, err = run("--resume", "run", "--quiet")
     assert (code, err) == (
         4,
-        "rlsparse: run holds a policy but no checkpoint any more: there is nothing to go on from\n",
+        "rlsparse: run has a policy but no checkpoint any more: there is nothing to go on from\n",
     )
     Path("run/policy.safetensors").unlink()  # the checkpoint is written before it
     assert run("--resume", "run", "--quiet") == (0, "run\n", "")

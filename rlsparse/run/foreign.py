@@ -1,0 +1,62 @@
+"""Code of others in this process: it may fail while it is imported, print, or change the working directory."""
+
+import ctypes
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
+from pathlib import Path
+
+from rlsparse.errors import UsageError
+
+
+def import_named(module: str) -> None:
+    """Import a module that the command line names; the working directory is searched first if it holds it.
+
+    Raises UsageError, in one line, with whatever the import raises.
+    """
+    here, top = Path.cwd(), module.partition(".")[0]
+    if top and ((here / top).is_dir() or (here / f"{top}.py").is_file()) and str(here) not in sys.path:
+        sys.path.insert(0, str(here))
+    try:
+        with contained():
+            importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        words = " ".join(str(error).split())
+        hint = f": write {module[:-3]} without .py" if module.endswith(".py") else ""
+        raise UsageError(f"cannot import {module or 'a module without a name'}: {kind}{words}{hint}") from error
+
+
+@contextmanager
+def contained(timeout: float | None = None, fail: Callable[[str], object] = lambda reason: None) -> Iterator[None]:
+    """Send what anybody writes to stdout meanwhile to stderr, and then go back to the working directory.
+
+    So an environment that prints does not spoil what we print, nor does one that changes the directory move our files.
+    One that takes more than `timeout` seconds for a call ends the process, after `fail` was called with the reason.
+    """
+    folder, stdout = None, None
+    with suppress(OSError):  # the directory may be gone, and streams may be closed
+        folder = os.getcwd()
+    with suppress(OSError):
+        stdout = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr), _watched(timeout, fail):
+            yield
+    finally:
+        if stdout is not None:
+            ctypes.CDLL(None).fflush(None)  # what compiled code has printed and not yet written
+            os.dup2(stdout, 1)
+            os.close(stdout)
+        with suppress(OSError):
+            os.chdir(folder or ".")
+
+
+def _watched(timeout: float | None, fail: Callable[[str], object]) -> AbstractContextManager[None]:
+    if timeout is None:
+        return nullcontext()
+    from rlsparse.sim.watchdog import watching
+
+    return watching(timeout, fail)
