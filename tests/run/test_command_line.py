@@ -1,7 +1,9 @@
 """A command line that cannot be run gets one line that says what to write instead, at once, and the right exit code."""
 
+import errno
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import tiny
 
 from rlsparse import __main__, train
 from rlsparse.errors import StorageError, UsageError
-from rlsparse.run import command_line, device
+from rlsparse.run import command_line, device, directory
 
 
 @pytest.fixture
@@ -440,3 +442,52 @@ def test_training_outlives_the_reader_of_its_progress(tmp_path):
     assert line == "ppo on fake_envs:Point-v0, seed 0, 96 steps each: run\n"
     assert code == 0
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+
+
+# Streams that are closed, full, or of a terminal that is very narrow
+
+
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", ">/dev/full 2>/dev/full"], ids=["closed", "full"])
+def test_training_goes_on_without_anybody_who_could_read_it(streams, tmp_path):
+    flags = " ".join([*tiny.FLAGS, "--run-dir", "run"])
+    shell = f"{sys.executable} -m rlsparse train {flags} {streams}"
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, env=tiny.environment(), timeout=120, check=False)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+    tiny.train(tmp_path / "sound", directory.read_recipe(tmp_path / "run"))
+    assert tiny.outcome(tmp_path / "run")["policy"] == tiny.outcome(tmp_path / "sound")["policy"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EPIPE, errno.EBADF])
+def test_what_a_stream_does_not_take_is_lost_and_nothing_else(code):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(code, os.strerror(code))
+
+        def fileno(self):
+            return spare
+
+    spare = os.open(os.devnull, os.O_WRONLY)
+    stream = Full()
+    with command_line.ignore_lost_reader(stream):
+        print("news", file=stream)
+    os.close(spare)
+
+
+def test_a_stream_that_is_not_there_becomes_one_that_leads_nowhere(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, None)
+            command_line.prepare_streams()
+            assert getattr(sys, name).name == os.devnull
+            getattr(sys, name).close()
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 19])
+def test_a_terminal_of_a_few_columns_hangs_nothing(width, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, err = run("train", "--help")
+    assert (code, err) == (0, "")
+    assert "--num-seeds" in out
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert_one_line(run(*CHEETAH, "--num-envs", "x"), 2, "--num-envs x: expected a whole number")
