@@ -69,8 +69,11 @@ class Disk:
         raise OSError(CODES[self.fault], os.strerror(CODES[self.fault]))
 
 
-def in_child(folder, arguments, at=0, fault=""):
-    """Run `rlsparse train` in a child, in `folder`; return its exit code (-9: killed) and how many calls it made."""
+def in_child(folder, arguments, at=0, fault="", seconds=0.0):
+    """Run `rlsparse train` in a child, in `folder`; return its exit code (-9: killed) and how many calls it made.
+
+    After so many `seconds`, if any, it is killed (-14).
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child:
@@ -85,6 +88,8 @@ def in_child(folder, arguments, at=0, fault=""):
         fake_envs.made = fake_envs.steps = 0
         sys.stdout = sys.stderr = open(Path(folder) / "said", "a")  # noqa: SIM115 - open as long as the child is
         disk = Disk(Path(folder) / "run", at, fault)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         code = run(arguments)
         os.write(writer, str(disk.calls).encode())
     except BaseException:
@@ -113,10 +118,12 @@ def run(arguments):
     return 0
 
 
+def resumable(folder):
+    """Whether what lies in the folder is a run."""
+    return (Path(folder) / "run" / "recipe.toml").exists()
+
+
 def recover(folder):
     """Do what a user does: resume, or start anew what did not become a run; return the outcome and the exit code."""
-    code, _ = in_child(folder, RESUME if (Path(folder) / "run" / "recipe.toml").exists() else TRAIN)
+    code, _ = in_child(folder, RESUME if resumable(folder) else TRAIN)
     return tiny.outcome(Path(folder) / "run") if code == 0 else None, code
-
-
-__all__ = ["CODES", "KILL", "RESUME", "TRAIN", "in_child", "recover"]
