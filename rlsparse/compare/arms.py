@@ -78,7 +78,7 @@ def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None =
         for members in by_env.values():
             members[:] = _each_seed_once(members, arms.remarks)
     _remark_equal_arms(arms)
-    _remark_names_that_differ_in_case(arms)
+    _remark_arms_of_one_agent(arms)
     _remark_unknown_seeds(arms)
     return arms
 
@@ -102,12 +102,11 @@ def _of_environment(entries: list[Entry], env: str, remarks: list[str]) -> list[
 
 def _without_stand_ins(entries: list[Entry], remarks: list[str]) -> list[Entry]:
     """Read a worse file of a run for a damaged one only where that does not mix kinds of returns; say so."""
-    usual = {log.measure for _, log in entries if not log.instead_of}
-    kept = [(name, log) for name, log in entries if not log.instead_of or log.measure in usual or not usual]
-    for _, log in entries:
-        used = "is used instead" if (not usual or log.measure in usual) else "would not be the same measure"
-        remarks += [f"not read: {log.instead_of}; {log.kind} {used} ({log.path})"] if log.instead_of else []
-    return kept
+    usual = {log.measure for _, log in entries if not log.instead_of} or {log.measure for _, log in entries}
+    for log in (log for _, log in entries if log.instead_of):
+        used = "is used instead" if log.measure in usual else "would not be the same measure"
+        remarks.append(f"not read: {log.instead_of}; {log.kind} {used} ({log.path})")
+    return [(name, log) for name, log in entries if log.measure in usual]
 
 
 def _refuse_overlap(named: list[Entry]) -> None:
@@ -170,12 +169,13 @@ def _remark_equal_arms(arms: Arms) -> None:
                 arms.remarks.append(f"{a} and {b} have identical returns on {env} in {equal} of their seeds")
 
 
-def _remark_names_that_differ_in_case(arms: Arms) -> None:
-    """Agents of one name are often one training that two programs logged, of which nothing equal was found."""
+def _remark_arms_of_one_agent(arms: Arms) -> None:
+    """Logs of two programs with one agent's name, in any case, are often of one training, though no number agrees."""
+    logs = {arm: [x.log for members in by_env.values() for x in members] for arm, by_env in arms.members.items()}
+    agents = {arm: {x.agent.casefold() for x in those if "rlsparse" not in x.kind} for arm, those in logs.items()}
     for a, b in combinations(arms.names, 2):
-        agents = [next((x.log.agent.casefold() for by in arms.members[arm].values() for x in by), "") for arm in (a, b)]
-        kinds = [{x.log.kind for by in arms.members[arm].values() for x in by} for arm in (a, b)]
-        if agents[0] == agents[1] and kinds[0] != kinds[1] and arms.members[a].keys() & arms.members[b].keys():
+        alike = agents[a] & agents[b] and arms.members[a].keys() & arms.members[b].keys()
+        if alike and {x.kind for x in logs[a]} != {x.kind for x in logs[b]}:
             arms.remarks.append(f"{a} and {b} may be the same trainings, logged by two programs: then name only one")
 
 

@@ -68,11 +68,8 @@ def _read_below(item: Path, read: Callable[[Path], list[Log]], found: Found, see
         seen.add(real)
         try:
             logs = read(path)
-        except RlsparseError as error:
-            found.unreadable.append(str(error))
-            continue
-        except (RecursionError, MemoryError) as error:
-            found.unreadable.append(f"{path} is made to exhaust what reads it ({type(error).__name__})")
+        except (RlsparseError, RecursionError, MemoryError) as error:
+            found.unreadable.append(str(error) if isinstance(error, RlsparseError) else f"{path} exhausts the memory")
             continue
         above = next((folder for folder in path.parents if folder in measures), None)
         if above and logs[0].measure != measures[above]:

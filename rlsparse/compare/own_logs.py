@@ -9,17 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.compare.record import (
-    EVALUATION,
-    MOST_STEPS,
-    PROBES_COUNTED,
-    TRAINING,
-    Axes,
-    Curve,
-    Log,
-    UnreadableLog,
-    rising,
-)
+from rlsparse.compare.record import EVALUATION, MOST_STEPS, PROBES_COUNTED, TRAINING, Curve, Log, UnreadableLog, rising
 from rlsparse.compare.table import parse_table, read_lines
 from rlsparse.errors import UsageError
 from rlsparse.run.digests import first_flaw
@@ -118,7 +108,7 @@ def _curves(
     if not all(((x >= 0) & (x < MOST_STEPS)).all() for x in (seed, total, train, probe)):
         raise UnreadableLog(f"{path} has a seed or a number of steps that is not a count")
     returns = table.require(path, "train_return_mean")[0] if training else evaluation
-    against: Axes = {"steps": total, "train-steps": train}
+    against: dict[Any, np.ndarray] = {"steps": total, "train-steps": train}
     if "seconds" in table.columns:
         against["seconds"] = table.columns["seconds"]
     if steps_per_update:
