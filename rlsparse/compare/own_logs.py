@@ -39,14 +39,17 @@ def read_run(path: Path, training: bool = False) -> Log:
 
     Files that say by a digest what was in them are refused if it is no longer.
     """
-    versions, status = (
-        read_json(path / name) if (path / name).exists() else {} for name in ("versions.json", "status.json")
+    versions, status, summary = (
+        read_json(path / f"{name}.json") if (path / f"{name}.json").exists() else {}
+        for name in ("versions", "status", "summary")
     )
     settings = _settings(path / "recipe.toml", versions.get("recipe_sha256"))
     env, packages, progress = settings.get("env"), versions.get("packages"), path / "progress.csv"
     steps_per_update = _count(settings, "num_envs") * _count(settings, "rollout_length")
     lines = read_lines(progress) if progress.exists() else []
     curves, episodes = _curves(lines, progress, training, steps_per_update) if lines else ((), ())
+    if status.get("state") == "finished" and not training:
+        _refuse_another_end(progress, curves, summary.get("seeds"))
     seeds = range(_count(settings, "seed"), _count(settings, "seed") + min(_count(settings, "num_seeds"), MOST_SEEDS))
     known = {**packages, **versions} if isinstance(packages, dict) else versions
     return Log(
@@ -65,6 +68,17 @@ def read_run(path: Path, training: bool = False) -> Log:
         episodes=episodes,
         started=_text(versions.get("started")),
     )
+
+
+def _refuse_another_end(path: Path, curves: tuple[Curve, ...], told: Any) -> None:
+    """Raise UnreadableLog if rows are missing at the end, by what summary.json tells of each seed."""
+    rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+    ends = {row.get("seed"): row.get("train_steps") for row in rows if isinstance(row.get("seed"), int)}
+    for seed, steps in ends.items():
+        if steps not in [curve.spent["train"] for curve in curves if curve.seed == seed]:
+            raise UnreadableLog(
+                f"{path} does not end where summary.json says, at {steps} training steps of seed {seed}"
+            )
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,10 @@ import pytest
 from foreign_runs import write_monitor
 from synthetic_runs import write_run
 
-from rlsparse.compare import __main__ as compare
+from rlsparse.compare import __main__ as command
+from rlsparse.compare import comparison
+from rlsparse.compare.account import account
+from rlsparse.compare.arms import arrange
 from rlsparse.compare.find import read_list
 from rlsparse.compare.logs import read_logs
 from rlsparse.errors import UsageError
@@ -169,21 +172,15 @@ def test_a_file_without_end_is_never_opened(tmp_path, name):
         ("versions.json", '{"packages": [], "device": [], "agent": {}, "started": 5, "simulator": []}'),
         ("versions.json", '{"packages": {"mujoco": []}, "agent": null}'),
         ("status.json", '{"state": [], "reason": {}, "pid": "x"}'),
+        ("summary.json", '{"seeds": [1, {"seed": [], "train_steps": 3}]}'),
     ],
 )
 def test_values_of_other_types_are_as_good_as_none(tmp_path, name, content):
     write_run(tmp_path / "run", CURVES)
     (tmp_path / "run" / name).write_text(content)
-    assert compare_quietly(tmp_path / "run", tmp_path / "out") == 0
-
-
-def compare_quietly(*words):
-    *runs, out = map(str, words)
-    try:
-        compare.main([*runs, "--out", out, "--quiet"])
-    except SystemExit as stop:
-        return stop.code
-    return 0
+    (log,) = read_logs([str(tmp_path)]).logs
+    assert [curve.returns.tolist() for curve in log.curves] == CURVES
+    assert account(comparison.compare(arrange([log], {})))["arms"] == [log.agent]
 
 
 def test_a_list_of_runs_nested_without_end_is_a_usage_error(tmp_path):
@@ -203,8 +200,8 @@ def test_names_are_shown_as_they_are_and_command_nothing(tmp_path, capsys):
         write_run(tmp_path / "runs" / str(i), [[1.0, 2.0 + i]], agent=name, state="failed", reason=name)
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/runs/\xff\x1b")
     shutil.move(tmp_path / "runs" / "0", odd)
-    words = ["--figure", "report.png", "report.svg", "report.pdf", "--out", str(tmp_path / "out")]
-    compare.main([str(tmp_path / "runs"), *words])
+    words = ["--figure", "report.png", "report.svg", "--out", str(tmp_path / "out")]
+    command.main([str(tmp_path / "runs"), *words])
     out, err = capsys.readouterr()
     assert err == ""
     assert not set(out) & {"\x1b", "\x07", "\u202e"}

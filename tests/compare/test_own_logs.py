@@ -116,6 +116,21 @@ def test_a_digit_that_has_changed_since_is_named(run):
         read_run(run)
 
 
+def test_rows_that_are_missing_at_the_end_of_a_finished_run_are_named(run):
+    summary = {"seeds": [{"seed": seed, "train_steps": 2000} for seed in (0, 1)]}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert [curve.returns.tolist() for curve in read_run(run).curves] == CURVES
+    whole = (run / "progress.csv").read_bytes()
+    for cut in (whole[:-1], whole[: whole.rindex(b"\n", 0, -1) + 1]):
+        (run / "progress.csv").write_bytes(cut)
+        with pytest.raises(
+            UnreadableLog, match="does not end where summary.json says, at step 2000 of seed 1"
+        ):
+            read_run(run)
+    (run / "status.json").write_text('{"state": "running"}')
+    assert len(read_run(run).curves[1].returns) == 2
+
+
 def test_a_recipe_that_has_changed_since_is_named(run):
     versions = json.loads((run / "versions.json").read_text())
     recipe = (run / "recipe.toml").read_bytes()
