@@ -6,6 +6,7 @@ those it evaluates in: with two to train in, numbers 1 and 2 are training's, tho
 
 import os
 import signal
+import threading
 
 import gymnasium
 import numpy as np
@@ -97,6 +98,44 @@ class Signalled(Point):
         return super().step(action)
 
 
+class Flaky(Point):
+    """Sometimes raises where an action is as large as noise makes it, and as an evaluation's are not."""
+
+    def step(self, action):
+        if abs(action[0]) > 1 and self.np_random.random() < 0.2:
+            raise RuntimeError("the link was lost")
+        return super().step(action)
+
+
+class Unruly(Point):
+    """Prints in every way there is, and works in a folder of its own."""
+
+    def reset(self, *, seed=None, options=None):
+        os.chdir("/")
+        print("printed by Python")
+        os.write(1, b"printed by its descriptor\n")
+        return super().reset(seed=seed)
+
+
+class Hanging(Point):
+    """Never comes back from a step of an evaluation."""
+
+    def step(self, action):
+        if (self.number, self.lived) == (3, 2):
+            threading.Event().wait()
+        return super().step(action)
+
+
+class ResetNan(Point):
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return observation * np.nan, info
+
+
+class Endless(Steady):
+    """Registered without a time limit."""
+
+
 class Discrete(Point):
     action_space = gymnasium.spaces.Discrete(2)
 
@@ -117,7 +156,10 @@ def _register(name, cls, **kwargs):
     gymnasium.register(name, cls, max_episode_steps=5, kwargs=kwargs, disable_env_checker=True)
 
 
+gymnasium.register("Endless-v0", Endless, disable_env_checker=True)
 for cls in (Point, Steady, Raises, Unbuildable, Signalled, Discrete, Unbounded, Picture, Grouped):
+    _register(f"{cls.__name__}-v0", cls)
+for cls in (Flaky, Unruly, Hanging, ResetNan):
     _register(f"{cls.__name__}-v0", cls)
 for what in ("observation", "last observation", "reward"):
     for bad in (np.nan, np.inf, -np.inf, 1e200):

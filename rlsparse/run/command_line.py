@@ -155,8 +155,7 @@ def fail_in_one_line() -> Iterator[None]:
     except OSError as error:
         if error.errno not in EXHAUSTED:
             raise
-        print(f"rlsparse: {error}: the limits for this process are too low (ulimit -a shows them)", file=sys.stderr)
-        sys.exit(1)
+        _tell(f"{error}: the limits for this process are too low (ulimit -a shows them)", 1)
     except KeyboardInterrupt:
         _tell("interrupted", 130)
 

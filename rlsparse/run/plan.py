@@ -55,7 +55,7 @@ def describe(recipe: Recipe, layout: Layout, horizon: int) -> str:
         *([explore.describe(recipe.num_envs, recipe.total_steps, horizon, plan.probes)] if explore else []),
         f"evaluations      {plan.evaluations:,} of {recipe.eval_episodes} episodes per seed"
         + (f" and each of {networks} densities" if networks > 1 else "")
-        + f", each of at most {horizon:,} steps, not part of the budget",
+        + f", at most {horizon:,} steps each, not part of the budget",
         *([sparse.describe(layout)] if sparse else []),
     ]
     return "\n".join(lines)

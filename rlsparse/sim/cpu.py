@@ -48,7 +48,9 @@ def load_model(task: Task) -> mujoco.MjModel:
     try:
         model = mujoco.MjModel.from_xml_path(str(path))
     except (ValueError, mujoco.FatalError) as error:
-        raise EnvironmentFailure(f"MuJoCo {mujoco.__version__} cannot read {path}: {error}") from error
+        raise EnvironmentFailure(
+            f"MuJoCo {mujoco.__version__} cannot read {path}: {' '.join(str(error).split())}"
+        ) from error
     if not task.islands:
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND
     return model

@@ -168,7 +168,7 @@ def evaluate(
             "evaluation episode; the policy of the last complete iteration is kept"
         )
     returns, lengths = (to_numpy(x).reshape(members, -1) for x in (result.returns, result.lengths))
-    if lengths.min() >= STEP_CAP:
+    if lengths.min() >= STEP_CAP and (env.spec is None or env.spec.max_episode_steps != STEP_CAP):
         _tell_of_no_end(name_of(env))
     return Scores(returns.astype(np.float64), lengths)
 

@@ -119,6 +119,30 @@ def test_an_endless_episode_is_cut(paying, new_learner, monkeypatch):
     assert evaluate(paying(), new_learner(seeds=[0, 1]).actors(), SEEDS).lengths.tolist() == [[3, 1, 4], [2, 4, 3]]
 
 
+def test_it_is_said_once_that_no_episode_ends_by_itself(paying, new_learner, monkeypatch, caplog):
+    monkeypatch.setattr(module, "STEP_CAP", 1)
+    learner, env = new_learner(seeds=[0, 1]), paying()
+    told = f"no episode of {env.spec.id} ended within 1 steps: returns are of cut episodes; register it with max_"
+    module._tell_of_no_end.cache_clear()
+    for _ in range(2):
+        evaluate(env, learner.actors(), SEEDS)
+    assert [message.startswith(told) for message in caplog.messages] == [True]
+
+
+def test_a_limit_that_is_as_long_as_the_cut_is_a_limit(paying, new_learner, monkeypatch, caplog):
+    monkeypatch.setattr(module, "STEP_CAP", 1)
+    env = paying()
+    env.spec.max_episode_steps = 1
+    evaluate(env, new_learner(seeds=[0, 1]).actors(), SEEDS)
+    assert caplog.messages == []
+
+
+def test_a_start_that_is_not_finite_is_blamed_on_the_reset(new_learner, register):
+    env = sim.make("fake_envs:ResetNan-v0", 2, autoreset=False)
+    with pytest.raises(DivergenceError, match="an observation that is not finite: seed 0, .* 0, the reset of an eval"):
+        evaluate(env, new_learner(seeds=[0], obs_size=2, action_size=1).actors(), [1, 2])
+
+
 def test_a_return_that_is_not_finite_is_named(paying, new_learner):
     with pytest.raises(DivergenceError, match=r"Paying0-v0 gave a reward .* seed 20, environment 0, step 2"):
         evaluate(paying(fault=np.inf), new_learner(seeds=[20, 21]).actors(), SEEDS)

@@ -95,6 +95,15 @@ def test_probes_that_will_never_be_are_warned_of_before_training(flags, reason, 
     assert not Path("run/probe.csv").exists()
 
 
+def test_a_probe_that_a_time_limit_would_make_cheaper_is_told_of_it(run, caplog):
+    flags = f"--env fake_envs:Endless-v0 --explore {shlex.quote(str(tiny.PROBING))} --total-steps 400"
+    code, plan, _ = run(*tiny.FLAGS, *shlex.split(flags), "--dry-run")
+    (warning,) = caplog.messages
+    assert "one may take 100,000 steps (10 episodes of 10,000)" in warning
+    assert warning.endswith("or probe fewer candidates, or register the environment with a max_episode_steps")
+    assert "evaluations      14 of 2 episodes per seed, at most 10,000 steps each, not part of the budget" in plan
+
+
 def count_calls(monkeypatch):
     """Lists that grow with every gradient step and every rollout."""
     from rlsparse.learner.adam import Adam
