@@ -35,7 +35,7 @@ from rlsparse.run.reading import read_json, read_text, read_toml, seal
 from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.saved import check_newest
-from rlsparse.run.storage import persist, remove_leftovers, write_atomic
+from rlsparse.run.storage import make_folder, persist, remove_leftovers, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 GPU_PACKAGES = ("mujoco-warp", "warp-lang")
@@ -144,7 +144,7 @@ def create(
                 f"{run_dir} exists already: name a new --run-dir, or go on with it by "
                 f"--resume {shlex.quote(str(run_dir))}"
             )
-        persist(run_dir, partial(run_dir.mkdir, parents=True, exist_ok=True), "make the run directory")
+        persist(run_dir, partial(make_folder, run_dir), "make the run directory")
     except (OSError, StorageError) as error:
         raise RunDirectoryError(str(error)) from error
     run = Run(run_dir)

@@ -282,10 +282,10 @@ def state(session: Session) -> Checkpoint:
 
 
 def _save(session: Session, now: Checkpoint) -> None:
-    """Write tables, checkpoint, policy, status, in this order: the checkpoint makes good what comes after it."""
+    """Write checkpoint, tables, policy, status, in this order: the checkpoint makes good what comes after it."""
     run, budget = session.run, session.recipe.total_steps
-    run.records.write()
     checkpoint.save(run.checkpoints, session.total_steps, now, run.keep_checkpoints, budget)
+    run.records.write()
     policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
     run.write_status("running", session.total_steps)
 

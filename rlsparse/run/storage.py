@@ -64,6 +64,14 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, and wait until their names are on the disk; raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_directory(folder.parent)
+
+
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace a file in one step: written beside, synced, renamed. Raises StorageError."""
     written = content.encode() if isinstance(content, str) else content

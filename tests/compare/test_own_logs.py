@@ -123,9 +123,7 @@ def test_rows_that_are_missing_at_the_end_of_a_finished_run_are_named(run):
     whole = (run / "progress.csv").read_bytes()
     for cut in (whole[:-1], whole[: whole.rindex(b"\n", 0, -1) + 1]):
         (run / "progress.csv").write_bytes(cut)
-        with pytest.raises(
-            UnreadableLog, match="does not end where summary.json says, at step 2000 of seed 1"
-        ):
+        with pytest.raises(UnreadableLog, match="does not end where summary.json says, at step 2000 of seed 1"):
             read_run(run)
     (run / "status.json").write_text('{"state": "running"}')
     assert len(read_run(run).curves[1].returns) == 2

@@ -18,6 +18,9 @@ from rlsparse import train
 from rlsparse.run import storage
 
 KILL = "kill"
+POWER = "power"
+"""Killed, and all is lost that nobody has waited for."""
+
 CODES = {name: getattr(errno, name) for name in ("EIO", "ENOSPC", "EMFILE", "EINTR")}
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"}
@@ -33,6 +36,9 @@ class Disk:
     def __init__(self, folder, at=0, fault=""):
         self.folder, self.at, self.fault = os.path.realpath(folder), at, fault
         self.calls = 0
+        self.durable = {} if fault == POWER else None
+        """By inode: what a file held, or which names a folder had, when it was last waited for."""
+        self.kept = []
         write, fsync = os.write, os.fsync
         sys.addaudithook(self._heard)
 
@@ -46,12 +52,19 @@ class Disk:
             if self._concerns(f"/proc/self/fd/{descriptor}") and self._counted():
                 self._happen()
             fsync(descriptor)
+            if self.durable is not None:
+                self._note(descriptor)
 
         os.write, os.fsync = faulty_write, faulty_fsync
 
     def _heard(self, event, arguments):
         reads = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        if event in EVENTS and not (reads and self.fault == KILL) and self._concerns(arguments[0]) and self._counted():
+        if (
+            event in EVENTS
+            and not (reads and self.fault in (KILL, POWER))
+            and self._concerns(arguments[0])
+            and self._counted()
+        ):
             self._happen()
 
     def _concerns(self, path):
@@ -63,7 +76,33 @@ class Disk:
         self.calls += 1
         return self.calls == self.at
 
+    def _note(self, descriptor):
+        path, inode = os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_ino
+        self.kept.append(os.dup(descriptor))  # no other file gets the number of this one
+        if os.path.isdir(path):
+            self.durable[inode] = {entry.name: (entry.inode(), entry.is_dir()) for entry in os.scandir(path)}
+        else:
+            self.durable[inode] = Path(path).read_bytes()
+
+    def _lose(self, inode, folder):
+        """Put into a new folder what is left of one after the power has failed."""
+        folder.mkdir()
+        for name, (number, is_folder) in self.durable.get(inode, {}).items():
+            if is_folder:
+                self._lose(number, folder / name)
+            else:
+                (folder / name).write_bytes(self.durable.get(number, b""))
+
     def _happen(self):
+        if self.fault == POWER:
+            self.folder, self.fault = "nowhere", KILL  # what follows is no call of the run
+            here = Path.cwd()
+            after, run = here / "after", here / "run"
+            self._lose(here.stat().st_ino, after)
+            if run.exists():
+                run.rename(here / "before")
+            if (after / "run").exists():
+                (after / "run").rename(run)
         if self.fault == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
         raise OSError(CODES[self.fault], os.strerror(CODES[self.fault]))

@@ -32,12 +32,12 @@ def sample(count, of, long):
     return range(1, of + 1) if long else sorted(random.Random(0).sample(range(1, of + 1), count))
 
 
-def check_killed(folder, at, expected):
-    code, _ = disk.in_child(folder, disk.TRAIN, at, disk.KILL)
+def check_killed(folder, at, expected, fault):
+    code, _ = disk.in_child(folder, disk.TRAIN, at, fault)
     assert code == -9, f"call {at} was not made"
     outcome, code = disk.recover(folder)
-    assert code == 0, f"killed at call {at}: {(folder / 'said').read_text()}"
-    assert outcome == expected, f"killed at call {at}"
+    assert code == 0, f"{fault} at call {at}: {(folder / 'said').read_text()}"
+    assert outcome == expected, f"{fault} at call {at}"
 
 
 def check_failed(folder, at, fault, expected):
@@ -73,13 +73,15 @@ def trials(count):
     return [pytest.param(count, False, id="some"), pytest.param(0, True, id="all", marks=pytest.mark.long)]
 
 
-@pytest.mark.parametrize(("count", "every"), trials(8))
-def test_killed_at_any_call_and_resumed_it_is_the_same(count, every, sound, tmp_path):
+@pytest.mark.parametrize(("count", "every"), trials(6))
+@pytest.mark.parametrize("fault", [disk.KILL, disk.POWER])
+def test_killed_at_any_call_and_resumed_it_is_the_same(fault, count, every, sound, tmp_path):
+    """Or after a power failure that takes all that was not waited for."""
     expected, calls = sound
     for at in sample(count, calls[disk.KILL], every):
         folder = Path(tmp_path, str(at))
         folder.mkdir()
-        check_killed(folder, at, expected)
+        check_killed(folder, at, expected, fault)
         shutil.rmtree(folder)
 
 
