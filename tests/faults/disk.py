@@ -5,6 +5,7 @@ a training does then is compared with a training to which nothing happened.
 """
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ import fake_envs
 import tiny
 
 from rlsparse import train
-from rlsparse.run import storage
+from rlsparse.run import checkpoint, storage
 
 KILL = "kill"
 POWER = "power"
@@ -155,6 +156,18 @@ def run(arguments):
     except SystemExit as stop:
         return stop.code or 0
     return 0
+
+
+def promised(folder):
+    """The steps of the last whole save before the power failed: its last file says so."""
+    status = Path(folder) / "before" / "status.json"
+    return json.loads(status.read_text())["total_steps"] if status.exists() else 0
+
+
+def newest(run_dir):
+    """The steps of the newest checkpoint that can be read; 0 if there is none."""
+    saved = checkpoint.load_latest(run_dir / "checkpoint")
+    return 0 if saved is None else int(saved.arrays["learner"]["counters.train"].max())
 
 
 def resumable(folder):

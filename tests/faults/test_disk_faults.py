@@ -35,6 +35,7 @@ def sample(count, of, long):
 def check_killed(folder, at, expected, fault):
     code, _ = disk.in_child(folder, disk.TRAIN, at, fault)
     assert code == -9, f"call {at} was not made"
+    assert disk.newest(folder / "run") >= disk.promised(folder), f"{fault} at call {at} lost a whole save"
     outcome, code = disk.recover(folder)
     assert code == 0, f"{fault} at call {at}: {(folder / 'said').read_text()}"
     assert outcome == expected, f"{fault} at call {at}"
