@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
             read_lines(path)
 
 
-@pytest.mark.parametrize("number", ["inf", "1e101", "-1e308", "9" * 400])
+@pytest.mark.parametrize("number", ["inf", "1e71", "-1e308", "9" * 400])
 def test_a_number_that_cannot_be_squared_is_nan(parse, number):
     assert np.isnan(parse(f"a,b,c\n1,{number},3\n".encode()).columns["b"]).tolist() == [True]
 
@@ -101,7 +101,7 @@ def test_no_bytes_crash_the_parser(parse, content):
     assert len({len(column) for column in table.columns.values()}) <= 1
 
 
-@given(st.lists(st.tuples(*[st.floats(-1e99, 1e99)] * 3), min_size=1, max_size=5), st.data())
+@given(st.lists(st.tuples(*[st.floats(-1e69, 1e69)] * 3), min_size=1, max_size=5), st.data())
 def test_any_numbers_survive_and_any_cut_only_loses_rows(parse, values, data):
     content = ("a,b,c\n" + "".join(",".join(map(repr, row)) + "\n" for row in values)).encode()
     assert rows(parse(content)) == [list(row) for row in values]
