@@ -9,7 +9,7 @@ import numpy as np
 from rlsparse.compare.arm_names import arm_names
 from rlsparse.compare.origin import environment_in
 from rlsparse.compare.record import Curve, Log, some
-from rlsparse.compare.same_run import each_training_once
+from rlsparse.compare.same_run import each_training_once, goes_on
 from rlsparse.errors import UsageError
 from rlsparse.run.reading import printable
 
@@ -141,6 +141,7 @@ def _each_seed_once(members: list[Member], remarks: list[str]) -> list[Member]:
             remarks.append(f"{member.label} of {path} equals {same.label} of {same.log.path} in every return")
         if twin:
             text = f"{path} is left out, for {twin.log.path} has the same seeds"
+            text += ", and --join is not given" * goes_on(member.log, twin.log)
             left_out.setdefault(text, []).append(member.label)
         else:
             kept.append(member)

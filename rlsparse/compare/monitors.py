@@ -69,7 +69,7 @@ def read_monitors(paths: Sequence[Path], join: bool = False) -> list[Log]:
     unless those of one after the other are to be joined. Files of evaluation are left out. Raises UnreadableLog.
     """
     evaluation = [path for path in paths if is_of_evaluation(path)]
-    monitors = [_read(path) for path in paths if path not in evaluation]
+    monitors = [_read(path) for path in paths if not is_of_evaluation(path)]
     if not monitors:
         raise UnreadableLog(f"{evaluation[0]} is of evaluation by its name, and says nothing of steps of training")
     trainings = list(_trainings([x for x in monitors if len(x.reward)] or monitors, join))

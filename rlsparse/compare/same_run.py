@@ -28,7 +28,7 @@ def join_pieces(logs: Sequence[Log]) -> list[Log]:
     runs: list[list[Log]] = []
     for log in sorted(logs, key=lambda log: (log.span or (np.inf, np.inf), natural(log.path))):
         for pieces in reversed(runs):
-            if _goes_on(pieces[-1], log):
+            if goes_on(pieces[-1], log):
                 pieces.append(log)
                 break
         else:
@@ -36,7 +36,8 @@ def join_pieces(logs: Sequence[Log]) -> list[Log]:
     return [_joined(pieces) if len(pieces) > 1 else pieces[0] for pieces in runs]
 
 
-def _goes_on(before: Log, log: Log) -> bool:
+def goes_on(before: Log, log: Log) -> bool:
+    """Whether a log may be the next piece of the run of another."""
     if not all(len(x.curves) == 1 and len(x.curves[0].returns) for x in (before, log)):
         return False
     a, b = ((x.path.parent, x.kind, x.env, x.measure, x.curves[0].seed) for x in (before, log))

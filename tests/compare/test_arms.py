@@ -218,6 +218,14 @@ def test_one_training_of_two_programs_counts_once_and_trainings_alike_stay_two(t
     assert "ppo and PPO may be the same trainings, logged by two programs: then name only one" in arms.remarks
 
 
+def test_a_piece_of_a_run_that_is_left_out_for_another_hints_at_joining(tmp_path):
+    for i in range(2):
+        points = [(2000 * i + 500 * k, float(k + i)) for k in (1, 2, 3, 4)]
+        write_events(tmp_path / "Pendulum-v1" / "seed_1" / f"PPO_{i}", "rollout/ep_rew_mean", points)
+    (remark,) = arms_of(tmp_path).remarks
+    assert "PPO_0 is left out, for " in remark and ", and --join is not given" in remark
+
+
 def test_runs_that_do_not_say_their_seed_are_said(tmp_path):
     for i in (1, 2):
         write_evaluations(tmp_path / "ppo" / f"Pendulum-v1_{i}", [1, 2], [3.0, 4.0 + i])

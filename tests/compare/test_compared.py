@@ -57,27 +57,28 @@ class TestCommonRange:
         assert comparison.panels[0].start == 5000
         assert any("compared from 5,000 steps on" in text for text in comparison.remarks)
 
-    @pytest.mark.parametrize(
-        ("steps", "warning"),
-        [
-            ([0], "ONE POINT in common, 0 of 20,000 steps"),
-            ([20_000], "ONE POINT in common, 20,000 of 20,000 steps"),
-            ([0, 5000], "2 POINTS in common, 0 to 5,000 of 20,000 steps"),
-            ([0, 1000, 2000, 3000], "4 POINTS in common, 0 to 3,000 of 20,000 steps"),
-            ([0, 5000, 10_000], ""),
-        ],
-    )
-    def test_a_range_that_is_almost_nothing_is_said_first(self, tmp_path, generator, steps, warning):
-        write_run(tmp_path / "a", rising(generator, 5))
-        write_run(tmp_path / "b", [np.arange(len(steps))] * 5, steps=steps, agent="trpo")
-        expected = [f"SHORT RANGE: on Pendulum-v1 the curves have {warning}"] if warning else []
-        assert compared(tmp_path).warnings == expected
-
     def test_no_common_range_is_refused(self, tmp_path):
         write_run(tmp_path / "a", [np.zeros(3)] * 3)
         write_run(tmp_path / "b", [np.zeros(3)] * 3, steps=[5000, 6000, 7000], agent="trpo")
         with pytest.raises(RunDirectoryError, match="no range in common.*; --join makes one run of pieces like these"):
             compared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("steps", "warning"),
+    [
+        ([0], "ONE POINT in common, 0 of 20,000 steps"),
+        ([20_000], "ONE POINT in common, 20,000 of 20,000 steps"),
+        ([0, 5000], "2 POINTS in common, 0 to 5,000 of 20,000 steps"),
+        ([0, 1000, 2000, 3000], "4 POINTS in common, 0 to 3,000 of 20,000 steps"),
+        ([0, 5000, 10_000], ""),
+    ],
+)
+def test_a_range_that_is_almost_nothing_is_said_first(tmp_path, generator, steps, warning):
+    write_run(tmp_path / "a", rising(generator, 5))
+    write_run(tmp_path / "b", [np.arange(len(steps))] * 5, steps=steps, agent="trpo")
+    expected = [f"SHORT RANGE: on Pendulum-v1 the curves have {warning}"] if warning else []
+    assert compared(tmp_path).warnings == expected
 
 
 class TestSeedsLeftOut:
