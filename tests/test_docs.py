@@ -61,8 +61,9 @@ FEW = {"play": "--episodes 1", "landscape": "--episodes 2 --samples 2"}
 
 @pytest.fixture(autouse=True)
 def fresh_folder(monkeypatch, tmp_path):
-    """Work in a folder of the test's own, without waiting for the disk."""
+    """Work in a folder of the test's own, beside the module of docs/environments.md, without waiting for the disk."""
     monkeypatch.chdir(tmp_path)
+    Path("reach.py").write_text(next(x.text for x in doc_pages.blocks() if x.place.startswith("docs/environments.md:")))
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 

@@ -129,5 +129,6 @@ def test_an_environment_whose_observations_have_changed_is_not_resumed(run, monk
     monkeypatch.setattr(fake_envs.Point, "_observation", lambda self: [0.0, self.position, self.speed])
     code, _, err = run("--resume", "run", "--quiet")
     assert code == 4
-    assert "its observations or actions have changed since the run began" in err
+    assert "here it would have float" in err
+    assert "the environment or a package is another than the run began with" in err
     assert err.count("\n") == 1
