@@ -77,8 +77,8 @@ def read_monitors(paths: Sequence[Path], join: bool = False) -> list[Log]:
     if len(trainings) > 1:
         files = some([those[0].path for those in trainings])
         remarks.append(
-            f"{files} are no environments of one training, by their names, environments or times: each counts alone "
-            "(--join makes one training of what was done one after the other)"
+            f"{files} are not environments of one training, by name, environment or time: each is a run of its own "
+            "(--join makes one run of those one after the other)"
         )
     return [_curve(those, remarks if those is trainings[0] else []) for those in trainings]
 

@@ -73,12 +73,10 @@ def read_run(path: Path, training: bool = False) -> Log:
 def _refuse_another_end(path: Path, curves: tuple[Curve, ...], told: Any) -> None:
     """Raise UnreadableLog if rows are missing at the end, by what summary.json tells of each seed."""
     rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
-    ends = {row.get("seed"): row.get("train_steps") for row in rows if isinstance(row.get("seed"), int)}
-    for seed, steps in ends.items():
-        if steps not in [curve.spent["train"] for curve in curves if curve.seed == seed]:
-            raise UnreadableLog(
-                f"{path} does not end where summary.json says, at {steps} training steps of seed {seed}"
-            )
+    for seed, steps in ((row.get("seed"), row.get("train_steps")) for row in rows):
+        known = isinstance(seed, int) and isinstance(steps, int)
+        if known and steps not in [curve.spent["train"] for curve in curves if curve.seed == seed]:
+            raise UnreadableLog(f"{path} does not end where summary.json says, at step {steps} of seed {seed}")
 
 
 def _text(value: Any) -> str:

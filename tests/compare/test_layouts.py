@@ -67,7 +67,7 @@ def trailing_axis(root):
 def parking(root):
     """Yapay-Sinir-Aglari-Proje/Akilli_Park: monitors and TensorBoard of the same trainings, names in other case."""
     for agent in ("ppo", "dqn"):
-        returns = [float(x) for x in np.cumsum(np.arange(40) % 7) + len(agent)]
+        returns = [float(x) for x in np.cumsum(np.arange(40) % 7) + ord(agent[0])]
         rows = [(x, 50, 5.0 * (i + 1)) for i, x in enumerate(returns)]
         write_monitor(root / "monitor" / agent / "monitor.csv", rows, start=100.0, env="parking-v0")
         means = [(50 * (i + 1), float(np.mean(returns[: i + 1]))) for i in range(3, 40, 4)]
@@ -112,7 +112,7 @@ LAYOUTS = [
     (
         hopper_twice,
         {"target_model": {"CustomHopper-v0": [(None, 2800), (None, 2600)]}},
-        ["no environments of one training", "do not say their seed"],
+        ["not environments of one training", "do not say their seed"],
     ),
     (
         a2c,
@@ -133,19 +133,19 @@ LAYOUTS = [
     (
         parking,
         {"ppo": {"parking-v0": [(None, 2000)]}, "dqn": {"parking-v0": [(None, 2000)]}},
-        ["PPO_1 (TensorBoard rollout/ep_rew_mean) is of the same training as", "DQN_1 (TensorBoard"],
+        [f"{name.upper()}_1 (TensorBoard rollout/ep_rew_mean) is of the same training as" for name in ("ppo", "dqn")],
     ),
     (parts, {"study": {"Pendulum-v1": [(0, 6000), (1, 6000)]}}, ["joined as one run"]),
     (pendulum_tries, {"PPO": {"environment not logged": [(None, 10_000)] * 6}}, ["PPO: 6 runs do not say their seed"]),
     (
         two_agents_in_one_folder,
         {"ppo": {"Pendulum-v1": [(None, 6000)]}, "a2c": {"Pendulum-v1": [(None, 6000)]}},
-        ["no environments of one training"],
+        ["not environments of one training"],
     ),
     (
         workers_and_another_environment,
         {"sac": {"Foo-v0": [(None, 18_000)], "Bar-v0": [(None, 6000)]}},
-        ["no environments of one training"],
+        ["not environments of one training"],
     ),
 ]
 
