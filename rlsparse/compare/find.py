@@ -69,12 +69,12 @@ def natural(path: Path) -> tuple[tuple[int, str | int], ...]:
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run directory of ours."""
     names = ("progress.csv", "versions.json", "status.json")
-    return (folder / "recipe.toml").is_file() and any((folder / name).exists() for name in names)
+    return os.path.isfile(folder / "recipe.toml") and any(os.path.exists(folder / name) for name in names)
 
 
 def log_files(folder: Path) -> list[Path]:
     """Return the files of a folder that may hold curves."""
-    return [path for pattern in LOG_FILES for path in sorted(folder.glob(pattern), key=natural) if path.is_file()]
+    return [path for pattern in LOG_FILES for path in sorted(folder.glob(pattern), key=natural) if os.path.isfile(path)]
 
 
 def logs_below(path: Path) -> list[Path]:

@@ -20,7 +20,7 @@ SETTING = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*[:=]\s*([^,:=]+?)\s*")
 
 SETTING_MEANS = {
     "seed": re.compile(r"(?:random_?)?seed", re.IGNORECASE),
-    "env": re.compile(r"env(?:ironment)?(?:_?(?:id|name))?|task", re.IGNORECASE),
+    "env": re.compile(r"env(?:ironment)?(?:[_.]?(?:id|name))?|task", re.IGNORECASE),
     "agent": re.compile(r"algo?|algorithm|agent|method", re.IGNORECASE),
     "time": re.compile(r"(?:time)?stamp|time|date|run", re.IGNORECASE),
 }
@@ -65,7 +65,7 @@ def origin_of(path: Path) -> Origin:
         settings = _settings(name) if depth < 4 else {}
         if settings:
             said = {meaning: settings.pop(key) for key in list(settings) if (meaning := _meaning(key))}
-            seed = int(said["seed"]) if seed is None and said.get("seed", "").isdecimal() else seed
+            seed = int(said["seed"]) if seed is None and re.fullmatch(r"\d{1,18}", said.get("seed", "")) else seed
             env, name = env or said.get("env"), said.get("agent", "")
             variant += [f"{key}={value}" for key, value in settings.items()]
         elif depth < 2 and seed is None and (match := SEED_NAME.search(name)):
@@ -83,8 +83,8 @@ def origin_of(path: Path) -> Origin:
 
 def _stem(path: Path) -> str:
     """A file's name, without what all monitor files have in theirs, and the number of an environment."""
-    name = path.stem.removesuffix("monitor").rstrip(".") if path.stem != "monitor" else ""
-    return "" if name.isdecimal() and path.stem.endswith("monitor") else name
+    name = path.stem.removesuffix("monitor").rstrip("._-")
+    return "" if is_monitor(path) and name.isdecimal() else name
 
 
 def _settings(name: str) -> dict[str, str]:

@@ -27,12 +27,13 @@ def join_pieces(logs: Sequence[Log]) -> list[Log]:
     """Join logs of one folder of which one begins after the steps at which another ended; each says so."""
     runs: list[list[Log]] = []
     for log in sorted(logs, key=lambda log: (log.span or (np.inf, np.inf), natural(log.path))):
-        for pieces in reversed(runs):
-            if goes_on(pieces[-1], log):
-                pieces.append(log)
-                break
+        before = next((pieces for pieces in reversed(runs) if goes_on(pieces[-1], log)), None)
+        if before:
+            before.append(log)
         else:
             runs.append([log])
+    place = {id(log): i for i, log in enumerate(logs)}
+    runs.sort(key=lambda pieces: place[id(pieces[0])])
     return [_joined(pieces) if len(pieces) > 1 else pieces[0] for pieces in runs]
 
 
@@ -48,16 +49,14 @@ def _joined(pieces: list[Log]) -> Log:
     """One log of all pieces; clocks and numbers of updates begin again in each."""
     first, curves = pieces[0], [piece.curves[0] for piece in pieces]
     axes: Axes = {}
-    for name in set.intersection(*(set(curve.axes) for curve in curves)):
+    for name in (name for name in curves[0].axes if all(name in curve.axes for curve in curves)):
         parts, before = [], 0.0
         for part in (curve.axes[name] for curve in curves):
             parts.append(part + (before if part[0] < before else 0.0))
             before = float(parts[-1][-1])
         axes[name] = np.concatenate(parts)
     agents = {piece.agent for piece in pieces}
-    ranges = ", ".join(
-        f"{piece.path} (to {curve.axes['steps'][-1]:,.0f})" for piece, curve in zip(pieces, curves, strict=True)
-    )
+    ranges = ", ".join(f"{piece.path} (to {piece.curves[0].axes['steps'][-1]:,.0f})" for piece in pieces)
     return replace(
         first,
         agent=first.agent if len(agents) == 1 else origin_of(first.path.parent).agent,

@@ -1,5 +1,7 @@
 """Who is compared with whom: agents, variants and groups; every seed once."""
 
+import shutil
+
 import numpy as np
 import pytest
 from foreign_runs import episodes, write_evaluations, write_events, write_monitor
@@ -208,9 +210,11 @@ def test_one_training_of_two_programs_counts_once_and_trainings_alike_stay_two(t
     write_monitor(tmp_path / "ppo" / "Pendulum-v1_1" / "monitor.csv", rows, start=100.0)
     means = [(50 * i, float(np.mean(returns[max(0, i - 100) : i]))) for i in range(10, 200, 10)]
     write_events(tmp_path / "tb" / "Pendulum-v1" / "PPO_1", "rollout/ep_rew_mean", means)
+    write_run(tmp_path / "empty", [[np.nan]], agent="broken", state="failed")
     arms = arms_of(tmp_path)
-    assert arms.names == ["ppo"]
+    assert arms.names == ["broken", "ppo"]
     assert "is of the same training as" in arms.remarks[0]
+    shutil.rmtree(tmp_path / "empty")
     others = [(x, y + 0.5) for x, y in means]
     write_events(tmp_path / "tb" / "Pendulum-v1" / "PPO_2", "rollout/ep_rew_mean", others)
     arms = arms_of(tmp_path)

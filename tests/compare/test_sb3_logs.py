@@ -250,6 +250,7 @@ def test_a_progress_of_ours_goes_before_the_monitor_beside_it(tmp_path):
         ("sac/Foo-v0_1/train", Origin("sac", "Foo-v0", None)),
         ("sac/Foo-v0_1/train/0.monitor.csv", Origin("sac", "Foo-v0", None)),
         ("out/ppo_seed3.monitor.csv", Origin("ppo", None, 3)),
+        ("out/sac/Foo-v0/train_monitor.csv", Origin("sac", "Foo-v0", None)),
         ("ppo/Hopper-v5/20261129-055837/monitor.csv", Origin("ppo", "Hopper-v5", None)),
         ("study/cls:MLP, lb:ba/env: Ant-v5, alg:sac, stamp:1/seed:7", Origin("sac cls=MLP lb=ba", "Ant-v5", 7)),
         ("sweep/ppo/env=hopper,lr=0.1,seed=3", Origin("ppo lr=0.1", "Hopper-v5", 3)),
