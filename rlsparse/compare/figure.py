@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -93,7 +94,8 @@ def save(figure: Figure, file: BinaryIO, suffix: str, block: dict[str, Any]) -> 
         ".pdf": {"Subject": text, "Creator": "rlsparse", "CreationDate": None},
         ".svg": {"Description": text, "Creator": "rlsparse", "Date": None},
     }
-    with mpl.rc_context({"svg.hashsalt": "rlsparse"}):  # equal data make equal files
+    # equal data make equal files, and a letter that the font lacks is no warning
+    with mpl.rc_context({"svg.hashsalt": "rlsparse"}), warnings.catch_warnings(action="ignore", category=UserWarning):
         figure.savefig(file, format=suffix[1:], metadata=metadata[suffix])
 
 

@@ -26,11 +26,10 @@ def _overall(overall: Overall) -> list[str]:
     ranked = ", ".join(f"{arm} {x.estimate:.3f}" + _ends(float(x.low), float(x.high), "{:.3f}") for arm, x in iqms)
     pairs = []
     for (a, b), (p, low, high, _) in overall.probability_of_improvement.items():
+        if high < 0.5:
+            a, b, p, low, high = b, a, 1 - p, 1 - high, 1 - low
         if low > 0.5:
             pairs.append(f"{a} above {b} with probability {p:.2f}" + _ends(float(low), float(high), "{:.2f}"))
-        elif high < 0.5:
-            ends = _ends(1 - float(high), 1 - float(low), "{:.2f}")
-            pairs.append(f"{b} above {a} with probability {1 - p:.2f}" + ends)
     return [f"normalised IQM {ranked}"] * bool(ranked) + ["; ".join(pairs)] * bool(pairs)
 
 

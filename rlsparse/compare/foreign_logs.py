@@ -105,8 +105,8 @@ def _scalars(files: list[Path], tags: tuple[str, ...]) -> dict[str, list[tuple[i
     try:
         from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
         from tensorboard.util.tensor_util import make_ndarray
-    except ImportError as error:
-        raise UnreadableLog(f"{files[0]} holds TensorBoard events: pip install 'rlsparse[tb]' to read them") from error
+    except Exception as error:  # a broken installation raises what it likes
+        raise UnreadableLog(f"{files[0]} needs tensorboard ({error}): pip install 'rlsparse[tb]'") from error
     points: dict[str, list[tuple[int, float, float]]] = {}
     for path in files:
         check_regular(path, path.stat(), LARGEST_EVENTS)

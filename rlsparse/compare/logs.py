@@ -74,6 +74,7 @@ def _read_below(item: Path, read: Callable[[Path], list[Log]], found: Found, see
         above = next((folder for folder in path.parents if folder in measures), None)
         if above and logs[0].measure != measures[above]:
             unlike.setdefault(above, []).append(path)
+            seen.remove(real)
         else:
             measures[path] = logs[0].measure
             found.logs += logs

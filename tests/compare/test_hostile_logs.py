@@ -191,7 +191,7 @@ def test_a_list_of_runs_nested_without_end_is_a_usage_error(tmp_path):
 
 NAMES = [
     *("$x_{$", "a$b$c", "\x1b]0;owned\x07\x1b[31m", "-1+cmd", "line\nrlsparse: done", "\u202edettimda", "<b>&amp;"),
-    "x" * 9000,
+    *("\u65e5\u672c", "x" * 9000),
 ]
 
 

@@ -130,6 +130,7 @@ def test_logs_below_another_of_another_kind_of_return_are_named_and_not_read(tmp
     (unread,) = both.unreadable
     assert f"{tmp_path / 'sac' / 'more'}, below {tmp_path / 'sac'}, whose returns are of another kind" in unread
     assert len(read_logs([str(tmp_path)], "training").logs) == 1
+    assert found(tmp_path / "sac", tmp_path / "sac" / "more") == ["sac", "more"]
 
 
 def test_pieces_of_a_run_are_joined_if_that_is_wanted(tmp_path):

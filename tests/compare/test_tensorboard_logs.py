@@ -60,9 +60,19 @@ def test_other_tags_are_no_curve(tmp_path):
     assert read_path(tmp_path, "losses/value_loss")[0].measure == "TensorBoard tag losses/value_loss"
 
 
-def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
+class Broken:
+    """A module of a package that was built for another one."""
+
+    def __getattr__(self, name):
+        raise TypeError("Descriptors cannot be created directly.")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_without_a_tensorboard_that_works_the_extra_is_named(tmp_path, monkeypatch, broken):
     write_events(tmp_path, "eval/mean_reward", [(10, 1.0)])
-    monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_file_loader", None)
+    monkeypatch.setitem(
+        sys.modules, "tensorboard.backend.event_processing.event_file_loader", Broken() if broken else None
+    )
     with pytest.raises(UnreadableLog, match=r"pip install 'rlsparse\[tb\]'"):
         read_path(tmp_path, "auto")
 
