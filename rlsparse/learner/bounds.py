@@ -37,7 +37,7 @@ NotNegative = Annotated[float, Ge(0), Expected("zero or a positive number")]
 Fraction = Annotated[float, Ge(0), Le(1), Expected("a number from 0 to 1")]
 FractionAboveZero = Annotated[float, Gt(0), Le(1), Expected("a number above 0, at most 1")]
 FractionBelowOne = Annotated[float, Ge(0), Lt(1), Expected("a number from 0 on, below 1")]
-PlainName = Annotated[str, Like(r"\w[\w .+-]*"), Expected("a plain name")]
+PlainName = Annotated[str, Like(r"\w[\w .+-]{0,99}"), Expected("a plain name")]
 Probability = Annotated[float, Gt(0), Lt(1), Expected("a number between 0 and 1")]
 
 WIDEST = 2**13

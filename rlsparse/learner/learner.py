@@ -218,5 +218,5 @@ class Learner:
     def load_random_state(self, state: dict[str, list[Any]]) -> None:
         """Restore the state that `random_state` returned."""
         for streams, states in ((self.noise, state["noise"]), (self.orders, state["minibatch"])):
-            for member, own in enumerate(states):
+            for member, own in zip(range(self.members), states, strict=True):
                 streams.load_state(member, own)

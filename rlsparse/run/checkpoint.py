@@ -178,7 +178,7 @@ def _load(path: Path) -> Checkpoint:
             raise RunDirectoryError(f"{file} is damaged: its bytes are not those that were written")
         try:
             arrays[file.stem] = safetensors.numpy.load(content)
-        except safetensors.SafetensorError as error:
+        except (safetensors.SafetensorError, LookupError, ValueError) as error:
             raise RunDirectoryError(f"{file} is not a safetensors file: {printable(str(error))}") from error
     return Checkpoint(arrays, values)
 

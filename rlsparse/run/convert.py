@@ -8,11 +8,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from rlsparse.errors import RlsparseError, UsageError, nearest
 from rlsparse.learner.bounds import bounded_hints, expected, within
 from rlsparse.learner.kinds import kinds, others_with
+from rlsparse.run.reading import shorten
 
 C = TypeVar("C")
-
-LONGEST = 200
-"""Most characters of a value that a message repeats."""
 
 IN_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}
 """What a value of a type is called; any other is a table."""
@@ -98,11 +96,6 @@ class Reader:
 
     def _error(self, text: str) -> RlsparseError:
         return self.error(f"{self.source}: {text}")
-
-
-def shorten(text: str) -> str:
-    """Return at most so much of a text as goes into a line."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _field_names(cls: type) -> set[str]:

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from threadpoolctl import threadpool_info
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
@@ -31,7 +31,7 @@ from rlsparse.run import digests
 from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.convert import Reader
 from rlsparse.run.device import name_of
-from rlsparse.run.reading import read_json, read_text, read_toml, seal
+from rlsparse.run.reading import read_json, read_text, read_toml, seal, shorten
 from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.saved import check_newest
@@ -43,6 +43,9 @@ GPU_PACKAGES = ("mujoco-warp", "warp-lang")
 
 SPARSE_PACKAGES = ("numba",)
 """What makes updates of sparse networks fast, where it is installed."""
+
+MOST_KEPT = 10_000
+"""Most checkpoints that a status file may ask for."""
 
 PROMISED = ("progress.csv", "policy.safetensors", "curve.png", "summary.json")
 """What a finished run holds."""
@@ -163,7 +166,7 @@ class Status:
     """How a run stood, in so far as it matters to go on with it."""
 
     state: Literal["running", "finished", "interrupted", "failed"] = "running"
-    keep_checkpoints: Annotated[int, Ge(FEWEST_KEPT), Expected(f"{FEWEST_KEPT} or more")] = FEWEST_KEPT
+    keep_checkpoints: Annotated[int, Ge(FEWEST_KEPT), Le(MOST_KEPT)] = FEWEST_KEPT
     env_timeout: Positive | None = None
 
 
@@ -220,7 +223,7 @@ def _refuse_links(path: Path) -> None:
 def _warn_of_other_versions(path: Path, begun: Begun, recipe: Recipe) -> None:
     here, then = _packages(recipe) | _arithmetic(), begun.packages | {"cpu": begun.cpu, "blas": begun.blas}
     both = [(name, then.get(name) or now, now) for name, now in here.items()]
-    changed = [f"{name} {before} then, {now} now" for name, before, now in both if before != now]
+    changed = [f"{name} {shorten(before)} then, {now} now" for name, before, now in both if before != now]
     if changed:
         log.warning("%s may go on differently than without the stop: %s", path, "; ".join(changed))
 

@@ -5,22 +5,21 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-from annotated_types import MinLen
 
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.learner.arrays import to_numpy
-from rlsparse.learner.bounds import Count, CountFromZero, Positive
+from rlsparse.learner.bounds import Count, Positive
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.run.checkpoint import encode_arrays
-from rlsparse.run.convert import Reader, shorten
-from rlsparse.run.reading import parse_json, read_bytes
+from rlsparse.run.convert import Reader
+from rlsparse.run.reading import parse_json, read_bytes, shorten
 from rlsparse.run.recipe import Recipe, check, to_dict
 from rlsparse.run.storage import write_atomic
 
@@ -35,7 +34,7 @@ class Recorded:
     sha256: str
     """Of all that follows, and of the arrays."""
     recipe: Recipe
-    seeds: Annotated[tuple[CountFromZero, ...], MinLen(1)]
+    seeds: tuple[int, ...]
     obs_size: Count
     action_size: Count
     obs_clip: Positive | None
@@ -101,6 +100,8 @@ def _decode(content: bytes, source: str) -> TrainedPolicy:
     recorded = parse_json(header.pop("__metadata__")["policy"])
     about = Reader(source, bounded=True).build(Recorded, recorded)
     check(about.recipe)
+    if about.seeds != tuple(about.recipe.seeds):
+        raise ValueError("its seeds are not those of its recipe")
     layout, members = about.recipe.layout(about.obs_size, about.action_size), len(about.seeds)
     expected = dict.fromkeys(("obs_mean", "obs_inv_std"), ("F32", [members, layout.obs_size]))
     expected |= {"params": ("F32", [members, layout.size]), "levels": ("U8", [members, layout.size])}

@@ -23,6 +23,9 @@ MOST_DOTS = 256
 DEEPEST = 64
 """Most lists and tables within each other."""
 
+LONGEST = 200
+"""Most characters of a file's text that a message repeats."""
+
 WIDEST = 256
 """Most bits of a whole number: the state of a random stream has half as many."""
 
@@ -32,21 +35,18 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     try:
         check_regular(path, os.stat(path), most)  # to open a device may already do something
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            check_regular(path, os.fstat(file.fileno()), most)
-            content = file.read(most + 1)
+            return file.read(check_regular(path, os.fstat(file.fileno()), most))
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         raise RunDirectoryError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > most:
-        raise RunDirectoryError(f"{path} grows while it is read")
-    return content
 
 
-def check_regular(path: Path, found: os.stat_result, most: int) -> None:
-    """Raise RunDirectoryError unless this is a file that can be read to its end, of at most so many bytes."""
+def check_regular(path: Path, found: os.stat_result, most: int) -> int:
+    """Return the size of a file that can be read to its end; raises RunDirectoryError for anything else."""
     if not S_ISREG(found.st_mode):
         raise RunDirectoryError(f"cannot read {path}: it is not a regular file")
     if found.st_size > most:
         raise RunDirectoryError(f"cannot read {path}: it has {found.st_size:,} bytes, expected at most {most:,}")
+    return found.st_size
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
@@ -111,7 +111,7 @@ def unseal(text: str, path: Path, form: int | None = None) -> dict[str, Any]:
     except ValueError as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from error
     if form is not None and body.get("format", form) != form:
-        raise RunDirectoryError(f"{path} has format {body['format']!r}; this version reads format {form}")
+        raise RunDirectoryError(f"{path} has format {shorten(repr(body['format']))}; this version reads format {form}")
     # where a byte of the word sha256 has changed, what looks like a digest is left
     sealed = any(re.fullmatch("[0-9a-f]{64}", str(first)) for first in (*body.values(),)[:1])
     if form is not None or sealed or "sha256" in body:
@@ -124,6 +124,11 @@ def unseal(text: str, path: Path, form: int | None = None) -> dict[str, Any]:
 def printable(text: str) -> str:
     """Return a text with blanks for what moves the cursor, changes colours, or else is no visible character."""
     return text if text.isprintable() else "".join(x if x.isprintable() else " " for x in text)
+
+
+def shorten(text: str) -> str:
+    """Return at most so much of a text as goes into a line."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _printable(value: Any) -> Any:

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Lt
 
 from rlsparse.errors import RunDirectoryError
 from rlsparse.learner.bounds import NotNegative
 from rlsparse.run.checkpoint import Checkpoint, read_manifest, shapes, steps_first
-from rlsparse.run.convert import Reader, shorten
+from rlsparse.run.convert import Reader
+from rlsparse.run.reading import shorten
 from rlsparse.run.recipe import Recipe, to_dict
 
 MISFITS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
@@ -24,7 +26,7 @@ class Values:
     """The plain values of a checkpoint, but for the random streams."""
 
     recipe: dict[str, Any]
-    evaluated_at: tuple[int, ...]
+    evaluated_at: tuple[Annotated[int, Ge(-1), Lt(2**63)], ...]
     seconds: NotNegative
     records: dict[str, str]
 
@@ -71,7 +73,8 @@ def check_newest(run_dir: Path, recipe: Recipe) -> None:
         check_values(values, recipe, run_dir)
         with misfits_told(run_dir):
             (members, size), (_, obs_size) = sizes["params"], sizes["obs_moments.mean"]
-            if members != recipe.num_seeds or size < (least := recipe.layout(obs_size, 1).size):
+            least = recipe.layout(obs_size, 1).size
+            if members != recipe.num_seeds or size < least:
                 raise ValueError(f"params is of shape {members, size}, expected {recipe.num_seeds, least} or more")
         return
 
@@ -79,24 +82,26 @@ def check_newest(run_dir: Path, recipe: Recipe) -> None:
 def check_arrays(saved: Checkpoint, fresh: Mapping[str, Mapping[str, np.ndarray]], run_dir: Path) -> None:
     """Raise RunDirectoryError unless the arrays have the names, types and shapes of a state that has just been built.
 
-    What a run gathers as it goes, such as episodes and anchors, may be of any length.
+    What is still empty there, and the episodes of an archive, may be of any length.
     """
     for group, own in fresh.items():
         found = saved.arrays.get(group, {})
         for name in found.keys() | own.keys():
-            grows = group != "learner" or name.startswith("archive.")
-            then, now = (_kind(x.get(name), grows) for x in (found, own))
-            if then != now:
+            then, now = found.get(name), own.get(name)
+            if then is None or now is None or not _alike(then, now, name.startswith("archive.")):
+                texts = ("nothing" if x is None else f"{x.dtype} numbers of shape {x.shape}" for x in (then, now))
                 raise RunDirectoryError(
-                    f"{run_dir / 'checkpoint'}: {group}.{name} has {then}, here it would have {now}: the environment "
-                    "or a package is another than the run began with"
+                    "{}: {}.{} has {}, here it would have {}: the environment or a package is another than the run "
+                    "began with".format(run_dir / "checkpoint", group, name, *texts)
                 )
+    for x in (x for group in ("stats", "metrics") for x in saved.arrays.get(group, {}).values()):
+        if x.shape != (len(fresh["learner"]["params"]),):
+            raise RunDirectoryError(f"{run_dir / 'checkpoint'} tells of {x.shape} members")
 
 
-def _kind(x: np.ndarray | None, grows: bool) -> str:
-    if x is None:
-        return "nothing"
-    return f"{x.dtype} numbers in {x.ndim} dimensions" if grows else f"{x.dtype} numbers of shape {x.shape}"
+def _alike(then: np.ndarray, now: np.ndarray, any_length: bool) -> bool:
+    sizes = zip(then.shape, now.shape, strict=False)
+    return then.dtype == now.dtype and then.ndim == now.ndim and (any_length or all(b in (0, a) for a, b in sizes))
 
 
 @contextmanager

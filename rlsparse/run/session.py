@@ -316,10 +316,10 @@ def restore(session: Session) -> None:
         raise RunDirectoryError(f"{run.given} has a policy but no checkpoint any more: there is nothing to go on from")
     check_values(saved.values, session.recipe, run.given)
     load(saved, session.learner, session.collector, session.explorer, run.given)
-    if "stats" in saved.arrays:
-        with misfits_told(run.path):
+    with misfits_told(run.given):
+        if "stats" in saved.arrays:
             session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
-    session.evaluated_at = np.array(saved.values["evaluated_at"])
-    session.seconds_before = saved.values["seconds"]
-    run.records.restore(saved.values["records"])
+        session.evaluated_at = np.array(saved.values["evaluated_at"])
+        session.seconds_before = saved.values["seconds"]
+        run.records.restore(saved.values["records"])
     policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)

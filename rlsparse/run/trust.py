@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.run import cards
-from rlsparse.run.reading import printable
+from rlsparse.run.reading import printable, shorten
 
 
 def trust_environment(env_id: str, named: str | None, source: Path, trust: bool = False) -> str:
@@ -18,12 +18,13 @@ def trust_environment(env_id: str, named: str | None, source: Path, trust: bool 
     """
     if env_id == named or (module := foreign_module(env_id, source)) is None:
         return env_id
+    shown, module = shorten(env_id), shorten(module)
     if not trust:
         raise UsageError(
-            f"{source} names the environment {env_id}, for which the module {module} would be imported and its code "
-            f"run: if you trust it, say so by --env {shlex.quote(env_id)} or --trust"
+            f"{source} names the environment {shown}, for which the module {module} would be imported and its code "
+            f"run: if you trust it, say so by --env {shlex.quote(shown)} or --trust"
         )
-    line = f"{source}: running the module {module}, {_file_of(module)}, for {env_id}"
+    line = f"{source}: running the module {module}, {_file_of(module)}, for {shown}"
     print(printable(line), file=sys.stderr)
     return env_id
 
@@ -40,7 +41,7 @@ def foreign_module(env_id: str, source: Path) -> str | None:
     import gymnasium
 
     if env_id not in gymnasium.registry:
-        raise EnvironmentFailure(f"{source} names the environment {env_id}, which no package here registers")
+        raise EnvironmentFailure(f"{source} names the environment {shorten(env_id)}, which no package here registers")
     entry = gymnasium.registry[env_id].entry_point
     return entry.partition(":")[0] if isinstance(entry, str) and not entry.startswith("gymnasium.") else None
 

@@ -1,0 +1,99 @@
+"""Everything that reads files of others, and what becomes of it: a refusal in one line, or a result."""
+
+import resource
+import shutil
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+from rlsparse.errors import RlsparseError
+from rlsparse.run import directory as runs
+from rlsparse.run import policy_file
+from rlsparse.run import session as sessions
+from rlsparse.run.reading import printable, read_json
+
+
+@contextmanager
+def a_gigabyte():
+    """Let this process take no more memory than it has now and a gigabyte, and end it if it hangs."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, before[1]))
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def refusal(act):
+    """What the refusal says, or None if there is none; anything else that is raised is a fault."""
+    signal.alarm(60)
+    try:
+        act()
+    except RlsparseError as error:
+        assert error.exit_code in (2, 3, 4), error
+        assert len(printable(str(error))) < 2000
+        return str(error)
+    return None
+
+
+def newest(run_dir):
+    """The newest checkpoint; what would be fallen back on is removed."""
+    *older, folder = sorted((run_dir / "checkpoint").iterdir(), key=lambda path: int(path.name))
+    for path in older:
+        shutil.rmtree(path)
+    return folder
+
+
+def reopen(run_dir):
+    """What is read before environments are made."""
+    run, recipe, agent, device = runs.reopen(run_dir)
+    run.release()
+    return recipe, agent, device, run.state, run.keep_checkpoints
+
+
+def resume(run_dir):
+    """All that a resumed run goes on from."""
+    run, recipe, agent, device = runs.reopen(run_dir)
+    try:
+        session = sessions.open_session(recipe, run, device)
+        sessions.restore(session)
+        now = sessions.state(session)
+    finally:
+        run.release()
+    arrays = {(group, name): as_bytes(x) for group, own in now.arrays.items() for name, x in own.items()}
+    values = {name: x for name, x in now.values.items() if name != "seconds"}
+    return recipe, agent, device, run.keep_checkpoints, arrays, values
+
+
+def play(run_dir):
+    """All that acts."""
+    policy = policy_file.load(run_dir / "policy.safetensors")
+    scale = policy.actors.scale
+    arrays = [as_bytes(x) for x in (policy.actors.params, scale.mean, scale.inv_std)]
+    return policy.recipe, policy.actors.seeds, policy.actors.layout, scale.clip, arrays
+
+
+def tables(run_dir):
+    """What tables and the summary say."""
+    return (
+        repr(runs.read_progress(run_dir / "progress.csv")),
+        runs.read_probes(run_dir / "probe.csv"),
+        read_json(run_dir / "summary.json") if (run_dir / "summary.json").exists() else {},
+    )
+
+
+def everything(run_dir):
+    """What all of them read; resuming comes last, for it writes."""
+    return play(run_dir), tables(run_dir), resume(run_dir)
+
+
+def as_bytes(x):
+    """An array to compare with another, NaN and types included."""
+    return x.dtype.str, x.shape, x.tobytes()
+
+
+def says_the_same(name):
+    """Whether this attack on a recipe gives what is the default, or was there before."""
+    return name.endswith(("missing", "is zero", "is yes", "an empty table"))
