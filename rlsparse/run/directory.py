@@ -44,9 +44,6 @@ GPU_PACKAGES = ("mujoco-warp", "warp-lang")
 SPARSE_PACKAGES = ("numba",)
 """What makes updates of sparse networks fast, where it is installed."""
 
-MOST_KEPT = 10_000
-"""Most checkpoints that a status file may ask for."""
-
 PROMISED = ("progress.csv", "policy.safetensors", "curve.png", "summary.json")
 """What a finished run holds."""
 
@@ -166,7 +163,7 @@ class Status:
     """How a run stood, in so far as it matters to go on with it."""
 
     state: Literal["running", "finished", "interrupted", "failed"] = "running"
-    keep_checkpoints: Annotated[int, Ge(FEWEST_KEPT), Le(MOST_KEPT)] = FEWEST_KEPT
+    keep_checkpoints: Annotated[int, Ge(2), Le(10_000), Expected("a number from 2 to 10,000")] = FEWEST_KEPT
     env_timeout: Positive | None = None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge, Lt
 
 from rlsparse.errors import RunDirectoryError
-from rlsparse.learner.bounds import NotNegative
+from rlsparse.learner.bounds import Expected, NotNegative
 from rlsparse.run.checkpoint import Checkpoint, read_manifest, shapes, steps_first
 from rlsparse.run.convert import Reader
 from rlsparse.run.reading import shorten
@@ -26,7 +26,7 @@ class Values:
     """The plain values of a checkpoint, but for the random streams."""
 
     recipe: dict[str, Any]
-    evaluated_at: tuple[Annotated[int, Ge(-1), Lt(2**63)], ...]
+    evaluated_at: Annotated[tuple[Annotated[int, Ge(-1), Lt(2**63)], ...], Expected("numbers of steps")]
     seconds: NotNegative
     records: dict[str, str]
 

@@ -6,7 +6,8 @@ import signal
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlsparse.errors import RlsparseError
+from rlsparse.compare.logs import read_logs
+from rlsparse.errors import RlsparseError, RunDirectoryError
 from rlsparse.run import directory as runs
 from rlsparse.run import policy_file
 from rlsparse.run import session as sessions
@@ -84,9 +85,17 @@ def tables(run_dir):
     )
 
 
+def compare(run_dir):
+    """What a comparison takes from a run; one that is left out, and listed, counts as refused."""
+    found = read_logs([str(run_dir)])
+    if not found.logs:
+        raise RunDirectoryError("; ".join(found.unreadable))
+    return repr(found.logs)
+
+
 def everything(run_dir):
     """What all of them read; resuming comes last, for it writes."""
-    return play(run_dir), tables(run_dir), resume(run_dir)
+    return compare(run_dir), play(run_dir), tables(run_dir), resume(run_dir)
 
 
 def as_bytes(x):

@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 import reading_all
 
-READERS = {
-    "policy.safetensors": (reading_all.play,),
-    "progress.csv": (reading_all.tables,),
-    "summary.json": (reading_all.tables,),
-}
-"""Who reads a file; the others are read to go on with the run."""
-
 
 def readers(name):
-    return READERS.get(name.name, (reading_all.resume,))
+    """Who reads a file."""
+    if name.name in ("policy.safetensors", "summary.json"):
+        return (reading_all.play if name.suffix == ".safetensors" else reading_all.tables,)
+    if name.parts[0] == "checkpoint":
+        return (reading_all.resume,)
+    return (reading_all.compare, reading_all.tables if name.suffix == ".csv" else reading_all.resume)
 
 
 def outcome(reader, run_dir):

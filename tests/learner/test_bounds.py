@@ -83,6 +83,7 @@ def test_what_is_out_of_its_bound_is_refused_by_its_flag(where):
         (tuple[bounds.Count, ...], "positive whole numbers", ((), (1, 2)), ((1, 0),)),
         (Annotated[tuple[bounds.Finite, ...], MinLen(1)], "one or more finite numbers", ((0.5,),), ((), (nan,))),
         (Annotated[int, Ge(2), Expected("2 or more")], "2 or more", (2,), (1,)),
+        (bounds.PlainName, "a plain name", ("ppo-gpu", "x 1.0_+", "ä"), ("", "../x", ".x", "a/b", "a\n", "x" * 101, 1)),
         (Literal["a", "b"], "", ("a",), ()),
     ],
 )

@@ -220,7 +220,22 @@ def test_a_card_says_only_what_differs_from_its_base(tmp_path):
     assert card.recipe_for("Hopper-v5") == {"num_envs": 3, "seed": 7, "num_seeds": 2}
 
 
-@pytest.mark.parametrize("base, message", [("none", "must be the name of another"), ("two", "has a base itself")])
+def test_the_name_of_a_card_is_no_path(tmp_path):
+    for name in ("../../x", "/tmp/x", ".x", "a\\u001b[2J"):
+        (tmp_path / "card.toml").write_text(f'name = "{name}"\ndescription = "y"\n')
+        with pytest.raises(UsageError, match="name must be a plain name, not"):
+            cards.agent(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("none", "must be the name of another"),
+        ("../../one", "must be the name of another"),
+        ("/one", "must be the name of another"),
+        ("two", "has a base itself"),
+    ],
+)
 def test_a_base_is_a_card_without_one(tmp_path, base, message):
     path = agent_card(tmp_path, "two", f'base = "{base}"')
     with pytest.raises(UsageError, match=message):

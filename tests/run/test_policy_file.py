@@ -1,5 +1,6 @@
 """policy.safetensors: the policy that acts is the policy that was trained, or none at all."""
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -109,22 +110,67 @@ def test_somebody_elses_safetensors_is_refused(tmp_path):
         policy_file.load(tmp_path / "other.safetensors")
 
 
-@pytest.mark.parametrize(
-    "change", [{"params": np.zeros((2, 9), np.float32)}, {"obs_mean": np.zeros((2, 3), np.float32)}]
-)
-def test_arrays_of_other_sizes_than_the_recipe_makes_are_refused(change, session, path):
-    """Such a file has a right digest: somebody made it."""
+def parts(path):
+    """What a policy file says, and its arrays."""
     with safetensors.safe_open(path, "np") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()} | change  # noqa: SIM118 - not a dict
-    recorded = {
-        "recipe": policy_file.to_dict(RECIPE),
-        "seeds": [3, 4],
-        "obs_size": 2,
-        "action_size": 1,
-        "obs_clip": 10.0,
-    }
-    policy_file.write_atomic(path, policy_file._encode(recorded, arrays))
-    with pytest.raises(RunDirectoryError, match="is not a policy file.*shape"):
+        recorded = json.loads(file.metadata()["policy"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    del recorded["sha256"]
+    return recorded, arrays
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"params": np.zeros((2, 9), np.float32)}, "params has type and shape .'F32', .2, 9.*expected .'F32', .2, 67"),
+        ({"obs_mean": np.zeros((2, 3), np.float32)}, "obs_mean has type and shape"),
+        ({"obs_mean": np.zeros((2, 2), np.float16)}, "obs_mean has type and shape .'F16'"),
+        ({"params": np.zeros((2, 67), np.int64)}, "params has type and shape .'I64'"),
+        ({"levels": np.zeros((2, 67), np.int8)}, "levels has type and shape .'I8'"),
+        ({"weight": np.zeros(1)}, "weight has type and shape .* expected None"),
+        ({"obs_inv_std": np.full((2, 2), np.nan, np.float32)}, "numbers that are not finite"),
+        ({"obs_inv_std": np.full((2, 2), np.inf, np.float32)}, "numbers that are not finite"),
+    ],
+)
+def test_arrays_that_the_recipe_does_not_make_are_refused(change, message, path):
+    """Such a file has a right digest: somebody made it."""
+    recorded, arrays = parts(path)
+    path.write_bytes(policy_file._encode(recorded, arrays | change))
+    with pytest.raises(RunDirectoryError, match=f"is not a policy file.*{message}"):
+        policy_file.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "x", "message"),
+    [
+        ("seeds", {}, "seeds must be a list, not {}"),
+        ("seeds", 1.5, "seeds must be a list, not 1.5"),
+        ("seeds", [], "its seeds are not those of its recipe"),
+        ("seeds", [3, 3], "its seeds are not those of its recipe"),
+        ("obs_size", 2.0, "obs_size must be a whole number, not 2.0"),
+        ("obs_size", 0, "obs_size must be a positive whole number, not 0"),
+        ("action_size", 10**6, "params has type and shape"),
+        ("obs_clip", "x", "obs_clip must be a number, not 'x'"),
+        ("obs_clip", -1, "obs_clip must be a positive number, not -1"),
+        ("obs_clip", float("nan"), "NaN is no number of JSON"),
+        ("recipe", [], "recipe must be a table"),
+        ("more", 1, "unknown key more"),
+    ],
+)
+def test_fields_of_other_types_or_ranges_are_named(field, x, message, path):
+    recorded, arrays = parts(path)
+    path.write_bytes(policy_file._encode(recorded | {field: x}, arrays))
+    with pytest.raises(RunDirectoryError, match=f"is not a policy file.*{message}"):
+        policy_file.load(path)
+
+
+def test_a_tensor_that_is_there_twice_is_refused(path):
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].decode().rstrip()
+    twice = f'{header[:-1]},"params":{json.dumps(json.loads(header)["params"])}}}'.encode()
+    path.write_bytes(len(twice).to_bytes(8, "little") + twice + content[8 + size :])
+    with pytest.raises(RunDirectoryError, match="a key is there twice"):
         policy_file.load(path)
 
 
