@@ -161,6 +161,8 @@ class ResumeFlags:
     """Checkpoints that stay, spread over the run; as many as so far if not given."""
     env_timeout: float | None = None
     """Most seconds for one call of an environment; as so far if not given."""
+    strict: bool = False
+    """End where the newest checkpoint is damaged, instead of going on from the one before it."""
     quiet: bool = False
     """No progress and no table."""
     json: bool = False
@@ -168,7 +170,7 @@ class ResumeFlags:
 
 
 def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
-    allowed = "--env, --trust, --device, --keep-checkpoints, --env-timeout, --quiet and --json"
+    allowed = "--env, --trust, --device, --keep-checkpoints, --env-timeout, --strict, --quiet and --json"
     hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
     _check_kept(flags)
@@ -217,7 +219,7 @@ def resume(flags: ResumeFlags) -> None:
         with run, device.explain_out_of_memory(recipe, where, _resume_command(run.given, recipe)):
             session = _open_session(recipe, run, where)
             with contained(run.env_timeout, run.fail):
-                sessions.restore(session)
+                sessions.restore(session, flags.strict)
             _announce(f"resuming {run.given} at {session.total_steps:,} steps", flags.quiet)
             _train(session, agent, stop, flags)
 

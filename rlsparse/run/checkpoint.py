@@ -124,16 +124,19 @@ def _remove_outdated(folder: Path, total_steps: int, count: int, budget: int) ->
             shutil.rmtree(path, ignore_errors=True)
 
 
-def load_latest(folder: Path) -> Checkpoint | None:
+def load_latest(folder: Path, strict: bool = False) -> Checkpoint | None:
     """Read the newest whole checkpoint; a warning names those that are damaged and were passed over.
 
-    None if there has been none yet. Raises RunDirectoryError if none is left. Runs no code from the files.
+    None if there has been none yet. Raises RunDirectoryError if none is left; if `strict`, for the first that is
+    damaged. Runs no code from the files.
     """
     damage = []
     for path in steps_first(folder):
         try:
             checkpoint = _load(path)
         except RunDirectoryError as error:
+            if strict:
+                raise
             damage.append(str(error))
             continue
         if damage:

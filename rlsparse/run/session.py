@@ -300,15 +300,15 @@ def load(saved: Checkpoint, learner: Learner, collector: Collector, explorer: No
         learner.load_random_state(saved.values["random"])
 
 
-def restore(session: Session) -> None:
+def restore(session: Session, strict: bool = False) -> None:
     """Put a session where its newest whole checkpoint was, and make good whatever a save has left half done.
 
-    A run that stopped before its first checkpoint begins anew. Raises RunDirectoryError if no checkpoint is left whole,
-    or if it was written by another recipe.
+    A run that stopped before its first checkpoint begins anew. Raises RunDirectoryError if no checkpoint is left whole
+    (if `strict`, if one is passed over), or if it is of another recipe.
     """
     run = session.run
     remove_leftovers(run.path)
-    saved = checkpoint.load_latest(run.checkpoints)
+    saved = checkpoint.load_latest(run.checkpoints, strict)
     if saved is None and not (run.path / "policy.safetensors").exists():
         run.records.restore({})
         return

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from rlsparse import loop
+from rlsparse import loop, train
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import Interrupted, RunDirectoryError
@@ -183,6 +183,14 @@ def test_resumed_from_the_checkpoint_before_a_damaged_one_it_ends_the_same(point
     tiny.train(tmp_path / "run")
     (tmp_path / "run" / "checkpoint" / "96" / "learner.safetensors").write_bytes(b"")
     assert tiny.outcome(tiny.resume(tmp_path / "run")) == point_run
+
+
+def test_told_to_be_strict_it_does_not_pass_over_a_damaged_one(tmp_path, capsys):
+    tiny.train(tmp_path / "run")
+    (tmp_path / "run" / "checkpoint" / "96" / "learner.safetensors").write_bytes(b"")
+    with pytest.raises(SystemExit, match="4"):
+        train.main(["--resume", str(tmp_path / "run"), "--env", tiny.RECIPE.env, "--strict"])
+    assert "96/learner.safetensors is damaged" in capsys.readouterr().err
 
 
 def test_a_save_that_was_cut_before_the_policy_file_is_made_good(point_run, tmp_path, monkeypatch):
