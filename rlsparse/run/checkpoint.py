@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from rlsparse.errors import RunDirectoryError
 from rlsparse.learner.bounds import CountFromZero
-from rlsparse.run.convert import Reader
+from rlsparse.run.convert import told
 from rlsparse.run.reading import check_regular, printable, read_bytes, read_text, seal, unseal
 from rlsparse.run.storage import make_folder, persist, sync_directory, write_synced
 
@@ -189,8 +189,8 @@ def _load(path: Path) -> Checkpoint:
 def read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
     """Return what vouches for a checkpoint, and its plain values; raises RunDirectoryError."""
     body = unseal(read_text(path), path, FORMAT)
-    values = body.pop("values", {})
-    manifest = Reader(str(path), bounded=True, error=RunDirectoryError).build(Manifest, body)
+    values = body.get("values")
+    manifest = told(Manifest, body, path)
     if not isinstance(values, dict) or not all(re.fullmatch(r"[a-z]+\.safetensors", name) for name in manifest.files):
         raise RunDirectoryError(f"{path} is no manifest of ours: it names files that a checkpoint does not have")
     return manifest, values

@@ -2,10 +2,12 @@
 
 import dataclasses
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from rlsparse.errors import RlsparseError, UsageError, nearest
+from rlsparse.errors import RlsparseError, RunDirectoryError, UsageError, nearest
 from rlsparse.learner.bounds import bounded_hints, expected, within
 from rlsparse.learner.kinds import kinds, others_with
 from rlsparse.run.reading import shorten
@@ -96,6 +98,12 @@ class Reader:
 
     def _error(self, text: str) -> RlsparseError:
         return self.error(f"{self.source}: {text}")
+
+
+def told(cls: type[C], data: Mapping[str, Any], source: Path) -> C:
+    """Build a dataclass of what a file of a run tells of its fields, all within bounds; raises RunDirectoryError."""
+    known = {name: data[name] for name in _field_names(cls) & data.keys()}
+    return Reader(str(source), bounded=True, error=RunDirectoryError).build(cls, known)
 
 
 def _field_names(cls: type) -> set[str]:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from importlib import metadata
@@ -29,9 +29,9 @@ from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.learner.bounds import Expected, Like, Positive
 from rlsparse.run import digests
 from rlsparse.run.checkpoint import FEWEST_KEPT
-from rlsparse.run.convert import Reader
+from rlsparse.run.convert import told
 from rlsparse.run.device import name_of
-from rlsparse.run.reading import read_json, read_text, read_toml, seal, shorten
+from rlsparse.run.reading import MOST_BYTES, check_regular, read_json, read_text, read_toml, seal, shorten
 from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.saved import check_newest
@@ -187,9 +187,10 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     _refuse_links(path)
     run = Run(path)
     try:
-        status = _read(Status, path / "status.json") if (path / "status.json").exists() else Status()
+        file = path / "status.json"
+        status = told(Status, read_json(file) if file.exists() else {}, file)
         run.state, run.keep_checkpoints, run.env_timeout = status.state, status.keep_checkpoints, status.env_timeout
-        begun = _read(Begun, path / "versions.json")
+        begun = _begun(path)
         check_newest(path, recipe)
     except RunDirectoryError:
         run.release()
@@ -200,14 +201,11 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
 
 def read_device(path: Path) -> str:
     """Return the device on which the run in a directory began; raises RunDirectoryError."""
-    return _read(Begun, path / "versions.json").device
+    return _begun(path).device
 
 
-def _read(cls: Any, path: Path) -> Any:
-    """Return what a JSON file tells of the fields of a dataclass; raises RunDirectoryError."""
-    names = {f.name for f in fields(cls)}
-    told = {name: x for name, x in read_json(path).items() if name in names}
-    return Reader(str(path), bounded=True, error=RunDirectoryError).build(cls, told)
+def _begun(path: Path) -> Begun:
+    return told(Begun, read_json(path / "versions.json"), path / "versions.json")
 
 
 def _refuse_links(path: Path) -> None:
@@ -270,6 +268,7 @@ def _lock(path: Path) -> io.TextIOWrapper:
         descriptor = persist(path, opened, "write in the run directory")
     except StorageError as error:
         raise RunDirectoryError(str(error)) from error
+    check_regular(file, os.fstat(descriptor), MOST_BYTES)
     lock = open(descriptor, "r+")  # noqa: SIM115 - open as long as the run is
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.errors import DivergenceError, RunDirectoryError, UsageError
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.bounds import Count, Positive
 from rlsparse.learner.learner import Learner
@@ -82,7 +82,10 @@ def save(path: Path, recipe: Recipe, learner: Learner) -> None:
 
 
 def load(path: Path) -> TrainedPolicy:
-    """Read policies; raises RunDirectoryError if the file is missing or damaged. Runs no code from it."""
+    """Read policies; raises RunDirectoryError if the file is missing or damaged, DivergenceError if they diverged.
+
+    Runs no code from it.
+    """
     content = read_bytes(path, MOST_BYTES)
     try:
         return _decode(content, str(path))
@@ -114,7 +117,7 @@ def _decode(content: bytes, source: str) -> TrainedPolicy:
     if about.sha256 != _digest(recorded, arrays):
         raise ValueError("its contents are not those that were written")
     if not all(np.isfinite(x).all() for x in arrays.values()):
-        raise ValueError("it holds numbers that are not finite")
+        raise DivergenceError(f"{source} holds numbers that are not finite")
     scale = ObsScale(arrays["obs_mean"], arrays["obs_inv_std"], math.inf if about.obs_clip is None else about.obs_clip)
     return TrainedPolicy(about.recipe, Actors(layout, arrays["params"], scale, about.seeds), arrays.get("levels"))
 

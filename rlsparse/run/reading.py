@@ -5,6 +5,8 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -71,9 +73,9 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
             raise ValueError(f"a line has more than {MOST_DOTS} dots")
-        return _modest(tomllib.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{source}: not a TOML file: {_why(error)}") from error
+        return _modest(tomllib.loads, text)
+    except ValueError as error:
+        raise UsageError(f"{source}: not a TOML file: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -86,10 +88,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_json(text: str | bytes) -> dict[str, Any]:
     """Return the JSON object in a text; raises ValueError for anything else, and for a key that is there twice."""
-    try:
-        body = _modest(json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique))
-    except RecursionError as error:
-        raise ValueError(_why(error)) from error
+    body = _modest(partial(json.loads, parse_constant=_refuse_constant, object_pairs_hook=_unique), text)
     if not isinstance(body, dict):
         raise ValueError("it does not hold a JSON object")
     return body
@@ -139,15 +138,22 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _modest(value: Any, depth: int = 0) -> Any:
-    """Return the value; raises RecursionError if lists and tables in it lie too deep, ValueError for a huge number."""
+def _modest(parse: Callable[[Any], Any], text: str | bytes) -> Any:
+    """Return what a text says; raises ValueError if that lies deep in lists and tables, or is a huge number."""
+    try:
+        _check_modest(value := parse(text))
+    except RecursionError as error:
+        raise ValueError(f"it nests deeper than {DEEPEST} levels") from error
+    return value
+
+
+def _check_modest(value: Any, depth: int = 0) -> None:
     if depth > DEEPEST:
         raise RecursionError
     if isinstance(value, int) and value.bit_length() > WIDEST:
         raise ValueError(f"it holds a whole number of {value.bit_length():,} bits, expected at most {WIDEST}")
     for x in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _modest(x, depth + 1)
-    return value
+        _check_modest(x, depth + 1)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -158,7 +164,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
-
-
-def _why(error: Exception) -> str:
-    return f"it nests deeper than {DEEPEST} levels" if isinstance(error, RecursionError) else str(error)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from annotated_types import Ge, Lt
 from rlsparse.errors import RunDirectoryError
 from rlsparse.learner.bounds import Expected, NotNegative
 from rlsparse.run.checkpoint import Checkpoint, read_manifest, shapes, steps_first
-from rlsparse.run.convert import Reader
+from rlsparse.run.convert import told
 from rlsparse.run.reading import shorten
 from rlsparse.run.recipe import Recipe, to_dict
 
@@ -34,8 +34,7 @@ class Values:
 def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> None:
     """Raise RunDirectoryError unless a checkpoint's values are those of a run with this recipe; names what differs."""
     source = run_dir / "checkpoint"
-    known = {f.name: values[f.name] for f in fields(Values) if f.name in values}
-    read = Reader(str(source), bounded=True, error=RunDirectoryError).build(Values, known)
+    read = told(Values, values, source)
     then, now = _flat(read.recipe), _flat(to_dict(recipe))
     differing = [
         shorten(f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} in recipe.toml")
@@ -94,6 +93,8 @@ def check_arrays(saved: Checkpoint, fresh: Mapping[str, Mapping[str, np.ndarray]
                     "{}: {}.{} has {}, here it would have {}: the environment or a package is another than the run "
                     "began with".format(run_dir / "checkpoint", group, name, *texts)
                 )
+            if name.startswith(("counters.", "env.episode")) and (then < 0).any():
+                raise RunDirectoryError(f"{run_dir / 'checkpoint'}: {group}.{name} counts less than nothing")
     for x in (x for group in ("stats", "metrics") for x in saved.arrays.get(group, {}).values()):
         if x.shape != (len(fresh["learner"]["params"]),):
             raise RunDirectoryError(f"{run_dir / 'checkpoint'} tells of {x.shape} members")

@@ -33,7 +33,7 @@ def refusal(act):
     try:
         act()
     except RlsparseError as error:
-        assert error.exit_code in (2, 3, 4), error
+        assert error.exit_code in (2, 3, 4, 5), error
         assert len(printable(str(error))) < 2000
         return str(error)
     return None

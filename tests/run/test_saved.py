@@ -87,7 +87,7 @@ def test_an_environment_whose_observations_have_changed_is_told(trained, tmp_pat
 
 
 FRESH = {
-    "learner": {"params": np.zeros((1, 5), np.float32), "archive.kept": np.zeros(1)},
+    "learner": {"params": np.zeros((1, 5), np.float32), "archive.kept": np.zeros(1), "counters.train": np.array([0])},
     "explorer": {"anchors": np.zeros((1, 0, 5))},
 }
 
@@ -103,6 +103,7 @@ FRESH = {
         ("explorer", "anchors", np.zeros((1, 3, 6))),
         ("explorer", "anchors", np.zeros((2, 3, 5))),
         ("stats", "entropy", np.zeros(2)),
+        ("learner", "counters.train", np.array([-1])),
     ],
 )
 def test_arrays_of_another_state_are_named(group, name, x, tmp_path):
