@@ -57,7 +57,7 @@ class Recipe:
     """Steps between two evaluations; a twentieth of the budget if not given."""
     eval_episodes: Count = 10
     """Episodes of each evaluation, on seeds of their own."""
-    env_restarts: Count | None = None
+    env_restarts: CountFromZero | None = None
     """How often environments that raise may be made anew, in the whole run; if not given, the first one ends it. The
     eleven MuJoCo tasks never are."""
     simulator: Simulator = "mujoco"
@@ -136,9 +136,10 @@ def _check_simulator(recipe: Recipe) -> None:
 
 def _check_size(recipe: Recipe) -> None:
     """Refuse what no machine holds, before the attempt takes all of its memory, and seeds that no table can tell."""
-    if recipe.seeds[-1] > LARGEST_SEED:
-        largest = f"{LARGEST_SEED - recipe.num_seeds + 1:,}"
-        raise UsageError(f"--seed {recipe.seed}: expected at most {largest}, for larger ones are not exact in tables")
+    if (over := recipe.seeds[-1] - LARGEST_SEED) > 0:
+        raise UsageError(
+            f"--seed {recipe.seed}: expected {recipe.seed - over} or less; larger ones are not exact in tables"
+        )
     simulated = recipe.num_seeds * max(recipe.num_envs, recipe.eval_episodes)
     if simulated > MOST_ENVIRONMENTS:
         raise UsageError(

@@ -34,26 +34,16 @@ def episode_seed(seed: int, episode: int) -> int:
 
 def as_number(reward: Any) -> float:
     """Return a reward, an array of one number too, as a float; raises TypeError for anything else."""
-    if isinstance(reward, float):
-        return reward
-    array = np.asarray(reward)
-    if array.size != 1 or array.dtype.kind not in NUMBERS:
-        raise TypeError(f"a reward must be a number, not {_described(reward, array)}")
-    return float(array.item())
+    return reward if isinstance(reward, float) else float(as_vector(reward, 1, "a reward")[0])
 
 
-def as_vector(observation: Any, size: int) -> np.ndarray:
-    """Return an observation as a vector [size]; raises TypeError if it is not an array of so many numbers."""
-    flat = np.ravel(observation)
+def as_vector(given: Any, size: int, what: str = "an observation") -> np.ndarray:
+    """Return an array as a vector [size]; raises TypeError if it does not hold so many numbers."""
+    flat = np.ravel(given)
     if flat.size != size or flat.dtype.kind not in NUMBERS:
-        raise TypeError(f"an observation must be an array of {size} numbers, not {_described(observation, flat)}")
+        held = f"{type(given).__name__} of {flat.size} {flat.dtype}"
+        raise TypeError(f"{what} must be {size} number{'s' * (size > 1)}, not {held}")
     return flat
-
-
-def _described(given: Any, array: np.ndarray) -> str:
-    size = f" of {array.size} numbers" if array.dtype.kind in NUMBERS else ""
-    kind = f" of type {array.dtype}" if array.dtype.kind not in NUMBERS and isinstance(given, np.ndarray) else ""
-    return f"a {type(given).__name__}{size}{kind}"
 
 
 class GymVectorEnv(VectorEnv):

@@ -1,6 +1,5 @@
 """`rlsparse export`: write a policy as small files that run without this library."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ from rlsparse.run.command_line import fail_in_one_line, parse
 from rlsparse.run.foreign import contained
 from rlsparse.run.storage import storage_errors, write_atomic
 from rlsparse.run.version import __version__
-from rlsparse.trained.policy import Member, PolicyFlags, find_policy, load_member, make_environment
+from rlsparse.trained.policy import Member, PolicyFlags, closing, find_policy, load_member, make_environment
 
 if TYPE_CHECKING:  # imported once the command line is known to be good
     from rlsparse.trained.compact import Network
@@ -117,7 +116,7 @@ def make_export(flags: ExportFlags) -> Export:
 
     member = load_member(*find_policy(flags.policy, flags.env), flags)
     actors = member.actors
-    with contained(), contextlib.closing(make_environment(member)) as env:
+    with contained(), closing(make_environment(member)) as env:
         trial = try_out(env, actors)
     whole = fold(actors.layout.layers(actors.params[0], "actor"), actors.scale, trial.low, trial.high)
     network = compact(whole)

@@ -20,6 +20,7 @@ from rlsparse.trained.policy import (
     Episode,
     Member,
     PolicyFlags,
+    closing,
     find_policy,
     load_member,
     make_environment,
@@ -79,7 +80,7 @@ def run_command(arguments: Sequence[str]) -> None:
     with contextlib.ExitStack() as stack:
         if flags.json:
             stack.enter_context(contained())
-        env = stack.enter_context(contextlib.closing(make_environment(member, "rgb_array" if flags.video else None)))
+        env = stack.enter_context(closing(make_environment(member, "rgb_array" if flags.video else None)))
         watch = stack.enter_context(video.filming(env, flags.video)) if flags.video else lambda step: None
         count = f"{flags.episodes} episodes" if flags.episodes > 1 else "1 episode"
         print(f"{flags.policy} on {member.env_id}, {member.title}, {count}", file=sys.stderr)

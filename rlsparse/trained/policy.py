@@ -1,5 +1,6 @@
 """Which trained policy a command means, of a run or of an agent card, and how it acts in its environment."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:  # imported once the command line is known to be good
     import numpy as np
 
     from rlsparse.learner.network import Actors
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def make_environment(member: Member, render_mode: str | None = None) -> "gymnasi
 
         route_warnings()
         env: gymnasium.Env = gymnasium.make(member.env_id, **drawn)  # type: ignore[arg-type]
-    spaces = supported_spaces(member.env_id, env.observation_space, env.action_space)
+        spaces = supported_spaces(member.env_id, env.observation_space, env.action_space)
     sizes = [int(np.prod(space.shape)) for space in spaces]
     expected = [member.actors.layout.obs_size, member.actors.layout.action_size]
     if sizes != expected:
@@ -161,6 +164,18 @@ def make_environment(member: Member, render_mode: str | None = None) -> "gymnasi
             f"{member.trained_on}, has {expected[0]} and {expected[1]}"
         )
     return env
+
+
+@contextmanager
+def closing(env: "gymnasium.Env") -> Iterator["gymnasium.Env"]:
+    """Close an environment in the end; one that cannot be closed is told of, and costs no result."""
+    try:
+        yield env
+    finally:
+        try:
+            env.close()
+        except Exception as error:
+            log.warning("the environment failed in close with %s: %s", type(error).__name__, error)
 
 
 def run_episode(

@@ -62,14 +62,14 @@ def test_a_torch_tensor_is_a_reward_and_an_observation(register):
 @pytest.mark.parametrize(
     ("reward", "told"),
     [
-        ("1.25", "a reward must be a number, not a str"),
-        ({"task": 1.0}, "not a dict"),
-        (None, "not a NoneType"),
-        (1 + 2j, "not a complex"),
-        (np.array([1.0, 2.0]), "not a ndarray of 2 numbers"),
-        (np.zeros(0), "not a ndarray of 0 numbers"),
-        (np.array(["1"]), "not a ndarray of type <U1"),
-        (10**400, "not a int"),
+        ("1.25", "a reward must be 1 number, not str of 1 <U4"),
+        ({"task": 1.0}, "not dict of 1 object"),
+        (None, "not NoneType of 1 object"),
+        (1 + 2j, "not complex of 1 complex128"),
+        (np.array([1.0, 2.0]), "not ndarray of 2 float64"),
+        (np.zeros(0), "not ndarray of 0 float64"),
+        (np.array(["1"]), "not ndarray of 1 <U1"),
+        (10**400, "not int of 1 object"),
     ],
 )
 def test_anything_else_is_no_reward(reward, told, register):
@@ -82,12 +82,12 @@ def test_anything_else_is_no_reward(reward, told, register):
 
 
 BAD_OBSERVATIONS = [
-    ("text", "must be an array of 2 numbers, not a str"),
-    ({"position": OBSERVATION}, "not a dict"),
-    (None, "not a NoneType"),
-    (OBSERVATION + 1j, "not a ndarray of type complex"),
-    (np.zeros(3), "not a ndarray of 3 numbers"),
-    (np.zeros(0), "not a ndarray of 0 numbers"),
+    ("text", "must be 2 numbers, not str of 1 <U4"),
+    ({"position": OBSERVATION}, "not dict of 1 object"),
+    (None, "not NoneType of 1 object"),
+    (OBSERVATION + 1j, "not ndarray of 2 complex64"),
+    (np.zeros(3), "not ndarray of 3 float64"),
+    (np.zeros(0), "not ndarray of 0 float64"),
     ([[1.0], [2.0, 3.0]], "ValueError"),
 ]
 
