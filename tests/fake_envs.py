@@ -108,13 +108,16 @@ class Flaky(Point):
 
 
 class Unruly(Point):
-    """Prints in every way there is, and works in a folder of its own."""
+    """Prints in every way there is, works in a folder of its own, and cannot be closed."""
 
     def reset(self, *, seed=None, options=None):
         os.chdir("/")
         print("printed by Python")
         os.write(1, b"printed by its descriptor\n")
         return super().reset(seed=seed)
+
+    def close(self):
+        raise OSError("no such device")
 
 
 class Hanging(Point):

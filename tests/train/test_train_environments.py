@@ -9,9 +9,11 @@ import pytest
 import tiny
 from train_runs import rows, status
 
+from rlsparse import train
 from rlsparse.errors import Interrupted
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
+from rlsparse.trained import export, play
 
 
 def command(*flags, env, **variables):
@@ -90,8 +92,6 @@ def test_a_run_with_restarts_that_is_stopped_goes_on_as_if_it_had_not_been(run, 
 
 
 def test_what_an_environment_prints_does_not_spoil_the_result_nor_does_it_move_the_run(capfd):
-    from rlsparse import train
-
     here = Path.cwd()
     train.main([*tiny.FLAGS, "--env", "fake_envs:Unruly-v0", "--run-dir", "run", "--quiet", "--json"])
     out, err = capfd.readouterr()
@@ -101,6 +101,18 @@ def test_what_an_environment_prints_does_not_spoil_the_result_nor_does_it_move_t
     assert Path.cwd() == here
     held = {path.name for path in Path("run").iterdir()}
     assert {"curve.png", "policy.safetensors", "progress.csv", "recipe.toml", "summary.json"} <= held
+
+
+def test_what_is_played_and_exported_there_is_told_alone(capfd):
+    train.main([*tiny.FLAGS, "--env", "fake_envs:Unruly-v0", "--run-dir", "run", "--quiet"])
+    capfd.readouterr()
+    capfd.readouterr()
+    for command, flags in ((play, ["--episodes", "2"]), (export, ["--out", "out"])):
+        command.main(["run", "--env", "fake_envs:Unruly-v0", "--json", *flags])
+        out, err = capfd.readouterr()
+        assert json.loads(out)["env"] == "fake_envs:Unruly-v0"
+        assert "printed by its descriptor" in err
+    assert (Path("out") / "policy.rlsp").exists()
 
 
 def test_a_run_in_an_environment_that_moves_is_resumed_where_it_lies(run):
