@@ -33,7 +33,7 @@ def watching(seconds: float, fail: Callable[[str], object]) -> Iterator[None]:
 
 def _watch(watched: int, seconds: float, fail: Callable[[str], object], over: threading.Event) -> None:
     call, seen = None, 0
-    while not over.wait(seconds / LOOKS):
+    while not over.wait(min(seconds / LOOKS, threading.TIMEOUT_MAX)):
         before, call = call, _running_call(watched)
         # a frame that is kept is not used again; looks are counted, for a process may have been stopped meanwhile
         seen = seen + 1 if call is not None and call is before else 0
