@@ -58,8 +58,7 @@ class Recipe:
     eval_episodes: Count = 10
     """Episodes of each evaluation, on seeds of their own."""
     env_restarts: CountFromZero | None = None
-    """How often environments that raise may be made anew, in the whole run; if not given, the first one ends it. The
-    eleven MuJoCo tasks never are."""
+    """How often environments that raise may be made anew in the whole run, never if not given; not the MuJoCo tasks."""
     simulator: Simulator = "mujoco"
     """What steps the physics: MuJoCo on the CPU, as Gymnasium does, or MuJoCo Warp on a GPU, in float32."""
     policy: ActorCritic = field(default_factory=ActorCritic)
