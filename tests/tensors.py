@@ -17,7 +17,7 @@ make_on_the_host = sim.make
 class TensorEnv:
     """MuJoCo's environments with the arrays of a simulator that lives on a device."""
 
-    def __init__(self, env_id, num_envs, *, autoreset=True, simulator="warp", device=DEVICE):
+    def __init__(self, env_id, num_envs, *, autoreset=True, seeds=(), simulator="warp", device=DEVICE):
         assert (simulator, device) == ("warp", DEVICE)
         self._env = make_on_the_host(env_id, num_envs, autoreset=autoreset)
 

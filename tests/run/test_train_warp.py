@@ -208,7 +208,7 @@ def test_memory_that_runs_out_in_training_is_one_line_and_the_run_can_go_on(erro
 
 
 def test_memory_that_runs_out_when_environments_are_made_is_told_too(run, monkeypatch):
-    def fails(recipe, device):
+    def fails(*_):
         raise RuntimeError("Failed to allocate 99 bytes on device 'cuda:0'")
 
     monkeypatch.setattr(sessions, "begin", fails)
