@@ -43,7 +43,7 @@ def test_without_a_budget_only_records_are_kept(tmp_path, total):
     np.testing.assert_equal(*map(everything, models))
     assert models[0].num_timesteps == models[1].num_timesteps
     assert not (tmp_path / "probe.csv").exists()
-    assert len(read_path(tmp_path, "auto").curves[0].returns) >= 10
+    assert len(read_path(tmp_path, "auto")[0].curves[0].returns) >= 10
 
 
 class Ratios(BaseCallback):
@@ -156,7 +156,7 @@ def test_probing_may_finish_the_run(tmp_path):
     assert 700 <= report.train_steps < 700 + ROLLOUT + 2
     assert report.probes > 5
     assert 1000 - 8 * 5 - 2 < model.num_timesteps <= 1000  # no further probe can be paid
-    evaluated_at = read_path(tmp_path, "auto").curves[0].axes["steps"]
+    evaluated_at = read_path(tmp_path, "auto")[0].curves[0].axes["steps"]
     assert (evaluated_at == report.train_steps - 2).any()  # before the rollout that ends at once
     assert evaluated_at[-1] == model.num_timesteps
     np.testing.assert_array_equal(actor_vector(model), after.actors[-1])
@@ -201,7 +201,7 @@ def test_a_saved_model_goes_on(tmp_path):
     report = again.report()
     assert report.train_steps + report.probe_steps == loaded.num_timesteps >= steps + 300
     assert report.probe_steps > probing
-    curve = read_path(tmp_path / "log", "auto").curves[0]
+    curve = read_path(tmp_path / "log", "auto")[0].curves[0]
     assert curve.spent["probe"] == report.probe_steps
     assert curve.axes["steps"][-1] == loaded.num_timesteps
 
@@ -246,4 +246,4 @@ def test_the_example_runs(monkeypatch, tmp_path, capsys):
     assert any("total_timesteps" in line for line in lines)  # progress, long before the end
     assert f"{len(probes)} probes" in report
     assert (tmp_path / "model.zip").exists()
-    assert read_path(tmp_path / "log", "auto").curves[0].axes["steps"][-1] <= 4000
+    assert read_path(tmp_path / "log", "auto")[0].curves[0].axes["steps"][-1] <= 4000

@@ -20,7 +20,7 @@ def test_what_is_logged(tmp_path, capsys):
     callback = ExploRLerCallback(PROBING, out=log, verbose=1)
     model.learn(600, callback=callback)
     report = callback.report()
-    found = read_path(log, "auto")
+    (found,) = read_path(log, "auto")
     curve = found.curves[0]
     assert (found.agent, curve.seed) == ("probed", 3)
     assert curve.spent == {"train": report.train_steps, "probe": report.probe_steps, "eval": curve.spent["eval"]}
