@@ -264,14 +264,14 @@ def test_no_block_is_left_out():
 def test_every_test_that_a_promise_names_exists():
     named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", PAGES["docs/reliability.md"])
     assert len(named) > 80
-    missing = [f"{path}::{name}" for path, name in named if f"\ndef {name}(" not in (ROOT / path).read_text()]
+    missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()]
     assert missing == []
 
 
 def test_every_promise_has_a_test_or_a_reason():
     held, reasons = PAGES["docs/reliability.md"].split("## Not promised")
-    rows = [line.split("|")[1:-1] for line in held.splitlines() if re.match(r"\| [\d, ]+ \|", line)]
+    rows = [line.split("|")[1:-1] for line in held.splitlines() if re.match(r"\| [\d, ]*\|", line)]
     assert all("::" in tests for _, _, tests in rows)
-    numbers = [int(number) for row in rows for number in row[0].split(",")]
+    numbers = [int(number) for row in rows for number in row[0].split(",") if number.strip()]
     numbers += [int(n) for n in re.findall(r"\d+", " ".join(re.findall(r"^\| ([\d, ]+) \|", reasons, re.MULTILINE)))]
     assert sorted(numbers) == list(range(1, max(numbers) + 1))
