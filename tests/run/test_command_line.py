@@ -49,7 +49,7 @@ UNKNOWN_NAMES = {
     ("train", "--env", "HalfCheetah-v2"): "HalfCheetah-v2 has moved out of Gymnasium: its successor is HalfCheetah-v5",
     ("train", "--env", "Pendulm-v1"): "unknown environment 'Pendulm-v1': did you mean Pendulum-v1?",
     ("train", "--env", "Hopper-v99"): "unknown environment 'Hopper-v99': did you mean Hopper-v5?",
-    ("train", "--env", "no_such_module:X-v0"): "unknown environment 'no_such_module:X-v0'",
+    ("train", "--env", "no_such_module:X-v0"): "cannot import no_such_module: No module named 'no_such_module'",
     ("train", "--evn", "Hopper"): "unknown flag --evn: did you mean --env?",
     (*CHEETAH, "--num-sed", "3"): "unknown flag --num-sed: did you mean --num-seeds?",
     (*CHEETAH, "--total-step=5"): "unknown flag --total-step: did you mean --total-steps?",
