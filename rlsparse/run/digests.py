@@ -30,7 +30,9 @@ def are_in(text: str) -> bool:
 
 def first_flaw(lines: Sequence[str]) -> int | None:
     """Return the number, from 1, of the first line whose digest is wrong; None if all are right, or there are none."""
-    if not lines or not are_in(lines[0]):
+    if not lines:
+        return None
+    if not are_in(lines[0]):
         # where the last word of the header has changed, rows still have digests
         as_written = [*stamp([line.rpartition(",")[0] for line in lines[:1]]), *lines[1:3]]
         return 1 if any(map(_follows, as_written, as_written[1:])) else None

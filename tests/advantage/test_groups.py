@@ -1,5 +1,6 @@
 """Environments in groups: equal starts, waiting for each other, every real step counted and no other."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import gymnasium
@@ -156,7 +157,7 @@ def test_there_is_no_critic_anywhere(tmp_path):
 
 def test_the_share_of_degenerate_groups_is_told_where_there_are_groups(tmp_path):
     session = tiny.begin(tmp_path / "run", POINT)
-    with TensorBoard(tmp_path / "tb", session) as events:
+    with closing(TensorBoard(tmp_path / "tb", session)) as events:
         loop.train(session, events, tiny.never)
     session.run.release()
     rows = runs.read_progress(tmp_path / "run" / "progress.csv")

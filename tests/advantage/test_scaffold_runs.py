@@ -1,6 +1,7 @@
 """Groups that are helped: who takes which actions, what is counted, and what does not change."""
 
 import csv
+from contextlib import closing
 from dataclasses import replace
 
 import gymnasium
@@ -244,7 +245,7 @@ def test_without_help_nothing_changes_by_a_bit(name, ladder):
 
 def test_the_tier_of_help_is_told_where_there_is_any(ladder, tmp_path):
     session = tiny.begin(tmp_path / "run", case("ladder", ladder))
-    with TensorBoard(tmp_path / "tb", session) as events:
+    with closing(TensorBoard(tmp_path / "tb", session)) as events:
         loop.train(session, events, tiny.never)
     session.run.release()
     told = EventAccumulator(str(tmp_path / "tb" / "seed-0")).Reload().Scalars("train/help_tier")

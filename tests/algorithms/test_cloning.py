@@ -1,6 +1,7 @@
 """Cloning of the best episodes after failure: which are kept, what is learned from, members alone and together."""
 
 import shutil
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -440,7 +441,7 @@ def test_recorded_steps_are_those_of_plain_ones(caplog):
 
 def test_progress_tells_the_share_of_updates_that_cloned_and_tensorboard_which(tmp_path):
     session = tiny.begin(tmp_path / "run", HOPPER)
-    with TensorBoard(tmp_path / "tb", session) as events:
+    with closing(TensorBoard(tmp_path / "tb", session)) as events:
         loop.train(session, events, tiny.never)
     session.run.release()
     rows = runs.read_progress(tmp_path / "run" / "progress.csv")

@@ -86,6 +86,7 @@ def test_a_read_only_place_is_named_before_training_starts(code, tmp_path, monke
         patch.setattr(Path, "mkdir", refuse)
         with pytest.raises(RunDirectoryError, match=f"cannot make the run directory.*{os.strerror(code)}"):
             create(tmp_path / "run")
+    (tmp_path / "run").mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
         with pytest.raises(RunDirectoryError, match=f"cannot write in the run directory.*{os.strerror(code)}"):
