@@ -3,6 +3,7 @@
 import textwrap
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,7 +12,7 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rlsparse.compare.plot import INK, MUTED, WARNING
+from rlsparse.compare.plot import AS_WRITTEN, INK, MUTED, WARNING
 from rlsparse.trained.surface import Surface
 from rlsparse.trained.survey import Kind, Survey
 
@@ -29,6 +30,7 @@ LETTERS = 104
 """That fit into a line above the plot."""
 
 
+@mpl.rc_context(AS_WRITTEN)
 def draw_landscape(survey: Survey, title: str, remark: str) -> Figure:
     """Draw a survey under its title and a remark."""
     limits = _limits(survey)

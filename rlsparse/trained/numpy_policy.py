@@ -54,7 +54,7 @@ def load(path: str | Path) -> Policy:
     inputs, shift, limit = np.flatnonzero(mask(obs_size)), read("<f4", widths[0]), read("<f4", widths[0])
     layers = []
     for rows, columns in ((widths[i], widths[i + 1]) for i in range(depth)):
-        weight, present = np.zeros((rows, columns), np.float32), mask(rows * columns)
+        present, weight = mask(rows * columns), np.zeros((rows, columns), np.float32)  # a file too short ends here
         weight.ravel()[present] = read(f"<f{weight_bytes}", int(present.sum()))
         layers.append((weight, read("<f4", columns).astype(np.float32)))
     return Policy(obs_size, about, layers, inputs, shift, limit, read("<f4", widths[-1]), read("<f4", widths[-1]))

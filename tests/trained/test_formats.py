@@ -162,6 +162,16 @@ def test_a_packed_file_cut_short_is_refused(tmp_path_factory, share):
     assert "\n" not in str(refusal.value)
 
 
+def test_no_memory_is_taken_for_weights_that_a_file_does_not_hold(tmp_path, monkeypatch):
+    """Whoever made it made its checksum right."""
+    body = struct.pack("<III2I", 1, 2, 1, 1, 2**32 - 1) + b"{}" + b"\1" + bytes(8)
+    path = tmp_path / "policy.rlsp"
+    path.write_bytes(b"RLSP\1\0" + struct.pack("<HI", 4, zlib.crc32(body)) + body)
+    monkeypatch.setattr(numpy_policy.np, "zeros", lambda *_: pytest.fail("memory was taken"))
+    with pytest.raises(ValueError, match="buffer"):
+        numpy_policy.load(path)
+
+
 @pytest.mark.parametrize("shape", [(), (6,), (8,), (4, 8)])
 def test_observations_of_another_size_are_refused(packed, shape):
     with pytest.raises(ValueError, match="expected 7 numbers"):

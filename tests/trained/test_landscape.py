@@ -200,6 +200,11 @@ def test_the_text_says_where_it_is_and_what_was_found(run, run_dir):
     assert picture == str(run_dir / "landscape-5.png")
 
 
+def test_a_name_with_dollars_is_drawn_as_it_is(run, run_dir, monkeypatch):
+    monkeypatch.setattr(landscape_account, "title", lambda update: "Returns of my$x_{$:Env-v0")
+    assert run(run_dir).startswith("Returns of my$x_{$:Env-v0\n")
+
+
 def test_the_update_that_is_drawn_instead_of_another_is_named(run, run_dir, capsys):
     landscape.main([str(run_dir), "--iteration", "6", "--samples", "3", "--episodes", "2"])
     assert "no checkpoint is kept there: drawing update 5 instead\n" in capsys.readouterr().err
