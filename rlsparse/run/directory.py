@@ -2,9 +2,7 @@
 
 import contextlib
 import csv
-import fcntl
 import hashlib
-import io
 import logging
 import os
 import platform
@@ -31,7 +29,8 @@ from rlsparse.run import digests
 from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.convert import told
 from rlsparse.run.device import name_of
-from rlsparse.run.reading import MOST_BYTES, check_regular, read_json, read_text, read_toml, seal, shorten
+from rlsparse.run.lock import Lock
+from rlsparse.run.reading import read_json, read_text, read_toml, seal, shorten
 from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.saved import check_newest
@@ -69,7 +68,7 @@ class Run:
         """How many stay; written with the status, so that a resumed run keeps as many."""
         self.env_timeout: float | None = None
         """Most seconds for a call of an environment; written with the status too."""
-        self._lock = _lock(path)
+        self._lock = Lock(path)
         self.records = RecordFiles(self.path)
         self._total_steps = 0
 
@@ -118,7 +117,7 @@ class Run:
 
     def release(self) -> None:
         """Let other processes use the directory."""
-        self._lock.close()
+        self._lock.release()
 
 
 def create(
@@ -259,29 +258,6 @@ def _rows(path: Path, parse: Callable[[dict[str, str]], Row]) -> list[Row]:
         return [parse(row) for row in csv.DictReader(lines)]
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from error
-
-
-def _lock(path: Path) -> io.TextIOWrapper:
-    file = path / ".lock"
-    try:
-        opened = partial(os.open, file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        descriptor = persist(path, opened, "write in the run directory")
-    except StorageError as error:
-        raise RunDirectoryError(str(error)) from error
-    check_regular(file, os.fstat(descriptor), MOST_BYTES)
-    lock = open(descriptor, "r+")  # noqa: SIM115 - open as long as the run is
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = lock.readline().strip() or "another process"
-        lock.close()
-        if not isinstance(error, BlockingIOError):
-            raise RunDirectoryError(f"cannot lock the run directory {path}: {error.strerror}") from error
-        raise RunDirectoryError(f"{path} is in use by {holder}: wait for it or stop it") from error
-    with contextlib.suppress(OSError):  # the name of the holder is a courtesy
-        os.truncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    return lock
 
 
 def _versions(recipe: Recipe) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import fcntl
 import json
 import os
 import re
@@ -154,6 +155,28 @@ def test_it_is_refused_to_another_process_too(run):
     assert f"RunDirectoryError: {run.path} is in use by process {os.getpid()} " in other.stderr
 
 
+def test_it_is_still_held_when_somebody_deletes_its_lock(run):
+    (run.path / ".lock").unlink()
+    with pytest.raises(RunDirectoryError, match="in use by another process"):
+        runs.reopen(run.path)
+    run.release()
+    runs.reopen(run.path)[0].release()
+
+
+def test_where_folders_cannot_be_locked_the_file_does(tmp_path, monkeypatch):
+    lock = fcntl.flock
+
+    def files_alone(descriptor, how):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", files_alone)
+    run = create(tmp_path / "run")
+    with pytest.raises(RunDirectoryError, match="in use by process"):
+        runs.reopen(run.path)
+
+
 def test_a_directory_let_go_of_can_be_reopened(run):
     run.release()
     again, *begun = runs.reopen(run.path)
@@ -166,7 +189,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(runs.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(RunDirectoryError, match="cannot lock the run directory .*: No locks available"):
         create(tmp_path / "run")
 
