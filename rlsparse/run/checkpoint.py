@@ -18,7 +18,7 @@ from rlsparse.errors import RunDirectoryError
 from rlsparse.learner.bounds import CountFromZero
 from rlsparse.run.convert import told
 from rlsparse.run.reading import check_regular, printable, read_bytes, read_text, seal, unseal
-from rlsparse.run.storage import make_folder, persist, sync_directory, write_synced
+from rlsparse.run.storage import persist, sync_directory, write_synced
 
 FORMAT = 1
 MOST_ARRAYS = 2**33
@@ -89,7 +89,9 @@ def save(folder: Path, total_steps: int, checkpoint: Checkpoint, count: int = FE
 
 
 def _write(folder: Path, name: str, files: dict[str, bytes]) -> None:
-    make_folder(folder)
+    if not folder.exists():
+        folder.mkdir()  # but no folder above it: a run that somebody has removed does not come back in parts
+        sync_directory(folder.parent)
     for leftover in folder.glob(".tmp-*"):
         shutil.rmtree(leftover)
     beside = folder / f".tmp-{name}"

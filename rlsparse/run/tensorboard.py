@@ -1,5 +1,7 @@
 """TensorBoard events under Stable-Baselines3's tag names, one sub-run per seed; no torch needed."""
 
+import os
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.records import EpochStats
@@ -20,11 +22,13 @@ class TensorBoard:
     """Writes <folder>/seed-<seed>/; all is on the disk when it is closed."""
 
     def __init__(self, folder: Path, session: "Session") -> None:
-        self._writers = [EventFileWriter(str(folder / f"seed-{seed}")) for seed in session.recipe.seeds]
+        self._writers = [_new_file(folder / f"seed-{seed}") for seed in session.recipe.seeds]
         restart = SessionLog(status=SessionLog.START)
         for writer in self._writers:
+            _write(writer, Event(file_version="brain.Event:2"))
             # a resumed run writes the steps after its checkpoint again: readers drop what they have of them
-            writer.add_event(Event(wall_time=time.time(), step=session.total_steps + 1, session_log=restart))
+            _write(writer, Event(step=session.total_steps + 1, session_log=restart))
+            writer.flush()
 
     def close(self) -> None:
         """Write what is left."""
@@ -73,9 +77,21 @@ class TensorBoard:
             names = ("accepted", "probability", "best_score", "incumbent_score", "steps", "probe_steps")
             self._write(writer, int(row["total_steps"]), {f"probe/{name}": row[name] for name in names})
 
-    def _write(self, writer: EventFileWriter, step: int, scalars: dict[str, float]) -> None:
+    def _write(self, writer: RecordWriter, step: int, scalars: dict[str, float]) -> None:
         values = [Summary.Value(tag=tag, simple_value=float(x)) for tag, x in scalars.items() if np.isfinite(x)]
-        writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        _write(writer, Event(step=step, summary=Summary(value=values)))
+
+
+def _new_file(folder: Path) -> RecordWriter:
+    # tensorboard's own file writer has a thread, which prints what goes wrong and tells it late
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
+    return RecordWriter(open(folder / name, "xb"))
+
+
+def _write(writer: RecordWriter, event: Event) -> None:
+    event.wall_time = time.time()
+    writer.write(event.SerializeToString())
 
 
 def _mean(recent: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import safetensors.numpy
 import tiny
 from train_runs import interrupt, rows, sound_twin, status
 
-from rlsparse import loop
+from rlsparse import loop, train
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.run import checkpoint, policy_file
 
@@ -156,3 +157,17 @@ def test_a_disk_that_is_really_full_leaves_one_line_and_exit_code_6(tmp_path):
     assert done.returncode == 6
     assert re.fullmatch(r"rlsparse: cannot write .*/run/checkpoint/\d+: File too large", done.stderr.splitlines()[-1])
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_directory_that_is_removed_is_an_error_and_does_not_come_back_in_parts(run, monkeypatch):
+    def remove(stop):
+        if fake_envs.steps >= 60:
+            shutil.rmtree("run", ignore_errors=True)
+        return False
+
+    monkeypatch.setattr(train.StopSignal, "__call__", remove)
+    code, out, err = run(*tiny.FLAGS, "--quiet")
+    assert (code, out) == (6, "")
+    assert "No such file or directory" in err
+    assert "Traceback" not in err
+    assert not Path("run").exists()
