@@ -21,8 +21,8 @@ class Lock:
         opened = partial(os.open, file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             self._descriptors = [persist(folder, opened, "write in the run directory")]
-            self._descriptors.append(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
-        except (StorageError, OSError) as error:
+            self._descriptors.append(persist(folder, partial(os.open, folder, os.O_RDONLY | os.O_CLOEXEC), "open"))
+        except StorageError as error:
             raise RunDirectoryError(str(error)) from error
         try:
             check_regular(file, os.fstat(self._descriptors[0]), MOST_BYTES)

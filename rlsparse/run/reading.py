@@ -12,6 +12,7 @@ from stat import S_ISREG
 from typing import Any
 
 from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.run.storage import patiently
 
 MOST_BYTES = 2**26
 """Largest text or JSON file that is read; files of arrays may be larger."""
@@ -34,10 +35,14 @@ WIDEST = 256
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """Return what a regular file holds; raises RunDirectoryError, for more than `most` bytes and for devices too."""
-    try:
+
+    def read() -> bytes:
         check_regular(path, os.stat(path), most)  # to open a device may already do something
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             return file.read(check_regular(path, os.fstat(file.fileno()), most))
+
+    try:
+        return patiently(read)
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         raise RunDirectoryError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 

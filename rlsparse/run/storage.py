@@ -1,6 +1,6 @@
 """Write files so that a crash at any moment leaves either the old one or the new one, whole.
 
-Files are written through no link, and a write that fails is tried again before it counts as failed.
+Files are written through no link, and what fails is tried again before it counts as failed.
 """
 
 import errno
@@ -17,7 +17,7 @@ from rlsparse.errors import StorageError
 T = TypeVar("T")
 
 WAITS = (0.05, 0.2, 0.8)
-"""Seconds between two attempts to write; a disk, or a file system over the network, may fail for a moment."""
+"""Seconds between two attempts; a disk, or a file system over the network, may fail for a moment."""
 
 LASTING = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
@@ -30,17 +30,24 @@ APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 """How files are opened: neither mode follows a link."""
 
 
-def persist(path: Path, action: Callable[[], T], doing: str = "write") -> T:
-    """Do what writes `path`, again after each of WAITS if it fails; raises StorageError, which names path and cause."""
-    for wait in (*WAITS, None):
+def patiently(action: Callable[[], T]) -> T:
+    """Do what reads or writes a file, again after each of WAITS if it fails; raises OSError."""
+    for wait in WAITS:
         try:
             return action()
         except OSError as error:
-            failure = error
-        if wait is None or failure.errno in LASTING:
-            break
-        time.sleep(wait)
-    raise StorageError(f"cannot {doing} {path}: {failure.strerror or failure}") from failure
+            if error.errno in LASTING:
+                raise
+            time.sleep(wait)
+    return action()
+
+
+def persist(path: Path, action: Callable[[], T], doing: str = "write") -> T:
+    """Do what writes `path`, patiently; raises StorageError, which names path and cause."""
+    try:
+        return patiently(action)
+    except OSError as error:
+        raise StorageError(f"cannot {doing} {path}: {error.strerror or error}") from error
 
 
 def write_synced(path: Path, content: bytes, how: int = NEW) -> None:

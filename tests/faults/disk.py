@@ -22,6 +22,9 @@ KILL = "kill"
 POWER = "power"
 """Killed, and all is lost that nobody has waited for."""
 
+FULL = "full"
+"""From that call on the disk takes nothing."""
+
 CODES = {name: getattr(errno, name) for name in ("EIO", "ENOSPC", "EMFILE", "EINTR")}
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"}
@@ -75,7 +78,7 @@ class Disk:
 
     def _counted(self):
         self.calls += 1
-        return self.calls == self.at
+        return self.calls == self.at or (self.fault == FULL and self.calls > self.at > 0)
 
     def _note(self, descriptor):
         path, inode = os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_ino
@@ -106,7 +109,8 @@ class Disk:
                 (after / "run").rename(run)
         if self.fault == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
-        raise OSError(CODES[self.fault], os.strerror(CODES[self.fault]))
+        code = CODES.get(self.fault, errno.ENOSPC)
+        raise OSError(code, os.strerror(code))
 
 
 def in_child(folder, arguments, at=0, fault="", seconds=0.0):

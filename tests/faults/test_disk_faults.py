@@ -44,17 +44,23 @@ def check_killed(folder, at, expected, fault):
 def check_failed(folder, at, fault, expected):
     code, _ = disk.in_child(folder, disk.TRAIN, at, fault)
     said = f"{fault} at call {at}: {(folder / 'said').read_text()}"
+    assert code == 0, said
+    assert tiny.outcome(folder / "run") == expected, said
+
+
+def check_full(folder, at, expected):
+    code, _ = disk.in_child(folder, disk.TRAIN, at, disk.FULL)
+    said = f"full from call {at} on: {(folder / 'said').read_text()}"
     assert code in (0, 4, 6), said
     assert "Traceback" not in said, said
-    outcome = tiny.outcome(folder / "run") if code == 0 else disk.recover(folder)[0]
-    assert outcome == expected, said
+    assert (tiny.outcome(folder / "run") if code == 0 else disk.recover(folder)[0]) == expected, said
 
 
 def check_resume(folder, interrupted, at, fault, expected):
     shutil.copytree(interrupted, folder, dirs_exist_ok=True)
     code, _ = disk.in_child(folder, disk.RESUME, at, fault)
     said = f"{fault} at call {at} of the resumed run: {(folder / 'said').read_text()}"
-    assert code in (-9, 0, 4, 6), said
+    assert code in {disk.KILL: (-9,), disk.FULL: (4, 6)}.get(fault, (0,)), said
     assert "Traceback" not in said, said
     outcome = tiny.outcome(folder / "run") if code == 0 else disk.recover(folder)[0]
     assert outcome == expected, said
@@ -98,7 +104,17 @@ def test_a_call_that_fails_once_is_made_good_or_told(fault, count, every, sound,
 
 
 @pytest.mark.parametrize(("count", "every"), trials(2))
-@pytest.mark.parametrize("fault", [disk.KILL, *disk.CODES])
+def test_a_disk_that_is_full_from_some_call_on_costs_no_result(count, every, sound, tmp_path):
+    expected, calls = sound
+    for at in sample(count, calls["EIO"], every):
+        folder = Path(tmp_path, str(at))
+        folder.mkdir()
+        check_full(folder, at, expected)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("count", "every"), trials(2))
+@pytest.mark.parametrize("fault", [disk.KILL, disk.FULL, *disk.CODES])
 def test_what_happens_to_a_resumed_run_is_survived_as_well(fault, count, every, sound, interrupted, tmp_path):
     expected, _ = sound
     trial = tmp_path / "trial"
