@@ -3,6 +3,7 @@
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,7 @@ class Code:
         return shlex.split(self.text, comments=True)
 
 
+@cache
 def blocks() -> list[Code]:
     """Return every block between fences."""
     return [
@@ -41,6 +43,7 @@ def blocks() -> list[Code]:
     ]
 
 
+@cache
 def commands() -> list[Code]:
     """Return every command of every shell block."""
     found = []

@@ -24,23 +24,30 @@ from stable_baselines3 import PPO
 from rlsparse import __main__, train
 from rlsparse.run import device
 
-pytestmark = pytest.mark.xdist_group("docs")  # which share runs
-
 SHOWN = {"", "text"}
 """Languages of blocks that show what is printed or written."""
 
 ELSEWHERE = {"docs/extending.md": "tests/test_extending.py"}
 """Whose snippets other tests run."""
 
-COMMANDS = [pytest.param(code, id=f"{code.place} {' '.join(code.words)}") for code in doc_pages.commands()]
+
+def worker(code):
+    """Those that share runs are for one worker, those that load Warp for the one that has it."""
+    plans, warp = code.words[1:2] == ["train"] and "--resume" not in code.words, "cuda" in code.words
+    return [pytest.mark.xdist_group("warp" if warp else "docs")] if warp or not plans else []
+
+
+COMMANDS = [
+    pytest.param(code, id=f"{code.place} {' '.join(code.words)}", marks=worker(code)) for code in doc_pages.commands()
+]
 SNIPPETS = [
-    pytest.param(block, id=block.place)
+    pytest.param(block, id=block.place, marks=pytest.mark.xdist_group("docs"))
     for block in doc_pages.blocks()
     if block.language == "python" and block.place.partition(":")[0] not in ELSEWHERE
 ]
 
 TINY = (
-    "--total-steps 128 --num-envs 2 --rollout-length 16 --eval-every 64 --eval-episodes 1 --algorithm.epochs 1 "
+    "--total-steps 128 --num-envs 2 --rollout-length 16 --eval-every 128 --eval-episodes 1 --algorithm.epochs 1 "
     "--algorithm.minibatches 4 --policy.actor-hidden 16 16 --policy.critic-hidden 16 16 --quiet"
 )
 
@@ -58,6 +65,9 @@ CUT = re.compile(r" --video \S+| --iteration \d+")
 FEW = {"play": "--episodes 1", "landscape": "--episodes 2 --samples 2"}
 """Flags that take little time."""
 
+SLOW = ("os.fsync", "matplotlib.figure.Figure.savefig")
+"""What is left out: other tests look at pictures."""
+
 
 @pytest.fixture(autouse=True)
 def fresh_folder(monkeypatch, tmp_path):
@@ -74,7 +84,8 @@ def trained(tmp_path_factory):
     words = [word for code in doc_pages.commands() for word in code.words]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("os.fsync", lambda _: None)
+        for slow in SLOW:
+            patch.setattr(slow, lambda *_, **__: None)
         for place, flags in TRAINED.items():
             train.main(["--run-dir", "made", *flags.split(), *TINY.split()])
             named = {word for word in words if re.fullmatch(rf"{re.escape(place)}/[\w<>-]+", word)}
@@ -141,6 +152,8 @@ def rlsparse_runs(words, request, monkeypatch):
         return
     shutil.copytree(request.getfixturevalue("compared" if command == "compare" else "trained"), "here")
     monkeypatch.chdir("here")
+    monkeypatch.setattr(SLOW[1], lambda *_, **__: None)
+    monkeypatch.setattr("rlsparse.trained.survey.FRESH", 2)
     few = CUT.sub("", shlex.join(words))
     assert run(*shlex.split(few), *FEW.get(command, "").split())
 
