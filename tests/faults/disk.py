@@ -5,6 +5,7 @@ a training does then is compared with a training to which nothing happened.
 """
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import fake_envs
 import tiny
+from matplotlib.figure import Figure
 
 from rlsparse import train
 from rlsparse.run import checkpoint, storage
@@ -128,6 +130,8 @@ def in_child(folder, arguments, at=0, fault="", seconds=0.0):
     code = 1
     try:
         os.chdir(folder)
+        gc.disable()  # it would copy what is shared with the parent
+        Figure.savefig = lambda _, picture, **__: picture.write(b"not drawn, for that is slow")
         storage.WAITS = (0.0,) * len(storage.WAITS)
         fake_envs.made = fake_envs.steps = 0
         sys.stdout = sys.stderr = open(Path(folder) / "said", "a")  # noqa: SIM115 - open as long as the child is

@@ -34,7 +34,10 @@ def flags(kind):
     return [*usual, *KINDS[kind]], ["--resume", "run", "--env", env, "--quiet"]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=pytest.mark.long if kind == "ppo" else ()) for kind in KINDS],
+)
 def sound(request, tmp_path_factory):
     """Of each kind: its commands, its outcome, and how long it takes."""
     patch = pytest.MonkeyPatch()
