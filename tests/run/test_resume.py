@@ -104,9 +104,10 @@ def stop_at(poll):
     return lambda: next(asked) >= poll
 
 
-def test_stopped_whenever_the_loop_asks_and_resumed_it_ends_the_same(point_run, tmp_path):
-    """Before the first evaluation, at every step of every evaluation, between rollouts and before the last one."""
-    for poll in range(1, 1000):
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)])
+def test_stopped_whenever_the_loop_asks_and_resumed_it_ends_the_same(every, point_run, tmp_path):
+    """Before the first evaluation, at steps of evaluations and rollouts, between minibatches."""
+    for poll in range(1, 1000, every):
         session = tiny.begin(tmp_path / str(poll))
         try:
             tiny.go_on(session, stop_at(poll))
@@ -129,7 +130,10 @@ PROBES = {
 }
 
 
-@pytest.mark.parametrize("case, every", [*zip(PROBES, (1, 3, 3, 3, 6, 6), strict=True)])
+@pytest.mark.parametrize(
+    "case, every",
+    [*zip(PROBES, (5, 11, 11, 11, 11, 11), strict=True), *(pytest.param(x, 1, marks=pytest.mark.long) for x in PROBES)],
+)
 def test_stopped_whenever_a_probing_loop_asks_it_ends_the_same(case, every, tmp_path):
     """Also at every step of a probe, which is then begun again, and between one member's probe and the other's."""
     recipe = tiny.recipe(total_steps=110, num_seeds=2, eval_every=10**6, explore=PROBES[case])

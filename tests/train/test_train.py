@@ -28,7 +28,7 @@ from rlsparse.sim.episodes import ProbeEpisodes
 # When all goes well
 
 
-def test_a_run_leaves_what_a_run_directory_holds(run):
+def test_a_run_leaves_what_a_run_directory_holds(run, pictures):
     assert run(*tiny.FLAGS)[0] == 0
     files = "recipe.toml versions.json status.json progress.csv policy.safetensors checkpoint tb summary.json curve.png"
     assert sorted(path.name for path in Path("run").iterdir()) == sorted([".lock", *files.split()])

@@ -69,16 +69,15 @@ def test_a_finished_run_says_so_and_is_no_error(run):
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.parametrize("name", ["policy.safetensors", "progress.csv", "curve.png", "summary.json"])
-def test_what_a_finished_run_lacks_is_made_good(name, run):
+def test_what_a_finished_run_lacks_is_made_good(run, pictures):
     run(*tiny.FLAGS)
-    before = Path("run", name).read_bytes()
-    Path("run", name).unlink()
-    code, out, err = run("--resume", "run", "--quiet")
-    assert (code, out, err) == (0, "run\n", "")
-    assert Path("run", name).exists()
-    if name != "summary.json":  # which tells the seconds
-        assert Path("run", name).read_bytes() == before
+    for name in ("policy.safetensors", "progress.csv", "curve.png", "summary.json"):
+        before = Path("run", name).read_bytes()
+        Path("run", name).unlink()
+        assert run("--resume", "run", "--quiet") == (0, "run\n", ""), name
+        assert Path("run", name).exists()
+        if name != "summary.json":  # which tells the seconds
+            assert Path("run", name).read_bytes() == before, name
 
 
 def test_a_run_that_stopped_before_its_first_checkpoint_begins_anew(run):
