@@ -14,7 +14,7 @@ import reading_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-SHORT = settings(max_examples=15)
+SHORT = settings(max_examples=10)
 LONG = settings(max_examples=40_000, derandomize=False, suppress_health_check=list(HealthCheck))
 
 texts = st.text(max_size=20) | st.sampled_from(["kind", "recipe", "env", "sha256", "params", "\ud800", "../x", "cuda"])
