@@ -47,7 +47,7 @@ SNIPPETS = [
 ]
 
 TINY = (
-    "--total-steps 128 --num-envs 2 --rollout-length 16 --eval-every 128 --eval-episodes 1 --algorithm.epochs 1 "
+    "--total-steps 128 --num-envs 2 --rollout-length 16 --eval-every 64 --eval-episodes 1 --algorithm.epochs 1 "
     "--algorithm.minibatches 4 --policy.actor-hidden 16 16 --policy.critic-hidden 16 16 --quiet"
 )
 
