@@ -132,6 +132,7 @@ def in_child(folder, arguments, at=0, fault="", seconds=0.0):
         os.chdir(folder)
         gc.disable()  # it would copy what is shared with the parent
         Figure.savefig = lambda _, picture, **__: picture.write(b"not drawn, for that is slow")
+        os.fsync = lambda _: None  # what a disk has when the power fails is told by `Disk`
         storage.WAITS = (0.0,) * len(storage.WAITS)
         fake_envs.made = fake_envs.steps = 0
         sys.stdout = sys.stderr = open(Path(folder) / "said", "a")  # noqa: SIM115 - open as long as the child is

@@ -447,7 +447,14 @@ def test_training_outlives_the_reader_of_its_progress(tmp_path):
 # Streams that are closed, full, or of a terminal that is very narrow
 
 
-@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", ">/dev/full 2>/dev/full"], ids=["closed", "full"])
+@pytest.mark.parametrize(
+    "streams",
+    [
+        pytest.param("<&- >/dev/full 2>&-", id="closed and full"),
+        pytest.param("<&- >&- 2>&-", id="closed", marks=pytest.mark.long),
+        pytest.param(">/dev/full 2>/dev/full", id="full", marks=pytest.mark.long),
+    ],
+)
 def test_training_goes_on_without_anybody_who_could_read_it(streams, tmp_path):
     flags = " ".join([*tiny.FLAGS, "--run-dir", "run"])
     shell = f"{sys.executable} -m rlsparse train {flags} {streams}"

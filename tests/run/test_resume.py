@@ -220,7 +220,7 @@ def test_whatever_became_of_progress_csv_it_is_whole_again(point_run, tmp_path):
     progress = tmp_path / "run" / "progress.csv"
     whole = progress.read_bytes()
     last_two_lines = len(whole) - sum(map(len, whole.splitlines(keepends=True)[-2:]))
-    for size in (*range(last_two_lines, len(whole), 7), None):
+    for size in (*range(last_two_lines, len(whole), 12), None):
         shutil.copytree(tmp_path / "run", copy := tmp_path / f"cut at {size}")
         if size is None:
             (copy / "progress.csv").unlink()
