@@ -104,7 +104,7 @@ def stop_at(poll):
     return lambda: next(asked) >= poll
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)])
 def test_stopped_whenever_the_loop_asks_and_resumed_it_ends_the_same(every, point_run, tmp_path):
     """Before the first evaluation, at steps of evaluations and rollouts, between minibatches."""
     for poll in range(1, 1000, every):
@@ -132,7 +132,7 @@ PROBES = {
 
 @pytest.mark.parametrize(
     "case, every",
-    [*zip(PROBES, (5, 11, 11, 11, 11, 11), strict=True), *(pytest.param(x, 1, marks=pytest.mark.long) for x in PROBES)],
+    [*zip(PROBES, (3, 7, 7, 7, 7, 7), strict=True), *(pytest.param(x, 1, marks=pytest.mark.long) for x in PROBES)],
 )
 def test_stopped_whenever_a_probing_loop_asks_it_ends_the_same(case, every, tmp_path):
     """Also at every step of a probe, which is then begun again, and between one member's probe and the other's."""
