@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
@@ -185,23 +185,20 @@ def _check_kept(flags: TrainFlags | ResumeFlags) -> None:
 
 def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
     """Train a new run."""
-    with StopSignal() as stop:
-        from rlsparse.run import directory as runs
+    from rlsparse.run import directory as runs
 
+    with StopSignal() as stop:
         run = runs.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
         run.env_timeout = flags.env_timeout
-        with run, device.explain_out_of_memory(recipe, where, _resume_command(run.given, recipe)):
-            session = _open_session(recipe, run, where)
-            _announce(f"{agent} on {recipe.env}, {_budget(recipe)}: {run.given}", flags.quiet)
-            _train(session, agent, stop, flags)
+        _train(run, recipe, agent, where, stop, flags)
 
 
 def resume(flags: ResumeFlags) -> None:
     """Go on with an interrupted run, as if it had never stopped."""
-    with StopSignal() as stop:
-        from rlsparse.run import directory as runs
-        from rlsparse.run import session as sessions
+    from rlsparse.run import directory as runs
+    from rlsparse.run.reading import read_json
 
+    with StopSignal() as stop:
         run, recipe, agent, begun_on = runs.reopen(flags.resume)
         try:
             _check_named(recipe, flags)
@@ -211,26 +208,13 @@ def resume(flags: ResumeFlags) -> None:
             raise
         if run.complete:
             run.release()
-            _tell_finished(run.given, flags)
+            _announce(f"{run.given} is finished: nothing is left to do", flags.quiet)
+            _tell_result(read_json(run.path / "summary.json"), run.given, flags.json)
             return
         _announce(why, flags.quiet or not why)
         run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
         run.env_timeout = flags.env_timeout or run.env_timeout
-        with run, device.explain_out_of_memory(recipe, where, _resume_command(run.given, recipe)):
-            session = _open_session(recipe, run, where)
-            with contained(run.env_timeout, run.fail):
-                sessions.restore(session, flags.strict)
-            _announce(f"resuming {run.given} at {session.total_steps:,} steps", flags.quiet)
-            _train(session, agent, stop, flags)
-
-
-def _tell_finished(path: Path, flags: ResumeFlags) -> None:
-    from rlsparse.run.reading import read_json
-
-    summary = read_json(path / "summary.json")
-    _announce(f"{path} is finished: nothing is left to do", flags.quiet)
-    with ignore_lost_reader(sys.stdout):
-        print(json.dumps({**summary, "run_dir": str(path)}) if flags.json else path)
+        _train(run, recipe, agent, where, stop, flags)
 
 
 def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
@@ -239,15 +223,6 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
     if named not in (None, recipe.env):
         raise UsageError(f"--env {flags.env}: {flags.resume} is a run on {recipe.env}, and keeps its recipe")
     trust.trust_environment(recipe.env, named, flags.resume / "recipe.toml", flags.trust)
-
-
-def _open_session(recipe: Recipe, run: "Run", where: str) -> "Session":
-    from rlsparse.run import device as process
-    from rlsparse.run.session import open_session
-
-    process.prepare(where)
-    with contained(run.env_timeout, run.fail):
-        return open_session(recipe, run, where)
 
 
 def _announce(text: str, quiet: bool) -> None:
@@ -261,20 +236,32 @@ def _budget(recipe: Recipe) -> str:
     return f"{seeds}, {recipe.total_steps:,} steps each"
 
 
-def _train(session: "Session", agent: str, stop: "StopSignal", flags: TrainFlags | ResumeFlags) -> None:
+def _train(
+    run: "Run", recipe: Recipe, agent: str, where: str, stop: StopSignal, flags: TrainFlags | ResumeFlags
+) -> None:
     """Train to the end, or until told to stop: then the exit code is that of the signal."""
     from rlsparse import loop
     from rlsparse.run.reporters import Reporters
+    from rlsparse.run.session import open_session, restore
 
-    session.run.write_status("running", session.total_steps)
-    try:
-        run = session.run
-        with contained(run.env_timeout, run.fail), Reporters(session, flags.quiet) as reporters:
-            loop.train(session, reporters, stop)
-    except Interrupted:
-        _report_interruption(session, stop.received, flags.json)
-        sys.exit(128 + stop.received)
-    _finish(session, agent, flags)
+    with run, device.explain_out_of_memory(recipe, where, _resume_command(run.given, recipe)):
+        device.prepare(where)
+        try:
+            with contained(run.env_timeout, run.fail):
+                session = open_session(recipe, run, where)
+                if isinstance(flags, ResumeFlags):
+                    restore(session, flags.strict)
+                    begun = f"resuming {run.given} at {session.total_steps:,} steps"
+                else:
+                    begun = f"{agent} on {recipe.env}, {_budget(recipe)}: {run.given}"
+                _announce(begun, flags.quiet)
+                run.write_status("running", session.total_steps)
+                with Reporters(session, flags.quiet) as reporters:
+                    loop.train(session, reporters, stop)
+        except Interrupted:
+            _report_interruption(session, stop.received, flags.json)
+            sys.exit(128 + stop.received)
+        _finish(session, agent, flags)
 
 
 def _resume_command(run: Path, recipe: Recipe) -> str:
@@ -283,16 +270,21 @@ def _resume_command(run: Path, recipe: Recipe) -> str:
 
 
 def _report_interruption(session: "Session", signal_number: int, as_json: bool) -> None:
-    """Say how far the run got and how to go on with it; the last line on stdout names it, as at the end."""
+    """Say how far the run got and how to go on with it."""
     path, steps = session.run.given, session.total_steps
     session.run.write_status("interrupted", steps, signal.Signals(signal_number).name)
     _announce(f"stopped at {steps:,} steps; go on with: {_resume_command(path, session.recipe)}", quiet=False)
+    _tell_result({"state": "interrupted", "total_steps": steps}, path, as_json)
+
+
+def _tell_result(result: dict[str, Any], path: Path, as_json: bool) -> None:
+    """Print the last line on stdout, which names the run directory."""
     with ignore_lost_reader(sys.stdout):
-        print(json.dumps({"state": "interrupted", "total_steps": steps, "run_dir": str(path)}) if as_json else path)
+        print(json.dumps({**result, "run_dir": str(path)}) if as_json else path)
 
 
 def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> None:
-    """Draw the curve, write the summary, print the table; the last line names the run directory."""
+    """Draw the curve, write the summary, print the table."""
     from rlsparse.compare.plot import draw_curve
     from rlsparse.compare.summary import summarise, table
     from rlsparse.run.directory import read_probes, read_progress
@@ -307,13 +299,10 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     write_atomic(run.path / "summary.json", seal(summary) + "\n")
     run.write_status("finished", session.total_steps)
     pictures = [run.given / picture.name, *_beside_card(run.given, flags)]
-    with ignore_lost_reader(sys.stdout):
-        if flags.json:
-            print(json.dumps({**summary, "run_dir": str(run.given)}))
-            return
-        if not flags.quiet:
+    if not (flags.quiet or flags.json):
+        with ignore_lost_reader(sys.stdout):
             print(f"\n{table(summary)}\n\nreward curve: {', '.join(map(str, pictures))}")
-        print(run.given)
+    _tell_result(summary, run.given, flags.json)
 
 
 def _beside_card(run: Path, flags: TrainFlags | ResumeFlags) -> list[Path]:
