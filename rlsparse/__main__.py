@@ -8,24 +8,15 @@ from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.version import __version__
 
 COMMANDS = {
-    "train": "train an agent, or resume a run",
-    "compare": "draw and test reward curves of several runs",
-    "play": "run a trained policy, print its returns, write a video",
-    "export": "write a trained policy as small files that run without rlsparse",
-    "landscape": "draw the true returns around an update of a run",
-    "envs": "list the environment cards",
-    "agents": "list the agent cards",
+    "train": ("train", "train an agent, or resume a run"),
+    "compare": ("compare.__main__", "draw and test reward curves of several runs"),
+    "play": ("trained.play", "run a trained policy, print its returns, write a video"),
+    "export": ("trained.export", "write a trained policy as small files that run without rlsparse"),
+    "landscape": ("trained.landscape", "draw the true returns around an update of a run"),
+    "envs": ("run.listing", "list the environment cards"),
+    "agents": ("run.listing", "list the agent cards"),
 }
-
-MODULES = {
-    "train": "train",
-    "compare": "compare.__main__",
-    "play": "trained.play",
-    "export": "trained.export",
-    "landscape": "trained.landscape",
-    "envs": "run.listing",
-    "agents": "run.listing",
-}
+"""Of each command the module, and what it does."""
 
 
 def main() -> None:
@@ -35,7 +26,7 @@ def main() -> None:
     with fail_in_one_line():
         if command in ("-h", "--help"):
             print("usage: rlsparse <command> [--help] ...\n")
-            print("\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items()))
+            print("\n".join(f"  {name:<9} {text}" for name, (_, text) in COMMANDS.items()))
             return
         if command == "--version":
             print(__version__)
@@ -44,7 +35,7 @@ def main() -> None:
             near = nearest(command, COMMANDS)
             hint = f"did you mean {near}?" if near else f"the commands are {', '.join(COMMANDS)}"
             raise UsageError(f"unknown command {command}: {hint}")
-    module = MODULES[command]
+    module, _ = COMMANDS[command]
     import_module(f"rlsparse.{module}").main(arguments if module == "run.listing" else arguments[1:])
 
 

@@ -80,11 +80,11 @@ class AgentCard:
     description: str
     base: "AgentCard | None"
     """The card that this one differs from; what it does not say is as there."""
-    recipe: dict[str, Any]
-    """Nested recipe fields; a table is a component, such as `algorithm`."""
-    environments: dict[str, dict[str, Any]]
-    """By environment id, the fields that override `recipe` there."""
     path: Path
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """Nested recipe fields; a table is a component, such as `algorithm`."""
+    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By environment id, the fields that override `recipe` there."""
 
     def recipe_for(self, env_id: str) -> dict[str, Any]:
         """Return the recipe's fields on `env_id`, as a nested dict of its own."""
@@ -205,18 +205,15 @@ def read_agent_card(path: Path) -> AgentCard:
     """Read and check one agent card, all but the recipe's own field names, which `recipe` knows."""
     table = read_toml(path)
     base = _base_card(table.pop("base", None), path)
-    recipe = _recipe_table(table.pop("recipe", {}), path, "recipe")
-    if "env" in recipe:
-        raise UsageError(f"{path}: recipe.env does not belong into an agent card: --env says which environment")
-    overrides = _table(table.pop("environments", {}), path, "environments")
-    by_environment = {}
-    for env_id, override in overrides.items():
+    card = Reader(str(path), bounded=True).build(AgentCard, table, base=base, path=path)
+    for env_id in card.environments:
         _check_environment_key(env_id, path)
-        by_environment[env_id] = _recipe_table(override, path, f'environments."{env_id}"')
-        if "env" in by_environment[env_id]:
-            raise UsageError(f'{path}: environments."{env_id}".env does not belong there: --env says it')
-    reader = Reader(str(path), bounded=True)
-    return reader.build(AgentCard, table, base=base, recipe=recipe, environments=by_environment, path=path)
+    overrides = {f'environments."{env_id}"': fields for env_id, fields in card.environments.items()}
+    for name, fields in {"recipe": card.recipe, **overrides}.items():
+        if "env" in fields:
+            raise UsageError(f"{path}: {name}.env does not belong into an agent card: --env says which environment")
+        _check_fields(fields, path, name)
+    return card
 
 
 def _base_card(name: object, path: Path) -> AgentCard | None:
@@ -318,20 +315,12 @@ def _check_environment_key(env_id: str, file: Path) -> None:
         raise UsageError(f'{file}: environments."{env_id}" is no environment id{_did_you_mean(_key(base), choices)}')
 
 
-def _table(value: object, file: Path, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UsageError(f"{file}: [{name}] must be a table" + (", and is missing" if value is None else ""))
-    return value
-
-
-def _recipe_table(value: object, file: Path, name: str) -> dict[str, Any]:
-    table = _table(value, file, name)
-    for key, item in table.items():
+def _check_fields(fields: dict[str, Any], file: Path, name: str) -> None:
+    for key, item in fields.items():
         if isinstance(item, dict):
-            _recipe_table(item, file, f"{name}.{key}")
+            _check_fields(item, file, f"{name}.{key}")
         elif not all(isinstance(x, str | int | float) for x in (item if isinstance(item, list) else [item])):
             raise UsageError(f"{file}: {name}.{key} must be text, a number, true or false, or a list of these")
-    return table
 
 
 def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

@@ -351,7 +351,11 @@ def test_a_mistake_in_an_environment_card_is_named(tmp_path, old, new, message):
         ('name = "mine"\n', "", "the key name is missing"),
         ('name = "mine"', 'name = "mine"\nnotes = ""', "unknown key notes"),
         ("[recipe.algorithm]", "[recpe.algorithm]", "unknown key recpe"),
-        ("[recipe]\nnum_envs = 8\n[recipe.algorithm]", "recipe = 3\n[x]", "[recipe] must be a table"),
+        (
+            "[recipe]\nnum_envs = 8\n[recipe.algorithm]",
+            "recipe = 3\n[environments.Ant-v5]",
+            "recipe must be a table, not 3",
+        ),
         (
             "epochs = 10",
             "epochs = 2026-01-01",
