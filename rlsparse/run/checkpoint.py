@@ -40,10 +40,11 @@ class File:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What vouches for the files of a checkpoint."""
+    """What vouches for the files of a checkpoint, and its plain values."""
 
     format: int
     files: dict[str, File]
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _describe(files: dict[str, bytes], values: dict[str, Any]) -> dict[str, Any]
 
 
 def _load(path: Path) -> Checkpoint:
-    manifest, values = read_manifest(path / "manifest.json")
+    manifest = read_manifest(path / "manifest.json")
     arrays = {}
     for name, expected in manifest.files.items():
         file = path / name
@@ -185,17 +186,15 @@ def _load(path: Path) -> Checkpoint:
             arrays[file.stem] = safetensors.numpy.load(content)
         except (safetensors.SafetensorError, LookupError, ValueError) as error:
             raise RunDirectoryError(f"{file} is not a safetensors file: {printable(str(error))}") from error
-    return Checkpoint(arrays, values)
+    return Checkpoint(arrays, manifest.values)
 
 
-def read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
-    """Return what vouches for a checkpoint, and its plain values; raises RunDirectoryError."""
-    body = unseal(read_text(path), path, FORMAT)
-    values = body.get("values")
-    manifest = told(Manifest, body, path)
-    if not isinstance(values, dict) or not all(re.fullmatch(r"[a-z]+\.safetensors", name) for name in manifest.files):
+def read_manifest(path: Path) -> Manifest:
+    """Return what vouches for a checkpoint; raises RunDirectoryError."""
+    manifest = told(Manifest, unseal(read_text(path), path, FORMAT), path)
+    if not all(re.fullmatch(r"[a-z]+\.safetensors", name) for name in manifest.files):
         raise RunDirectoryError(f"{path} is no manifest of ours: it names files that a checkpoint does not have")
-    return manifest, values
+    return manifest
 
 
 def shapes(path: Path) -> dict[str, list[int]]:

@@ -30,8 +30,8 @@ from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.convert import told
 from rlsparse.run.device import name_of
 from rlsparse.run.lock import Lock
-from rlsparse.run.reading import MOST_TOML, read_json, read_text, seal, shorten
-from rlsparse.run.recipe import Recipe, from_toml, to_toml
+from rlsparse.run.reading import read_json, read_text, read_toml, seal, shorten
+from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.saved import check_newest
 from rlsparse.run.storage import make_folder, persist, remove_leftovers, write_atomic
@@ -228,7 +228,7 @@ def read_recipe(path: Path) -> Recipe:
     if not file.is_file():
         raise RunDirectoryError(f"{path} is not a run directory: it holds no recipe.toml")
     try:
-        return from_toml(read_text(file, MOST_TOML), str(file))
+        return from_dict(read_toml(file), str(file))
     except UsageError as error:
         raise RunDirectoryError(str(error)) from error
 

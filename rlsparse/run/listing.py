@@ -11,7 +11,7 @@ import tyro
 
 from rlsparse.errors import UsageError, nearest
 from rlsparse.run import cards
-from rlsparse.run.cards import AgentCard, EnvironmentCard, Reference
+from rlsparse.run.cards import AgentCard, EnvironmentCard
 from rlsparse.run.columns import columns, terminal_width
 from rlsparse.run.command_line import fail_in_one_line, parse
 
@@ -42,7 +42,7 @@ def list_environments(flags: ListingFlags) -> None:
     names = {card.id: (card.id, *card.aliases) for card in cards.environments().values()}
     chosen = [cards.environments()[env_id] for env_id in _matching(names, flags.pattern, "environment")]
     if flags.json:
-        print(json.dumps([_environment_record(card) for card in chosen], indent=1))
+        print(json.dumps([asdict(card) for card in chosen], indent=1, default=str))
         return
     header = ("environment", "obs", "act", "horizon", "budget", "random", "published")
     print(columns([header, *map(_environment_row, chosen)]))
@@ -59,16 +59,12 @@ def list_agents(flags: ListingFlags) -> None:
     names = {card.name: (card.name,) for card in cards.agents().values()}
     chosen = [cards.agents()[name] for name in _matching(names, flags.pattern, "agent")]
     if flags.json:
-        print(json.dumps([_agent_record(card) for card in chosen], indent=1))
+        print(json.dumps([_agent_record(card) for card in chosen], indent=1, default=str))
         return
     margin, width = " " * (2 + max(len(card.name) for card in chosen)), terminal_width()
     for card in chosen:
-        texts = (card.description, f"trained: {_trained_text(card)}")
-        lines = "\n".join(
-            textwrap.fill(text, width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
-            for text in texts
-        )
-        print(card.name + lines[len(card.name) :])
+        for text in (f"{card.name:<{len(margin)}}{card.description}", f"{margin}trained: {_trained_text(card)}"):
+            print(textwrap.fill(text, width, subsequent_indent=margin, break_on_hyphens=False))
 
 
 def trained_environments(card: AgentCard) -> list[str]:
@@ -109,7 +105,7 @@ def _has(name: str, wanted: str) -> bool:
 
 
 def _environment_row(card: EnvironmentCard) -> tuple[str, ...]:
-    best = _best(card)
+    best = max(card.references, key=lambda reference: reference.mean, default=None)
     return (
         card.id,
         str(card.observation_size),
@@ -119,10 +115,6 @@ def _environment_row(card: EnvironmentCard) -> tuple[str, ...]:
         _return(card.random_return.mean),
         f"{_return(best.mean)} {best.algorithm:<4}" if best else "-" + " " * 5,
     )
-
-
-def _best(card: EnvironmentCard) -> Reference | None:
-    return max(card.references, key=lambda reference: reference.mean, default=None)
 
 
 def _return(mean: float) -> str:
@@ -136,14 +128,7 @@ def _steps(number: int) -> str:
     return str(number)
 
 
-def _environment_record(card: EnvironmentCard) -> dict[str, Any]:
-    return asdict(card) | {"path": str(card.path)}
-
-
 def _agent_record(card: AgentCard) -> dict[str, Any]:
-    folder = card.path.parent
-    return asdict(card) | {
-        "path": str(card.path),
-        "policies": {env_id: str(card.policy_path(env_id)) for env_id in trained_environments(card)},
-        "curves": {env_id: str(folder / env_id / "curve.csv") for env_id in _folders_with(card, "curve.csv")},
-    }
+    policies = {env_id: card.policy_path(env_id) for env_id in trained_environments(card)}
+    curves = {env_id: card.curve_path(env_id) for env_id in _folders_with(card, "curve.csv")}
+    return asdict(card) | {"policies": policies, "curves": curves}

@@ -66,7 +66,7 @@ def check_newest(run_dir: Path, recipe: Recipe) -> None:
     """
     for path in steps_first(run_dir / "checkpoint"):
         try:
-            values, sizes = read_manifest(path / "manifest.json")[1], shapes(path / "learner.safetensors")
+            values, sizes = read_manifest(path / "manifest.json").values, shapes(path / "learner.safetensors")
         except RunDirectoryError:  # loading it will tell, or pass it over
             continue
         check_values(values, recipe, run_dir)

@@ -33,6 +33,8 @@ from rlsparse.sim.tasks import TASKS, Fields, Task
 _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 _64_BITS = (1 << 64) - 1
 
+logger = logging.getLogger("rlsparse.sim")
+
 StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
@@ -324,7 +326,6 @@ def chosen_environments(options: dict[str, Any] | None, num_envs: int) -> np.nda
     return mask
 
 
-logger = logging.getLogger("rlsparse.sim")
 _seen: Counter[str] = Counter()
 
 

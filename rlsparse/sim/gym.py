@@ -5,7 +5,6 @@ state is small and portable: seeds, episode numbers and the actions of the runni
 replays.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -18,13 +17,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import EnvironmentFailure, UsageError
-from rlsparse.sim.cpu import chosen_environments, route_warnings, seed_each
+from rlsparse.sim.cpu import StepResult, chosen_environments, logger, route_warnings, seed_each
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import NUMBERS, supported_spaces
-
-logger = logging.getLogger("rlsparse.sim")
-
-StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 def episode_seed(seed: int, episode: int) -> int:
@@ -220,9 +215,9 @@ class GymVectorEnv(VectorEnv):
     def _make(self, i: int) -> gymnasium.Env:
         return self._guard(i, "make", gymnasium.make, self._env_id)
 
-    def _guard(self, i: int, doing: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def _guard(self, i: int, doing: str, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return call(*arguments, **options)
+            return call(*arguments)
         except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
             raise UsageError(f"no environment called {self._env_id}: {error}") from error
         except (Exception, SystemExit) as error:  # an environment that calls sys.exit does not end the program

@@ -92,6 +92,7 @@ def test_json_of_agents_names_policies_and_curves(run, card_folder):
 def test_every_shipped_agent_is_listed(run):
     names = [line.split()[0] for line in run("agents").splitlines() if not line.startswith(" ")]
     assert names == list(cards.agents())
+    assert [record["name"] for record in json.loads(run("agents", "--json"))] == names
 
 
 @pytest.mark.parametrize(
