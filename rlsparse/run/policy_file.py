@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +48,6 @@ class TrainedPolicy:
     actors: Actors
     levels: np.ndarray | None = None
     """In how many of several networks, one inside the other, each number is, [S, D] uint8; if there are several."""
-
-    @property
-    def densities(self) -> tuple[float, ...]:
-        """Densities of the networks to choose from, the densest first; none where there is only one."""
-        sparse = self.recipe.sparse
-        return () if sparse is None or self.levels is None else sparse.densities_at_once()
-
-    def at(self, density: float) -> "TrainedPolicy":
-        """Return the policies of one density. Raises UsageError if there is no such network."""
-        near = [k for k, known in enumerate(self.densities) if math.isclose(known, density, abs_tol=1e-6)]
-        if not near or self.levels is None:
-            known = ", ".join(f"{x:g}" for x in self.densities)
-            held = f"networks of density {known}" if known else "one network only (--sparse ast trains several)"
-            raise UsageError(f"--density {density:g}: the policy holds {held}")
-        params = np.where(self.levels > near[0], self.actors.params, np.float32(0.0))
-        return TrainedPolicy(self.recipe, replace(self.actors, params=params))
 
 
 def save(path: Path, recipe: Recipe, learner: Learner) -> None:

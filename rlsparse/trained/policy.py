@@ -1,9 +1,10 @@
 """Which trained policy a command means, of a run or of an agent card, and how it acts in its environment."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # imported once the command line is known to be good
     import numpy as np
 
     from rlsparse.learner.network import Actors
+    from rlsparse.run.policy_file import TrainedPolicy
 
 log = logging.getLogger(__name__)
 
@@ -124,14 +126,27 @@ def load_member(path: Path, env_id: str | None, flags: PolicyFlags) -> Member:
     from rlsparse.run.trust import trust_environment
 
     policy = policy_file.load(path)
-    if flags.density is not None:
-        policy = policy.at(flags.density)
+    actors = policy.actors if flags.density is None else of_density(policy, flags.density)
     env_id = trust_environment(env_id or policy.recipe.env, flags.env and env_id, path, flags.trust)
-    seeds = policy.actors.seeds
+    seeds = actors.seeds
     if flags.seed is not None and flags.seed not in seeds:
         raise UsageError(f"--seed {flags.seed}: {path} holds {_seeds_text(seeds)}")
     index = 0 if flags.seed is None else seeds.index(flags.seed)
-    return Member(path, env_id, policy.recipe.env, policy.actors.only(index), seeds)
+    return Member(path, env_id, policy.recipe.env, actors.only(index), seeds)
+
+
+def of_density(policy: "TrainedPolicy", density: float) -> "Actors":
+    """Return the policies of one density, of several that were trained. Raises UsageError if there is none such."""
+    import numpy as np
+
+    sparse, levels = policy.recipe.sparse, policy.levels
+    densities = () if sparse is None or levels is None else sparse.densities_at_once()
+    near = [k for k, known in enumerate(densities) if math.isclose(known, density, abs_tol=1e-6)]
+    if not near or levels is None:
+        known = ", ".join(f"{x:g}" for x in densities)
+        held = f"networks of density {known}" if known else "one network only (--sparse ast trains several)"
+        raise UsageError(f"--density {density:g}: the policy holds {held}")
+    return replace(policy.actors, params=np.where(levels > near[0], policy.actors.params, np.float32(0.0)))
 
 
 def _seeds_text(seeds: tuple[int, ...]) -> str:

@@ -21,6 +21,7 @@ from rlsparse.sparse.ast import AST, SubNetworks, nested_levels, without_conflic
 from rlsparse.sparse.budgets import weight_slots
 from rlsparse.sparse.config import Sparse
 from rlsparse.trained import export, play
+from rlsparse.trained.policy import of_density
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "sparse.json").read_text())
 POLICY = ActorCritic((16, 12), (16, 12))
@@ -281,12 +282,12 @@ def test_a_policy_file_holds_every_network(run_dir):
     policy = policy_file.load(run_dir / "policy.safetensors")
     last = read(run_dir / "density.csv")[-3:]
     for k, density in enumerate((0.5, 0.3, 0.1)):
-        params = policy.at(density).actors.params
+        params = of_density(policy, density).params
         weights = [LAYOUT.view(params, slot)[1] for slot in weight_slots(policy.actors.layout, "actor")]
         assert abs(sum((w != 0).sum() for w in weights) - int(last[k]["actor_weights"])) <= 12  # one may be just zero
-    np.testing.assert_array_equal(policy.at(0.5).actors.params, policy.actors.params)
+    np.testing.assert_array_equal(of_density(policy, 0.5).params, policy.actors.params)
     with pytest.raises(UsageError, match=r"^--density 0.2: the policy holds networks of density 0.5, 0.3, 0.1$"):
-        policy.at(0.2)
+        of_density(policy, 0.2)
 
 
 @pytest.fixture
