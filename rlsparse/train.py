@@ -15,7 +15,7 @@ import tyro
 
 from rlsparse.errors import Interrupted, RlsparseError, UsageError, require
 from rlsparse.run import cards, choose, device, trust
-from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, parse
+from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, parse, values
 from rlsparse.run.foreign import contained
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.stop import StopSignal
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse train` is told."""
-    chosen = choose.values((*choose.CHOOSING, "resume"), arguments)
+    chosen = values((*choose.CHOOSING, "resume"), arguments)
     if "resume" in chosen:
         resume(_resume_flags(arguments))
         return
@@ -108,7 +108,7 @@ def _with_sparsity(recipe: Recipe, sparsity: float | None, arguments: Sequence[s
         raise UsageError(
             f"--sparsity {sparsity:g} needs --sparse, for example --sparse {choose.SHORT_NAMES['sparse'][0]}"
         )
-    if choose.values(["sparse.sparsity"], arguments):
+    if values(["sparse.sparsity"], arguments):
         raise UsageError("--sparsity and --sparse.sparsity are the same: give one of them")
     return replace(recipe, sparse=replace(recipe.sparse, sparsity=sparsity))
 

@@ -4,8 +4,7 @@ A few flags choose among the cards. `--explore.proposal gaussian` then makes the
 default, whose own flags are parsed last; any field of a recipe that may hold several kinds can be chosen so.
 """
 
-import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, is_dataclass, make_dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -14,6 +13,7 @@ import tyro
 from rlsparse.errors import UsageError
 from rlsparse.learner.kinds import kind_of, kinds, others_with
 from rlsparse.run import cards
+from rlsparse.run.command_line import values
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Rule, Sparse
 
@@ -123,15 +123,6 @@ def _with_rule(sparse: Sparse | None, rule: type) -> Sparse:
     if sparse is None:
         return Sparse(rule=rule())
     return sparse if type(sparse.rule) is rule else replace(sparse, rule=rule())
-
-
-def values(flags: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:
-    """Return what the command line gives for the flags, by flag and the last time it says so; the rest is ignored."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag in flags:
-        parser.add_argument(f"--{flag}", nargs="?", dest=flag)
-    known, _ = parser.parse_known_args(arguments)
-    return {flag: value for flag, value in vars(known).items() if value is not None}
 
 
 def with_kinds(component: C, arguments: Sequence[str], where: str = "") -> C:

@@ -1,5 +1,6 @@
 """Parse command lines and end failed commands with one clear line and the right exit code."""
 
+import argparse
 import errno
 import io
 import logging
@@ -7,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from itertools import dropwhile, takewhile
 from typing import Any, NoReturn, TextIO, TypeVar
@@ -69,7 +70,8 @@ def _one_line(box: str, arguments: Sequence[str]) -> str:
         return f"{choice[2]} {choice[1]}: expected one of {choices}"
     if bad := re.match(r"Error parsing (\S+):", body):
         expected = _expected(next((row for row in rows if row.startswith(f"{bad[1]} ")), ""))
-        return f"{bad[1]} {_given(bad[1], arguments)}: expected {expected}" if expected else body
+        given = " ".join(_given([bad[1].removeprefix("--")], arguments).popitem()[1])
+        return f"{bad[1]} {given or repr(given)}: expected {expected}" if expected else body
     return body
 
 
@@ -85,20 +87,18 @@ def _expected(invocation: str) -> str:
     return f"{kind}s" if "..." in invocation else f"a {kind} or None" if "{None}" in invocation else f"a {kind}"
 
 
-def _given(flag: str, arguments: Sequence[str]) -> str:
-    """Return the values that follow a flag the last time it is given."""
-    words = [word for argument in arguments for word in _split_flag(argument)]
-    start = len(words) - words[::-1].index(flag)
-    end = next((i for i in range(start, len(words)) if words[i].startswith("--")), len(words))
-    return " ".join(words[start:end]) or "''"
+def values(flags: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:
+    """Return what the command line gives for the flags, by flag and the last time it says so; the rest is ignored."""
+    return {flag: given[0] for flag, given in _given(flags, arguments).items() if given}
 
 
-def _split_flag(argument: str) -> list[str]:
-    """Split `--flag=value`, and write flags with hyphens, as tyro does."""
-    if not argument.startswith("--"):
-        return [argument]
-    name, equals, value = argument.partition("=")
-    return [name.replace("_", "-"), *([value] if equals else [])]
+def _given(flags: Iterable[str], arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Return all that follows each of the flags the last time it is given."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for flag in flags:
+        parser.add_argument(f"--{flag}", f"--{flag.replace('-', '_')}", nargs="*", dest=flag)
+    known, _ = parser.parse_known_args(arguments)
+    return {flag: given for flag, given in vars(known).items() if given is not None}
 
 
 @contextmanager

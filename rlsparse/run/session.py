@@ -250,8 +250,12 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
     A failure is only warned of, for training may outlive a full disk; the `last` save of a session and
     the third failure in a row raise StorageError.
     """
-    try:
-        _save(session, now or state(session))
+    run, now = session.run, now or state(session)
+    try:  # the checkpoint first: it makes good what comes after it
+        checkpoint.save(run.checkpoints, session.total_steps, now, run.keep_checkpoints, session.recipe.total_steps)
+        run.records.write()
+        policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
+        run.write_status("running", session.total_steps)
     except StorageError as error:
         session.failed_saves += 1
         if last or session.failed_saves == MOST_FAILED_SAVES:
@@ -279,15 +283,6 @@ def state(session: Session) -> Checkpoint:
     if session.last is not None:
         arrays |= {"stats": vars(session.last.stats), "metrics": session.last.metrics}
     return Checkpoint(arrays, values)
-
-
-def _save(session: Session, now: Checkpoint) -> None:
-    """Write checkpoint, tables, policy, status, in this order: the checkpoint makes good what comes after it."""
-    run, budget = session.run, session.recipe.total_steps
-    checkpoint.save(run.checkpoints, session.total_steps, now, run.keep_checkpoints, budget)
-    run.records.write()
-    policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
-    run.write_status("running", session.total_steps)
 
 
 def load(saved: Checkpoint, learner: Learner, collector: Collector, explorer: NoProbing, run_dir: Path) -> None:

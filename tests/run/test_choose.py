@@ -9,7 +9,7 @@ import tyro
 
 from rlsparse.errors import UsageError
 from rlsparse.explore.racing import Racing
-from rlsparse.run import cards, choose
+from rlsparse.run import cards, choose, command_line
 from rlsparse.run.choose import ON_GPU, chosen_recipe, gpu_agent
 from rlsparse.run.command_line import parse
 from rlsparse.run.recipe import check
@@ -125,7 +125,7 @@ def test_flags_of_a_part_that_is_not_there_are_refused_with_what_to_add():
 
 def test_the_last_value_of_a_flag_counts_and_one_without_is_left_to_the_parser():
     arguments = ["--a.b", "1", "--c=2", "--a.b", "3", "--d", "--e", "-1", "--a.bc", "4", "--ab", "5"]
-    assert choose.values(("a.b", "c", "d", "f", "a"), arguments) == {"a.b": "3", "c": "2"}
+    assert command_line.values(("a.b", "c", "d", "f", "a"), arguments) == {"a.b": "3", "c": "2"}
 
 
 # Which agent a command line begins with: on a GPU, the one made for it
