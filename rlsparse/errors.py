@@ -45,7 +45,7 @@ def import_extra(module: str, extra: str, what: str) -> Any:
 
 def in_one_line(error: BaseException) -> str:
     """Return kind and message of an error as one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from rlsparse.errors import Interrupted, RlsparseError, UsageError, require
+from rlsparse.errors import Interrupted, RlsparseError, UsageError
 from rlsparse.run import cards, choose, device, trust
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, parse, values
+from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.foreign import contained
+from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe, check, to_toml
+from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Status
 from rlsparse.run.stop import StopSignal
+from rlsparse.run.storage import write_atomic
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
     from rlsparse.run.directory import Run
@@ -49,9 +53,9 @@ class TrainFlags:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N. Auto is the GPU for a recipe whose simulator runs there, else the CPU; with cuda, the
     default agent is the one whose simulator does."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Kept = FEWEST_KEPT
     """Checkpoints that stay: the two newest, the others spread evenly over the run, for `rlsparse landscape`."""
-    env_timeout: float | None = None
+    env_timeout: Seconds | None = None
     """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
     compare_with: str | None = None
     """Agent card whose shipped curve is drawn beside the run's own at the end."""
@@ -89,7 +93,7 @@ def run_command(arguments: Sequence[str]) -> None:
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe.env), None, recipe.num_seeds * recipe.num_envs)
     _check_shipped_curve(flags.compare_with, recipe.env)
-    _check_kept(flags)
+    check_bounds(Status("running", flags.keep_checkpoints, flags.env_timeout))
     where, why = device.resolve(flags.device, recipe, choose.gpu_agent(recipe))
     with contained(flags.env_timeout):
         plan = _make_plan(recipe)
@@ -157,9 +161,9 @@ class ResumeFlags:
     """Run the code of the environment that the run names, whatever it is; a line says first which that is."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
-    keep_checkpoints: int | None = None
+    keep_checkpoints: Kept | None = None
     """Checkpoints that stay, spread over the run; as many as so far if not given."""
-    env_timeout: float | None = None
+    env_timeout: Seconds | None = None
     """Most seconds for one call of an environment; as so far if not given."""
     strict: bool = False
     """End where the newest checkpoint is damaged, instead of going on from the one before it."""
@@ -173,33 +177,26 @@ def _resume_flags(arguments: Sequence[str]) -> ResumeFlags:
     allowed = "--env, --trust, --device, --keep-checkpoints, --env-timeout, --strict, --quiet and --json"
     hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
-    _check_kept(flags)
+    check_bounds(flags)
     return flags
-
-
-def _check_kept(flags: TrainFlags | ResumeFlags) -> None:
-    count, seconds = flags.keep_checkpoints, flags.env_timeout
-    require(count is None or count >= 2, "keep_checkpoints", count, "2 or more, for the newest may be damaged")
-    require(seconds is None or 0 < seconds < np.inf, "env_timeout", seconds, "a positive number of seconds")
 
 
 def start(recipe: Recipe, agent: str, where: str, flags: TrainFlags) -> None:
     """Train a new run."""
-    from rlsparse.run import directory as runs
+    from rlsparse.run import directory
 
     with StopSignal() as stop:
-        run = runs.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
+        run = directory.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
         run.env_timeout = flags.env_timeout
         _train(run, recipe, agent, where, stop, flags)
 
 
 def resume(flags: ResumeFlags) -> None:
     """Go on with an interrupted run, as if it had never stopped."""
-    from rlsparse.run import directory as runs
-    from rlsparse.run.reading import read_json
+    from rlsparse.run import directory
 
     with StopSignal() as stop:
-        run, recipe, agent, begun_on = runs.reopen(flags.resume)
+        run, recipe, agent, begun_on = directory.reopen(flags.resume)
         try:
             _check_named(recipe, flags)
             where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
@@ -231,9 +228,8 @@ def _announce(text: str, quiet: bool) -> None:
             print(text, file=sys.stderr)
 
 
-def _budget(recipe: Recipe) -> str:
-    seeds = f"seeds {recipe.seeds[0]} to {recipe.seeds[-1]}" if recipe.num_seeds > 1 else f"seed {recipe.seed}"
-    return f"{seeds}, {recipe.total_steps:,} steps each"
+def _seeds(recipe: Recipe) -> str:
+    return f"seeds {recipe.seeds[0]} to {recipe.seeds[-1]}" if recipe.num_seeds > 1 else f"seed {recipe.seed}"
 
 
 def _train(
@@ -253,7 +249,7 @@ def _train(
                     restore(session, flags.strict)
                     begun = f"resuming {run.given} at {session.total_steps:,} steps"
                 else:
-                    begun = f"{agent} on {recipe.env}, {_budget(recipe)}: {run.given}"
+                    begun = f"{agent} on {recipe.env}, {_seeds(recipe)}, {recipe.total_steps:,} steps each: {run.given}"
                 _announce(begun, flags.quiet)
                 run.write_status("running", session.total_steps)
                 with Reporters(session, flags.quiet) as reporters:
@@ -288,8 +284,6 @@ def _finish(session: "Session", agent: str, flags: TrainFlags | ResumeFlags) -> 
     from rlsparse.compare.plot import draw_curve
     from rlsparse.compare.summary import summarise, table
     from rlsparse.run.directory import read_probes, read_progress
-    from rlsparse.run.reading import seal
-    from rlsparse.run.storage import write_atomic
 
     run, recipe = session.run, session.recipe
     rows = read_progress(run.progress)

@@ -18,14 +18,12 @@ from rlsparse.errors import RunDirectoryError
 from rlsparse.learner.bounds import CountFromZero
 from rlsparse.run.convert import told
 from rlsparse.run.reading import check_regular, printable, read_bytes, read_text, seal, unseal
+from rlsparse.run.status import FEWEST_KEPT
 from rlsparse.run.storage import persist, sync_directory, write_synced
 
 FORMAT = 1
 MOST_ARRAYS = 2**33
 """Largest file of arrays that is read, in bytes."""
-
-FEWEST_KEPT = 2
-"""The newest, and the one before it should that be damaged."""
 
 log = logging.getLogger(__name__)
 

@@ -93,7 +93,8 @@ def _take_from_card(field: str, name: str, agent: str, recipe: Recipe) -> tuple[
     if name == "none":
         source, component = f"no-{field}", None
     elif field == "sparse" and name in RULES:
-        source, component = name, _with_rule(recipe.sparse, RULES[name])
+        sparse = recipe.sparse or Sparse()
+        source, component = name, sparse if type(sparse.rule) is RULES[name] else replace(sparse, rule=RULES[name]())
     else:
         source, component = _component_of_card(field, name, recipe)
     if component == getattr(recipe, field):
@@ -116,13 +117,6 @@ def _component_of_card(field: str, name: str, recipe: Recipe) -> tuple[str, Any]
     if getattr(other, field) is None:
         raise UsageError(f"--{field} {name}: the agent {card} has no [recipe.{field}]; {takes}")
     return card, getattr(other, field)
-
-
-def _with_rule(sparse: Sparse | None, rule: type) -> Sparse:
-    """Return the sparse networks with this kind of rule: their own, or one with its defaults."""
-    if sparse is None:
-        return Sparse(rule=rule())
-    return sparse if type(sparse.rule) is rule else replace(sparse, rule=rule())
 
 
 def with_kinds(component: C, arguments: Sequence[str], where: str = "") -> C:

@@ -18,15 +18,13 @@ from datetime import datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from annotated_types import Ge, Le
 from threadpoolctl import threadpool_info
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
-from rlsparse.learner.bounds import Expected, Like, Positive
+from rlsparse.learner.bounds import Expected, Like
 from rlsparse.run import digests
-from rlsparse.run.checkpoint import FEWEST_KEPT
 from rlsparse.run.convert import told
 from rlsparse.run.device import name_of
 from rlsparse.run.lock import Lock
@@ -34,6 +32,7 @@ from rlsparse.run.reading import read_json, read_text, read_toml, seal, shorten
 from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.saved import check_newest
+from rlsparse.run.status import FEWEST_KEPT, Status
 from rlsparse.run.storage import make_folder, persist, remove_leftovers, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
@@ -155,15 +154,6 @@ def create(
     run.write_status("running", 0)
     write_atomic(run_dir / "recipe.toml", text)
     return run
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a run stood, in so far as it matters to go on with it."""
-
-    state: Literal["running", "finished", "interrupted", "failed"] = "running"
-    keep_checkpoints: Annotated[int, Ge(2), Le(10_000), Expected("a number from 2 to 10,000")] = FEWEST_KEPT
-    env_timeout: Positive | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
-from rlsparse.errors import UsageError
+from rlsparse.errors import BROKEN, UsageError, in_one_line
 
 
 def import_named(module: str) -> None:
@@ -22,11 +22,10 @@ def import_named(module: str) -> None:
     try:
         with contained():
             importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        words = " ".join(str(error).split())
+    except BROKEN as error:
+        words = " ".join(str(error).split()) if isinstance(error, ImportError) else in_one_line(error)
         hint = f": write {module[:-3]} without .py" if module.endswith(".py") else ""
-        raise UsageError(f"cannot import {module or 'a module without a name'}: {kind}{words}{hint}") from error
+        raise UsageError(f"cannot import {module or 'a module without a name'}: {words}{hint}") from error
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -14,6 +14,8 @@ from rlsparse.run import cards
 from rlsparse.run.cards import AgentCard, EnvironmentCard
 from rlsparse.run.columns import columns, terminal_width
 from rlsparse.run.command_line import fail_in_one_line, parse
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -32,39 +34,34 @@ def main(arguments: Sequence[str]) -> None:
         command, *rest = arguments
         flags = parse(ListingFlags, rest, prog=f"rlsparse {command}")
         if command == "envs":
-            list_environments(flags)
+            environments = _matching(cards.environments(), flags.pattern, "environment")
+            print(_as_json(map(asdict, environments)) if flags.json else _environment_table(environments))
         else:
-            list_agents(flags)
+            agents = _matching(cards.agents(), flags.pattern, "agent")
+            print(_as_json(map(_agent_record, agents)) if flags.json else _agent_list(agents))
 
 
-def list_environments(flags: ListingFlags) -> None:
-    """Print the environment cards; raises UsageError if none has the pattern."""
-    names = {card.id: (card.id, *card.aliases) for card in cards.environments().values()}
-    chosen = [cards.environments()[env_id] for env_id in _matching(names, flags.pattern, "environment")]
-    if flags.json:
-        print(json.dumps([asdict(card) for card in chosen], indent=1, default=str))
-        return
+def _as_json(records: Iterable[dict[str, Any]]) -> str:
+    return json.dumps([*records], indent=1, default=str)  # paths as text
+
+
+def _environment_table(chosen: list[EnvironmentCard]) -> str:
     header = ("environment", "obs", "act", "horizon", "budget", "random", "published")
-    print(columns([header, *map(_environment_row, chosen)]))
     notes = (
         "Names are understood in any case, with or without hyphens and version. Horizon: steps of an episode; budget: "
         "default training steps; random: mean return of random actions; published: highest mean return "
         "among the references, whose versions and sources --json shows."
     )
-    print("\n" + textwrap.fill(notes, terminal_width()))
+    return f"{columns([header, *map(_environment_row, chosen)])}\n\n{textwrap.fill(notes, terminal_width())}"
 
 
-def list_agents(flags: ListingFlags) -> None:
-    """Print the agent cards; raises UsageError if none has the pattern."""
-    names = {card.name: (card.name,) for card in cards.agents().values()}
-    chosen = [cards.agents()[name] for name in _matching(names, flags.pattern, "agent")]
-    if flags.json:
-        print(json.dumps([_agent_record(card) for card in chosen], indent=1, default=str))
-        return
-    margin, width = " " * (2 + max(len(card.name) for card in chosen)), terminal_width()
+def _agent_list(chosen: list[AgentCard]) -> str:
+    margin = " " * (2 + max(len(card.name) for card in chosen))
+    paragraphs = []
     for card in chosen:
-        for text in (f"{card.name:<{len(margin)}}{card.description}", f"{margin}trained: {_trained_text(card)}"):
-            print(textwrap.fill(text, width, subsequent_indent=margin, break_on_hyphens=False))
+        paragraphs += [f"{card.name:<{len(margin)}}{card.description}", f"{margin}trained: {_trained_text(card)}"]
+    width = terminal_width()
+    return "\n".join(textwrap.fill(x, width, subsequent_indent=margin, break_on_hyphens=False) for x in paragraphs)
 
 
 def trained_environments(card: AgentCard) -> list[str]:
@@ -86,18 +83,19 @@ def _trained_text(card: AgentCard) -> str:
     return ", ".join(env_id + notes[env_id in policies, env_id in curves] for env_id in ids) or "nothing yet"
 
 
-def _matching(names: Mapping[str, Sequence[str]], pattern: str | None, kind: str) -> list[str]:
-    """Return the keys of which some name has the pattern in it."""
+def _matching(known: Mapping[str, C], pattern: str | None, kind: str) -> list[C]:
+    """Return the cards of which some name has the pattern in it; raises UsageError if there is none."""
     if pattern is None:
-        return list(names)
+        return list(known.values())
+    names = {key: [key, *getattr(card, "aliases", ())] for key, card in known.items()}
     wanted = pattern.casefold()
-    found = [key for key, all_names in names.items() if any(_has(name.casefold(), wanted) for name in all_names)]
+    found = [key for key, own in names.items() if any(_has(name.casefold(), wanted) for name in own)]
     if not found:
-        known = {name.casefold(): name for all_names in names.values() for name in all_names}
-        near = nearest(wanted, known)
-        hint = f"did you mean {known[near]}?" if near else f"there are {', '.join(names)}"
+        spelt = {name.casefold(): name for own in names.values() for name in own}
+        near = nearest(wanted, spelt)
+        hint = f"did you mean {spelt[near]}?" if near else f"there are {', '.join(names)}"
         raise UsageError(f"no {kind} card has '{pattern}' in its name: {hint}")
-    return found
+    return [known[key] for key in found]
 
 
 def _has(name: str, wanted: str) -> bool:

@@ -126,13 +126,10 @@ def begin(
     wrapped = estimator.wrap(env, learner, cards.about(recipe.env))
     train_seeds = [s for seed in seeds for s in env_seeds(seed, "train_env", num_envs)]
     collector = _collector_class(simulated_on)(wrapped, len(seeds), train_seeds, simulated_on)
-    return learner, collector, _explorer(recipe, learner, partial(make, autoreset=False))
-
-
-def _explorer(recipe: Recipe, learner: Learner, make: Callable[[int], VectorEnv]) -> NoProbing:
     if recipe.explore is None:
-        return NoProbing()
-    return Explorer(recipe.explore, learner, make, recipe.num_envs, recipe.total_steps)
+        return learner, collector, NoProbing()
+    single = partial(make, autoreset=False)
+    return learner, collector, Explorer(recipe.explore, learner, single, num_envs, recipe.total_steps)
 
 
 def _collector_class(simulated_on: str) -> type[Collector]:

@@ -16,7 +16,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rlsparse.errors import EnvironmentFailure, UsageError
+from rlsparse.errors import BROKEN, EnvironmentFailure, UsageError, in_one_line
 from rlsparse.sim.cpu import StepResult, chosen_environments, logger, route_warnings, seed_each
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import NUMBERS, supported_spaces
@@ -220,9 +220,9 @@ class GymVectorEnv(VectorEnv):
             return call(*arguments)
         except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
             raise UsageError(f"no environment called {self._env_id}: {error}") from error
-        except (Exception, SystemExit) as error:  # an environment that calls sys.exit does not end the program
-            words = ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
-            raise EnvironmentFailure(f"{self.where(i)} failed in {self.told(i, doing)} with {words}") from error
+        except BROKEN as error:  # an environment that calls sys.exit does not end the program
+            failed = f"{self.where(i)} failed in {self.told(i, doing)} with {in_one_line(error)}"
+            raise EnvironmentFailure(failed) from error
 
     def where(self, i: int) -> str:
         """Say which environment i is, and whose."""

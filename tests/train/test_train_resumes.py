@@ -139,4 +139,4 @@ def test_fewer_checkpoints_than_two_are_refused(command, run):
     run(*tiny.FLAGS, "--quiet")
     where = () if "--resume" in command else ("--run-dir", "other")
     code, _, err = run(*command, *where, "--keep-checkpoints", 1)
-    assert (code, err) == (2, "rlsparse: --keep-checkpoints is 1: expected 2 or more, for the newest may be damaged\n")
+    assert (code, err) == (2, "rlsparse: --keep-checkpoints is 1: expected a number from 2 to 10,000\n")

@@ -1,0 +1,25 @@
+"""How a run stands, in so far as it matters to go on with it, and the bounds of that."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from rlsparse.learner.bounds import Expected
+
+FEWEST_KEPT = 2
+"""Checkpoints: the newest, and the one before it should that be damaged."""
+
+Kept = Annotated[int, Ge(FEWEST_KEPT), Le(10_000), Expected("a number from 2 to 10,000")]
+Seconds = Annotated[float, Gt(0), Expected("a positive number of seconds")]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What status.json tells."""
+
+    state: Literal["running", "finished", "interrupted", "failed"] = "running"
+    keep_checkpoints: Kept = FEWEST_KEPT
+    """How many stay."""
+    env_timeout: Seconds | None = None
+    """Most seconds for a call of an environment."""
