@@ -39,8 +39,8 @@ from rlsparse.run import cards
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare
+from rlsparse.run.progress_line import ProgressLine
 from rlsparse.run.recipe import Recipe, from_dict
-from rlsparse.run.reporters import ProgressLine
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.cpu import route_warnings
 

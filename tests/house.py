@@ -40,6 +40,8 @@ LEAVES = {
     "explore/gaussian_process": "ascent on a fitted surface",
     "sim/restarts": "environments that are made anew when they raise",
     "sim/watchdog": "environments that hang",
+    "sim/registration": "the tasks in Gymnasium's registry",
+    "run/progress_line": "progress on a terminal",
     "run/tensorboard": "TensorBoard events",
 }
 """Files that can be deleted with their word in one union, and nothing else breaks."""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tiny
 
-from rlsparse.run import reporters as progress
-from rlsparse.run.reporters import ProgressLine, describe_returns
+from rlsparse.run import progress_line
+from rlsparse.run.progress_line import ProgressLine, describe_returns
 
 
 class Terminal(io.StringIO):
@@ -31,7 +31,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setattr(progress_line, "time", clock)
     return clock
 
 
@@ -115,7 +115,7 @@ def test_on_a_terminal_one_line_is_redrawn_but_not_too_often(monkeypatch, clock)
     "seconds, text", [(0.4, "0:00:00"), (59.6, "0:01:00"), (3599.7, "1:00:00"), (90_061, "25:01:01")]
 )
 def test_durations_carry_over(seconds, text):
-    assert progress._duration(seconds) == text
+    assert progress_line._duration(seconds) == text
 
 
 def test_returns_have_a_spread_from_two_seeds_on():
