@@ -94,7 +94,7 @@ def run_command(arguments: Sequence[str]) -> None:
     recipe.advantage.check_environment(cards.about(recipe.env), None, recipe.num_seeds * recipe.num_envs)
     _check_shipped_curve(flags.compare_with, recipe.env)
     check_bounds(Status("running", flags.keep_checkpoints, flags.env_timeout))
-    where, why = device.resolve(flags.device, recipe, choose.gpu_agent(recipe))
+    where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
         plan = _make_plan(recipe)
     if flags.dry_run:

@@ -14,6 +14,7 @@ from rlsparse.errors import UsageError
 from rlsparse.learner.kinds import kind_of, kinds, others_with
 from rlsparse.run import cards
 from rlsparse.run.command_line import values
+from rlsparse.run.device import gpu_variant, wants_gpu
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Rule, Sparse
 
@@ -26,9 +27,6 @@ SHORT_NAMES: dict[str, tuple[str, ...]] = {"explore": ("explorler",), "sparse": 
 
 CHOOSING = ("env", "agent", "algorithm", "device", "simulator", *SHORT_NAMES)
 """Flags by which `chosen_recipe` chooses."""
-
-ON_GPU = "-gpu"
-"""How the card is called that trains as the card without it does, but in environments on a GPU."""
 
 ALGORITHMS = kinds(get_type_hints(Recipe)["algorithm"])
 """By name; one that has an agent card of that name brings its recipe."""
@@ -45,34 +43,15 @@ def chosen_recipe(chosen: Mapping[str, str]) -> tuple[str, Recipe]:
     return agent, recipe
 
 
-def gpu_agent(recipe: Recipe) -> tuple[str, int] | None:
-    """Return the card that trains this algorithm in environments on a GPU, and how many it has; None: there is none."""
-    name = kind_of(type(recipe.algorithm)) + ON_GPU
-    if recipe.env not in cards.environments() or name not in cards.agents():
-        return None
-    return name, cards.agent(name).recipe_for(recipe.env)["num_envs"]
-
-
-def _wants_gpu(chosen: Mapping[str, str]) -> bool:
-    """Whether the command line asks for environments on a GPU, in so far as there are any."""
-    device, simulator = chosen.get("device", "auto"), chosen.get("simulator")
-    return simulator == "warp" if device == "auto" else device.startswith("cuda") and simulator != "mujoco"
-
-
 def _with_algorithm(chosen: Mapping[str, str]) -> tuple[str, Recipe]:
     """Return agent and recipe with the chosen algorithm; unless an agent is chosen, of the card of its name, if any."""
-    env, algorithm, gpu = chosen.get("env"), chosen.get("algorithm", ""), _wants_gpu(chosen)
+    env, algorithm, gpu = chosen.get("env"), chosen.get("algorithm", ""), wants_gpu(chosen)
     agent, recipe = _default_recipe(env, chosen.get("agent"), gpu)
     if type(recipe.algorithm) is ALGORITHMS.get(algorithm, type(recipe.algorithm)):
         return agent, recipe
     if "agent" not in chosen and algorithm in cards.agents():
-        return _default_recipe(env, _variant(algorithm) if recipe.simulator == "warp" else algorithm)
+        return _default_recipe(env, gpu_variant(algorithm) if recipe.simulator == "warp" else algorithm)
     return f"{agent}+{algorithm}", replace(recipe, algorithm=ALGORITHMS[algorithm]())
-
-
-def _variant(agent: str) -> str:
-    """Return the agent's card for environments on a GPU, itself if there is none."""
-    return agent + ON_GPU if agent + ON_GPU in cards.agents() else agent
 
 
 def _default_recipe(env: str | None, agent: str | None, gpu: bool = False) -> tuple[str, Recipe]:
@@ -83,7 +62,7 @@ def _default_recipe(env: str | None, agent: str | None, gpu: bool = False) -> tu
     env_id = cards.resolve_environment(env)
     known = cards.environments().get(env_id)
     usual = known.default_agent if known else "ppo"
-    card = cards.agent(agent or (_variant(usual) if gpu and known else usual))
+    card = cards.agent(agent or (gpu_variant(usual) if gpu and known else usual))
     budget = {"total_steps": known.total_steps} if known else {}
     return card.name, from_dict({"env": env_id, **budget, **card.recipe_for(env_id)}, str(card.path))
 
@@ -106,7 +85,7 @@ def _take_from_card(field: str, name: str, agent: str, recipe: Recipe) -> tuple[
 def _component_of_card(field: str, name: str, recipe: Recipe) -> tuple[str, Any]:
     """Return the name of a card and the component that its recipe has; raises UsageError, with what there is."""
     wanted = f"{name}-{kind_of(type(recipe.algorithm))}" if name in SHORT_NAMES[field] else name
-    wanted = _variant(wanted) if recipe.simulator == "warp" else wanted
+    wanted = gpu_variant(wanted) if recipe.simulator == "warp" else wanted
     tables = {card.name: (card.recipe, *card.environments.values()) for card in cards.agents().values()}
     have = [card for card, recipes in tables.items() if any(field in recipe for recipe in recipes)]
     takes = f"--{field} takes {', '.join(('none', *SHORT_NAMES[field], *have))} or the path of a card"

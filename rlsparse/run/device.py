@@ -4,7 +4,7 @@ import ctypes
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.learner.kinds import kind_of
+from rlsparse.run import cards
 from rlsparse.run.recipe import Recipe
 
 TENSORS_ON_CPU = "cpu:0"
@@ -22,6 +24,10 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 MANY = 1024
 """Fewer environments than this leave a GPU idle; the CPU then is faster."""
+
+
+ON_GPU = "-gpu"
+"""How the card is called that trains as the card without it does, but in environments on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,25 @@ def check_name(device: str) -> None:
     """Raise UsageError unless the device has one of the names that --device takes."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
+
+
+def wants_gpu(chosen: Mapping[str, str]) -> bool:
+    """Whether the command line, which says `chosen`, asks for environments on a GPU, in so far as there are any."""
+    device, simulator = chosen.get("device", "auto"), chosen.get("simulator")
+    return simulator == "warp" if device == "auto" else device.startswith("cuda") and simulator != "mujoco"
+
+
+def gpu_variant(agent: str) -> str:
+    """Return the agent's card for environments on a GPU, itself if there is none."""
+    return agent + ON_GPU if agent + ON_GPU in cards.agents() else agent
+
+
+def gpu_agent(recipe: Recipe) -> tuple[str, int] | None:
+    """Return the card that trains this algorithm in environments on a GPU, and how many it has; None: there is none."""
+    name = kind_of(type(recipe.algorithm)) + ON_GPU
+    if recipe.env not in cards.environments() or name not in cards.agents():
+        return None
+    return name, cards.agent(name).recipe_for(recipe.env)["num_envs"]
 
 
 def resolve(

@@ -10,8 +10,9 @@ import tyro
 from rlsparse.errors import UsageError
 from rlsparse.explore.racing import Racing
 from rlsparse.run import cards, choose, command_line
-from rlsparse.run.choose import ON_GPU, chosen_recipe, gpu_agent
+from rlsparse.run.choose import chosen_recipe
 from rlsparse.run.command_line import parse
+from rlsparse.run.device import ON_GPU, gpu_agent
 from rlsparse.run.recipe import check
 from rlsparse.sim.tasks import TASKS
 
