@@ -1,6 +1,5 @@
 """Whether a checkpoint is one of this run: its recipe, its plain values, its arrays; before anything is made of it."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rlsparse.run.checkpoint import Checkpoint, read_manifest, shapes, steps_fir
 from rlsparse.run.convert import told
 from rlsparse.run.reading import shorten
 from rlsparse.run.recipe import Recipe, to_dict
+from rlsparse.run.record_files import RECORDS
 
 MISFITS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 """What loading a state raises that is not one of its own kind."""
@@ -46,8 +46,7 @@ def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> No
             f"{run_dir / 'recipe.toml'} was changed after the run began ({'; '.join(differing[:3])}): a resumed run "
             "keeps its recipe, so undo the change or start a new run"
         )
-    named = [name for name in read.records if not re.fullmatch(r"[a-z]+\.csv", name)]
-    if named or len(read.evaluated_at) != recipe.num_seeds:
+    if not read.records.keys() <= set(RECORDS) or len(read.evaluated_at) != recipe.num_seeds:
         raise RunDirectoryError(f"{source} is not of this run: its tables or evaluations are others")
 
 

@@ -135,8 +135,9 @@ def test_a_resumed_run_keeps_as_many_checkpoints_as_it_began_with_or_as_it_is_to
 
 
 @pytest.mark.parametrize("command", [tiny.FLAGS, ("--resume", "run")], ids=["new", "resumed"])
-def test_fewer_checkpoints_than_two_are_refused(command, run):
+def test_fewer_checkpoints_than_two_and_very_many_are_refused(command, run):
     run(*tiny.FLAGS, "--quiet")
     where = () if "--resume" in command else ("--run-dir", "other")
-    code, _, err = run(*command, *where, "--keep-checkpoints", 1)
-    assert (code, err) == (2, "rlsparse: --keep-checkpoints is 1: expected a number from 2 to 10,000\n")
+    for number in (1, 10_001):
+        code, _, err = run(*command, *where, "--keep-checkpoints", number)
+        assert (code, err) == (2, f"rlsparse: --keep-checkpoints is {number}: expected a number from 2 to 10,000\n")
