@@ -44,10 +44,8 @@ def patiently(action: Callable[[], T]) -> T:
 
 def persist(path: Path, action: Callable[[], T], doing: str = "write") -> T:
     """Do what writes `path`, patiently; raises StorageError, which names path and cause."""
-    try:
+    with storage_errors(path, doing):
         return patiently(action)
-    except OSError as error:
-        raise StorageError(f"cannot {doing} {path}: {error.strerror or error}") from error
 
 
 def write_synced(path: Path, content: bytes, how: int = NEW) -> None:
@@ -105,9 +103,9 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path, doing: str = "write") -> Iterator[None]:
     """Turn an OSError into a StorageError that names the path and the cause, without another attempt."""
     try:
         yield
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise StorageError(f"cannot {doing} {path}: {error.strerror or error}") from error
