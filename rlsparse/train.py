@@ -196,13 +196,10 @@ def resume(flags: ResumeFlags) -> None:
     from rlsparse.run import directory
 
     with StopSignal() as stop:
-        run, recipe, agent, begun_on = directory.reopen(flags.resume)
-        try:
-            _check_named(recipe, flags)
-            where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
-        except UsageError:
-            run.release()
-            raise
+        recipe, begun_on = directory.read_recipe(flags.resume), directory.read_device(flags.resume)
+        _check_named(recipe, flags)
+        where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
+        run, _, agent, _ = directory.reopen(flags.resume)
         if run.complete:
             run.release()
             _announce(f"{run.given} is finished: nothing is left to do", flags.quiet)
