@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -33,7 +32,7 @@ from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.saved import check_newest
 from rlsparse.run.status import FEWEST_KEPT, Status
-from rlsparse.run.storage import make_folder, persist, remove_leftovers, write_atomic
+from rlsparse.run.storage import make_folder, remove_leftovers, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
 GPU_PACKAGES = ("mujoco-warp", "warp-lang")
@@ -142,7 +141,7 @@ def create(
                 f"{run_dir} exists already: name a new --run-dir, or go on with it by "
                 f"--resume {shlex.quote(str(run_dir))}"
             )
-        persist(run_dir, partial(make_folder, run_dir), "make the run directory")
+        make_folder(run_dir, "make the run directory")
     except (OSError, StorageError) as error:
         raise RunDirectoryError(str(error)) from error
     run = Run(run_dir)

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,12 +70,12 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, and wait until their names are on the disk; raises OSError."""
+def make_folder(path: Path, doing: str) -> None:
+    """Make a folder and those above it, and wait until their names are on the disk; raises StorageError."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
-        sync_directory(folder.parent)
+    persist(path, partial(path.mkdir, parents=True, exist_ok=True), doing)
+    for folder in missing:  # each by itself: one that is tried again is not missing any more, but may not be synced
+        persist(path, partial(sync_directory, folder.parent), doing)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -25,6 +25,13 @@ def test_a_pipe_is_not_waited_for(path):
         read_bytes(path)
 
 
+def refused_in_one_line(read, path, error, reason):
+    with pytest.raises(error, match=reason) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
 def test_a_device_is_not_read_through_a_link_either(path, device):
     path.symlink_to(device)
@@ -90,10 +97,7 @@ def test_a_link_to_a_file_is_followed(path, tmp_path):
 )
 def test_what_is_no_json_object_is_told_in_one_line(path, text, reason):
     path.write_text(text)
-    with pytest.raises(RunDirectoryError, match=reason) as caught:
-        read_json(path)
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
+    refused_in_one_line(read_json, path, RunDirectoryError, reason)
 
 
 @pytest.mark.parametrize(
@@ -111,10 +115,7 @@ def test_what_is_no_json_object_is_told_in_one_line(path, text, reason):
 )
 def test_what_is_no_toml_file_is_told_in_one_line(path, text, reason):
     path.write_text(text)
-    with pytest.raises(UsageError, match=reason) as caught:
-        read_toml(path)
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
+    refused_in_one_line(read_toml, path, UsageError, reason)
 
 
 def test_a_toml_document_is_plain_values():

@@ -109,3 +109,17 @@ def test_pauses_grow_from_attempt_to_attempt(tmp_path, monkeypatch):
         storage.write_atomic(tmp_path / "status.json", "new")
     assert waited == sorted(waited)
     assert len(waited) == 3
+
+
+def test_names_of_new_folders_are_synced_though_it_fails_for_a_moment(tmp_path, monkeypatch):
+    synced, real, failures = [], os.fsync, iter(range(1))
+
+    def unsteady(descriptor):
+        if next(failures, None) is not None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", unsteady)
+    storage.make_folder(tmp_path / "runs" / "one", "make")
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "runs")]
