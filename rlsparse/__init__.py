@@ -1,3 +1,52 @@
 """On-policy reinforcement learning for continuous control."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from rlsparse.run.version import __version__ as __version__
+
+if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes no time
+    from rlsparse.errors import DivergenceError as DivergenceError
+    from rlsparse.errors import EnvironmentFailure as EnvironmentFailure
+    from rlsparse.errors import RlsparseError as RlsparseError
+    from rlsparse.errors import RunDirectoryError as RunDirectoryError
+    from rlsparse.errors import StorageError as StorageError
+    from rlsparse.errors import UnsupportedEnvironment as UnsupportedEnvironment
+    from rlsparse.errors import UsageError as UsageError
+    from rlsparse.train import from_script as train
+    from rlsparse.trained.loaded import Policy as Policy
+    from rlsparse.trained.loaded import load as load
+    from rlsparse.trained.result import TrainedRun as TrainedRun
+
+PUBLIC = {
+    "load": "trained.loaded",
+    "Policy": "trained.loaded",
+    "TrainedRun": "trained.result",
+    **dict.fromkeys(
+        (
+            "RlsparseError",
+            "UsageError",
+            "EnvironmentFailure",
+            "UnsupportedEnvironment",
+            "RunDirectoryError",
+            "DivergenceError",
+            "StorageError",
+        ),
+        "errors",
+    ),
+}
+"""Of each public name the module that has it."""
+
+__all__ = ["__version__", "train", *PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":
+        return import_module("rlsparse.train")
+    if name in PUBLIC:
+        return getattr(import_module(f"rlsparse.{PUBLIC[name]}"), name)
+    raise AttributeError(f"module rlsparse has no attribute {name}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

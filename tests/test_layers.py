@@ -17,7 +17,8 @@ FLOORS = (
     {"explore"},
     {"run"},
     {"loop", "compare", "sb3"},
-    {"train", "trained", "__main__"},
+    {"trained"},
+    {"train", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

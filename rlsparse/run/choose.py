@@ -98,6 +98,15 @@ def _component_of_card(field: str, name: str, recipe: Recipe) -> tuple[str, Any]
     return card, getattr(other, field)
 
 
+def with_sparsity(recipe: Recipe, sparsity: float | None) -> Recipe:
+    """Return the recipe with the share of absent weights that is given, if any; raises UsageError without [sparse]."""
+    if sparsity is None:
+        return recipe
+    if recipe.sparse is None:
+        raise UsageError(f"--sparsity {sparsity:g} needs --sparse, for example --sparse {SHORT_NAMES['sparse'][0]}")
+    return replace(recipe, sparse=replace(recipe.sparse, sparsity=sparsity))
+
+
 def with_kinds(component: C, arguments: Sequence[str], where: str = "") -> C:
     """Return a component whose parts are of the kinds that the command line names.
 

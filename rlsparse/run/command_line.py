@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import tyro
 
 from rlsparse.errors import RlsparseError, UsageError, nearest
+from rlsparse.run.foreign import COMMAND
 from rlsparse.run.reading import printable
 
 Flags = TypeVar("Flags")
@@ -145,6 +146,7 @@ def fail_in_one_line() -> Iterator[None]:
     prepare_streams()
     logging.basicConfig(format="rlsparse: %(message)s", level=logging.WARNING)
     logging.raiseExceptions = False  # a warning that cannot be printed is lost, and nothing else
+    before = COMMAND.set(True)
     try:
         with ignore_lost_reader(sys.stdout):
             yield
@@ -158,6 +160,8 @@ def fail_in_one_line() -> Iterator[None]:
         _tell(f"{error}: the limits for this process are too low (ulimit -a shows them)", 1)
     except KeyboardInterrupt:
         _tell("interrupted", 130)
+    finally:
+        COMMAND.reset(before)
 
 
 def _tell(text: str, exit_code: int) -> NoReturn:

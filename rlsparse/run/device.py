@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -187,17 +188,38 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 28
 
 
-def prepare(device: str = "cpu") -> None:
-    """Use one BLAS thread, and keep freed memory for the next minibatch; make a GPU torch's current one."""
+def prepare(device: str = "cpu") -> threadpool_limits:
+    """Use one BLAS thread, and keep freed memory for the next minibatch; make a GPU torch's current one.
+
+    What is returned can put the number of BLAS threads back.
+    """
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.set_device(device)  # where streams are made that nobody gives a device
-    # products this small lose more to waking threads than they gain
-    threadpool_limits(1, "blas")
     # by default glibc gives arrays above 128 KiB back to the kernel, which clears every page of them anew:
     # a minibatch of 2,048 samples then takes 1.6 times as long
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    # products this small lose more to waking threads than they gain
+    return threadpool_limits(1, "blas")
+
+
+_blas = threading.Lock()
+_before: list[threadpool_limits] = []
+
+
+@contextmanager
+def prepared(device: str = "cpu") -> Iterator[None]:
+    """As `prepare`, and give the BLAS threads back in the end; of several threads that train, the last one does."""
+    with _blas:
+        _before.append(prepare(device))
+    try:
+        yield
+    finally:
+        with _blas:
+            limits = _before.pop()
+            if not _before:  # the first one, which knows how many there were before all
+                limits.restore_original_limits()

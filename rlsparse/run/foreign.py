@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from rlsparse.errors import BROKEN, UsageError, in_one_line
+
+COMMAND: ContextVar[bool] = ContextVar("command", default=False)
+"""Whether this process runs a command of ours; in others' processes streams and working directory are theirs."""
 
 
 def import_named(module: str) -> None:
@@ -34,7 +38,11 @@ def contained(timeout: float | None = None, fail: Callable[[str], object] = lamb
 
     So an environment that prints does not spoil what we print, nor does one that changes the directory move our files.
     One that takes more than `timeout` seconds for a call ends the process, after `fail` was called with the reason.
+    Only commands do any of this.
     """
+    if not COMMAND.get():
+        yield
+        return
     folder, stdout = None, None
     with suppress(OSError):  # the directory may be gone, and streams may be closed
         folder = os.getcwd()

@@ -58,7 +58,7 @@ def run_command(arguments: Sequence[str]) -> None:
     _check(flags)
 
     from rlsparse.run import cards  # slow imports, once the command line is known to be good
-    from rlsparse.run.device import prepare
+    from rlsparse.run.device import prepared
     from rlsparse.run.directory import read_recipe
     from rlsparse.run.trust import trust_environment
 
@@ -69,12 +69,11 @@ def run_command(arguments: Sequence[str]) -> None:
     from rlsparse.trained.survey import survey
     from rlsparse.trained.update import next_update
 
-    prepare()
-    with contained():
+    with prepared(), contained():
         update = next_update(flags.run, flags.seed, flags.iteration)
     if flags.iteration not in (None, update.iteration):
         print(f"no checkpoint is kept there: drawing update {update.iteration:,} instead", file=sys.stderr)
-    with contained():
+    with prepared(), contained():
         found = survey(update, flags.samples, flags.episodes, flags.reach, _watch)
     picture = flags.out or flags.run / f"landscape-{update.iteration}.png"
     table = account.write(update, found, picture)

@@ -116,10 +116,10 @@ def _shipped_policy(card: cards.AgentCard, env_id: str | None) -> tuple[Path, st
     return path, chosen
 
 
-def load_member(path: Path, env_id: str | None, flags: PolicyFlags) -> Member:
-    """Read what `find_policy` found, and choose by --density and --seed.
+def load_member(path: Path, env_id: str | None, flags: PolicyFlags, index: int = 0) -> Member:
+    """Read what `find_policy` found, and choose by --density and --seed, or else by the member's index.
 
-    Raises UsageError for a density or seed that the file does not hold, and for an environment whose code
+    Raises UsageError for a density, seed or member that the file does not hold, and for an environment whose code
     nobody trusts; RunDirectoryError for a damaged file.
     """
     from rlsparse.run import policy_file
@@ -131,7 +131,9 @@ def load_member(path: Path, env_id: str | None, flags: PolicyFlags) -> Member:
     seeds = actors.seeds
     if flags.seed is not None and flags.seed not in seeds:
         raise UsageError(f"--seed {flags.seed}: {path} holds {_seeds_text(seeds)}")
-    index = 0 if flags.seed is None else seeds.index(flags.seed)
+    if not 0 <= index < len(seeds):
+        raise UsageError(f"member {index}: {path} holds members 0 to {len(seeds) - 1}, of {_seeds_text(seeds)}")
+    index = index if flags.seed is None else seeds.index(flags.seed)
     return Member(path, env_id, policy.recipe.env, actors.only(index), seeds)
 
 

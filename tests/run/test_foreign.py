@@ -10,7 +10,7 @@ import tiny
 
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
-from rlsparse.run.foreign import contained, import_named
+from rlsparse.run.foreign import COMMAND, contained, import_named
 
 OWN = """
 import gymnasium
@@ -100,7 +100,15 @@ def test_a_module_that_is_none_is_told(name, told, folder):
         cards.resolve_environment(f"{name}:Walker-v0")
 
 
-def test_what_others_print_goes_to_stderr(capfd):
+@pytest.fixture
+def command():
+    """The process is one of our commands, whose streams and working directory are ours."""
+    before = COMMAND.set(True)
+    yield
+    COMMAND.reset(before)
+
+
+def test_what_others_print_goes_to_stderr(capfd, command):
     with contained():
         print("by Python")
         os.write(1, b"by its descriptor\n")
@@ -111,12 +119,20 @@ def test_what_others_print_goes_to_stderr(capfd):
     assert sorted(err.splitlines()) == ["by Python", "by a child", "by its descriptor"]
 
 
-def test_the_working_directory_is_afterwards_what_it_was(tmp_path, monkeypatch):
+def test_the_working_directory_is_afterwards_what_it_was(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ZeroDivisionError), contained():
         os.chdir("/")
         raise ZeroDivisionError
     assert Path.cwd() == tmp_path
+
+
+def test_in_a_process_of_others_streams_and_working_directory_are_theirs(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with contained():
+        print("theirs")
+        os.chdir("/")
+    assert (capfd.readouterr().out, Path.cwd()) == ("theirs\n", Path("/"))
 
 
 @pytest.mark.parametrize("module", ["rlsparse", "rlsparse.train"])

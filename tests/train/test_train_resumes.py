@@ -30,8 +30,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_its_directory_last(run, monkey
 
 
 def test_a_resumed_process_is_prepared_as_the_first_was(run, monkeypatch):
-    prepared = []
-    monkeypatch.setattr(device, "prepare", prepared.append)
+    prepared, prepare = [], device.prepare
+    monkeypatch.setattr(device, "prepare", lambda where: prepared.append(where) or prepare(where))
     with monkeypatch.context() as patch:
         interrupt(patch)
         run(*tiny.FLAGS, "--run-dir", "run")

@@ -1,0 +1,102 @@
+"""The flags of `rlsparse train`: of a new run, and of one that goes on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from rlsparse.errors import UsageError
+from rlsparse.run import choose
+from rlsparse.run.command_line import parse, values
+from rlsparse.run.compatibility import check_bounds
+from rlsparse.run.recipe import Recipe
+from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Train an agent; the run directory keeps its curve, its policy and all it needs to be resumed."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    agent: str | None = None
+    """Agent card whose recipe is the default; the environment card's own if not given."""
+    explore: str | None = None
+    """How to probe around the policy: none, explorler, or as another agent card does; else as the agent's own does."""
+    sparse: str | None = None
+    """Which weights are absent: none, by a rule (rigl, set, static, magnitude, dcil, ast), or as an agent card has."""
+    sparsity: float | None = None
+    """Share of weights that is absent, short for --sparse.sparsity."""
+    out: Path = Path("runs")
+    """Folder in which run directories are made."""
+    run_dir: Path | None = None
+    """Exactly this run directory instead."""
+    resume: Path | None = None
+    """Go on with this run; its recipe cannot be changed."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N. Auto is the GPU for a recipe whose simulator runs there, else the CPU; with cuda, the
+    default agent is the one whose simulator does."""
+    keep_checkpoints: Kept = FEWEST_KEPT
+    """Checkpoints that stay: the two newest, the others spread evenly over the run, for `rlsparse landscape`."""
+    env_timeout: Seconds | None = None
+    """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
+    compare_with: str | None = None
+    """Agent card whose shipped curve is drawn beside the run's own at the end."""
+    dry_run: bool = False
+    """Print the resolved recipe, rollouts, updates and steps, and do nothing."""
+    quiet: bool = False
+    """No progress and no table."""
+    json: bool = False
+    """Print the summary as one JSON object instead of the table."""
+
+
+@dataclass(frozen=True)
+class ResumeFlags:
+    """Go on with a run."""
+
+    resume: Path
+    """The run directory."""
+    env: str | None = None
+    """The run's own environment, to be named if its code is neither rlsparse's nor Gymnasium's, for it is run."""
+    trust: bool = False
+    """Run the code of the environment that the run names, whatever it is; a line says first which that is."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
+    keep_checkpoints: Kept | None = None
+    """Checkpoints that stay, spread over the run; as many as so far if not given."""
+    env_timeout: Seconds | None = None
+    """Most seconds for one call of an environment; as so far if not given."""
+    strict: bool = False
+    """End where the newest checkpoint is damaged, instead of going on from the one before it."""
+    quiet: bool = False
+    """No progress and no table."""
+    json: bool = False
+    """Print the summary as one JSON object instead of the table."""
+
+
+def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
+    """Return the agent's name, the recipe and all flags; raises UsageError for what the command line gets wrong."""
+    chosen = values(choose.CHOOSING, arguments)
+    agent, default = choose.chosen_recipe(chosen)
+    choose.refuse_flags_of_nothing(default, {name: short[0] for name, short in choose.SHORT_NAMES.items()}, arguments)
+    default = choose.with_kinds(default, arguments)
+    choose.refuse_flags_of_other_kinds(default, arguments)
+    if "env" not in chosen and not {"-h", "--help"}.isdisjoint(arguments):
+        default = replace(default, env=tyro.MISSING)  # which the help shows as required
+    flags_class = choose.flags_with_kinds(TrainFlags, default)
+    flags = parse(flags_class, arguments, prog="rlsparse train", default=flags_class(default))
+    if "env" not in chosen:
+        raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
+    if flags.sparsity is not None and values(["sparse.sparsity"], arguments):
+        raise UsageError("--sparsity and --sparse.sparsity are the same: give one of them")
+    return agent, choose.with_sparsity(replace(flags.recipe, env=default.env), flags.sparsity), flags
+
+
+def resume_flags(arguments: Sequence[str]) -> ResumeFlags:
+    """Return the flags of a run that goes on; raises UsageError for any that would change its recipe."""
+    allowed = "--env, --trust, --device, --keep-checkpoints, --env-timeout, --strict, --quiet and --json"
+    hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
+    flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
+    check_bounds(flags)
+    return flags

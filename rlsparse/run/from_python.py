@@ -1,0 +1,114 @@
+"""The recipe that Python code asks for: components, names of kinds or plain dicts, over an agent's card."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from rlsparse.errors import UsageError, nearest
+from rlsparse.learner.kinds import kind_of, kinds
+from rlsparse.run import choose
+from rlsparse.run.compatibility import components
+from rlsparse.run.recipe import Recipe, from_dict, to_dict
+
+SOURCE = "rlsparse.train"
+"""What errors name."""
+
+
+def recipe(env: str | None, agent: str | None, device: str, fields: Mapping[str, Any]) -> tuple[str, Recipe]:
+    """Return the agent's name and the recipe; raises UsageError, with the nearest name, for a field that there is not.
+
+    What a dict says differs from the card's component, or from the defaults of the `kind` that it names.
+    """
+    if env is None:
+        raise UsageError("which environment? e.g. rlsparse.train('HalfCheetah') (rlsparse envs lists them)")
+    fields = dict(fields)
+    sparsity = fields.pop("sparsity", None)
+    chosen = {"env": env, "device": device} | ({} if agent is None else {"agent": agent})
+    for name in ("algorithm", "simulator", *choose.SHORT_NAMES):
+        if name in fields:
+            chosen[name] = _named(name, fields[name])
+    name_of_agent, default = choose.chosen_recipe({name: x for name, x in chosen.items() if x})
+    _check_names(default, fields)
+    plain = to_dict(default)
+    for name in (name for name in fields if not (name in choose.SHORT_NAMES and not is_parts(fields[name]))):
+        plain[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
+    return name_of_agent, choose.with_sparsity(from_dict(plain, SOURCE), sparsity)
+
+
+def is_parts(given: Any) -> bool:
+    """Whether a component is given, or what differs in one: not its name alone."""
+    return isinstance(given, Mapping) or is_dataclass(given)
+
+
+def refuse_beside_resume(fields: Mapping[str, Any], **others: Any) -> None:
+    """Raise UsageError for what a run that goes on cannot take: it keeps its recipe."""
+    for name in (*fields, *(name for name, given in others.items() if given is not None)):
+        raise UsageError(f"{name} does not go with resume: a resumed run keeps its recipe")
+
+
+def _named(name: str, given: Any) -> str:
+    """Return what the command line's flag of that name would be given; "" for nothing."""
+    if isinstance(given, str):
+        return given
+    if given is None:
+        return "none" if name in choose.SHORT_NAMES else ""
+    if name == "sparse":
+        rule = given.get("rule") if isinstance(given, Mapping) else given.rule
+        return _kind(rule) or choose.SHORT_NAMES[name][0]
+    return choose.SHORT_NAMES[name][0] if name in choose.SHORT_NAMES else _kind(given)
+
+
+def _kind(given: Any) -> str:
+    if isinstance(given, Mapping):
+        return given.get("kind", "")
+    return given if isinstance(given, str) else kind_of(type(given)) if is_dataclass(given) else ""
+
+
+def _check_names(default: Recipe, fields: Mapping[str, Any]) -> None:
+    known = [f.name for f in fields_of(default)]
+    for name in (name for name in fields if name not in known):
+        inside = next(_places(default, name), "")
+        hint = f"did you mean {near}?" if (near := nearest(name, known)) else f"known are {', '.join(known)}"
+        raise UsageError(f"{SOURCE}: unknown argument {name}: {f'write {inside}' if inside else hint}")
+
+
+def _places(default: Recipe, name: str) -> Iterator[str]:
+    """Yield how a field of a part of the recipe is given."""
+    for where, part in components(default):
+        if where and name in (f.name for f in fields_of(part)):
+            text = f"{{{name!r}: ...}}"
+            first, *inner = where.split(".")
+            for outer in reversed(inner):
+                text = f"{{{outer!r}: {text}}}"
+            yield f"{first}={text}"
+
+
+def _plain(hint: Any, before: Any, given: Any) -> Any:
+    """Return a field as the plain value that a recipe's file would have; `before` is what it is otherwise."""
+    options = kinds(hint)
+    if is_dataclass(given):
+        return ({"kind": kind_of(type(given))} if len(options) > 1 else {}) | to_dict(given)
+    if isinstance(given, str) and len(options) > 1:
+        given = {"kind": given}
+    if isinstance(given, Mapping) and options:
+        return _plain_parts(options, before, given)
+    if isinstance(given, np.generic):
+        return given.item()
+    return list(given) if isinstance(given, tuple | range | np.ndarray) else given
+
+
+def _plain_parts(options: dict[str, type], before: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    usual = type(before) if is_dataclass(before) else next(iter(options.values()))
+    cls = options.get(given["kind"]) if "kind" in given else usual
+    if cls is None:
+        return dict(given)  # which is refused with the kinds that there are
+    base = before if type(before) is cls else cls()
+    parts = ({"kind": kind_of(cls)} if len(options) > 1 else {}) | to_dict(base)
+    hints = get_type_hints(cls)
+    for name, x in given.items():
+        if name != "kind":
+            parts[name] = _plain(hints.get(name), getattr(base, name, None), x)
+    return parts

@@ -1,0 +1,128 @@
+"""A trained policy in Python: called with observations, it gives actions of its environment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from gymnasium.spaces import Box
+
+from rlsparse import sim
+from rlsparse.errors import UsageError
+from rlsparse.learner.network import Actors
+from rlsparse.learner.streams import env_seeds
+from rlsparse.sim.collect import ActionBox
+from rlsparse.sim.episodes import evaluate
+from rlsparse.trained.policy import Member, PolicyFlags, closing, find_policy, load_member, make_environment
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns and lengths of whole episodes, [episodes] each, and the seeds of their resets."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    seeds: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns over the episodes."""
+        return float(self.returns.std())
+
+    def __repr__(self) -> str:
+        return f"Evaluation(mean={self.mean:,.2f}, std={self.std:,.2f}, episodes={len(self.returns)})"
+
+
+class Policy:
+    """The policy of one member, which takes the environment's own observations and gives its own actions."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        with closing(make_environment(member)) as env:
+            observation, action = cast(Box, env.observation_space), cast(Box, env.action_space)
+        self._obs_shape, self._action_shape, self._dtype = observation.shape, action.shape, action.low.dtype
+        self._to_native = ActionBox(action.low.ravel(), action.high.ravel())
+        self._generator = np.random.default_rng(self.seed)
+
+    @property
+    def env(self) -> str:
+        """Id of the environment that it acts in."""
+        return self._member.env_id
+
+    @property
+    def seed(self) -> int:
+        """The seed that it was trained with."""
+        return self._member.seed
+
+    @property
+    def path(self) -> Path:
+        """The file that it was read from."""
+        return self._member.path
+
+    @property
+    def actors(self) -> Actors:
+        """Network, parameters and observation normaliser, with S = 1."""
+        return self._member.actors
+
+    def __call__(self, obs: Any) -> np.ndarray:
+        """Return the mean action for an observation [O], or for several [N, O]; raises ValueError for other shapes."""
+        return self._act(obs, 0.0)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[np.ndarray, Any]:
+        """Return actions and `state`, as Stable-Baselines3's `evaluate_policy` expects; it keeps no memory."""
+        if deterministic:
+            return self(observation), state
+        std = np.exp(self.actors.layout.log_std(self.actors.params))[0]
+        return self._act(observation, std), state
+
+    def _act(self, obs: Any, std: np.ndarray | float) -> np.ndarray:
+        obs = np.asarray(obs)
+        width = len(self._obs_shape)
+        if obs.shape[obs.ndim - width :] != self._obs_shape or obs.ndim not in (width, width + 1):
+            one = f"{self._obs_shape} or (N, {', '.join(map(str, self._obs_shape))})"
+            raise ValueError(f"observations have shape {obs.shape}, expected {one} as {self.env} has")
+        batch = obs.reshape(1, -1, self.actors.layout.obs_size)
+        action = self.actors(batch)[0]
+        if np.any(std):
+            action = action + std * self._generator.standard_normal(action.shape, np.float32)
+        return self._to_native(action).astype(self._dtype).reshape(*obs.shape[: obs.ndim - width], *self._action_shape)
+
+    def evaluate(self, episodes: int = 10, seed: int = 0) -> Evaluation:
+        """Run deterministic episodes, begun from seeds that neither training nor its evaluations use."""
+        if episodes < 1:
+            raise UsageError(f"episodes is {episodes}: expected 1 or more")
+        seeds = env_seeds(seed, "play", episodes)
+        env = sim.make(self.env, episodes, autoreset=False, seeds=(self.seed,))
+        try:
+            scores = evaluate(env, self.actors, seeds)
+        finally:
+            env.close()
+        return Evaluation(scores.returns[0], scores.lengths[0], tuple(seeds))
+
+    def __repr__(self) -> str:
+        return f"Policy({self.env!r}, seed={self.seed}, {str(self.path)!r})"
+
+
+def load(
+    name: str | Path,
+    env: str | None = None,
+    member: int = 0,
+    *,
+    density: float | None = None,
+    trust: bool = False,
+) -> Policy:
+    """Return the policy of a run directory, a policy file or an agent card, of one `member` (counted from 0).
+
+    `env` is needed for a card with policies for several environments, and to name an environment whose code is neither
+    rlsparse's nor Gymnasium's, unless `trust` says to run it. `density` chooses among those that --sparse ast trains at
+    once. Raises UsageError or RunDirectoryError.
+    """
+    flags = PolicyFlags(str(name), env, density=density, trust=trust)
+    return Policy(load_member(*find_policy(flags.policy, env), flags, member))

@@ -1,0 +1,47 @@
+"""What a training has left, in Python: returns, curves and policies of a run directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlsparse.run.directory import read_progress
+from rlsparse.run.reading import read_json
+from rlsparse.run.recipe import Recipe
+from rlsparse.trained.loaded import Policy, load
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedRun:
+    """A run that has ended, or was stopped; all that it tells is read from its directory."""
+
+    path: Path
+    recipe: Recipe
+    agent: str
+    state: str
+    """finished, or interrupted: then `rlsparse.train(resume=run.path)` goes on with it."""
+
+    @property
+    def progress(self) -> list[dict[str, float]]:
+        """The rows of progress.csv: one for each evaluation of each seed."""
+        return read_progress(self.path / "progress.csv")
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Return of each seed's last evaluation, [S]."""
+        last = {int(row["seed"]): row["return_mean"] for row in self.progress}
+        return np.array([last[seed] for seed in self.recipe.seeds])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What summary.json says: final returns, their mean and its 95 % interval. Raises if it is not finished."""
+        return read_json(self.path / "summary.json")
+
+    def policy(self, member: int = 0, *, density: float | None = None) -> Policy:
+        """Return the policy of one member, counted from 0; `density` chooses among those that --sparse ast trains."""
+        return load(self.path, self.recipe.env, member, density=density)
+
+    def __repr__(self) -> str:
+        seeds = f"{self.recipe.num_seeds} seed{'s' * (self.recipe.num_seeds > 1)}"
+        return f"TrainedRun({str(self.path)!r}: {self.agent} on {self.recipe.env}, {seeds}, {self.state})"

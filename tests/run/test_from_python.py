@@ -1,0 +1,110 @@
+"""What Python code may say of a recipe: names of kinds, dicts of what differs, components; each as the flags say it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlsparse.advantage.estimators import NStep
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.trpo import TRPO
+from rlsparse.errors import UsageError
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.learner.network import ActorCritic
+from rlsparse.run import from_python
+from rlsparse.run.flags import train_flags
+from rlsparse.run.from_python import refuse_beside_resume
+
+
+def recipe(env="Hopper", agent=None, device="cpu", **fields):
+    """Agent and recipe for these arguments."""
+    return from_python.recipe(env, agent, device, fields)
+
+
+ALIKE = {
+    "nothing": ({}, ""),
+    "an agent": ({"agent": "trpo"}, "--agent trpo"),
+    "numbers": ({"num_seeds": 3, "total_steps": 5000}, "--num-seeds 3 --total-steps 5000"),
+    "part of a component": ({"algorithm": {"learning_rate": 1e-4}}, "--algorithm.learning-rate 1e-4"),
+    "an algorithm by name": ({"algorithm": "trpo"}, "--algorithm trpo"),
+    "an algorithm of no card": ({"algorithm": {"kind": "n-harpg"}}, "--algorithm n-harpg"),
+    "a kind within": ({"algorithm": {"objective": "cispo"}}, "--algorithm.objective cispo"),
+    "a kind within, by a dict": (
+        {"algorithm": {"objective": {"kind": "cispo"}, "epochs": 4}},
+        "--algorithm.objective cispo --algorithm.epochs 4",
+    ),
+    "another kind with a field": ({"advantage": {"kind": "nstep", "n": 8}}, "--advantage nstep --advantage.n 8"),
+    "widths": ({"policy": {"actor_hidden": (32, 32)}}, "--policy.actor-hidden 32 32"),
+    "probing": ({"explore": "explorler"}, "--explore explorler"),
+    "probing as of a card": ({"explore": "explorler-ppo"}, "--explore explorler-ppo"),
+    "probing with a field": (
+        {"explore": {"budget_fraction": 0.2}},
+        "--explore explorler --explore.budget-fraction 0.2",
+    ),
+    "no probing": ({"agent": "explorler-ppo", "explore": None}, "--agent explorler-ppo --explore none"),
+    "a rule": ({"sparse": "set", "sparsity": 0.8}, "--sparse set --sparsity 0.8"),
+    "a rule in a dict": ({"sparse": {"rule": "static", "sparsity": 0.8}}, "--sparse static --sparsity 0.8"),
+    "numbers of numpy": (
+        {"num_envs": np.int64(4), "algorithm": {"learning_rate": np.float32(0.5)}},
+        "--num-envs 4 --algorithm.learning-rate 0.5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "flags"), ALIKE.values(), ids=ALIKE)
+def test_arguments_mean_what_the_flags_mean(given, flags):
+    agent, expected, _ = train_flags(["--env", "Hopper", *flags.split()])
+    assert recipe(**given) == (agent, expected)
+
+
+def test_components_are_taken_as_they_are():
+    policy = ActorCritic(actor_hidden=(16,), critic_hidden=(16,))
+    _, found = recipe(policy=policy, advantage=NStep(n=3), algorithm=PPO(epochs=2), explore=ExploRLer(every=2))
+    assert (found.policy, found.advantage, found.algorithm) == (policy, NStep(n=3), PPO(epochs=2))
+    assert found.explore == ExploRLer(every=2)
+
+
+def test_a_component_brings_the_card_of_its_algorithm():
+    agent, found = recipe(algorithm=TRPO(damping=0.5))
+    usual, card = recipe(algorithm="trpo")
+    assert (agent, usual) == ("trpo", "trpo")
+    assert found.algorithm == TRPO(damping=0.5)
+    assert (found.num_envs, found.advantage) == (card.num_envs, card.advantage)
+
+
+WRONG = {
+    "a mistyped argument": ({"num_seed": 2}, "rlsparse.train: unknown argument num_seed: did you mean num_seeds?"),
+    "a field of a component": (
+        {"learning_rate": 1e-3},
+        "rlsparse.train: unknown argument learning_rate: write algorithm={'learning_rate': ...}",
+    ),
+    "a field far inside": ({"epsilon": 1}, "rlsparse.train: unknown argument epsilon: "),
+    "a mistyped field": (
+        {"algorithm": {"learning_rat": 1}},
+        "rlsparse.train: unknown key algorithm.learning_rat: did you mean algorithm.learning_rate?",
+    ),
+    "a kind that there is not": (
+        {"algorithm": "pp"},
+        "rlsparse.train: algorithm.kind must be one of ppo, trpo, n-pg-igt, n-harpg, not 'pp'",
+    ),
+    "text for a number": ({"total_steps": "many"}, "rlsparse.train: total_steps must be a whole number, not 'many'"),
+    "out of bounds": ({"total_steps": -1}, "--total-steps is -1: expected a positive whole number"),
+    "sparsity of nothing": ({"sparsity": 0.5}, "--sparsity 0.5 needs --sparse, for example --sparse rigl"),
+    "no environment": ({"env": None}, "which environment? e.g. rlsparse.train('HalfCheetah')"),
+    "a mistyped environment": ({"env": "Hoper"}, "unknown environment 'Hoper': did you mean Hopper-v5?"),
+}
+
+
+@pytest.mark.parametrize(("given", "told"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_told_with_the_nearest_choice(given, told):
+    with pytest.raises(UsageError) as caught:
+        recipe(**given)
+    assert str(caught.value).startswith(told)
+
+
+def test_a_run_that_goes_on_keeps_its_recipe():
+    refuse_beside_resume({}, agent=None, run_dir=None)
+    with pytest.raises(UsageError, match="num_envs does not go with resume: a resumed run keeps its recipe"):
+        refuse_beside_resume({"num_envs": 2}, agent=None)
+    with pytest.raises(UsageError, match="run_dir does not go with resume"):
+        refuse_beside_resume({}, run_dir=Path("x"))
