@@ -250,12 +250,14 @@ def _rows(path: Path, parse: Callable[[dict[str, str]], Row]) -> list[Row]:
 
 
 def _versions(recipe: Recipe) -> dict[str, Any]:
+    from rlsparse.sim.cpu import usable_cores  # which brings MuJoCo
+
     return {
         "packages": _packages(recipe),
         **_arithmetic(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "commit": _commit(),
         "command": shlex.join(sys.argv),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
