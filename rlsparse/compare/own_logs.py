@@ -159,7 +159,8 @@ def _count(settings: dict[str, Any], name: str) -> int:
 def _state(status: dict[str, Any]) -> str:
     """The state in status.json; a run that says it is running, but whose process is gone, was killed."""
     state, pid = str(status.get("state", "")), status.get("pid")
-    if state == "running" and status.get("host") == socket.gethostname() and isinstance(pid, int) and pid > 0:
+    asks = hasattr(os, "killpg")  # on Windows the signal 0 is Ctrl-C
+    if asks and state == "running" and status.get("host") == socket.gethostname() and isinstance(pid, int) and pid > 0:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

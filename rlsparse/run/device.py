@@ -199,7 +199,7 @@ def prepare(device: str = "cpu") -> threadpool_limits:
         torch.cuda.set_device(device)  # where streams are made that nobody gives a device
     # by default glibc gives arrays above 128 KiB back to the kernel, which clears every page of them anew:
     # a minibatch of 2,048 samples then takes 1.6 times as long
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # of other C libraries, and of Windows
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -54,7 +54,8 @@ def contained(timeout: float | None = None, fail: Callable[[str], object] = lamb
             yield
     finally:
         if stdout is not None:
-            ctypes.CDLL(None).fflush(None)  # what compiled code has printed and not yet written
+            with suppress(TypeError):  # of Windows, where the C library has a name
+                ctypes.CDLL(None).fflush(None)  # what compiled code has printed and not yet written
             os.dup2(stdout, 1)
             os.close(stdout)
         with suppress(OSError):

@@ -12,7 +12,7 @@ from stat import S_ISREG
 from typing import Any
 
 from rlsparse.errors import RunDirectoryError, UsageError
-from rlsparse.run.storage import patiently
+from rlsparse.run.storage import opening, patiently
 
 MOST_BYTES = 2**26
 """Largest text or JSON file that is read; files of arrays may be larger."""
@@ -38,7 +38,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
     def read() -> bytes:
         check_regular(path, os.stat(path), most)  # to open a device may already do something
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | opening("O_NONBLOCK"))) as file:
             return file.read(check_regular(path, os.fstat(file.fileno()), most))
 
     try:

@@ -7,8 +7,11 @@ import threading
 from contextlib import suppress
 from typing import Any, Self
 
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
-"""Ctrl-C, the usual request, a closed terminal, and what schedulers of clusters send before time is over."""
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU")
+ASKING = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+"""Ctrl-C, the usual request, a closed terminal, and what schedulers of clusters send before time is over.
+
+Windows has the first two alone."""
 
 INSISTING = (signal.SIGINT, signal.SIGTERM)
 """Signals that stop at once if they come second; SIGXCPU comes every second once it has come."""
@@ -59,7 +62,7 @@ class StopSignal(Stop):
                 os._exit(128 + number)
             return
         self.received = number
-        if number == signal.SIGHUP:
+        if number == getattr(signal, "SIGHUP", None):
             _leave_terminal()
         with suppress(OSError):
             os.write(2, b"\nstopping; once more to stop at once\n")

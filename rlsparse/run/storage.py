@@ -26,8 +26,17 @@ LASTING = {
 }
 """Failures that no wait mends."""
 
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+def opening(*names: str) -> int:
+    """Return flags of `os.open` by their names; those that the system does not have are left out."""
+    return sum(getattr(os, name, 0) for name in names)
+
+
+OURS = opening("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
+"""Every file that is written: through no link, by this process alone, and on Windows as bytes."""
+
+NEW = OURS | opening("O_WRONLY", "O_CREAT", "O_EXCL")
+APPEND = OURS | opening("O_WRONLY", "O_APPEND")
 """How files are opened: neither mode follows a link."""
 
 
@@ -61,8 +70,15 @@ def write_synced(path: Path, content: bytes, how: int = NEW) -> None:
         os.close(descriptor)
 
 
+def opens_folders() -> bool:
+    """Whether this system opens a folder as it opens a file."""
+    return hasattr(os, "O_DIRECTORY")
+
+
 def sync_directory(path: Path) -> None:
-    """Wait until the names in a directory are on the disk."""
+    """Wait until the names in a directory are on the disk; Windows opens no directory, and there nothing is done."""
+    if not opens_folders():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -154,7 +154,7 @@ def open_video(path: Path, rate: float) -> Iterator[AddPicture]:
         with (_gif if suffix == ".gif" else _mp4)(path, beside, rate) as add:
             yield add
         with storage_errors(path):
-            with open(beside, "rb") as file:
+            with open(beside, "rb+") as file:  # Windows syncs no file that is only read
                 os.fsync(file.fileno())
             os.replace(beside, path)
             sync_directory(path.parent)
