@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 from rlsparse.explore.forecast import foresee, why_never
 from rlsparse.learner.layout import Layout
@@ -24,7 +25,7 @@ def predict(recipe: Recipe, horizon: int) -> Plan:
     """Return what a run takes; `horizon` is the most steps of an episode."""
     explore, rollout_steps, interval = recipe.explore, recipe.iteration_steps, recipe.eval_interval
     probe_steps = explore.episodes_per_probe() * horizon if explore else 0
-    turns = foresee(explore, *_extent(recipe, horizon)) if explore else [False] * recipe.iterations
+    turns = foresee(explore, *_extent(recipe, horizon)) if explore else repeat(False, recipe.iterations)
     plan, evaluated_at = Plan(), 0
     for probes in turns:
         plan.rollouts += not probes

@@ -13,7 +13,7 @@ from rlsparse.advantage.kinds import Estimator
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.errors import UsageError
+from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.learner.bounds import Count, CountFromZero, Expected
 from rlsparse.learner.kinds import kind_of, kinds
@@ -32,6 +32,9 @@ MOST_ENVIRONMENTS = 2**20
 
 LARGEST_SEED = 2**53 - 1
 """Tables of numbers are read as float64, in which the next whole number has no place of its own."""
+
+MOST_STEPS = 10**12
+"""Largest budget; a larger one is a mistake, and to foresee so many rollouts takes minutes."""
 
 MOST_SAMPLES = 2**30
 """Most steps in a rollout of all seeds together."""
@@ -139,6 +142,7 @@ def _check_size(recipe: Recipe) -> None:
         raise UsageError(
             f"--seed {recipe.seed}: expected {recipe.seed - over} or less; larger ones are not exact in tables"
         )
+    require(recipe.total_steps <= MOST_STEPS, "total_steps", recipe.total_steps, f"at most {MOST_STEPS:,}")
     simulated = recipe.num_seeds * max(recipe.num_envs, recipe.eval_episodes)
     if simulated > MOST_ENVIRONMENTS:
         raise UsageError(
