@@ -7,6 +7,7 @@ within the bound where it is allowed. Other fields of text, those of yes or no, 
 import re
 import types
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from math import isfinite
 from numbers import Integral, Real
@@ -42,6 +43,9 @@ Probability = Annotated[float, Gt(0), Lt(1), Expected("a number between 0 and 1"
 
 WIDEST = 2**13
 """Most units in a hidden layer."""
+
+LARGEST_FLOAT = 2**53
+"""From here on not every whole number is a float of its own."""
 
 Widths = Annotated[tuple[Annotated[int, Ge(1), Le(WIDEST)], ...], Expected(f"widths from 1 to {WIDEST}")]
 
@@ -97,6 +101,17 @@ def expected(hint: Any) -> str:
         return "".join(told[:1])
     many = re.sub(r"\ba (?=.*number)", "", expected(item)).replace("number", "numbers")
     return f"one or more {many}" if any(isinstance(bound, MinLen) for bound in _bounds(hint)) else many
+
+
+def whole_number(given: str | float) -> int:
+    """Return what is a whole number, also as 1e6, 2.5e5, 1_000_000 or 3.0; raises ValueError for all else."""
+    if isinstance(given, str):
+        with suppress(ValueError):
+            return int(given)
+    number = float(given)
+    if not number.is_integer() or abs(number) >= LARGEST_FLOAT:
+        raise ValueError(f"{given} is no whole number")
+    return int(number)
 
 
 def as_text(given: object) -> object:

@@ -14,15 +14,33 @@ from itertools import dropwhile, takewhile
 from typing import Any, NoReturn, TextIO, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from rlsparse.errors import RlsparseError, UsageError, nearest
+from rlsparse.learner.bounds import whole_number
 from rlsparse.run.foreign import COMMAND
 from rlsparse.run.reading import printable
 
 Flags = TypeVar("Flags")
 
+REGISTRY = ConstructorRegistry()
+
 CONFIG = (tyro.conf.AvoidSubcommands,)
 """A component that may be of several kinds has the flags of the default's kind."""
+
+
+@REGISTRY.primitive_rule
+def _whole_numbers(hint: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    """Read 1e6 as a whole number too."""
+    if hint.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda given: whole_number(given[0]),
+        is_instance=lambda x: type(x) is int,
+        str_from_instance=lambda x: [str(x)],
+    )
 
 
 def parse(
@@ -38,7 +56,13 @@ def parse(
     try:
         with redirect_stderr(box):
             flags, unknown = tyro.cli(
-                cls, args=list(arguments), prog=prog, return_unknown_args=True, config=CONFIG, **keywords
+                cls,
+                args=list(arguments),
+                prog=prog,
+                return_unknown_args=True,
+                config=CONFIG,
+                registry=REGISTRY,
+                **keywords,
             )
     except SystemExit as stop:
         if stop.code:

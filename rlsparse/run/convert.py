@@ -3,12 +3,13 @@
 import dataclasses
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rlsparse.errors import RlsparseError, RunDirectoryError, UsageError, nearest
-from rlsparse.learner.bounds import bounded_hints, expected, within
+from rlsparse.learner.bounds import bounded_hints, expected, whole_number, within
 from rlsparse.learner.kinds import kinds, others_with
 from rlsparse.run.reading import shorten
 
@@ -67,8 +68,8 @@ class Reader:
             return {key: self._convert(get_args(hint)[1], item, f"{where}.{key}") for key, item in x.items()}
         if origin is tuple and isinstance(x, list):
             return self._items(get_args(hint)[0], x, where)
-        if hint is float and type(x) in (int, float):
-            return float(x)
+        if {hint, type(x)} == {int, float}:
+            x = _converted(hint, x)
         if hint not in (Any, type(x)):
             raise self._wrong(where, IN_WORDS.get(origin or hint, "a table"), x)
         return x
@@ -98,6 +99,15 @@ class Reader:
 
     def _error(self, text: str) -> RlsparseError:
         return self.error(f"{self.source}: {text}")
+
+
+def _converted(hint: type, x: float) -> float:
+    """Return a whole number as a float, or a float that is whole, as 1e6 is in TOML, as a whole number."""
+    if hint is float:
+        return float(x)
+    with suppress(ValueError):
+        return whole_number(x)
+    return x
 
 
 def told(cls: type[C], data: Mapping[str, Any], source: Path) -> C:

@@ -10,7 +10,7 @@ from annotated_types import Ge, MinLen
 
 from rlsparse.errors import UsageError
 from rlsparse.learner import bounds
-from rlsparse.learner.bounds import Expected, bounded_hints, expected, out_of_bounds, within
+from rlsparse.learner.bounds import Expected, bounded_hints, expected, out_of_bounds, whole_number, within
 from rlsparse.learner.kinds import kinds
 from rlsparse.run.recipe import Recipe, check
 
@@ -96,3 +96,23 @@ def test_words_and_bounds_agree(hint, words, inside, outside):
 def test_parts_are_read_too_and_named_by_their_place():
     recipe = recipe_with("explore:explorler.probe:racing", keep=2.0, episodes=(1, 0))
     assert [name for name, *_ in out_of_bounds(recipe)] == ["explore.probe.episodes", "explore.probe.keep"]
+
+
+@pytest.mark.parametrize(
+    "given, number",
+    [
+        *(("7", 7), ("-3", -3), ("1_000_000", 10**6), ("1e6", 10**6), ("2.5e5", 250_000), ("3.0", 3), (1e6, 10**6)),
+        ("9" * 30, int("9" * 30)),
+    ],
+)
+def test_whole_numbers_in_all_their_spellings(given, number):
+    assert whole_number(given) == number
+    assert type(whole_number(given)) is int
+
+
+@pytest.mark.parametrize(
+    "given", ["1.5", "15e-1", "1e16", "1e99", "inf", "nan", "many", "1e", "0x10", "", 1.5, inf, nan]
+)
+def test_what_is_no_whole_number_or_may_be_another_is_none(given):
+    with pytest.raises(ValueError):
+        whole_number(given)

@@ -295,8 +295,8 @@ HOPPER = (ROOT / "envs" / "hopper.toml").read_text(encoding="utf-8")
         ("horizon = 1_000", "horizon = 0", "horizon must be a positive whole number, not 0"),
         (
             "total_steps = 1_000_000",
-            "total_steps = 1e6",
-            "total_steps must be a whole number, not 1000000.0",
+            "total_steps = 1.5e-1",
+            "total_steps must be a whole number, not 0.15",
         ),
         ('id = "Hopper-v5"', "id = 5", "id must be text, not 5"),
         ('aliases = ["Hopper"]', 'aliases = "Hopper"', "aliases must be a list, not 'Hopper'"),

@@ -111,7 +111,11 @@ UNKNOWN_NAMES = {
 }
 
 BAD_VALUES = {
-    ("--total-steps", "1e6"): "--total-steps 1e6: expected a whole number",
+    ("--total-steps", "15e-1"): "--total-steps 15e-1: expected a whole number",
+    ("--total-steps", "1e99"): "--total-steps 1e99: expected a whole number",
+    ("--total-steps", "1e13"): "--total-steps is 10000000000000: expected at most 1,000,000,000,000",
+    ("--total-steps", "9" * 30): "9: expected at most 1,000,000,000,000",
+    ("--total-steps", "inf"): "--total-steps inf: expected a whole number",
     ("--total-steps", "many"): "--total-steps many: expected a whole number",
     ("--total-steps", "x" * 200): f"--total-steps {'x' * 200}: expected a whole number",
     ("--total_steps=1.5",): "--total-steps 1.5: expected a whole number",
@@ -209,6 +213,8 @@ BAD_VALUES = {
     ),
 }
 
+WHOLE_NUMBERS = {"1e6": 1_000_000, "1_000_000": 1_000_000, "2.5e5": 250_000, "3000.0": 3_000}
+
 UNSUITABLE_ENVIRONMENTS = {
     "CartPole-v1": "CartPole-v1 has the action space Discrete(2)",
     "fake_envs:Discrete-v0": "Discrete-v0 has the action space Discrete(2)",
@@ -238,6 +244,13 @@ def test_an_unknown_name_gets_the_nearest_valid_one(arguments, run, tmp_path):
 def test_a_bad_value_gets_what_is_expected(arguments, run, tmp_path):
     assert_one_line(run(*CHEETAH, *arguments), 2, BAD_VALUES[arguments])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", WHOLE_NUMBERS)
+def test_whole_numbers_may_have_an_exponent_or_underscores(given, run):
+    code, out, _ = run(*CHEETAH, "--total-steps", given, "--dry-run")
+    assert code == 0
+    assert f"total_steps = {WHOLE_NUMBERS[given]}\n" in out
 
 
 @pytest.mark.parametrize("env", UNSUITABLE_ENVIRONMENTS)

@@ -153,7 +153,7 @@ def test_numbers_that_are_not_finite_are_refused(x, path):
         ("seeds", 1.5, "seeds must be a list, not 1.5"),
         ("seeds", [], "its seeds are not those of its recipe"),
         ("seeds", [3, 3], "its seeds are not those of its recipe"),
-        ("obs_size", 2.0, "obs_size must be a whole number, not 2.0"),
+        ("obs_size", 2.5, "obs_size must be a whole number, not 2.5"),
         ("obs_size", 0, "obs_size must be a positive whole number, not 0"),
         ("action_size", 10**6, "params has type and shape"),
         ("obs_clip", "x", "obs_clip must be a number, not 'x'"),

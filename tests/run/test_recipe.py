@@ -133,6 +133,15 @@ def test_a_component_whose_kind_a_document_leaves_out_is_of_the_default_kind():
     assert recipe.explore.probe == Episodes(episodes=4)
 
 
+def test_a_float_that_is_whole_is_a_whole_number():
+    """In TOML 1e6 is a float."""
+    recipe = from_toml('env = "Hopper-v5"\ntotal_steps = 1e6\n[policy]\nactor_hidden = [6.4e1]', "x.toml")
+    assert (recipe.total_steps, recipe.policy.actor_hidden) == (1_000_000, (64,))
+    assert "total_steps = 1000000\n" in to_toml(recipe)
+    with pytest.raises(UsageError, match=r"x.toml: total_steps must be a whole number, not 1\.5"):
+        from_toml('env = "Hopper-v5"\ntotal_steps = 1.5', "x.toml")
+
+
 def test_a_whole_number_is_a_number():
     recipe = from_dict({"env": "Pendulum-v1", "advantage": {"gamma": 1}}, "card")
     assert type(recipe.advantage.gamma) is float
@@ -543,7 +552,7 @@ def test_settings_of_probing_that_make_sense_are_allowed(recipe):
         ),
         ('env = "E"\n[advantage]\nkind = "nstep"\nlambda = 1', "card.toml: unknown key advantage.lambda (known: gam"),
         ("env = 3", "card.toml: env must be text, not 3"),
-        ('env = "E"\nnum_envs = 4.0', "card.toml: num_envs must be a whole number, not 4.0"),
+        ('env = "E"\nnum_envs = 4.5', "card.toml: num_envs must be a whole number, not 4.5"),
         ('env = "E"\nnum_envs = true', "card.toml: num_envs must be a whole number, not True"),
         ('env = "E"\neval_every = "often"', "card.toml: eval_every must be a whole number, not 'often'"),
         (
