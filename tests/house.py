@@ -41,6 +41,7 @@ LEAVES = {
     "sim/restarts": "environments that are made anew when they raise",
     "sim/watchdog": "environments that hang",
     "sim/registration": "the tasks in Gymnasium's registry",
+    "run/other_names": "what other libraries call our flags",
     "run/progress_line": "progress on a terminal",
     "run/tensorboard": "TensorBoard events",
 }
@@ -56,6 +57,7 @@ UNIONS = {
     "explore/explorler",
     "run/reporters",
     "run/recipe",
+    "run/command_line",
     "run/foreign",
     "sim/__init__",
 }

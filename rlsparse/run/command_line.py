@@ -19,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from rlsparse.errors import RlsparseError, UsageError, nearest
 from rlsparse.learner.bounds import whole_number
 from rlsparse.run.foreign import COMMAND
+from rlsparse.run.other_names import ours
 from rlsparse.run.reading import printable
 
 Flags = TypeVar("Flags")
@@ -69,9 +70,8 @@ def parse(
             raise UsageError(_one_line(box.getvalue(), arguments)) from None
         raise
     if unknown:
-        known = _flag_names(cls, prog, **keywords)
         name = unknown[0].partition("=")[0]
-        near = nearest(name, known, cutoff=0.5)
+        near = _alike(name, _flag_names(cls, prog, **keywords))
         hint = unknown_hint or (f"did you mean {near}?" if near else f"{prog} --help lists the flags")
         raise UsageError(f"unknown {'flag' if name.startswith('-') else 'argument'} {name}: {hint}")
     return flags
@@ -81,7 +81,24 @@ def _flag_names(cls: type, prog: str, **keywords: Any) -> list[str]:
     help_text = io.StringIO()
     with suppress(SystemExit), redirect_stdout(help_text):
         tyro.cli(cls, args=["--help"], prog=prog, config=CONFIG, **keywords)
-    return re.findall(r"--[a-z][\w.-]*", help_text.getvalue())
+    return re.findall(r"--[a-z][\w.-]*\w", help_text.getvalue())
+
+
+def _alike(name: str, known: list[str]) -> str | None:
+    """Return the flag whose last part has the name, the one that is called so elsewhere, or the one most like it."""
+    spelt = name.lstrip("-").replace("_", "-")
+    ends = {flag: _last_part(flag) for flag in known}
+    if same := [flag for flag, end in ends.items() if end == _last_part(spelt)]:
+        return nearest(name, same, cutoff=0.0)
+    if called := ours(spelt):
+        return called
+    by_end = {end: flag for flag, end in ends.items()}
+    names = {flag[2:]: flag for flag in known}
+    return by_end.get(nearest(_last_part(spelt), by_end) or "") or names.get(nearest(spelt, names) or "")
+
+
+def _last_part(flag: str) -> str:
+    return flag.lstrip("-").rpartition(".")[2]
 
 
 def _one_line(box: str, arguments: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ import tiny
 from rlsparse import __main__, train
 from rlsparse.errors import StorageError, UsageError
 from rlsparse.run import command_line, device, directory
+from rlsparse.run.other_names import OTHER_NAMES
 
 
 @pytest.fixture
@@ -54,7 +55,15 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "--num-sed", "3"): "unknown flag --num-sed: did you mean --num-seeds?",
     (*CHEETAH, "--total-step=5"): "unknown flag --total-step: did you mean --total-steps?",
     (*CHEETAH, "--learning-rate", "1"): "unknown flag --learning-rate: did you mean --algorithm.learning-rate?",
-    (*CHEETAH, "--algoritm.gamma", "1"): "unknown flag --algoritm.gamma: did you mean --algorithm.",
+    (*CHEETAH, "--algoritm.gamma", "1"): "unknown flag --algoritm.gamma: did you mean --advantage.gamma?",
+    (*CHEETAH, "--gamma", "1"): "unknown flag --gamma: did you mean --advantage.gamma?",
+    (*CHEETAH, "--learnin_rate", "1"): "unknown flag --learnin_rate: did you mean --algorithm.learning-rate?",
+    (*CHEETAH, "--lr=1e-3"): "unknown flag --lr: did you mean --algorithm.learning-rate?",
+    (*CHEETAH, "--n_steps", "1"): "unknown flag --n_steps: did you mean --rollout-length?",
+    (*CHEETAH, "--ent-coef", "0"): "unknown flag --ent-coef: did you mean --algorithm.entropy-coef?",
+    (*CHEETAH, "--batch-size", "64"): "did you mean --algorithm.minibatches, the number of equal parts of a rollout?",
+    (*CHEETAH, "--total-timesteps", "64"): "unknown flag --total-timesteps: did you mean --total-steps?",
+    (*CHEETAH, "--wandb"): "unknown flag --wandb: rlsparse train --help lists the flags",
     (*CHEETAH, "--xyzzy"): "unknown flag --xyzzy: rlsparse train --help lists the flags",
     (*CHEETAH, "Hopper"): "unknown argument Hopper",
     (*CHEETAH, "--agent", "pp"): "unknown agent 'pp': did you mean ppo?",
@@ -213,6 +222,8 @@ BAD_VALUES = {
     ),
 }
 
+OF_OTHERS = {flag for name in OTHER_NAMES.values() for flag in re.findall(r"--[\w.-]+\w", name)}
+
 WHOLE_NUMBERS = {"1e6": 1_000_000, "1_000_000": 1_000_000, "2.5e5": 250_000, "3000.0": 3_000}
 
 UNSUITABLE_ENVIRONMENTS = {
@@ -244,6 +255,11 @@ def test_an_unknown_name_gets_the_nearest_valid_one(arguments, run, tmp_path):
 def test_a_bad_value_gets_what_is_expected(arguments, run, tmp_path):
     assert_one_line(run(*CHEETAH, *arguments), 2, BAD_VALUES[arguments])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_stands_for_other_libraries_flags_exists(run):
+    known = run("train", "--help")[1] + run("play", "--help")[1] + "--env-kwargs.NAME "
+    assert [flag for flag in sorted(OF_OTHERS) if f"{flag} " not in known and f"{flag}," not in known] == []
 
 
 @pytest.mark.parametrize("given", WHOLE_NUMBERS)
