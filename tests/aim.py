@@ -5,7 +5,7 @@ from gymnasium import Env
 from gymnasium.spaces import Box
 
 from rlsparse import sim
-from rlsparse.explore.explorer import Explorer
+from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.explorler import ExploRLer
 
 BEST = 0.6
@@ -59,7 +59,9 @@ def explorer_of(new_learner, *biases, seeds=(3, 4), total_steps=10_000, train=10
     learner.params[:, :3] = 0.0
     learner.counters.train[:] = train
     config = {"proposal": Fixed(*biases), "num_anchors": 1, "budget_fraction": 0.5} | config
-    explorer = Explorer(ExploRLer(**config), learner, lambda n: sim.make("Aim-v0", n, autoreset=False), 4, total_steps)
+    explorer = MemberExplorer(
+        ExploRLer(**config), learner, lambda n: sim.make("Aim-v0", n, autoreset=False), 4, total_steps
+    )
     explorer.after_epoch()
     explorer.after_iteration()
     return explorer, learner

@@ -39,7 +39,7 @@ def horizon(env: VectorEnv) -> int:
     return min(limit or STEP_CAP, STEP_CAP)
 
 
-class Explorer(NoProbing):
+class MemberExplorer(NoProbing):
     """Probing around S learning members. It has random streams of its own, and changes nothing but by accepting."""
 
     def __init__(

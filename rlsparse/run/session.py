@@ -15,7 +15,7 @@ from gymnasium.vector import VectorEnv
 from rlsparse import sim
 from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
 from rlsparse.explore.choice import Choice
-from rlsparse.explore.explorer import Explorer
+from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.no_probing import NoProbing
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
@@ -129,7 +129,7 @@ def begin(
     if recipe.explore is None:
         return learner, collector, NoProbing()
     single = partial(make, autoreset=False)
-    return learner, collector, Explorer(recipe.explore, learner, single, num_envs, recipe.total_steps)
+    return learner, collector, MemberExplorer(recipe.explore, learner, single, num_envs, recipe.total_steps)
 
 
 def _collector_class(simulated_on: str) -> type[Collector]:

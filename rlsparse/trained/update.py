@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rlsparse.errors import RunDirectoryError, UsageError
-from rlsparse.explore.explorer import Explorer, searched_slice
+from rlsparse.explore.explorer import MemberExplorer, searched_slice
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.no_probing import NoProbing
 from rlsparse.explore.probe import Propose
@@ -70,7 +70,7 @@ def next_update(path: Path, seed: int | None = None, iteration: int | None = Non
     device = _device(path)
     learner, collector, _ = begin(recipe, device)
     config = recipe.explore or ExploRLer(num_anchors=max(recipe.algorithm.epochs, 1 + updates))
-    explorer = Explorer(config, learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps)
+    explorer = MemberExplorer(config, learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps)
     load(saved, learner, collector, NoProbing() if recipe.explore is None else explorer, path)
     searched = searched_slice(learner.layout, config.search_log_std)
     if updates > 1:  # anchors in a plane need the policy that the first update began with

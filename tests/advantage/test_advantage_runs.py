@@ -11,7 +11,7 @@ from rlsparse import loop, train
 from rlsparse.advantage.estimators import MonteCarlo, NStep, TDLambda, VTrace
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.errors import UsageError
-from rlsparse.explore.explorer import Explorer
+from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.propose import Line
@@ -97,7 +97,7 @@ def in_rollout(estimator):
 
 
 def test_candidates_are_judged_by_what_they_did_though_the_update_is_corrected_for_it(tmp_path, monkeypatch):
-    seen, update, judge = [], type(tiny.RECIPE.algorithm).update, Explorer.judge
+    seen, update, judge = [], type(tiny.RECIPE.algorithm).update, MemberExplorer.judge
 
     def judged(self, rollout, estimate, acting):
         given = []
@@ -109,7 +109,7 @@ def test_candidates_are_judged_by_what_they_did_though_the_update_is_corrected_f
         seen[-1] += (batch,)
         yield from update(self, learner, batch)
 
-    monkeypatch.setattr(Explorer, "judge", judged)
+    monkeypatch.setattr(MemberExplorer, "judge", judged)
     monkeypatch.setattr(type(tiny.RECIPE.algorithm), "update", updated)
     estimator = VTrace(gamma=0.9)
     session = tiny.begin(tmp_path / "run", in_rollout(estimator))

@@ -12,7 +12,7 @@ from tape import tape
 from rlsparse import loop, train
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
-from rlsparse.explore.explorer import Explorer
+from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.propose import Gaussian
 from rlsparse.explore.racing import Racing
@@ -171,7 +171,7 @@ def test_probing_on_warp_counts_its_steps():
     recipe = Recipe(env="InvertedPendulum-v5", simulator="warp", explore=explore, **shape, **small)
     learner, collector, explorer = sessions.begin(recipe, device.TENSORS_ON_CPU)
     envs = sessions.single_episodes(recipe, device.TENSORS_ON_CPU)
-    explorer = Explorer(explore, learner, envs, 4, recipe.total_steps)
+    explorer = MemberExplorer(explore, learner, envs, 4, recipe.total_steps)
     loop.iterate(recipe, learner, collector, explorer)
     choice = explorer.probe(explorer.due(), lambda: False)
     assert np.isfinite(choice.score).any(1).all()

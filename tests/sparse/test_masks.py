@@ -9,7 +9,7 @@ import tiny
 from rlsparse.algorithms.ppo import PPO, clip_by_norm
 from rlsparse.explore.controls import RandomWalk
 from rlsparse.explore.evolution import GuidedEvolution
-from rlsparse.explore.explorer import Explorer
+from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
 from rlsparse.learner.adam import Adam
@@ -105,8 +105,8 @@ def test_what_is_absent_is_zero_after_every_operation(rule, tmp_path, monkeypatc
     assert_sound(learner)
     steps = after_every(monkeypatch, Adam, "step", lambda _: assert_sound(learner))
     after_every(monkeypatch, type(learner.sparsity), "evolve", lambda _: assert_sound(learner))
-    after_every(monkeypatch, Explorer, "after_iteration", anchors_are_sound)
-    probes = after_every(monkeypatch, Explorer, "probe", lambda _: assert_sound(learner))
+    after_every(monkeypatch, MemberExplorer, "after_iteration", anchors_are_sound)
+    probes = after_every(monkeypatch, MemberExplorer, "probe", lambda _: assert_sound(learner))
     candidates = after_every(monkeypatch, Learner, "actors_at", candidates_are_sound)
     tiny.go_on(session)
     assert len(steps) > 200 and len(probes) > 3 and len(candidates) > 3
