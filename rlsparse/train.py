@@ -214,7 +214,7 @@ def _make_plan(recipe: Recipe) -> str:
         from rlsparse.sim.warp_physics import import_warp
 
         import_warp(on_cpu=False)
-    env = sim.make(recipe.env, 1)
+    env = sim.make(recipe.environment, 1)
     longest = horizon(env)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
     recipe.advantage.check_environment(cards.about(recipe.env), obs_size, recipe.num_seeds * recipe.num_envs)

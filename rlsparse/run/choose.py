@@ -120,6 +120,15 @@ def with_kinds(component: C, arguments: Sequence[str], where: str = "") -> C:
     return replace(component, **chosen) if chosen else component  # type: ignore[type-var]
 
 
+def with_environment(recipe: Recipe, default: Recipe) -> Recipe:
+    """Return a parsed recipe with the environment that was resolved, whose arguments are put beside those of a card."""
+    if not recipe.env_kwargs:
+        return replace(recipe, env=default.env)
+    from rlsparse.sim.arguments import located
+
+    return replace(recipe, env=default.env, env_kwargs={**default.env_kwargs, **located(recipe.env_kwargs)})
+
+
 def flags_with_kinds(cls: type[C], recipe: Recipe) -> type[C]:
     """Return a subclass of the dataclass `cls` with a flag for every choice that `recipe` offers."""
     return make_dataclass(

@@ -1,6 +1,7 @@
 """Parse command lines and end failed commands with one clear line and the right exit code."""
 
 import argparse
+import ast
 import errno
 import io
 import logging
@@ -8,6 +9,7 @@ import os
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from itertools import dropwhile, takewhile
@@ -44,6 +46,19 @@ def _whole_numbers(hint: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | N
     )
 
 
+@REGISTRY.primitive_rule
+def _arguments_of_environments(hint: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[dict[str, Any]] | None:
+    if hint.type != dict[str, Any]:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=".NAME VALUE",
+        instance_from_str=lambda given: {x.partition("=")[0]: literal(x.partition("=")[2]) for x in given},
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [f"{name}={x}" for name, x in value.items()],
+    )
+
+
 def parse(
     cls: type[Flags], arguments: Sequence[str], *, prog: str, default: Flags | None = None, unknown_hint: str = ""
 ) -> Flags:
@@ -58,7 +73,7 @@ def parse(
         with redirect_stderr(box):
             flags, unknown = tyro.cli(
                 cls,
-                args=list(arguments),
+                args=with_arguments_together(arguments),
                 prog=prog,
                 return_unknown_args=True,
                 config=CONFIG,
@@ -77,10 +92,43 @@ def parse(
     return flags
 
 
+def with_arguments_together(arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose --env-kwargs.NAME VALUE are one flag: --env-kwargs NAME=VALUE ..., at its end.
+
+    Raises UsageError where a name or a value is missing.
+    """
+    rest, given = [], []
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        name, equals, value = argument.partition("=")
+        if not re.match(r"--env[-_]kwargs(\.|=|$)", argument):
+            rest.append(argument)
+            continue
+        name = name[len("--env-kwargs.") :]
+        if not name:
+            raise UsageError("--env-kwargs needs a name and a value: --env-kwargs.NAME VALUE")
+        if not equals and (not left or left[0].startswith("--")):
+            raise UsageError(f"--env-kwargs.{name} needs a value")
+        given.append(f"{name.replace('-', '_')}={value if equals else left.pop(0)}")
+    return [*rest, "--env-kwargs", *given] if given else rest
+
+
+def literal(text: str) -> Any:
+    """Return the value that a text means in TOML or Python: a number, true or false, a list, a table; else the text."""
+    with suppress(ValueError, RecursionError):
+        table = tomllib.loads(f"x = {text}")
+        if table.keys() == {"x"} and isinstance(table["x"], str | bool | int | float | list | dict):
+            return table["x"]
+    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        return ast.literal_eval(re.sub(r"\binf\b", "1e999", text))
+    return text
+
+
 def _flag_names(cls: type, prog: str, **keywords: Any) -> list[str]:
     help_text = io.StringIO()
     with suppress(SystemExit), redirect_stdout(help_text):
-        tyro.cli(cls, args=["--help"], prog=prog, config=CONFIG, **keywords)
+        tyro.cli(cls, args=["--help"], prog=prog, config=CONFIG, registry=REGISTRY, **keywords)
     return re.findall(r"--[a-z][\w.-]*\w", help_text.getvalue())
 
 

@@ -90,7 +90,7 @@ def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
     if flags.sparsity is not None and values(["sparse.sparsity"], arguments):
         raise UsageError("--sparsity and --sparse.sparsity are the same: give one of them")
-    return agent, choose.with_sparsity(replace(flags.recipe, env=default.env), flags.sparsity), flags
+    return agent, choose.with_sparsity(choose.with_environment(flags.recipe, default), flags.sparsity), flags
 
 
 def resume_flags(arguments: Sequence[str]) -> ResumeFlags:

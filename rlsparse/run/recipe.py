@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tomli_w
 from annotated_types import Ge
@@ -25,6 +25,9 @@ from rlsparse.run.convert import Reader
 from rlsparse.run.reading import parse_toml
 from rlsparse.sparse.config import Sparse
 
+if TYPE_CHECKING:  # environments are imported once they are asked for: with them comes Gymnasium
+    from rlsparse.sim.environment import Environment
+
 Simulator = Literal["mujoco", "warp"]
 
 MOST_ENVIRONMENTS = 2**20
@@ -45,7 +48,11 @@ class Recipe:
     """Environment, budget, seeds and the components that learn."""
 
     env: str
-    """Environment: a card's name or alias, or any Gymnasium id with Box observations and actions."""
+    """Environment: a card's name or alias, any Gymnasium id, module:Id, module:Class or file.py:Class."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, each as --env-kwargs.NAME VALUE: a number, true, a list as [0.2, 1.0], or text."""
+    wrappers: tuple[str, ...] = ()
+    """Classes put around each environment, the innermost first: package.module.Class, module:Class or file.py:Class."""
     seed: CountFromZero = 0
     """Seed of the first member; the others count up from it."""
     num_seeds: Count = 1
@@ -74,6 +81,19 @@ class Recipe:
     """Probing around the policy; none if not given."""
     sparse: Sparse | None = None
     """Sparse networks; dense ones if not given."""
+
+    def __post_init__(self) -> None:
+        if self.env_kwargs:
+            from rlsparse.sim.arguments import plain
+
+            object.__setattr__(self, "env_kwargs", plain(self.env_kwargs))
+
+    @property
+    def environment(self) -> "Environment":
+        """The environment with its arguments and wrappers."""
+        from rlsparse.sim.environment import Environment
+
+        return Environment(self.env, self.env_kwargs, self.wrappers)
 
     @property
     def seeds(self) -> range:
@@ -118,18 +138,24 @@ class Recipe:
 def check(recipe: Recipe) -> None:
     """Raise UsageError with the first rule that a recipe breaks."""
     compatibility.check_bounds(recipe)
-    _check_simulator(recipe)
+    _check_environment(recipe)
     compatibility.check_needs(recipe)
     _check_size(recipe)
     compatibility.check_components(recipe)
 
 
-def _check_simulator(recipe: Recipe) -> None:
-    if recipe.simulator != "warp" or not recipe.env:
+def _check_environment(recipe: Recipe) -> None:
+    """Refuse what is known to be wrong without importing the environment, which a file may name."""
+    if not recipe.env or (recipe.simulator != "warp" and not recipe.env_kwargs):
         return
-    from rlsparse.sim.tasks import TASKS  # not before a recipe asks for it: with it comes Gymnasium
+    from rlsparse.sim.arguments import check_task
+    from rlsparse.sim.tasks import TASKS
 
-    if recipe.env not in TASKS:
+    if recipe.env in TASKS:
+        check_task(recipe.env, recipe.env_kwargs)
+    if recipe.simulator == "warp" and recipe.wrappers:
+        raise UsageError("--simulator warp: --wrappers need single environments; use --simulator mujoco")
+    if recipe.simulator == "warp" and recipe.env not in TASKS:
         raise UsageError(
             f"--simulator warp: {recipe.env} is not one of the MuJoCo tasks that run there, {', '.join(TASKS)}; use "
             "--simulator mujoco"
@@ -172,9 +198,20 @@ def to_dict(component: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(x):
             kind = {"kind": kind_of(type(x))} if len(kinds(hints[f.name])) > 1 else {}
             plain[f.name] = kind | to_dict(x)
-        elif x is not None:
+        elif isinstance(x, dict):
+            plain |= {f.name: without_infinity(x)} if x else {}
+        elif x is not None and (x != () or f.default != ()):
             plain[f.name] = list(x) if isinstance(x, tuple) else x
     return plain
+
+
+def without_infinity(x: Any) -> Any:
+    """Return plain values with infinite numbers as the texts "inf" and "-inf", which every file can hold."""
+    if isinstance(x, dict):
+        return {name: without_infinity(item) for name, item in x.items()}
+    if isinstance(x, list):
+        return [without_infinity(item) for item in x]
+    return str(x) if isinstance(x, float) and math.isinf(x) else x
 
 
 def from_dict(data: dict[str, Any], source: str) -> Recipe:

@@ -91,7 +91,7 @@ class Session:
 
 def environments(recipe: Recipe, device: str = "cpu") -> Callable[..., VectorEnv]:
     """Return what makes n environments of a run; they share the restarts that it allows."""
-    return sim.maker(recipe.env, recipe.simulator, device, recipe.env_restarts)
+    return sim.maker(recipe.environment, recipe.simulator, device, recipe.env_restarts)
 
 
 def single_episodes(recipe: Recipe, device: str = "cpu") -> Callable[[int], VectorEnv]:

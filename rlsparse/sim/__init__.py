@@ -6,26 +6,29 @@ from functools import partial
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlsparse.errors import UsageError
+from rlsparse.sim.environment import Environment, as_environment
 from rlsparse.sim.registration import register_tasks
-from rlsparse.sim.tasks import TASKS
 
 register_tasks()
 
 
-def maker(env_id: str, simulator: str, device: str, restarts: int | None = None) -> Callable[..., VectorEnv]:
+def maker(
+    environment: Environment | str, simulator: str, device: str, restarts: int | None = None
+) -> Callable[..., VectorEnv]:
     """Return `make` for the environments of one run, called with `num_envs` and, if wanted, `autoreset` and `seeds`.
 
     All of them together may be begun anew so often as `restarts` says, where they raise; MuJoCo's tasks never are.
     """
-    if not restarts or env_id in TASKS:
-        return partial(make, env_id, simulator=simulator, device=device)
+    environment = as_environment(environment)
+    if not restarts or environment.batched:
+        return partial(make, environment, simulator=simulator, device=device)
     from rlsparse.sim.restarts import RestartingEnvs, Restarts
 
-    return partial(RestartingEnvs, Restarts(restarts), env_id)
+    return partial(RestartingEnvs, Restarts(restarts), environment)
 
 
 def make(
-    env_id: str,
+    environment: Environment | str,
     num_envs: int,
     *,
     autoreset: bool = True,
@@ -33,7 +36,7 @@ def make(
     simulator: str = "mujoco",
     device: str = "cpu",
 ) -> VectorEnv:
-    """A vector environment of `num_envs` copies of `env_id`.
+    """A vector environment of `num_envs` copies of an environment, given as a record or by its id.
 
     Actions are in native units `[num_envs, A]`; observations are float64 `[num_envs, O]`. Every array
     returned belongs to the caller. With `autoreset` a finished environment starts its next episode within the
@@ -46,15 +49,16 @@ def make(
     """
     if num_envs < 1:
         raise UsageError(f"num_envs is {num_envs}, but at least 1 environment is needed")
+    environment = as_environment(environment)
     if simulator == "warp":
         from rlsparse.sim.warp import WarpVectorEnv
 
-        return WarpVectorEnv(env_id, num_envs, device=device, autoreset=autoreset)
-    if env_id in TASKS:
+        return WarpVectorEnv(environment.id, num_envs, device=device, autoreset=autoreset, **environment.kwargs)
+    if environment.batched:
         from rlsparse.sim.cpu import MujocoVectorEnv
 
         mode = AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED
-        return MujocoVectorEnv(env_id, num_envs, autoreset_mode=mode, seeds=seeds)
+        return MujocoVectorEnv(environment.id, num_envs, autoreset_mode=mode, seeds=seeds, **environment.kwargs)
     from rlsparse.sim.gym import GymVectorEnv
 
-    return GymVectorEnv(env_id, num_envs, autoreset=autoreset, seeds=seeds)
+    return GymVectorEnv(environment, num_envs, autoreset=autoreset, seeds=seeds)

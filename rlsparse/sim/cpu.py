@@ -9,13 +9,14 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from gymnasium.utils import seeding
@@ -24,10 +25,11 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch, SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError
+from rlsparse.sim.arguments import STEPS, make_task, plain
 from rlsparse.sim.contact import ContactBatch
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import check_actions
-from rlsparse.sim.tasks import TASKS, Fields, Task
+from rlsparse.sim.tasks import Fields, Task
 
 # Found by path: importing gymnasium.envs.mujoco would load its renderer.
 _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -58,13 +60,12 @@ def load_model(task: Task) -> mujoco.MjModel:
     return model
 
 
-def make_task(env_id: str, options: dict[str, Any]) -> Task:
-    """The task with these fields instead of its defaults; raises UsageError if it has no such field."""
-    known = [field.name for field in dataclasses.fields(TASKS[env_id])]
-    for name in options:
-        if name not in known:
-            raise UsageError(f"the batched {env_id} has no parameter {name}, only {', '.join(known)}")
-    return TASKS[env_id](**options)
+def changed_spec(env_id: str, options: Mapping[str, Any], max_episode_steps: int | None) -> EnvSpec:
+    """The specification of a registered environment with other arguments, for whoever copies it."""
+    spec, steps = gymnasium.spec(env_id), {} if max_episode_steps is None else plain({STEPS: max_episode_steps})
+    return dataclasses.replace(
+        spec, kwargs={**spec.kwargs, **options}, max_episode_steps=steps.get(STEPS, spec.max_episode_steps)
+    )
 
 
 class MujocoVectorEnv(VectorEnv):
@@ -85,17 +86,15 @@ class MujocoVectorEnv(VectorEnv):
         seeds: Sequence[int] = (),
         **options: Any,
     ):
-        self.spec = spec = gymnasium.spec(env_id)
+        self.spec = changed_spec(env_id, options, max_episode_steps)
         self._env_id = env_id
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": autoreset_mode}
         self._mode = autoreset_mode
         self._members = seeds
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise UsageError(f"max_episode_steps is {max_episode_steps}, but an episode has at least 1 step")
-        self._max_steps = max_episode_steps or spec.max_episode_steps or np.iinfo(np.int64).max
+        self._max_steps = self.spec.max_episode_steps or np.iinfo(np.int64).max
 
-        self.task = make_task(env_id, spec.kwargs | options)
+        self.task = make_task(env_id, self.spec.kwargs)
         model = load_model(self.task)
         contact = "cfrc_ext" in self.task.derived_fields
         threads = min(usable_cores(), num_envs)

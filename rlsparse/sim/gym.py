@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, UsageError, in_one_line
 from rlsparse.sim.cpu import StepResult, chosen_environments, logger, route_warnings, seed_each
+from rlsparse.sim.environment import Environment, as_environment, make_single
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import NUMBERS, supported_spaces
 
@@ -44,16 +45,19 @@ def as_vector(given: Any, size: int, what: str = "an observation") -> np.ndarray
 class GymVectorEnv(VectorEnv):
     """`num_envs` copies of a Gymnasium environment; see `rlsparse.sim.make`."""
 
-    def __init__(self, env_id: str, num_envs: int, *, autoreset: bool = True, seeds: Sequence[int] = ()):
+    def __init__(
+        self, environment: Environment | str, num_envs: int, *, autoreset: bool = True, seeds: Sequence[int] = ()
+    ):
         route_warnings()
-        self._env_id = env_id
+        self._environment = as_environment(environment)
+        self._env_id = self._environment.id
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
         self._autoreset = autoreset
         self._members = seeds
         first = self._make(0)
         spaces = self._guard(0, "make", attrgetter("observation_space", "action_space"), first)
-        observation, action = supported_spaces(env_id, *spaces)
+        observation, action = supported_spaces(self._env_id, *spaces)
         self._envs = [first, *map(self._make, range(1, num_envs))]
         self.spec = first.spec
 
@@ -213,11 +217,13 @@ class GymVectorEnv(VectorEnv):
                 logger.warning("%s", error)
 
     def _make(self, i: int) -> gymnasium.Env:
-        return self._guard(i, "make", gymnasium.make, self._env_id)
+        return self._guard(i, "make", make_single, self._environment)
 
     def _guard(self, i: int, doing: str, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments)
+        except UsageError:
+            raise
         except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
             raise UsageError(f"no environment called {self._env_id}: {error}") from error
         except BROKEN as error:  # an environment that calls sys.exit does not end the program

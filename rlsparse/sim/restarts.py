@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rlsparse.errors import EnvironmentFailure
+from rlsparse.sim.environment import Environment
 from rlsparse.sim.gym import GymVectorEnv
 
 log = logging.getLogger("rlsparse.sim")
@@ -30,9 +31,9 @@ class Restarts:
 class RestartingEnvs(GymVectorEnv):
     """As GymVectorEnv; all that share `restarts` are made anew so often together."""
 
-    def __init__(self, restarts: Restarts, env_id: str, num_envs: int, **options: Any) -> None:
+    def __init__(self, restarts: Restarts, environment: Environment | str, num_envs: int, **options: Any) -> None:
         self._restarts = restarts
-        super().__init__(env_id, num_envs, **options)
+        super().__init__(environment, num_envs, **options)
 
     def _advance(self, i: int, action: np.ndarray) -> tuple[float, bool, bool]:
         try:

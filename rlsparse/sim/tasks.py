@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.bounds import NotNegative
 
 Fields = SimpleNamespace
 Range = tuple[float, float]
@@ -72,7 +73,7 @@ class Task:
 
     xml_file: str
     frame_skip: int
-    reset_noise_scale: float = 0.0
+    reset_noise_scale: NotNegative = 0.0
 
     #: MjData fields read beside qpos, qvel and ctrl; as after `mj_step`, those of the last substep's start.
     derived_fields: ClassVar[tuple[str, ...]] = ()
@@ -107,7 +108,7 @@ class HalfCheetah(Task):
     frame_skip: int = 5
     forward_reward_weight: float = 1.0
     ctrl_cost_weight: float = 0.1
-    reset_noise_scale: float = 0.1
+    reset_noise_scale: NotNegative = 0.1
 
     normal_velocity_noise: ClassVar[bool] = True
 
@@ -140,7 +141,7 @@ class Walker2d(Task):
     healthy_reward: float = 1.0
     healthy_z_range: Range = (0.8, 2.0)
     healthy_angle_range: Range = (-1.0, 1.0)
-    reset_noise_scale: float = 5e-3
+    reset_noise_scale: NotNegative = 5e-3
 
     def observe(self, d: Fields) -> Array:
         return concatenate(d.qpos[:, 1:], d.qvel.clip(-10, 10))
@@ -180,7 +181,7 @@ class Ant(Task):
     main_body: int = 1
     healthy_z_range: Range = (0.2, 1.0)
     contact_force_range: Range = (-1.0, 1.0)
-    reset_noise_scale: float = 0.1
+    reset_noise_scale: NotNegative = 0.1
 
     derived_fields: ClassVar[tuple[str, ...]] = ("xpos", "cfrc_ext")
     normal_velocity_noise: ClassVar[bool] = True
@@ -226,7 +227,7 @@ class Humanoid(Task):
     contact_cost_range: Range = (-math.inf, 10.0)
     healthy_reward: float = 5.0
     healthy_z_range: Range = (1.0, 2.0)
-    reset_noise_scale: float = 1e-2
+    reset_noise_scale: NotNegative = 1e-2
 
     derived_fields: ClassVar[tuple[str, ...]] = ("xipos", "cinert", "cvel", "qfrc_actuator", "cfrc_ext")
 
@@ -254,7 +255,7 @@ class HumanoidStandup(Task):
     ctrl_cost_weight: float = 0.1
     impact_cost_weight: float = 0.5e-6
     impact_cost_range: Range = (-math.inf, 10.0)
-    reset_noise_scale: float = 1e-2
+    reset_noise_scale: NotNegative = 1e-2
 
     derived_fields: ClassVar[tuple[str, ...]] = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")
 
@@ -272,7 +273,7 @@ class HumanoidStandup(Task):
 class InvertedPendulum(Task):
     xml_file: str = "inverted_pendulum.xml"
     frame_skip: int = 2
-    reset_noise_scale: float = 0.01
+    reset_noise_scale: NotNegative = 0.01
 
     def observe(self, d: Fields) -> Array:
         return concatenate(d.qpos, d.qvel)
@@ -288,7 +289,7 @@ class InvertedDoublePendulum(Task):
     xml_file: str = "inverted_double_pendulum.xml"
     frame_skip: int = 5
     healthy_reward: float = 10.0
-    reset_noise_scale: float = 0.1
+    reset_noise_scale: NotNegative = 0.1
 
     derived_fields: ClassVar[tuple[str, ...]] = ("site_xpos", "qfrc_constraint")
     normal_velocity_noise: ClassVar[bool] = True

@@ -9,7 +9,6 @@ state stays in the same memory, so that work around the physics is recorded too:
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 import torch
@@ -22,8 +21,9 @@ from torch import Tensor
 
 from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.learner.recorded import Recorded, Results, overwrite, recorder
+from rlsparse.sim.arguments import make_task
 from rlsparse.sim.counter_random import EpisodeStream, signed
-from rlsparse.sim.cpu import load_model, make_task, seed_each
+from rlsparse.sim.cpu import changed_spec, load_model, seed_each
 from rlsparse.sim.tasks import TASKS, Fields, flat
 from rlsparse.sim.warp_physics import WarpPhysics
 
@@ -55,16 +55,17 @@ class WarpVectorEnv(VectorEnv):
         *,
         device: str = "cuda",
         autoreset: bool = True,
+        max_episode_steps: int | None = None,
         **options: Any,
     ):
         if env_id not in TASKS:
             raise UnsupportedEnvironment(f"{env_id} is not simulated on a GPU, only {', '.join(TASKS)}")
-        self.spec = spec = gymnasium.spec(env_id)
+        self.spec = changed_spec(env_id, options, max_episode_steps)
         self._env_id, self.num_envs, self._autoreset = env_id, num_envs, autoreset
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
-        self._max_steps = spec.max_episode_steps or np.iinfo(np.int64).max
+        self._max_steps = self.spec.max_episode_steps or np.iinfo(np.int64).max
 
-        self.task = make_task(env_id, spec.kwargs | options)
+        self.task = make_task(env_id, self.spec.kwargs)
         model = load_model(self.task)
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON

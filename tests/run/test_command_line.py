@@ -527,3 +527,49 @@ def test_a_terminal_of_a_few_columns_hangs_nothing(width, run, monkeypatch):
     assert "--num-seeds" in out
     monkeypatch.setenv("COLUMNS", str(width))
     assert_one_line(run(*CHEETAH, "--num-envs", "x"), 2, "--num-envs x: expected a whole number")
+
+
+# Arguments of the environment
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("2", 2), ("0.5", 0.5), ("-1e-3", -1e-3), ("true", True), ("False", False), ("[0.2, 1.0]", [0.2, 1.0])),
+        *(("(0.7, inf)", (0.7, float("inf"))), ("{distance = 4.0}", {"distance": 4.0}), ("my_ant.xml", "my_ant.xml")),
+        *(('"2"', "2"), ("", ""), ("2020-01-01", "2020-01-01"), ("[1, x]", "[1, x]"), ("1\ny = 2", "1\ny = 2")),
+        *(("[" * 10_000, "[" * 10_000), ("__import__('os')", "__import__('os')")),
+    ],
+)
+def test_a_text_means_what_it_means_in_toml_or_python(text, value):
+    read = command_line.literal(text)
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_arguments_of_the_environment_become_one_flag():
+    given = ["RUN", "--env-kwargs.healthy-reward", "-2", "--x", "1", "--env_kwargs.main_body=torso=1"]
+    together = ["RUN", "--x", "1", "--env-kwargs", "healthy_reward=-2", "main_body=torso=1"]
+    assert command_line.with_arguments_together(given) == together
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--env-kwargs", "healthy_reward", "2"), "--env-kwargs needs a name and a value: --env-kwargs.NAME VALUE"),
+        (("--env-kwargs.drag",), "--env-kwargs.drag needs a value"),
+        (("--env-kwargs.forward-reward-wight", "2"), "did you mean forward_reward_weight?"),
+        (("--env-kwargs.forward-reward-weight", "None"), "is None: expected text, a number, true or false"),
+    ],
+)
+def test_arguments_of_the_environment_that_cannot_be_taken_are_told_in_one_line(flags, message, run):
+    code, out, err = run(*CHEETAH, *flags, "--dry-run")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_arguments_of_the_environment_are_part_of_the_recipe(run):
+    flags = ("--env-kwargs.forward-reward-weight", "2", "--env-kwargs.max-episode-steps=50")
+    code, out, _ = run(*CHEETAH, *flags, "--dry-run")
+    assert code == 0
+    assert "[env_kwargs]\nforward_reward_weight = 2\nmax_episode_steps = 50\n" in out

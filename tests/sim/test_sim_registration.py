@@ -136,8 +136,13 @@ def test_registering_loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"render_mode": "rgb_array"}, UsageError, "no parameter render_mode, only .*ctrl_cost_weight"),
-        ({"max_episode_steps": 0}, UsageError, "max_episode_steps is 0"),
+        ({"render_mode": "rgb_array"}, UsageError, "render_mode cannot be given to an environment"),
+        (
+            {"ctrl_cost_wight": 1},
+            UsageError,
+            "Hopper-v5 has no argument ctrl_cost_wight: did you mean ctrl_cost_weight",
+        ),
+        ({"max_episode_steps": 0}, UsageError, "max-episode-steps is 0: expected a positive whole number"),
         ({"autoreset_mode": "Sometimes"}, ValueError, "Sometimes"),
     ],
 )

@@ -1,0 +1,139 @@
+"""Arguments of environments: plain values that a file can hold, checked before anything is made of them."""
+
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from rlsparse.errors import UsageError, nearest
+from rlsparse.learner.bounds import NotNegative
+from rlsparse.sim.tasks import TASKS, Range, Task
+
+STEPS = "max_episode_steps"
+"""The argument that every environment takes: after so many steps an episode is truncated."""
+
+NOT_ARGUMENTS = ("id", "disable_env_checker", "render_mode", "self")
+"""What gymnasium.make keeps for itself; whether to draw is for `rlsparse play --video` to say."""
+
+DRAWING = ("default_camera_config", "width", "height", "camera_id", "camera_name", "max_geom", "visual_options")
+"""Arguments of the MuJoCo tasks that say how they are drawn: a batch, which never is, ignores them."""
+
+LONGEST = 2**14
+"""Most characters of all arguments together: they are part of every recipe."""
+
+DEEPEST = 8
+"""Most lists and tables within each other."""
+
+
+def flag(name: str) -> str:
+    """Return how the command line says an argument."""
+    return f"--env-kwargs.{name.replace('_', '-')}"
+
+
+def plain(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as text, numbers, true or false, and lists and tables of these; "inf" is the number.
+
+    Raises UsageError for any other value, and for a name that no argument can have.
+    """
+    for name in kwargs:
+        if name in NOT_ARGUMENTS or not str(name).isidentifier():
+            raise UsageError(f"{flag(str(name))}: {name} cannot be given to an environment")
+    values = {name: _plain(value, flag(name)) for name, value in kwargs.items()}
+    steps = values.get(STEPS, 1)
+    if type(steps) is not int or steps < 1:
+        raise UsageError(f"{flag(STEPS)} is {steps}: expected a positive whole number")
+    if len(str(values)) > LONGEST:
+        raise UsageError(f"--env-kwargs are {len(str(values)):,} characters long: expected at most {LONGEST:,}")
+    return values
+
+
+def _plain(value: Any, place: str, depth: int = 0) -> Any:
+    value = value.tolist() if hasattr(value, "tolist") else value  # numbers and arrays of numpy
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if value in ("inf", "-inf"):
+        return float(value)
+    if isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    if isinstance(value, float) and not math.isnan(value):
+        return value
+    if isinstance(value, list | tuple) and depth < DEEPEST:
+        return [_plain(item, place, depth + 1) for item in value]
+    if isinstance(value, dict) and depth < DEEPEST and all(isinstance(key, str) for key in value):
+        return {key: _plain(item, place, depth + 1) for key, item in value.items()}
+    raise UsageError(
+        f"{place} is {str(value)[:100]}: expected text, a number, true or false, or a list or table of these"
+    )
+
+
+def located(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments with an `xml_file` that lies in the working directory by its whole path, good everywhere."""
+    file = kwargs.get("xml_file")
+    path = os.path.abspath(os.path.expanduser(file)) if isinstance(file, str) else ""
+    return {**kwargs, **({"xml_file": path} if os.path.exists(path) else {})}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
+
+
+KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (_is_count, "a positive whole number"),
+    float: (_is_number, "a number"),
+    NotNegative: (lambda value: _is_number(value) and 0 <= value < math.inf, "zero or a positive number"),
+    Range: (_is_range, "two numbers, the lower one first, such as [0.2, 1.0]"),
+    str: (lambda value: isinstance(value, str), "text"),
+    int | str: (lambda value: isinstance(value, int | str) and not isinstance(value, bool), "a number or a name"),
+}
+"""By the type of a task's field: whether a value is one, and what is expected."""
+
+
+def check_task(env_id: str, kwargs: Mapping[str, Any]) -> None:
+    """Raise UsageError for the first plain argument that a MuJoCo task does not take, by its name or its value."""
+    hints = get_type_hints(TASKS[env_id], include_extras=True)
+    known = [f.name for f in fields(TASKS[env_id])]
+    refuse_unknown(env_id, kwargs, [*known, *DRAWING])
+    for name in kwargs.keys() & known:
+        fits, expected = KINDS[hints[name]]
+        if not fits(kwargs[name]):
+            raise UsageError(f"{flag(name)} is {kwargs[name]}: expected {expected}")
+
+
+def make_task(env_id: str, options: Mapping[str, Any]) -> Task:
+    """Return the task with these arguments instead of its defaults; raises UsageError for one that it does not take."""
+    given = plain(options)
+    check_task(env_id, given)
+    task: Callable[..., Task] = TASKS[env_id]
+    own = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return task(**{name: value for name, value in own.items() if name not in (*DRAWING, STEPS)})
+
+
+def check_names(env_id: str, creator: Callable[..., Any], kwargs: Iterable[str]) -> None:
+    """Raise UsageError for the first argument that a constructor does not take; one with **kwargs takes all."""
+    try:
+        parameters = inspect.signature(creator).parameters.values()
+    except (TypeError, ValueError):  # compiled code may not tell
+        return
+    if not any(x.kind is x.VAR_KEYWORD for x in parameters):
+        named = [x.name for x in parameters if x.kind in (x.POSITIONAL_OR_KEYWORD, x.KEYWORD_ONLY)]
+        refuse_unknown(env_id, kwargs, named)
+
+
+def refuse_unknown(env_id: str, kwargs: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UsageError, with the nearest one, for the first argument that is not `known`."""
+    known = [name for name in (*known, STEPS) if name not in NOT_ARGUMENTS]
+    for name in kwargs:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near}?" if near else f"it has {', '.join(known)}"
+            raise UsageError(f"{flag(name)}: {env_id} has no argument {name}: {hint}")

@@ -1,0 +1,156 @@
+"""Which environment: an id or a class, its arguments and its wrappers; and how a Gymnasium environment is made of them.
+
+An id is Gymnasium's, "module:Id" where that module registers it, or a class: "module:Class", "/folder/file.py:Class".
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+
+from rlsparse.errors import UsageError, nearest
+from rlsparse.sim.arguments import STEPS, check_names
+from rlsparse.sim.tasks import TASKS
+
+_given: dict[str, Callable[..., gymnasium.Env]] = {}
+"""Classes that this process has been given as objects, by their entries: their files are not imported again."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment as a recipe names it; plain values, from which another process makes the same one."""
+
+    id: str
+    """Gymnasium's id, or a class, with its module or file and a colon before it where Gymnasium does not know it."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of its constructor, and `max_episode_steps`."""
+    wrappers: tuple[str, ...] = ()
+    """Classes put around it, the innermost first: "package.module.Class", "module:Class", "/folder/file.py:Class"."""
+
+    @property
+    def batched(self) -> bool:
+        """Whether it is one of the MuJoCo tasks, to be simulated in a batch: wrappers need single environments."""
+        return self.id in TASKS and not self.wrappers
+
+
+def as_environment(given: "Environment | str") -> Environment:
+    """Return an environment that may be given by its id alone."""
+    return Environment(given) if isinstance(given, str) else given
+
+
+def make_single(environment: "Environment | str", render_mode: str | None = None) -> gymnasium.Env:
+    """Make one Gymnasium environment with its arguments and time limit, within its wrappers.
+
+    Raises UsageError for arguments that it does not take, and whatever its own code raises.
+    """
+    environment = as_environment(environment)
+    kwargs = dict(environment.kwargs)
+    steps, entry = kwargs.pop(STEPS, None), entry_point(environment.id)
+    if kwargs:
+        check_names(environment.id, _creator(entry), kwargs)
+    if render_mode is not None:  # an environment that cannot be drawn may know no render mode
+        kwargs["render_mode"] = render_mode
+    env: gymnasium.Env = gymnasium.make(entry, max_episode_steps=steps, **kwargs)
+    for name in environment.wrappers:
+        env = load_object(name)(env)
+        if not isinstance(env, gymnasium.Env):
+            raise UsageError(f"--wrappers {name} gives {type(env).__name__}: expected a Gymnasium environment")
+    return env
+
+
+def entry_point(env_id: str) -> str | EnvSpec:
+    """Return what `gymnasium.make` takes for an id: itself, or the specification of a class; imports its module."""
+    place, colon, name = env_id.rpartition(":")
+    if not colon:
+        return env_id
+    if env_id not in _given:
+        load_module(place)
+        if name in gymnasium.registry:
+            return name
+    shown = re.sub(r"[^\w:.-]", "_", f"{Path(place).name}:{name}")
+    return EnvSpec(shown, entry_point=load_object(env_id))
+
+
+def _creator(entry: str | EnvSpec) -> Callable[..., Any]:
+    found = (gymnasium.spec(entry) if isinstance(entry, str) else entry).entry_point
+    return load_env_creator(found) if isinstance(found, str) else found  # type: ignore[return-value]
+
+
+def load_module(place: str) -> ModuleType:
+    """Import a module by its name, or a file by its path, once in a process under a name of its own.
+
+    While a file is imported, its folder is searched first for what it imports.
+    """
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place).resolve()
+    name = f"rlsparse_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"there is no file {path}")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def load_object(name: str) -> Callable[..., Any]:
+    """Return the class that is named as "module:Class", "file.py:Class" or "package.module.Class"; imports its module.
+
+    Raises UsageError if there is none of that name.
+    """
+    if name in _given:
+        return _given[name]
+    place, _, attribute = name.rpartition(":" if ":" in name else ".")
+    module = load_module(place)
+    try:
+        found = attrgetter(attribute)(module)
+    except AttributeError:
+        near = nearest(attribute, vars(module))
+        hint = f": did you mean {near}?" if near else ""
+        raise UsageError(f"{place} has no {attribute}{hint}") from None
+    if not callable(found):
+        raise UsageError(f"{name} is {type(found).__name__}: expected a class")
+    return found  # type: ignore[no-any-return]
+
+
+def entry_of(cls: Callable[..., gymnasium.Env]) -> str:
+    """Return the id by which another process finds a class: "module:Class", or "/folder/script.py:Class".
+
+    This process keeps the class itself, so that a script is not run again. Raises UsageError for a class that cannot be
+    imported: one of a notebook, or within a function.
+    """
+    module, name = sys.modules.get(cls.__module__), getattr(cls, "__qualname__", "")
+    place, file = cls.__module__, getattr(module, "__file__", None)
+    if place == "__main__" or place.startswith("rlsparse_file_"):
+        run_as_module = getattr(module, "__spec__", None) if place == "__main__" else None
+        place = run_as_module.name if run_as_module else str(Path(file).resolve()) if file else ""
+    try:
+        importable = attrgetter(name)(module) is cls
+    except AttributeError:
+        importable = False
+    if not importable or not place:
+        raise UsageError(
+            f"{name or cls!r} cannot be imported by another process, which resuming and playing need: write it to a "
+            "file, at its top level, or register it by gymnasium.register and name the id"
+        )
+    _given[f"{place}:{name}"] = cls
+    return f"{place}:{name}"
