@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from rlsparse.errors import RlsparseError, StorageError, UsageError
 from rlsparse.run.command_line import fail_in_one_line, parse
 from rlsparse.run.foreign import contained
+from rlsparse.run.named_policy import find_policy
 from rlsparse.run.storage import storage_errors, write_atomic
 from rlsparse.run.version import __version__
-from rlsparse.trained.policy import Member, PolicyFlags, closing, find_policy, load_member, make_environment
+from rlsparse.trained.policy import Member, PolicyFlags, closing, load_member, make_environment
 
 if TYPE_CHECKING:  # imported once the command line is known to be good
     from rlsparse.trained.compact import Network

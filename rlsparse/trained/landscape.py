@@ -5,7 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ import tyro
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError, require
 from rlsparse.run.command_line import fail_in_one_line, parse
 from rlsparse.run.foreign import contained
+from rlsparse.run.newest import newest_run
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -23,7 +24,7 @@ class LandscapeFlags:
     """Draw the true returns around an update: of its anchors, of candidates, of samples, on episodes of their own."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
-    """A run directory; nothing but the picture and its table is written there."""
+    """A run directory, or a folder whose newest run is meant; only the picture and its table are written there."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
     """The run's own environment, to be named if its code is neither rlsparse's nor Gymnasium's, for it is run."""
     trust: bool = False
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse landscape` is told."""
     flags = parse(LandscapeFlags, arguments, prog="rlsparse landscape")
+    flags = replace(flags, run=newest_run(flags.run))
     _check(flags)
 
     from rlsparse.run import cards  # slow imports, once the command line is known to be good

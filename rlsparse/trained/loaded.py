@@ -11,9 +11,10 @@ from rlsparse import sim
 from rlsparse.errors import UsageError
 from rlsparse.learner.network import Actors
 from rlsparse.learner.streams import env_seeds
+from rlsparse.run.named_policy import find_policy
 from rlsparse.sim.collect import ActionBox
 from rlsparse.sim.episodes import evaluate
-from rlsparse.trained.policy import Member, PolicyFlags, closing, find_policy, load_member, make_environment
+from rlsparse.trained.policy import Member, PolicyFlags, closing, load_member, make_environment
 
 
 @dataclass(frozen=True)

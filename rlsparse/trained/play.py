@@ -15,13 +15,13 @@ import tyro
 from rlsparse.errors import UsageError
 from rlsparse.run.command_line import fail_in_one_line, parse
 from rlsparse.run.foreign import contained
+from rlsparse.run.named_policy import find_policy
 from rlsparse.trained import video
 from rlsparse.trained.policy import (
     Episode,
     Member,
     PolicyFlags,
     closing,
-    find_policy,
     load_member,
     make_environment,
     run_episode,

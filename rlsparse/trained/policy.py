@@ -1,4 +1,4 @@
-"""Which trained policy a command means, of a run or of an agent card, and how it acts in its environment."""
+"""The trained policy of one member, and how it acts in its environment."""
 
 import logging
 import math
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from rlsparse.errors import DivergenceError, EnvironmentFailure, RlsparseError, RunDirectoryError, UsageError
-from rlsparse.run import cards
-from rlsparse.run.listing import trained_environments
+from rlsparse.errors import DivergenceError, EnvironmentFailure, RlsparseError, UsageError
 
 if TYPE_CHECKING:  # imported once the command line is known to be good
     import gymnasium
@@ -29,7 +27,8 @@ class PolicyFlags:
     """The flags of every command that uses a trained policy."""
 
     policy: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR_or_CARD")]
-    """A run directory, or an agent card that ships a trained policy (rlsparse agents lists them)."""
+    """A run directory, a folder whose newest run is meant, or an agent card that ships a trained policy (see rlsparse
+    agents)."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
     """Environment; needed for a card with policies for several, otherwise the one the policy was trained on."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -75,49 +74,8 @@ class Episode:
     length: int
 
 
-def find_policy(name: str, env: str | None) -> tuple[Path, str | None]:
-    """Return the policy file that `name` means, and the environment if it is known before reading the file.
-
-    `name` is a run directory, a policy file or an agent card. Raises UsageError or RunDirectoryError.
-    """
-    env_id = cards.resolve_environment(env) if env is not None else None
-    path = Path(name).expanduser()
-    if (path / "policy.safetensors").is_file():
-        return path / "policy.safetensors", env_id
-    if path.is_file() and path.suffix == ".safetensors":
-        return path, env_id
-    if (path / "recipe.toml").is_file():
-        raise RunDirectoryError(f"{path} has no policy.safetensors yet: its run has not saved anything")
-    if not _may_be_card(name):
-        what = "is neither a run directory, which has a policy.safetensors, nor an agent card"
-        raise RunDirectoryError(f"{path} {what}" if path.exists() else f"there is no run directory {path}")
-    return _shipped_policy(cards.agent(name), env_id)
-
-
-def _may_be_card(name: str) -> bool:
-    path = Path(name).expanduser()
-    if path.suffix == ".toml" or (path / "card.toml").is_file():
-        return True
-    shipped = {card.casefold() for card in cards.agents()}
-    # an unknown single word is more likely a mistyped card than a missing folder
-    return name.casefold() in shipped or (len(path.parts) == 1 and not path.exists())
-
-
-def _shipped_policy(card: cards.AgentCard, env_id: str | None) -> tuple[Path, str]:
-    known = trained_environments(card)
-    if not known:
-        raise UsageError(f"the agent {card.name} ships no trained policy: name a run directory")
-    if env_id is None and len(known) > 1:
-        raise UsageError(f"the agent {card.name} has several trained policies: add --env, one of {', '.join(known)}")
-    chosen = env_id or known[0]
-    path = card.policy_path(chosen)
-    if path is None:
-        raise UsageError(f"the agent {card.name} has no trained policy for {chosen}, only for {', '.join(known)}")
-    return path, chosen
-
-
 def load_member(path: Path, env_id: str | None, flags: PolicyFlags, index: int = 0) -> Member:
-    """Read what `find_policy` found, and choose by --density and --seed, or else by the member's index.
+    """Read what `named_policy.find_policy` found, and choose by --density and --seed, or else by the member's index.
 
     Raises UsageError for a density, seed or member that the file does not hold, and for an environment whose code
     nobody trusts; RunDirectoryError for a damaged file.

@@ -145,6 +145,14 @@ def test_returns_are_those_of_an_independent_rollout(run, run_dir, member, flags
     assert result["return_std"] == pytest.approx(np.std(returns))
 
 
+def test_a_folder_of_runs_plays_the_newest(run, run_dir, capsys):
+    expected = result_of(run, run_dir)
+    play.main([str(run_dir.parent), "--json"])
+    out, err = capsys.readouterr()
+    assert json.loads(out) == expected
+    assert err.startswith(f"{run_dir.parent}: taking its newest run, {run_dir}\n")
+
+
 def test_seeds_are_neither_those_of_training_nor_of_evaluation(run, run_dir):
     played = {episode["seed"] for episode in result_of(run, run_dir, "--episodes", 20)["episodes"]}
     assert len(played) == 20

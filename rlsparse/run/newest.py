@@ -1,0 +1,52 @@
+"""A folder that holds runs, such as runs/Hopper-v5, means the newest run in it."""
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from rlsparse.errors import RunDirectoryError
+from rlsparse.run.reading import printable, read_json
+
+DEEPEST = 4
+"""Folders below the one that is named, in which runs are looked for: <out>/<env>/<agent>/<run> has three."""
+
+
+def newest_run(path: Path) -> Path:
+    """Return the run directory that `path` means: itself, or the run below it that was begun last.
+
+    A line on stderr says which run was taken. What holds no run, such as a file, is returned as it is.
+    """
+    if (path / "recipe.toml").is_file():
+        return path
+    found = runs_below(path)
+    if not found:
+        return path
+    print(printable(f"{path}: taking its newest run, {found[0]}"), file=sys.stderr)
+    return found[0]
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """Return the run directories below a folder, the one that was begun last first; links are not followed."""
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        path = Path(place)
+        if "recipe.toml" in files:
+            found.append(path)
+        if "recipe.toml" in files or len(path.parts) - len(folder.parts) >= DEEPEST:
+            folders.clear()  # nothing below it is walked through
+    return sorted(found, key=_begun, reverse=True)
+
+
+def _begun(run: Path) -> tuple[float, str]:
+    """When a run was begun, by its versions.json or else by its name, and its name."""
+    try:
+        told = str(read_json(run / "versions.json").get("started"))
+    except RunDirectoryError:
+        told = ""
+    for read in (lambda: datetime.fromisoformat(told), lambda: datetime.strptime(run.name[:15], "%Y%m%d-%H%M%S")):
+        try:
+            return read().timestamp(), run.name
+        except (ValueError, OverflowError, OSError):
+            continue
+    return 0.0, run.name
