@@ -1,13 +1,14 @@
 """What arms are called: the agent, and in what its run differs from the agent's card."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-from rlsparse.compare.own_logs import flat
 from rlsparse.compare.record import Log
-from rlsparse.errors import UsageError
-from rlsparse.run import cards
+from rlsparse.run.choose import recipe_of_name
+from rlsparse.run.naming import Settings, usual_settings
+from rlsparse.run.recipe import Recipe, to_dict
 
 NOT_THE_METHOD = {"env", "seed", "num_seeds", "eval_every", "eval_episodes", "env_restarts"}
 """Fields of a recipe in which two runs of the same method may differ."""
@@ -18,8 +19,6 @@ BUDGET = "total_steps"
 MOST_WORDS = 4
 """With more differences from the card that all runs of an agent share, the name only counts them."""
 
-Settings = dict[str, Any]
-
 
 def arm_names(logs: Sequence[Log]) -> list[str]:
     """Name each log by its agent, by what wrote it, and by the settings that differ from the agent's card.
@@ -28,10 +27,12 @@ def arm_names(logs: Sequence[Log]) -> list[str]:
     in which its runs differ from each other. Different settings in one environment make different names.
     """
     names: dict[int, str] = {}
-    for agent in {log.agent for log in logs}:
-        own = [log for log in logs if log.agent == agent]
+    recipe_of = cache(recipe_of_name)
+    begun = {id(log): _begun_with(log, recipe_of) for log in logs}
+    for agent in {agent for agent, _ in begun.values()}:
+        own = [log for log in logs if begun[id(log)][0] == agent]
         kinds, varied = {log.kind for log in own}, _varied_fields(own)
-        differences = [_differences(log, varied) for log in own]
+        differences = [_differences(log, begun[id(log)][1], varied) for log in own]
         ends = Counter(name.rpartition(".")[2] for name in {name for changed in differences for name in changed})
         for log, changed in zip(own, differences, strict=True):
             common = [name for name in changed if name not in varied]
@@ -43,6 +44,13 @@ def arm_names(logs: Sequence[Log]) -> list[str]:
     return [names[id(log)] for log in logs]
 
 
+def _begun_with(log: Log, recipe_of: Callable[..., tuple[str, Recipe] | None]) -> tuple[str, Settings]:
+    """The agent that a run began with, ppo of ppo+nstep, and its recipe; if not known, the log's name and nothing."""
+    kinds = frozenset(str(x) for name, x in log.settings.items() if name.endswith(".kind"))
+    found = recipe_of(log.agent, log.env, kinds) if log.env and log.settings else None
+    return (found[0], to_dict(found[1])) if found else (log.agent, {})
+
+
 def _varied_fields(logs: Sequence[Log]) -> set[str]:
     """The fields in which an agent's runs in one environment differ."""
     varied = set()
@@ -52,60 +60,16 @@ def _varied_fields(logs: Sequence[Log]) -> set[str]:
     return varied - NOT_THE_METHOD
 
 
-def _differences(log: Log, varied: set[str]) -> Settings:
-    """The fields, by dotted name, whose values differ from the card's; None for what only the card has."""
+def _differences(log: Log, nested: Settings, varied: set[str]) -> Settings:
+    """The fields, by dotted name, whose values differ from those of a recipe; None for what only that has."""
     if not log.settings:
         return {}
-    usual, changed = _usual_settings(log)
+    usual, changed = usual_settings(nested, log.settings)
     for name, value in log.settings.items():
         counts = name in varied or (name in usual and name not in NOT_THE_METHOD | {BUDGET})
         if counts and usual.get(name) != value:
             changed[name] = value
     return changed | dict.fromkeys(varied & usual.keys() - log.settings.keys())
-
-
-def _usual_settings(log: Log) -> tuple[Settings, Settings]:
-    """The card's settings as they would be with the run's components, and which components are not the card's.
-
-    So the fields of a component that the card does not have are compared with the defaults of that component. Both are
-    empty for an agent without a card.
-    """
-    card = cards.agents().get(log.agent)
-    nested = {**card.recipe_for(log.env), "env": log.env} if card and log.env else {}
-    usual, changed = _settings(nested), Settings()
-    for table in sorted(_tables(log.settings)) if usual else []:
-        kind = log.settings.get(f"{table}.kind")
-        if table not in _tables(usual) or usual.get(f"{table}.kind") != kind:
-            changed[f"{table}.kind" if kind else table] = kind or True
-            _put(nested, table, {"kind": kind} if kind else {})
-            others = {name: x for name, x in usual.items() if not name.startswith(f"{table}.")}
-            usual = _settings(nested) or others
-    absent = _tables(usual) - _tables(log.settings)
-    changed |= dict.fromkeys(table for table in absent if table.rpartition(".")[0] not in absent)
-    return {name: x for name, x in usual.items() if name.rpartition(".")[0] not in absent}, changed
-
-
-def _settings(nested: Settings) -> Settings:
-    """All settings of a recipe, by dotted name; none if it is not valid."""
-    from rlsparse.run.recipe import from_dict, to_dict
-
-    try:
-        return flat(to_dict(from_dict(nested, "card")))
-    except UsageError:
-        return {}
-
-
-def _tables(settings: Settings) -> set[str]:
-    """The dotted names of all components."""
-    parts = [name.split(".") for name in settings]
-    return {".".join(names[:i]) for names in parts for i in range(1, len(names))}
-
-
-def _put(nested: Settings, table: str, content: Settings) -> None:
-    *parents, last = table.split(".")
-    for name in parents:
-        nested = nested.setdefault(name, {})
-    nested[last] = content
 
 
 def _word(name: str, value: Any, ends: Counter[str]) -> str:

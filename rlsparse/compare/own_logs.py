@@ -13,6 +13,7 @@ from rlsparse.compare.record import EVALUATION, MOST_STEPS, PROBES_COUNTED, TRAI
 from rlsparse.compare.table import parse_table, read_lines
 from rlsparse.errors import UsageError
 from rlsparse.run.digests import first_flaw
+from rlsparse.run.naming import flat
 from rlsparse.run.reading import MOST_TOML, parse_toml, read_json, read_text
 
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
@@ -141,14 +142,6 @@ def _curves(
         curves.append(Curve(int(member), {name: x[rows] for name, x in against.items()}, returns[rows], spent, broken))
     episodes = np.unique(table.columns.get("episodes", np.array([])))
     return tuple(curves), tuple(int(n) for n in episodes if np.isfinite(n))
-
-
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested tables by dotted name."""
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        values.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return values
 
 
 def _count(settings: dict[str, Any], name: str) -> int:

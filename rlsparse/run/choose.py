@@ -4,7 +4,8 @@ A few flags choose among the cards. `--explore.proposal gaussian` then makes the
 default, whose own flags are parsed last; any field of a recipe that may hold several kinds can be chosen so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field, fields, is_dataclass, make_dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -37,15 +38,38 @@ def chosen_recipe(chosen: Mapping[str, str]) -> tuple[str, Recipe]:
 
     `chosen` is what the command line says of CHOOSING.
     """
-    agent, recipe = _with_algorithm(chosen)
+    env = chosen.get("env")
+    return _chosen_recipe(None if env is None else cards.resolve_environment(env), chosen)
+
+
+def recipe_of_name(name: str, env_id: str, kinds: Collection[str] = ()) -> tuple[str, Recipe] | None:
+    """Return the agent and the recipe that the run of this name began with: of ppo+rigl+nstep, those of ppo+rigl.
+
+    What else the name holds must be `kinds` of components. None for an agent without a shipped card. Imports no code.
+    """
+    agent, *words = name.split("+")
+    chosen = {"agent": agent}
+    for word in words:
+        field = next((field for field in SHORT_NAMES if word in (f"no-{field}", *SHORT_NAMES[field])), None)
+        if field or word in ALGORITHMS:
+            chosen[field or "algorithm"] = "none" if word == f"no-{field}" else word
+        elif word not in kinds:
+            return None
+    with suppress(UsageError):  # a name that no recipe here has
+        return _chosen_recipe(env_id, chosen) if agent in cards.agents() else None
+    return None
+
+
+def _chosen_recipe(env_id: str | None, chosen: Mapping[str, str]) -> tuple[str, Recipe]:
+    agent, recipe = _with_algorithm(env_id, chosen)
     for name in (name for name in SHORT_NAMES if name in chosen):
         agent, recipe = _take_from_card(name, chosen[name], agent, recipe)
     return agent, recipe
 
 
-def _with_algorithm(chosen: Mapping[str, str]) -> tuple[str, Recipe]:
+def _with_algorithm(env: str | None, chosen: Mapping[str, str]) -> tuple[str, Recipe]:
     """Return agent and recipe with the chosen algorithm; unless an agent is chosen, of the card of its name, if any."""
-    env, algorithm, gpu = chosen.get("env"), chosen.get("algorithm", ""), wants_gpu(chosen)
+    algorithm, gpu = chosen.get("algorithm", ""), wants_gpu(chosen)
     agent, recipe = _default_recipe(env, chosen.get("agent"), gpu)
     if type(recipe.algorithm) is ALGORITHMS.get(algorithm, type(recipe.algorithm)):
         return agent, recipe
@@ -54,12 +78,11 @@ def _with_algorithm(chosen: Mapping[str, str]) -> tuple[str, Recipe]:
     return f"{agent}+{algorithm}", replace(recipe, algorithm=ALGORITHMS[algorithm]())
 
 
-def _default_recipe(env: str | None, agent: str | None, gpu: bool = False) -> tuple[str, Recipe]:
+def _default_recipe(env_id: str | None, agent: str | None, gpu: bool = False) -> tuple[str, Recipe]:
     """Return the agent's name and its recipe for the environment; a usual one is that for a `gpu`, where it can be."""
-    if env is None:
+    if env_id is None:
         card = cards.agent(agent or "ppo")
         return card.name, from_dict({"env": "", **card.recipe_for("")}, str(card.path))
-    env_id = cards.resolve_environment(env)
     known = cards.environments().get(env_id)
     usual = known.default_agent if known else "ppo"
     card = cards.agent(agent or (gpu_variant(usual) if gpu and known else usual))

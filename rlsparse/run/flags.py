@@ -11,6 +11,7 @@ from rlsparse.errors import UsageError
 from rlsparse.run import choose
 from rlsparse.run.command_line import parse, values
 from rlsparse.run.compatibility import check_bounds
+from rlsparse.run.naming import run_name
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds
 
@@ -80,7 +81,8 @@ def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
     chosen = values(choose.CHOOSING, arguments)
     agent, default = choose.chosen_recipe(chosen)
     choose.refuse_flags_of_nothing(default, {name: short[0] for name, short in choose.SHORT_NAMES.items()}, arguments)
-    default = choose.with_kinds(default, arguments)
+    usual, default = default, choose.with_kinds(default, arguments)
+    agent = run_name(agent, usual, default)
     choose.refuse_flags_of_other_kinds(default, arguments)
     if "env" not in chosen and not {"-h", "--help"}.isdisjoint(arguments):
         default = replace(default, env=tyro.MISSING)  # which the help shows as required

@@ -11,6 +11,7 @@ from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import choose
 from rlsparse.run.compatibility import components
+from rlsparse.run.naming import run_name
 from rlsparse.run.recipe import Recipe, from_dict, to_dict
 
 SOURCE = "rlsparse.train"
@@ -35,7 +36,8 @@ def recipe(env: str | None, agent: str | None, device: str, fields: Mapping[str,
     plain = to_dict(default)
     for name in (name for name in fields if not (name in choose.SHORT_NAMES and not is_parts(fields[name]))):
         plain[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
-    return name_of_agent, choose.with_sparsity(from_dict(plain, SOURCE), sparsity)
+    found = choose.with_sparsity(from_dict(plain, SOURCE), sparsity)
+    return run_name(name_of_agent, default, found), found
 
 
 def is_parts(given: Any) -> bool:

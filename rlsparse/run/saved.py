@@ -13,6 +13,7 @@ from rlsparse.errors import RunDirectoryError
 from rlsparse.learner.bounds import Expected, NotNegative
 from rlsparse.run.checkpoint import Checkpoint, read_manifest, shapes, steps_first
 from rlsparse.run.convert import told
+from rlsparse.run.naming import flat
 from rlsparse.run.reading import shorten
 from rlsparse.run.recipe import Recipe, to_dict
 from rlsparse.run.record_files import RECORDS
@@ -35,7 +36,7 @@ def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> No
     """Raise RunDirectoryError unless a checkpoint's values are those of a run with this recipe; names what differs."""
     source = run_dir / "checkpoint"
     read = told(Values, values, source)
-    then, now = _flat(read.recipe), _flat(to_dict(recipe))
+    then, now = flat(read.recipe), flat(to_dict(recipe))
     differing = [
         shorten(f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} in recipe.toml")
         for name in then | now
@@ -48,14 +49,6 @@ def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> No
         )
     if not read.records.keys() <= set(RECORDS) or len(read.evaluated_at) != recipe.num_seeds:
         raise RunDirectoryError(f"{source} is not of this run: its tables or evaluations are others")
-
-
-def _flat(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Return the fields of nested tables by their places."""
-    flat: dict[str, Any] = {}
-    for name, x in table.items():
-        flat |= _flat(x, f"{where}{name}.") if isinstance(x, dict) else {where + name: x}
-    return flat
 
 
 def check_newest(run_dir: Path, recipe: Recipe) -> None:

@@ -77,6 +77,31 @@ def test_one_run_alone_is_named_by_what_differs_from_its_card(tmp_path, settings
     assert arms_of(tmp_path).names == [name]
 
 
+@pytest.mark.parametrize(
+    ("agent", "settings", "name"),
+    [
+        ("ppo+nstep", {"advantage": {"kind": "nstep", "n": 8}}, "ppo nstep n=8"),
+        ("ppo+rigl", {"sparse": {"rule": {"kind": "rigl"}}}, "ppo+rigl"),
+        ("ppo+rigl", {"sparse": {"sparsity": 0.8, "rule": {"kind": "rigl"}}}, "ppo+rigl sparsity=0.8"),
+        ("ppo+rigl+cispo", {"sparse": {}, "algorithm__objective": {"kind": "cispo"}}, "ppo+rigl cispo"),
+        ("ppo+n-pg-igt", {"algorithm": {"kind": "n-pg-igt"}}, "ppo+n-pg-igt"),
+        ("ppo+my-probing", {"explore": {"num_anchors": 4}}, "ppo+my-probing"),
+        ("mine+nstep", {"advantage": {"kind": "nstep"}}, "mine+nstep"),
+    ],
+)
+def test_a_run_whose_name_tells_kinds_is_named_by_what_differs_from_what_it_began_with(tmp_path, agent, settings, name):
+    write_run(tmp_path / "a", curves(), agent=agent, **settings)
+    assert arms_of(tmp_path).names == [name]
+
+
+def test_runs_of_one_method_are_one_arm_whether_or_not_their_names_tell_its_kinds(tmp_path):
+    write_run(tmp_path / "a", curves(), agent="ppo", advantage={"kind": "nstep"})
+    write_run(tmp_path / "b", {3: curves()[0]}, agent="ppo+nstep", advantage={"kind": "nstep"})
+    arms = arms_of(tmp_path)
+    assert arms.names == ["ppo nstep"]
+    assert seeds(arms, "ppo nstep") == [0, 1, 2, 3]
+
+
 def test_what_only_the_card_has_is_named_as_absent(tmp_path):
     write_run(tmp_path / "a", curves(), agent="sparse-ppo")
     write_run(tmp_path / "b", curves(), agent="sparse-ppo", without=["sparse"])

@@ -43,6 +43,12 @@ def test_it_is_filed_under_runs_and_its_name_is_the_last_line(run):
     assert (Path(last) / "summary.json").is_file()
 
 
+def test_a_run_is_announced_and_filed_by_the_kinds_that_are_not_its_agent_s(run):
+    _, out, err = run(*tiny.FLAGS, "--advantage", "nstep", "--out", "results")
+    assert err.startswith("ppo+nstep on fake_envs:Point-v0")
+    assert out.splitlines()[-1].startswith("results/fake_envs:Point-v0/ppo+nstep/")
+
+
 def test_the_table_has_every_seed_and_names_the_curve(run):
     _, out, err = run(*tiny.FLAGS, "--num-seeds", "3", "--seed", "5")
     final = {row["seed"]: float(row["return_mean"]) for row in rows() if row["total_steps"] == "96"}
