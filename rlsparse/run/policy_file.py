@@ -1,9 +1,10 @@
-"""policy.safetensors: all members' parameters with their observation normaliser; one file, one policy."""
+"""policy.safetensors: all members' parameters with their normalisers, ready to act and to be trained further."""
 
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import safetensors.numpy
 
 from rlsparse.errors import DivergenceError, RunDirectoryError, UsageError
 from rlsparse.learner.arrays import to_numpy
-from rlsparse.learner.bounds import Count, Positive
+from rlsparse.learner.bounds import Count, CountFromZero, Finite, Positive
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
@@ -25,6 +26,22 @@ from rlsparse.run.storage import write_atomic
 
 MOST_BYTES = 2**30
 """Largest policy file that is read."""
+
+STATISTICS = ("obs_count", "return_mean", "return_var", "return_count")
+"""What training goes on from beside the policy, [S] float64: how many observations the normaliser has seen, and moments
+of the discounted return, which scale rewards. Files of earlier versions do not have them."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which evaluation of a member was its best: a maximum over evaluations, so it was selected and is no score."""
+
+    return_mean: Finite
+    """Of that evaluation."""
+    total_steps: CountFromZero
+    """After how many steps it was."""
+    evaluations: Count
+    """Of how many it is the best."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,8 @@ class Recorded:
     obs_size: Count
     action_size: Count
     obs_clip: Positive | None
+    best: tuple[Best, ...] = ()
+    """Of each member, where the policies are those of the best evaluation."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +67,38 @@ class TrainedPolicy:
     actors: Actors
     levels: np.ndarray | None = None
     """In how many of several networks, one inside the other, each number is, [S, D] uint8; if there are several."""
+    statistics: dict[str, np.ndarray] = field(default_factory=dict)
+    """STATISTICS, by name, [S] each; empty for a file that does not have them."""
+    best: tuple[Best, ...] = ()
+    """Of each member, where these are the policies of the best evaluation."""
 
 
-def save(path: Path, recipe: Recipe, learner: Learner) -> None:
-    """Write the learner's policies, atomically."""
-    scale = learner.obs_scale()
+def policy_arrays(learner: Learner) -> dict[str, np.ndarray]:
+    """Return the arrays of a policy file, by name, member axis first; they may be live."""
+    scale, returns = learner.obs_scale(), learner.return_moments
+    moments = (learner.obs_moments.count, returns.mean, returns.var, returns.count)
     numbers = {"params": learner.params, "obs_mean": scale.mean, "obs_inv_std": scale.inv_std}
-    arrays = {name: to_numpy(x) for name, x in numbers.items()}
-    arrays |= learner.sparsity.policy_arrays()
+    numbers |= dict(zip(STATISTICS, moments, strict=True))
+    return {name: to_numpy(x) for name, x in numbers.items()} | learner.sparsity.policy_arrays()
+
+
+def save(
+    path: Path,
+    recipe: Recipe,
+    learner: Learner,
+    arrays: dict[str, np.ndarray] | None = None,
+    best: Sequence[Best] = (),
+) -> None:
+    """Write the learner's policies, atomically; `arrays` are others than its present ones, those of the `best`."""
+    clip = learner.obs_scale().clip
     sizes = {
         "obs_size": learner.layout.obs_size,
         "action_size": learner.layout.action_size,
-        "obs_clip": scale.clip if math.isfinite(scale.clip) else None,
+        "obs_clip": clip if math.isfinite(clip) else None,
     }
-    recorded = {"recipe": to_dict(recipe), "seeds": learner.seeds, **sizes}
-    write_atomic(path, _encode(recorded, arrays))
+    selected = {"best": [asdict(one) for one in best]} if best else {}
+    recorded = {"recipe": to_dict(recipe), "seeds": learner.seeds, **sizes, **selected}
+    write_atomic(path, _encode(recorded, policy_arrays(learner) if arrays is None else arrays))
 
 
 def load(path: Path) -> TrainedPolicy:
@@ -87,12 +123,14 @@ def _decode(content: bytes, source: str) -> TrainedPolicy:
     recorded = parse_json(header.pop("__metadata__")["policy"])
     about = Reader(source, bounded=True).build(Recorded, recorded)
     check(about.recipe)
-    if about.seeds != tuple(about.recipe.seeds):
+    if about.seeds != tuple(about.recipe.seeds) or len(about.best) not in (0, len(about.seeds)):
         raise ValueError("its seeds are not those of its recipe")
     layout, members = about.recipe.layout(about.obs_size, about.action_size), len(about.seeds)
     expected = dict.fromkeys(("obs_mean", "obs_inv_std"), ("F32", [members, layout.obs_size]))
     expected |= {"params": ("F32", [members, layout.size]), "levels": ("U8", [members, layout.size])}
-    for name in header.keys() | expected.keys() - {"levels"}:
+    expected |= dict.fromkeys(STATISTICS, ("F64", [members]))
+    older = not header.keys() & set(STATISTICS)
+    for name in header.keys() | expected.keys() - {"levels"} - (set(STATISTICS) if older else set()):
         found = (header[name]["dtype"], header[name]["shape"]) if name in header else None
         if found is None or found != expected.get(name):
             raise ValueError(f"{name} has type and shape {found}, expected {expected.get(name)}")
@@ -102,8 +140,12 @@ def _decode(content: bytes, source: str) -> TrainedPolicy:
         raise ValueError("its contents are not those that were written")
     if not all(np.isfinite(x).all() for x in arrays.values()):
         raise DivergenceError(f"{source} holds numbers that are not finite")
+    statistics = {} if older else {name: arrays[name] for name in STATISTICS}
+    if any((statistics[name] < 0).any() for name in statistics.keys() - {"return_mean"}):
+        raise ValueError("its counts or variances are below zero")
     scale = ObsScale(arrays["obs_mean"], arrays["obs_inv_std"], math.inf if about.obs_clip is None else about.obs_clip)
-    return TrainedPolicy(about.recipe, Actors(layout, arrays["params"], scale, about.seeds), arrays.get("levels"))
+    actors = Actors(layout, arrays["params"], scale, about.seeds)
+    return TrainedPolicy(about.recipe, actors, arrays.get("levels"), statistics, about.best)
 
 
 def _digest(recorded: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:

@@ -68,8 +68,26 @@ def test_equal_policies_are_equal_files(session, path, tmp_path):
 
 def test_it_opens_with_safetensors_alone(session, path):
     with safetensors.safe_open(path, "np") as file:
-        assert sorted(file.keys()) == ["obs_inv_std", "obs_mean", "params"]
+        assert sorted(file.keys()) == sorted(["obs_inv_std", "obs_mean", "params", *policy_file.STATISTICS])
         np.testing.assert_array_equal(file.get_tensor("params"), session.learner.params)
+
+
+def test_it_holds_all_that_training_goes_on_from_beside_the_optimiser(session, path):
+    """What the normaliser has seen is known to the last bit but for float32 of mean and deviation."""
+    statistics, returns = policy_file.load(path).statistics, session.learner.return_moments
+    np.testing.assert_array_equal(statistics["obs_count"], [96.0, 96.0])
+    for name in ("mean", "var", "count"):
+        np.testing.assert_array_equal(statistics[f"return_{name}"], getattr(returns, name))
+
+
+def test_files_of_earlier_versions_have_no_statistics_and_still_act(session, path):
+    recorded, arrays = parts(path)
+    path.write_bytes(
+        policy_file._encode(recorded, {x: y for x, y in arrays.items() if x not in policy_file.STATISTICS})
+    )
+    policy = policy_file.load(path)
+    assert policy.statistics == {}
+    np.testing.assert_array_equal(policy.actors.params, session.learner.params)
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.5, 0.99])
@@ -128,6 +146,9 @@ def parts(path):
         ({"params": np.zeros((2, 67), np.int64)}, "params has type and shape .'I64'"),
         ({"levels": np.zeros((2, 67), np.int8)}, "levels has type and shape .'I8'"),
         ({"weight": np.zeros(1)}, "weight has type and shape .* expected None"),
+        ({"obs_count": np.zeros(2, np.float32)}, "obs_count has type and shape .'F32'"),
+        ({"obs_count": np.full(2, -1.0)}, "its counts or variances are below zero"),
+        ({"return_var": np.full(2, -1.0)}, "its counts or variances are below zero"),
     ],
 )
 def test_arrays_that_the_recipe_does_not_make_are_refused(change, message, path):
@@ -135,6 +156,14 @@ def test_arrays_that_the_recipe_does_not_make_are_refused(change, message, path)
     recorded, arrays = parts(path)
     path.write_bytes(policy_file._encode(recorded, arrays | change))
     with pytest.raises(RunDirectoryError, match=f"is not a policy file.*{message}"):
+        policy_file.load(path)
+
+
+def test_some_of_the_statistics_are_as_good_as_damaged(path):
+    recorded, arrays = parts(path)
+    del arrays["return_count"]
+    path.write_bytes(policy_file._encode(recorded, arrays))
+    with pytest.raises(RunDirectoryError, match="return_count has type and shape None, expected .'F64', .2.."):
         policy_file.load(path)
 
 
@@ -161,6 +190,8 @@ def test_numbers_that_are_not_finite_are_refused(x, path):
         ("obs_clip", float("nan"), "NaN is no number of JSON"),
         ("recipe", [], "recipe must be a table"),
         ("more", 1, "unknown key more"),
+        ("best", [{"return_mean": 1.0, "total_steps": 8, "evaluations": 0}], "evaluations must be a positive whole"),
+        ("best", [{"return_mean": 1.0, "total_steps": 8, "evaluations": 2}], "its seeds are not those of its recipe"),
     ],
 )
 def test_fields_of_other_types_or_ranges_are_named(field, x, message, path):
