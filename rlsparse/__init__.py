@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from rlsparse.run.version import __version__ as __version__
 
 if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes no time
+    from rlsparse.compare.from_python import Compared as Compared
+    from rlsparse.compare.from_python import from_script as compare
     from rlsparse.errors import DivergenceError as DivergenceError
     from rlsparse.errors import EnvironmentFailure as EnvironmentFailure
     from rlsparse.errors import RlsparseError as RlsparseError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes n
     from rlsparse.trained.result import TrainedRun as TrainedRun
 
 PUBLIC = {
+    "Compared": "compare.from_python",
     "load": "trained.loaded",
     "Policy": "trained.loaded",
     "TrainedRun": "trained.result",
@@ -37,12 +40,15 @@ PUBLIC = {
 }
 """Of each public name the module that has it."""
 
-__all__ = ["__version__", "train", *PUBLIC]
+CALLED = ("compare", "train")
+"""Modules that are called."""
+
+__all__ = ["__version__", "compare", "train", *PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":
-        return import_module("rlsparse.train")
+    if name in CALLED:
+        return import_module(f"rlsparse.{name}")
     if name in PUBLIC:
         return getattr(import_module(f"rlsparse.{PUBLIC[name]}"), name)
     raise AttributeError(f"module rlsparse has no attribute {name}")

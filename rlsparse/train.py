@@ -9,16 +9,15 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rlsparse.errors import Interrupted, RlsparseError, UsageError
 from rlsparse.run import cards, device, from_python, trust
+from rlsparse.run.callable_module import make_callable
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, values
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ResumeFlags, TrainFlags, resume_flags, train_flags
@@ -126,7 +125,7 @@ def _beside_card(run: Path, flags: TrainFlags | ResumeFlags) -> list[Path]:
 
 
 def from_script(
-    env: str | None = None,
+    env: str | Callable[..., Any] | None = None,
     *,
     agent: str | None = None,
     out: str | os.PathLike[str] = "runs",
@@ -140,11 +139,12 @@ def from_script(
 ) -> "TrainedRun":
     """Train an agent, or go on with a run, to its end: what `rlsparse train` does, with the same names and defaults.
 
-    `fields` are those of the recipe: numbers, components (`TRPO(target_kl=0.02)`), names of kinds (`"trpo"`) or dicts
-    of what differs from the agent's card (`{"learning_rate": 1e-4}`). Ctrl-C saves and then raises KeyboardInterrupt;
-    with `quiet=False` progress is printed. Raises what `rlsparse.errors` has, such as UsageError for arguments that do
-    not fit.
+    `env` is an id, a card's name, or a class that another process can import. `fields` are those of the recipe:
+    numbers, components (`TRPO(target_kl=0.02)`), names of kinds (`"trpo"`) or dicts of what differs from the agent's
+    card (`{"learning_rate": 1e-4}`). Ctrl-C saves and then raises KeyboardInterrupt; with `quiet=False` progress is
+    printed. Raises what `rlsparse.errors` has, such as UsageError for arguments that do not fit.
     """
+    env = from_python.name_of(env)
     if resume is None:
         chosen = from_python.recipe(env, agent, device, fields)
         return _train_new(*chosen, device, Path(out), run_dir, keep_checkpoints, quiet)
@@ -322,16 +322,7 @@ def _announce(text: str, quiet: bool) -> None:
             print(text, file=sys.stderr)
 
 
-class _Callable(ModuleType):
-    """This module, callable, and pickled by its name."""
-
-    __call__ = staticmethod(from_script)
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return import_module, (self.__name__,)
-
-
-sys.modules[__name__].__class__ = _Callable
+make_callable(__name__, from_script)
 
 
 if __name__ == "__main__":

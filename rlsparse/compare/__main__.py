@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -141,8 +141,8 @@ def read_thresholds(entries: Sequence[str]) -> dict[str, float]:
     return thresholds
 
 
-def read_and_compare(flags: CompareFlags) -> "Comparison":
-    """Read all logs and compare them; raises RunDirectoryError if none can be read."""
+def read_and_compare(flags: CompareFlags, named: Mapping[str, list[str]] | None = None) -> "Comparison":
+    """Read all logs and compare them, those of `named` arms too; raises RunDirectoryError if none can be read."""
     from rlsparse.compare.arms import arrange
     from rlsparse.compare.comparison import compare
     from rlsparse.compare.find import read_list
@@ -151,6 +151,7 @@ def read_and_compare(flags: CompareFlags) -> "Comparison":
     runs: list[str] = []
     thresholds = read_thresholds(flags.threshold)
     patterns, more_runs = read_groups(flags.group)
+    patterns |= named or {}
     for run in (*flags.runs, *more_runs):
         if Path(run).suffix == ".toml" and Path(run).name != "card.toml":
             listed, named = read_list(Path(run))

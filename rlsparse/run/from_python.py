@@ -1,6 +1,6 @@
 """The recipe that Python code asks for: components, names of kinds or plain dicts, over an agent's card."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
@@ -38,6 +38,15 @@ def recipe(env: str | None, agent: str | None, device: str, fields: Mapping[str,
         plain[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
     found = choose.with_sparsity(from_dict(plain, SOURCE), sparsity)
     return run_name(name_of_agent, default, found), found
+
+
+def name_of(env: str | Callable[..., Any] | None) -> str | None:
+    """Return the id of an environment that may be given as a class; raises UsageError where it cannot be imported."""
+    if env is None or isinstance(env, str):
+        return env
+    from rlsparse.sim.environment import entry_of
+
+    return entry_of(env)
 
 
 def is_parts(given: Any) -> bool:

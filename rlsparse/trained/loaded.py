@@ -1,5 +1,7 @@
 """A trained policy in Python: called with observations, it gives actions of its environment."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +13,7 @@ from rlsparse import sim
 from rlsparse.errors import UsageError
 from rlsparse.learner.network import Actors
 from rlsparse.learner.streams import env_seeds
+from rlsparse.run.from_python import name_of
 from rlsparse.run.named_policy import find_policy
 from rlsparse.sim.collect import ActionBox
 from rlsparse.sim.episodes import evaluate
@@ -112,8 +115,8 @@ class Policy:
 
 
 def load(
-    name: str | Path,
-    env: str | None = None,
+    name: str | os.PathLike[str],
+    env: str | Callable[..., Any] | None = None,
     member: int = 0,
     *,
     density: float | None = None,
@@ -125,5 +128,5 @@ def load(
     rlsparse's nor Gymnasium's, unless `trust` says to run it. `density` chooses among those that --sparse ast trains at
     once. Raises UsageError or RunDirectoryError.
     """
-    flags = PolicyFlags(str(name), env, density=density, trust=trust)
-    return Policy(load_member(*find_policy(flags.policy, env), flags, member))
+    flags = PolicyFlags(os.fspath(name), name_of(env), density=density, trust=trust)
+    return Policy(load_member(*find_policy(flags.policy, flags.env), flags, member))

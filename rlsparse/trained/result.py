@@ -14,7 +14,10 @@ from rlsparse.trained.loaded import Policy, load
 
 @dataclass(frozen=True, repr=False)
 class TrainedRun:
-    """A run that has ended, or was stopped; all that it tells is read from its directory."""
+    """A run that has ended, or was stopped; all that it tells is read from its directory.
+
+    It stands for its path, as in `rlsparse.compare(run, other)` and `rlsparse.train(resume=run)`.
+    """
 
     path: Path
     recipe: Recipe
@@ -41,6 +44,9 @@ class TrainedRun:
     def policy(self, member: int = 0, *, density: float | None = None) -> Policy:
         """Return the policy of one member, counted from 0; `density` chooses among those that --sparse ast trains."""
         return load(self.path, self.recipe.env, member, density=density)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     def __repr__(self) -> str:
         seeds = f"{self.recipe.num_seeds} seed{'s' * (self.recipe.num_seeds > 1)}"

@@ -1,6 +1,7 @@
 """`rlsparse.train(...)`: what the command does, from a script, a thread, a notebook or another process."""
 
 import csv
+import inspect
 import logging
 import os
 import pickle
@@ -81,6 +82,14 @@ def test_mistakes_are_exceptions_and_leave_nothing():
     with pytest.raises(RunDirectoryError, match="is not a run directory"):
         rlsparse.train(resume="nothing")
     assert not list(Path().iterdir())
+
+
+def test_a_class_is_an_environment_too():
+    trained = rlsparse.train(fake_envs.Point, **FIELDS)
+    assert trained.recipe.env == "fake_envs:Point"
+    assert trained.policy().evaluate(2).lengths.min() > 0
+    with pytest.raises(UsageError, match="write it to a file, at its top level, or register it"):
+        rlsparse.train(type("Local", (fake_envs.Point,), {}), **FIELDS)
 
 
 # Going on
@@ -226,9 +235,15 @@ def test_threads_import_it_at_once():
     assert python(code) == "8 1 True\n"
 
 
-def test_it_is_pickled_by_name():
-    assert pickle.loads(pickle.dumps(rlsparse.train)) is train
+def test_modules_that_are_called_are_pickled_by_name():
+    for called in (rlsparse.train, rlsparse.compare):
+        assert pickle.loads(pickle.dumps(called)) is called
+    assert rlsparse.train is train
     assert pickle.loads(pickle.dumps(rlsparse.load)) is rlsparse.load
+
+
+def test_the_signature_is_that_of_the_function():
+    assert list(inspect.signature(rlsparse.train).parameters)[:2] == ["env", "agent"]
 
 
 def test_public_names_are_all_there():
