@@ -21,7 +21,7 @@ from rlsparse.run.callable_module import make_callable
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, values
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ResumeFlags, TrainFlags, resume_flags, train_flags
-from rlsparse.run.foreign import contained
+from rlsparse.run.foreign import class_named, contained
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.status import FEWEST_KEPT, Status
@@ -148,8 +148,9 @@ def from_script(
     if resume is None:
         chosen = from_python.recipe(env, agent, device, fields)
         return _train_new(*chosen, device, Path(out), run_dir, keep_checkpoints, quiet)
+    wrappers = from_python.names_of(fields.pop("wrappers", None))
     from_python.refuse_beside_resume(fields, agent=agent, run_dir=run_dir)
-    flags = ResumeFlags(Path(resume), env, trust, device, keep_checkpoints, quiet=quiet)
+    flags = ResumeFlags(Path(resume), env, wrappers, trust, device, keep_checkpoints, quiet=quiet)
     check_bounds(flags)
     return _go_on(flags)
 
@@ -254,7 +255,10 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
     named = None if flags.env is None else cards.resolve_environment(flags.env)
     if named not in (None, recipe.env):
         raise UsageError(f"--env {flags.env}: {flags.resume} is a run on {recipe.env}, and keeps its recipe")
-    trust.trust_environment(recipe.env, named, flags.resume / "recipe.toml", flags.trust)
+    if flags.wrappers is not None and tuple(map(class_named, flags.wrappers)) != recipe.wrappers:
+        own = " ".join(recipe.wrappers) or "none"
+        raise UsageError(f"--wrappers: {flags.resume} is a run with {own}, and keeps its recipe")
+    trust.trust_environment(recipe.environment, named, flags.resume / "recipe.toml", flags.trust, flags.wrappers)
 
 
 def train(
@@ -312,8 +316,8 @@ def _seeds(recipe: Recipe) -> str:
 
 
 def _how_to_resume(run: Path, recipe: Recipe) -> str:
-    named = f" --env {shlex.quote(recipe.env)}" if trust.foreign_module(recipe.env, run) else ""
-    return f"rlsparse train --resume {shlex.quote(str(run))}{named}"
+    named = trust.flags_that_name(recipe.environment, trust.foreign_code(recipe.environment, run))
+    return f"rlsparse train --resume {shlex.quote(str(run))} {named}".rstrip()
 
 
 def _announce(text: str, quiet: bool) -> None:

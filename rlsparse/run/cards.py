@@ -149,10 +149,11 @@ def about(env_id: str) -> "About":
 
 
 def resolve_environment(name: str) -> str:
-    """Return the registered id that `name` means: a card's, else one that Gymnasium knows.
+    """Return the registered id that `name` means, a card's, else one that Gymnasium knows; or the name of a class.
 
-    Gymnasium's ids are found in any case, and without a version as the newest one; of "module:id" the module is
-    imported. Gymnasium is imported only for a name that neither is a card's nor, lacking a version, almost one.
+    Gymnasium's ids are found in any case, and without a version as the newest one; of "module:id", "module:Class" and
+    "file.py:Class" the module is imported, and files are named with their whole path. Gymnasium is imported only for a
+    name that neither is a card's nor, lacking a version, almost one.
     Raises UsageError, with the nearest valid name or what the import raised, for any other.
     """
     card = _card_named(name)
@@ -164,13 +165,26 @@ def resolve_environment(name: str) -> str:
         raise UsageError(f"{name} has moved out of Gymnasium: its successor is {successor.id}")
     if version is None and not {"/", ":"} & set(name) and _nearest_card(name, cutoff=0.8):
         raise _unknown_environment(name, ())
-    module, colon, env_id = name.rpartition(":")
-    if colon:
-        import_named(module)  # which registers the id
-    registered, known = _registered(env_id)
-    if registered is None or (colon and registered != env_id):
+    if ":" in name:
+        return _of_module(name)
+    registered, known = _registered(name)
+    if registered is None:
         raise _unknown_environment(name, known)
-    return module + colon + registered
+    return registered
+
+
+def _of_module(name: str) -> str:
+    """Return the id or class of a module or file, which is imported unless this process was given the class itself."""
+    from rlsparse.sim.environment import given, has_object
+
+    if name in given:
+        return name
+    module, _, env_id = name.rpartition(":")
+    place = import_named(module)
+    registered, known = _registered(env_id)
+    if registered != env_id and not has_object(f"{place}:{env_id}"):
+        raise _unknown_environment(name, known)
+    return f"{place}:{env_id}"
 
 
 def agent(name: str) -> AgentCard:
@@ -212,6 +226,8 @@ def read_agent_card(path: Path) -> AgentCard:
     for name, fields in {"recipe": card.recipe, **overrides}.items():
         if "env" in fields:
             raise UsageError(f"{path}: {name}.env does not belong into an agent card: --env says which environment")
+        if "wrappers" in fields:  # whose code a file must not choose
+            raise UsageError(f"{path}: {name}.wrappers do not belong into an agent card: --wrappers says which")
         _check_fields(fields, path, name)
     return card
 
@@ -291,7 +307,7 @@ def _unknown_environment(name: str, registered: Iterable[str]) -> UsageError:
     base = _split_version(env_id)[0]
     choices = {_key(_split_version(other)[0]): module + colon + other for other in registered}
     if colon:
-        hint = _did_you_mean(_key(base), choices) or f": {module} registers nothing like it"
+        hint = _did_you_mean(_key(base), choices) or f": {module} has no class and registers no id like it"
         return UsageError(f"unknown environment '{name}'{hint}")
     hint = _did_you_mean(_key(base), {**choices, **{key: card.id for key, card in _card_keys().items()}})
     others = f"; of another package, name the module too, as module:{name}" if not hint and "-v" in name else ""

@@ -16,6 +16,7 @@ from rlsparse.learner.kinds import kind_of, kinds, others_with
 from rlsparse.run import cards
 from rlsparse.run.command_line import values
 from rlsparse.run.device import gpu_variant, wants_gpu
+from rlsparse.run.foreign import class_named
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Rule, Sparse
 
@@ -144,12 +145,16 @@ def with_kinds(component: C, arguments: Sequence[str], where: str = "") -> C:
 
 
 def with_environment(recipe: Recipe, default: Recipe) -> Recipe:
-    """Return a parsed recipe with the environment that was resolved, whose arguments are put beside those of a card."""
+    """Return a parsed recipe with the environment that was resolved, its wrappers imported, and files by whole paths.
+
+    Its arguments are put beside those of an agent card.
+    """
+    recipe = replace(recipe, env=default.env, wrappers=tuple(map(class_named, recipe.wrappers)))
     if not recipe.env_kwargs:
-        return replace(recipe, env=default.env)
+        return recipe
     from rlsparse.sim.arguments import located
 
-    return replace(recipe, env=default.env, env_kwargs={**default.env_kwargs, **located(recipe.env_kwargs)})
+    return replace(recipe, env_kwargs={**default.env_kwargs, **located(recipe.env_kwargs)})
 
 
 def flags_with_kinds(cls: type[C], recipe: Recipe) -> type[C]:

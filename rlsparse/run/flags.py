@@ -60,6 +60,8 @@ class ResumeFlags:
     """The run directory."""
     env: str | None = None
     """The run's own environment, to be named if its code is neither rlsparse's nor Gymnasium's, for it is run."""
+    wrappers: tuple[str, ...] | None = None
+    """The run's own wrappers, to be named for the same reason."""
     trust: bool = False
     """Run the code of the environment that the run names, whatever it is; a line says first which that is."""
     device: str = "auto"
@@ -97,7 +99,7 @@ def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
 
 def resume_flags(arguments: Sequence[str]) -> ResumeFlags:
     """Return the flags of a run that goes on; raises UsageError for any that would change its recipe."""
-    allowed = "--env, --trust, --device, --keep-checkpoints, --env-timeout, --strict, --quiet and --json"
+    allowed = "--env, --wrappers, --trust, --device, --keep-checkpoints, --env-timeout, --strict, --quiet and --json"
     hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
     check_bounds(flags)

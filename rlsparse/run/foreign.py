@@ -1,7 +1,6 @@
 """Code of others in this process: it may fail while it is imported, print, or change the working directory."""
 
 import ctypes
-import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,21 +14,43 @@ COMMAND: ContextVar[bool] = ContextVar("command", default=False)
 """Whether this process runs a command of ours; in others' processes streams and working directory are theirs."""
 
 
-def import_named(module: str) -> None:
-    """Import a module that the command line names; the working directory is searched first if it holds it.
+def import_named(place: str) -> str:
+    """Import a module, or a file, that the command line names; return its name, a file's with its whole path.
 
-    Raises UsageError, in one line, with whatever the import raises.
+    The working directory is searched first for a module that it holds. Raises UsageError, in one line, with whatever
+    the import raises.
     """
-    here, top = Path.cwd(), module.partition(".")[0]
+    from rlsparse.sim.environment import load_module
+
+    here, top = Path.cwd(), place.partition(".")[0]
+    place = str(Path(place).expanduser().resolve()) if place.endswith(".py") else place
     if top and ((here / top).is_dir() or (here / f"{top}.py").is_file()) and str(here) not in sys.path:
         sys.path.insert(0, str(here))
     try:
         with contained():
-            importlib.import_module(module)
+            load_module(place)
     except BROKEN as error:
         words = " ".join(str(error).split()) if isinstance(error, ImportError) else in_one_line(error)
-        hint = f": write {module[:-3]} without .py" if module.endswith(".py") else ""
-        raise UsageError(f"cannot import {module or 'a module without a name'}: {words}{hint}") from error
+        raise UsageError(f"cannot import {place or 'a module without a name'}: {words}") from error
+    return place
+
+
+def class_named(name: str) -> str:
+    """Import what the command line names as "package.module.Class", "module:Class" or "file.py:Class"; return its name.
+
+    A file is then named with its whole path. Raises UsageError.
+    """
+    from rlsparse.sim.environment import given, load_object
+
+    if name in given:
+        return name
+    place, mark, attribute = name.rpartition(":" if ":" in name else ".")
+    if not place or not attribute:
+        raise UsageError(f"'{name}' names no class: expected package.module.Class, module:Class or file.py:Class")
+    name = f"{import_named(place)}{mark}{attribute}"
+    with contained():
+        load_object(name)
+    return name
 
 
 @contextmanager

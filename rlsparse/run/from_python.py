@@ -1,6 +1,6 @@
 """The recipe that Python code asks for: components, names of kinds or plain dicts, over an agent's card."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
@@ -33,10 +33,12 @@ def recipe(env: str | None, agent: str | None, device: str, fields: Mapping[str,
             chosen[name] = _named(name, fields[name])
     name_of_agent, default = choose.chosen_recipe({name: x for name, x in chosen.items() if x})
     _check_names(default, fields)
+    if "wrappers" in fields:
+        fields["wrappers"] = names_of(fields["wrappers"])
     plain = to_dict(default)
     for name in (name for name in fields if not (name in choose.SHORT_NAMES and not is_parts(fields[name]))):
         plain[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
-    found = choose.with_sparsity(from_dict(plain, SOURCE), sparsity)
+    found = choose.with_sparsity(choose.with_environment(from_dict(plain, SOURCE), default), sparsity)
     return run_name(name_of_agent, default, found), found
 
 
@@ -47,6 +49,11 @@ def name_of(env: str | Callable[..., Any] | None) -> str | None:
     from rlsparse.sim.environment import entry_of
 
     return entry_of(env)
+
+
+def names_of(wrappers: Iterable[str | Callable[..., Any]] | None) -> tuple[str, ...] | None:
+    """Return the names of wrappers that may be given as classes; None if none are given."""
+    return None if wrappers is None else tuple(filter(None, map(name_of, wrappers)))
 
 
 def is_parts(given: Any) -> bool:

@@ -2,31 +2,77 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.run import cards
+from rlsparse.run.foreign import class_named
 from rlsparse.run.reading import printable, shorten
 
+if TYPE_CHECKING:
+    from rlsparse.sim.environment import Environment
 
-def trust_environment(env_id: str, named: str | None, source: Path, trust: bool = False) -> str:
-    """Return the id that a file, `source`, gives, unless its code is neither ours nor Gymnasium's.
+OURS = "gymnasium.wrappers."
+"""Wrappers whose code is Gymnasium's own."""
 
-    Such code is run if the command line's own --env, `named`, is the same, or if it says `trust`: then a line on stderr
-    says first what is imported. Raises UsageError otherwise, EnvironmentFailure for an id that nothing registers.
+
+def trust_environment(
+    environment: "Environment",
+    named: str | None,
+    source: Path,
+    trust: bool = False,
+    wrappers: Sequence[str] | None = None,
+) -> "Environment":
+    """Return the environment that a file, `source`, gives, unless code of its is neither ours nor Gymnasium's.
+
+    Such code is run if the command line's own --env, `named`, and --wrappers name the same, or if it says `trust`: then
+    a line on stderr says first what is imported. Raises UsageError otherwise, EnvironmentFailure for an id that nothing
+    registers. Arguments are plain values, and run nothing.
     """
-    if env_id == named or (module := foreign_module(env_id, source)) is None:
-        return env_id
-    shown, module = shorten(env_id), shorten(module)
-    if not trust:
-        raise UsageError(
-            f"{source} names the environment {shown}, for which the module {module} would be imported and its code "
-            f"run: if you trust it, say so by --env {shlex.quote(shown)} or --trust"
-        )
-    line = f"{source}: running the module {module}, {_file_of(module)}, for {shown}"
-    print(printable(line), file=sys.stderr)
-    return env_id
+    known = (named, *map(class_named, wrappers or ()))
+    foreign = {name: module for name, module in foreign_code(environment, source).items() if name not in known}
+    if foreign and not trust:
+        raise UsageError(_refusal(environment, foreign, source))
+    for name, module in foreign.items():
+        line = f"{source}: running the module {shorten(module)}, {_file_of(shorten(module))}, for {shorten(name)}"
+        print(printable(line), file=sys.stderr)
+    return environment
+
+
+def _refusal(environment: "Environment", foreign: dict[str, str], source: Path) -> str:
+    modules = [shorten(x) for x in dict.fromkeys(foreign.values())]
+    parts = [f"the environment {shorten(name)}" for name in foreign if name == environment.id]
+    parts += [f"the wrapper {shorten(name)}" for name in foreign if name != environment.id]
+    ending, their, them = ("s", "their", "them") if len(modules) > 1 else ("", "its", "it")
+    run = f"the module{ending} {' and '.join(modules)} would be imported and {their} code run"
+    says = f"{flags_that_name(environment, foreign)} or --trust"
+    return f"{source} names {' and '.join(parts)}, for which {run}: if you trust {them}, say so by {says}"
+
+
+def flags_that_name(environment: "Environment", foreign: dict[str, str]) -> str:
+    """Return the flags by which the command line names what an environment makes Python import."""
+    env = [f"--env {shlex.quote(shorten(environment.id))}"] if environment.id in foreign else []
+    named = [shlex.quote(shorten(name)) for name in environment.wrappers]
+    wrappers = [f"--wrappers {' '.join(named)}"] if foreign.keys() - {environment.id} else []
+    return " ".join(env + wrappers)
+
+
+def foreign_code(environment: "Environment", source: Path) -> dict[str, str]:
+    """Return the module that the id, and each wrapper, makes Python import, by their names; not those known already.
+
+    Raises EnvironmentFailure, naming the file `source`, for an id that nothing registers.
+    """
+    from rlsparse.sim.environment import given
+
+    module = None if environment.id in given else foreign_module(environment.id, source)
+    foreign = {} if module is None else {environment.id: module}
+    for name in environment.wrappers:
+        if name not in given and (not name.startswith(OURS) or ":" in name or "." in name.removeprefix(OURS)):
+            foreign[name] = name.rpartition(":" if ":" in name else ".")[0]
+    return foreign
 
 
 def foreign_module(env_id: str, source: Path) -> str | None:

@@ -1,13 +1,17 @@
 """Vector environments: the Gymnasium MuJoCo v5 tasks batched on all cores, and any other Gymnasium id."""
 
+import logging
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlsparse.errors import UsageError
 from rlsparse.sim.environment import Environment, as_environment
 from rlsparse.sim.registration import register_tasks
+from rlsparse.sim.tasks import TASKS
+
+log = logging.getLogger(__name__)
 
 register_tasks()
 
@@ -61,4 +65,12 @@ def make(
         return MujocoVectorEnv(environment.id, num_envs, autoreset_mode=mode, seeds=seeds, **environment.kwargs)
     from rlsparse.sim.gym import GymVectorEnv
 
+    if environment.id in TASKS:
+        _tell_of_single(environment.id, environment.wrappers)
     return GymVectorEnv(environment, num_envs, autoreset=autoreset, seeds=seeds)
+
+
+@cache
+def _tell_of_single(env_id: str, wrappers: tuple[str, ...]) -> None:
+    why = f"{', '.join(wrappers)} can only be put around single environments"
+    log.warning(f"{env_id} is simulated one environment after the other, which is slower than in a batch: {why}")

@@ -5,7 +5,11 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from pathlib import Path
+from stat import S_ISREG
 from typing import Any, get_type_hints
+
+import gymnasium
 
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.bounds import NotNegative
@@ -22,6 +26,12 @@ DRAWING = ("default_camera_config", "width", "height", "camera_id", "camera_name
 
 LONGEST = 2**14
 """Most characters of all arguments together: they are part of every recipe."""
+
+MOST_BYTES = 2**26
+"""Largest XML file of a MuJoCo model that is read."""
+
+# Found by path: importing gymnasium.envs.mujoco would load its renderer.
+_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 
 DEEPEST = 8
 """Most lists and tables within each other."""
@@ -72,6 +82,25 @@ def located(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     file = kwargs.get("xml_file")
     path = os.path.abspath(os.path.expanduser(file)) if isinstance(file, str) else ""
     return {**kwargs, **({"xml_file": path} if os.path.exists(path) else {})}
+
+
+def model_path(xml_file: str) -> Path:
+    """Return the path of a MuJoCo model, by Gymnasium's rule: what does not begin with . / or ~ is its own.
+
+    Raises UsageError unless it is a regular file that can be read to its end.
+    """
+    expanded = os.path.expanduser(xml_file)
+    own = not xml_file.startswith((".", "/", "~"))
+    path = _ASSETS / xml_file if own else Path(expanded)
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        near = nearest(xml_file, (x.name for x in _ASSETS.glob("*.xml"))) if own else None
+        hint = f": did you mean {near}?" if near else ", and Gymnasium has none of this name" if own else ""
+        raise UsageError(f"{flag('xml_file')} {xml_file}: there is no such file{hint}") from None
+    if not S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
+        raise UsageError(f"{flag('xml_file')} {path}: expected a regular file of at most {MOST_BYTES:,} bytes")
+    return path
 
 
 def _is_number(value: Any) -> bool:

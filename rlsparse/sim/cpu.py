@@ -10,7 +10,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -25,14 +24,12 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch, SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError
-from rlsparse.sim.arguments import STEPS, make_task, plain
+from rlsparse.sim.arguments import STEPS, make_task, model_path, plain
 from rlsparse.sim.contact import ContactBatch
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import check_actions
 from rlsparse.sim.tasks import Fields, Task
 
-# Found by path: importing gymnasium.envs.mujoco would load its renderer.
-_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 _64_BITS = (1 << 64) - 1
 
 logger = logging.getLogger("rlsparse.sim")
@@ -46,9 +43,9 @@ def usable_cores() -> int:
 
 
 def load_model(task: Task) -> mujoco.MjModel:
-    """The task's model from Gymnasium's own XML file."""
+    """The task's model, from Gymnasium's own XML file or another; raises UsageError or EnvironmentFailure."""
     route_warnings()
-    path = _ASSETS / task.xml_file
+    path = model_path(task.xml_file)
     try:
         model = mujoco.MjModel.from_xml_path(str(path))
     except (ValueError, mujoco.FatalError) as error:

@@ -19,10 +19,11 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from rlsparse.errors import UsageError, nearest
-from rlsparse.sim.arguments import STEPS, check_names
+from rlsparse.sim.arguments import STEPS, check_names, check_task, model_path, plain
+from rlsparse.sim.spaces import flattened
 from rlsparse.sim.tasks import TASKS
 
-_given: dict[str, Callable[..., gymnasium.Env]] = {}
+given: dict[str, Callable[..., gymnasium.Env]] = {}
 """Classes that this process has been given as objects, by their entries: their files are not imported again."""
 
 
@@ -49,15 +50,19 @@ def as_environment(given: "Environment | str") -> Environment:
 
 
 def make_single(environment: "Environment | str", render_mode: str | None = None) -> gymnasium.Env:
-    """Make one Gymnasium environment with its arguments and time limit, within its wrappers.
+    """Make one Gymnasium environment with its arguments and time limit, within its wrappers, its observations flat.
 
     Raises UsageError for arguments that it does not take, and whatever its own code raises.
     """
     environment = as_environment(environment)
-    kwargs = dict(environment.kwargs)
-    steps, entry = kwargs.pop(STEPS, None), entry_point(environment.id)
-    if kwargs:
-        check_names(environment.id, _creator(entry), kwargs)
+    kwargs, entry = plain(environment.kwargs), entry_point(environment.id)
+    steps = kwargs.pop(STEPS, None)
+    if environment.id in TASKS:
+        check_task(environment.id, kwargs)
+    elif kwargs:
+        check_names(environment.id, creator := _creator(entry), kwargs)
+    if "xml_file" in kwargs and (environment.id in TASKS or creator.__module__.startswith("gymnasium.")):
+        model_path(kwargs["xml_file"])
     if render_mode is not None:  # an environment that cannot be drawn may know no render mode
         kwargs["render_mode"] = render_mode
     env: gymnasium.Env = gymnasium.make(entry, max_episode_steps=steps, **kwargs)
@@ -65,7 +70,7 @@ def make_single(environment: "Environment | str", render_mode: str | None = None
         env = load_object(name)(env)
         if not isinstance(env, gymnasium.Env):
             raise UsageError(f"--wrappers {name} gives {type(env).__name__}: expected a Gymnasium environment")
-    return env
+    return flattened(environment.id, env)
 
 
 def entry_point(env_id: str) -> str | EnvSpec:
@@ -73,12 +78,17 @@ def entry_point(env_id: str) -> str | EnvSpec:
     place, colon, name = env_id.rpartition(":")
     if not colon:
         return env_id
-    if env_id not in _given:
+    if env_id not in given:
         load_module(place)
         if name in gymnasium.registry:
             return name
-    shown = re.sub(r"[^\w:.-]", "_", f"{Path(place).name}:{name}")
-    return EnvSpec(shown, entry_point=load_object(env_id))
+    return EnvSpec(re.sub(r"[^\w:.-]", "_", shown_name(env_id)), entry_point=load_object(env_id))
+
+
+def shown_name(env_id: str) -> str:
+    """Return an id without the folder of its file: the same class in another place."""
+    place, colon, name = env_id.rpartition(":")
+    return f"{Path(place).name}:{name}" if place.endswith(".py") else env_id
 
 
 def _creator(entry: str | EnvSpec) -> Callable[..., Any]:
@@ -117,8 +127,8 @@ def load_object(name: str) -> Callable[..., Any]:
 
     Raises UsageError if there is none of that name.
     """
-    if name in _given:
-        return _given[name]
+    if name in given:
+        return given[name]
     place, _, attribute = name.rpartition(":" if ":" in name else ".")
     module = load_module(place)
     try:
@@ -130,6 +140,14 @@ def load_object(name: str) -> Callable[..., Any]:
     if not callable(found):
         raise UsageError(f"{name} is {type(found).__name__}: expected a class")
     return found  # type: ignore[no-any-return]
+
+
+def has_object(name: str) -> bool:
+    """Whether there is a class, or what else can be called, of that name in its module, which is imported."""
+    try:
+        return bool(load_object(name))
+    except UsageError:
+        return False
 
 
 def entry_of(cls: Callable[..., gymnasium.Env]) -> str:
@@ -149,8 +167,8 @@ def entry_of(cls: Callable[..., gymnasium.Env]) -> str:
         importable = False
     if not importable or not place:
         raise UsageError(
-            f"{name or cls!r} cannot be imported by another process, which resuming and playing need: write it to a "
+            f"{name or cls} cannot be imported by another process, which resuming and playing need: write it to a "
             "file, at its top level, or register it by gymnasium.register and name the id"
         )
-    _given[f"{place}:{name}"] = cls
+    given[f"{place}:{name}"] = cls
     return f"{place}:{name}"

@@ -27,6 +27,8 @@ class LandscapeFlags:
     """A run directory, or a folder whose newest run is meant; only the picture and its table are written there."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
     """The run's own environment, to be named if its code is neither rlsparse's nor Gymnasium's, for it is run."""
+    wrappers: tuple[str, ...] | None = None
+    """The run's own wrappers, to be named for the same reason."""
     trust: bool = False
     """Run the code of the environment that the run names, whatever it is; a line says first which that is."""
     iteration: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -65,7 +67,8 @@ def run_command(arguments: Sequence[str]) -> None:
     from rlsparse.run.trust import trust_environment
 
     named = None if flags.env is None else cards.resolve_environment(flags.env)
-    trust_environment(read_recipe(flags.run).env, named, flags.run / "recipe.toml", flags.trust)
+    environment = read_recipe(flags.run).environment
+    trust_environment(environment, named, flags.run / "recipe.toml", flags.trust, flags.wrappers)
 
     from rlsparse.trained import landscape_account as account
     from rlsparse.trained.survey import survey

@@ -1,7 +1,7 @@
 """A trained policy in Python: called with observations, it gives actions of its environment."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from rlsparse import sim
 from rlsparse.errors import UsageError
 from rlsparse.learner.network import Actors
 from rlsparse.learner.streams import env_seeds
-from rlsparse.run.from_python import name_of
+from rlsparse.run.from_python import name_of, names_of
 from rlsparse.run.named_policy import find_policy
 from rlsparse.sim.collect import ActionBox
 from rlsparse.sim.episodes import evaluate
@@ -103,7 +103,7 @@ class Policy:
         if episodes < 1:
             raise UsageError(f"episodes is {episodes}: expected 1 or more")
         seeds = env_seeds(seed, "play", episodes)
-        env = sim.make(self.env, episodes, autoreset=False, seeds=(self.seed,))
+        env = sim.make(self._member.environment, episodes, autoreset=False, seeds=(self.seed,))
         try:
             scores = evaluate(env, self.actors, seeds)
         finally:
@@ -119,14 +119,17 @@ def load(
     env: str | Callable[..., Any] | None = None,
     member: int = 0,
     *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Iterable[str | Callable[..., Any]] | None = None,
     density: float | None = None,
     trust: bool = False,
 ) -> Policy:
     """Return the policy of a run directory, a policy file or an agent card, of one `member` (counted from 0).
 
     `env` is needed for a card with policies for several environments, and to name an environment whose code is neither
-    rlsparse's nor Gymnasium's, unless `trust` says to run it. `density` chooses among those that --sparse ast trains at
-    once. Raises UsageError or RunDirectoryError.
+    rlsparse's nor Gymnasium's, unless `trust` says to run it; `env_kwargs` and `wrappers` change those of the run.
+    `density` chooses among those that --sparse ast trains at once. Raises UsageError or RunDirectoryError.
     """
-    flags = PolicyFlags(os.fspath(name), name_of(env), density=density, trust=trust)
+    kwargs, around = dict(env_kwargs or {}), names_of(wrappers)
+    flags = PolicyFlags(os.fspath(name), name_of(env), kwargs, around, density=density, trust=trust)
     return Policy(load_member(*find_policy(flags.policy, flags.env), flags, member))

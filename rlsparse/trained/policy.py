@@ -4,9 +4,9 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # imported once the command line is known to be good
 
     from rlsparse.learner.network import Actors
     from rlsparse.run.policy_file import TrainedPolicy
+    from rlsparse.run.recipe import Recipe
+    from rlsparse.sim.environment import Environment
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,10 @@ class PolicyFlags:
     agents)."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
     """Environment; needed for a card with policies for several, otherwise the one the policy was trained on."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, each as --env-kwargs.NAME VALUE, beside those that the policy was trained with."""
+    wrappers: tuple[str, ...] | None = None
+    """Classes put around the environment, the innermost first; those that the policy was trained with if not given."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Which member of the population, by its seed; the first one if not given."""
     density: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
@@ -45,13 +51,18 @@ class Member:
 
     path: Path
     """File of the policy."""
-    env_id: str
+    environment: "Environment"
     trained_on: str
     """Id of the environment that it was trained on."""
     actors: "Actors"
     """Of this seed alone, S = 1."""
     seeds: tuple[int, ...]
     """All seeds that the file holds."""
+
+    @property
+    def env_id(self) -> str:
+        """Id of the environment that it is to act in."""
+        return self.environment.id
 
     @property
     def seed(self) -> int:
@@ -81,18 +92,38 @@ def load_member(path: Path, env_id: str | None, flags: PolicyFlags, index: int =
     nobody trusts; RunDirectoryError for a damaged file.
     """
     from rlsparse.run import policy_file
-    from rlsparse.run.trust import trust_environment
 
     policy = policy_file.load(path)
     actors = policy.actors if flags.density is None else of_density(policy, flags.density)
-    env_id = trust_environment(env_id or policy.recipe.env, flags.env and env_id, path, flags.trust)
+    environment = acting_environment(policy.recipe, env_id, flags, path)
     seeds = actors.seeds
     if flags.seed is not None and flags.seed not in seeds:
         raise UsageError(f"--seed {flags.seed}: {path} holds {_seeds_text(seeds)}")
     if not 0 <= index < len(seeds):
         raise UsageError(f"member {index}: {path} holds members 0 to {len(seeds) - 1}, of {_seeds_text(seeds)}")
     index = index if flags.seed is None else seeds.index(flags.seed)
-    return Member(path, env_id, policy.recipe.env, actors.only(index), seeds)
+    return Member(path, environment, policy.recipe.env, actors.only(index), seeds)
+
+
+def acting_environment(recipe: "Recipe", env_id: str | None, flags: PolicyFlags, path: Path) -> "Environment":
+    """Return the environment that a policy, trained by `recipe`, is to act in, as the command line changes it.
+
+    Arguments and wrappers of the recipe belong to its own environment alone. Raises UsageError for code that a file
+    names and nobody trusts.
+    """
+    from rlsparse.run.foreign import class_named
+    from rlsparse.run.trust import trust_environment
+    from rlsparse.sim.arguments import located
+    from rlsparse.sim.environment import Environment, shown_name
+
+    environment = recipe.environment
+    if env_id is not None:
+        own = shown_name(env_id) == shown_name(recipe.env)
+        environment = replace(environment, id=env_id) if own else Environment(env_id)
+    if flags.wrappers is not None:
+        environment = replace(environment, wrappers=tuple(map(class_named, flags.wrappers)))
+    trust_environment(environment, flags.env and env_id, path, flags.trust, flags.wrappers)
+    return replace(environment, kwargs={**environment.kwargs, **located(flags.env_kwargs)})
 
 
 def of_density(policy: "TrainedPolicy", density: float) -> "Actors":
@@ -119,17 +150,15 @@ def make_environment(member: Member, render_mode: str | None = None) -> "gymnasi
     Raises UsageError if its sizes are not the policy's, UnsupportedEnvironment, or EnvironmentFailure if it cannot be
     made.
     """
-    import gymnasium
     import numpy as np
 
-    # an environment that cannot be drawn may know no render mode
-    drawn = {} if render_mode is None else {"render_mode": render_mode}
     with _failures_of(member.env_id):  # importing mujoco fails where MUJOCO_GL names what is not there
         from rlsparse.sim.cpu import route_warnings
+        from rlsparse.sim.environment import make_single
         from rlsparse.sim.spaces import supported_spaces
 
         route_warnings()
-        env: gymnasium.Env = gymnasium.make(member.env_id, **drawn)  # type: ignore[arg-type]
+        env = make_single(member.environment, render_mode)
         spaces = supported_spaces(member.env_id, env.observation_space, env.action_space)
     sizes = [int(np.prod(space.shape)) for space in spaces]
     expected = [member.actors.layout.obs_size, member.actors.layout.action_size]

@@ -43,7 +43,7 @@ class TrainedRun:
 
     def policy(self, member: int = 0, *, density: float | None = None) -> Policy:
         """Return the policy of one member, counted from 0; `density` chooses among those that --sparse ast trains."""
-        return load(self.path, self.recipe.env, member, density=density)
+        return load(self.path, self.recipe.env, member, wrappers=self.recipe.wrappers, density=density)
 
     def __fspath__(self) -> str:
         return str(self.path)

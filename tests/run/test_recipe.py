@@ -115,6 +115,8 @@ def test_a_document_names_the_estimator_and_all_its_settings(cls):
 
 def test_a_document_names_every_field_that_is_set():
     assert set(to_dict(RECIPE)) == {f.name for f in fields(Recipe)} - {
+        "env_kwargs",
+        "wrappers",
         "eval_every",
         "env_restarts",
         "explore",

@@ -17,6 +17,7 @@ from rlsparse.run import cards, policy_file
 from rlsparse.run.reading import seal, unseal
 from rlsparse.run.recipe import to_dict, to_toml
 from rlsparse.run.trust import trust_environment
+from rlsparse.sim.environment import Environment
 from rlsparse.trained import export, landscape, play
 
 EVIL = "trap:Env-v0"
@@ -109,7 +110,7 @@ def test_trusted_code_plays(run_that_names, trap, capsys):
     ],
 )
 def test_the_file_of_a_module_is_found_without_an_import(module, file, capsys):
-    trust_environment(f"{module}:E-v0", None, Path("recipe.toml"), trust=True)
+    trust_environment(Environment(f"{module}:E-v0"), None, Path("recipe.toml"), trust=True)
     assert file in capsys.readouterr().err
 
 
@@ -127,7 +128,8 @@ def test_an_id_that_nothing_registers_is_told(run_that_names):
 
 def test_code_of_gymnasium_s_own_needs_no_trust():
     for env_id in ("Pendulum-v1", "HalfCheetah-v5", "BipedalWalker-v3"):
-        assert trust_environment(env_id, None, Path("recipe.toml")) == env_id
+        environment = Environment(env_id)
+        assert trust_environment(environment, None, Path("recipe.toml")) == environment
 
 
 def test_the_same_environment_on_the_command_line_is_trust(own_run, capsys):

@@ -5,11 +5,11 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 
 from rlsparse.errors import UnsupportedEnvironment
 from rlsparse.sim.cpu import MujocoVectorEnv
-from rlsparse.sim.spaces import supported_spaces
+from rlsparse.sim.spaces import flattened, supported_spaces
 
 REALS = Box(-1, 1, (3,), np.float32)
 MOST = float(np.finfo(np.float32).max)
@@ -27,7 +27,7 @@ MOST = float(np.finfo(np.float32).max)
     ],
 )
 def test_bounds_that_no_float32_has_half_of_are_as_good_as_none(action):
-    with pytest.raises(UnsupportedEnvironment, match=r"^X-v0 has .*finite bounds.*TransformAction can give it such"):
+    with pytest.raises(UnsupportedEnvironment, match=r"^X-v0 has .*finite bounds.*named by --wrappers"):
         supported_spaces("X-v0", REALS, action)
 
 
@@ -62,7 +62,9 @@ def test_a_model_whose_actuators_have_no_range_is_refused(tmp_path):
         assert limit in text
         text = text.replace(limit, "")
     (tmp_path / "own.xml").write_text(text)
-    with pytest.raises(UnsupportedEnvironment, match=r"goes from 0 to 0; .*give its actuator a ctrlrange"):
+    with pytest.raises(
+        UnsupportedEnvironment, match=r'goes from 0 to 0; .*give its actuator a range, as ctrlrange="-1 1"'
+    ):
         MujocoVectorEnv("InvertedPendulum-v5", 2, xml_file=str(tmp_path / "own.xml"))
 
 
@@ -76,7 +78,46 @@ def test_observations_without_a_number_are_refused():
         supported_spaces("X-v0", Box(-1, 1, (0,)), REALS)
 
 
-def test_observations_by_name_can_be_flattened():
-    with pytest.raises(UnsupportedEnvironment, match="gymnasium.wrappers.FlattenObservation makes one of it") as caught:
-        supported_spaces("X-v0", Dict(a=REALS, b=Box(-np.ones((3, 3)), np.arange(9).reshape(3, 3))), REALS)
+class Seen(gymnasium.Env):
+    """Gives the same observation always."""
+
+    action_space = REALS
+
+    def __init__(self, space, obs):
+        self.observation_space, self.obs = space, obs
+
+    def reset(self, *, seed=None, options=None):
+        return self.obs, {}
+
+
+@pytest.mark.parametrize(
+    ("space", "obs", "vector"),
+    [
+        # a plain dict is sorted by its names, as Gymnasium does; pairs keep their order
+        (Dict({"b": REALS, "a": Box(0, 9, (1, 2))}), {"a": [[8, 9]], "b": [1, 2, 3]}, [8, 9, 1, 2, 3]),
+        (Dict([("b", REALS), ("a", Discrete(3))]), {"a": 2, "b": [1, 2, 3]}, [1, 2, 3, 0, 0, 1]),
+        (Tuple([Discrete(3, start=5), Dict(x=MultiBinary(2))]), (6, {"x": [1, 0]}), [0, 1, 0, 1, 0]),
+        (MultiDiscrete([2, 3]), [1, 0], [0, 1, 1, 0, 0]),
+        (Discrete(4), 3, [0, 0, 0, 1]),
+    ],
+)
+def test_observations_of_several_parts_become_one_vector(space, obs, vector):
+    env = flattened("X-v0", Seen(space, obs))
+    assert supported_spaces("X-v0", env.observation_space, REALS)[0].shape == (len(vector),)
+    np.testing.assert_array_equal(env.reset()[0], vector)
+
+
+def test_an_image_among_other_observations_is_refused():
+    camera = Tuple([REALS, Dict(camera=Box(0, 255, (64, 64, 3), np.uint8))])
+    with pytest.raises(UnsupportedEnvironment, match=r"^X-v0 has observations of shape \(64, 64, 3\).*not images$"):
+        flattened("X-v0", Seen(camera, None))
+
+
+@pytest.mark.parametrize("space", [Text(5), Sequence(REALS), Dict(a=REALS, b=Text(3))])
+def test_observations_without_a_fixed_size_are_refused(space):
+    env = flattened("X-v0", Seen(space, None))
+    with pytest.raises(
+        UnsupportedEnvironment, match="^X-v0 has the observation space .* and Tuple of these, are"
+    ) as caught:
+        supported_spaces("X-v0", env.observation_space, REALS)
     assert "\n" not in str(caught.value)
