@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes n
     from rlsparse.errors import StorageError as StorageError
     from rlsparse.errors import UnsupportedEnvironment as UnsupportedEnvironment
     from rlsparse.errors import UsageError as UsageError
+    from rlsparse.run.callbacks import Callback as Callback
+    from rlsparse.run.callbacks import Training as Training
     from rlsparse.train import from_script as train
     from rlsparse.trained.loaded import Policy as Policy
     from rlsparse.trained.loaded import load as load
@@ -22,6 +24,8 @@ if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes n
 
 PUBLIC = {
     "Compared": "compare.from_python",
+    "Callback": "run.callbacks",
+    "Training": "run.callbacks",
     "load": "trained.loaded",
     "Policy": "trained.loaded",
     "TrainedRun": "trained.result",

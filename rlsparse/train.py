@@ -29,7 +29,9 @@ from rlsparse.run.stop import Stop, StopInterrupt, StopSignal
 from rlsparse.run.storage import write_atomic
 
 if TYPE_CHECKING:  # simulation and plotting are imported once the command line is known to be good
+    from rlsparse import Callback
     from rlsparse.run.directory import Run
+    from rlsparse.run.no_callbacks import NoCallbacks
     from rlsparse.run.session import Session
     from rlsparse.trained.result import TrainedRun
 
@@ -61,13 +63,15 @@ def run_command(arguments: Sequence[str]) -> None:
         return
     _announce(why, flags.quiet)
     with StopSignal() as stop:
+        callbacks = _callbacks(flags.callbacks, stop)
         run = _new_run(recipe, agent, where, flags.out, flags.run_dir, flags.keep_checkpoints)
         run.env_timeout = flags.env_timeout
-        _tell_end(train(run, recipe, agent, where, stop, flags.quiet), stop, flags)
+        _tell_end(train(run, recipe, agent, where, stop, callbacks, flags.quiet), stop, flags)
 
 
 def _resume_command(flags: ResumeFlags) -> None:
     with StopSignal() as stop:
+        callbacks = _callbacks(flags.callbacks, stop)
         run, recipe, agent, where, why = _reopen(flags)
         if run.complete:
             run.release()
@@ -75,7 +79,7 @@ def _resume_command(flags: ResumeFlags) -> None:
             _tell_result(read_json(run.path / "summary.json"), run.given, flags.json)
             return
         _announce(why, flags.quiet)
-        session = train(run, recipe, agent, where, stop, flags.quiet, resumed=True, strict=flags.strict)
+        session = train(run, recipe, agent, where, stop, callbacks, flags.quiet, resumed=True, strict=flags.strict)
         _tell_end(session, stop, flags)
 
 
@@ -86,12 +90,14 @@ def _check_shipped_curve(agent: str | None, env_id: str) -> None:
 
 
 def _tell_end(session: "Session", stop: Stop, flags: TrainFlags | ResumeFlags) -> None:
-    """Print how a run ended; one that was stopped exits with the code of the signal."""
+    """Print how a run ended; one that was stopped by a signal exits with its code."""
     run, steps = session.run, session.total_steps
     if run.state == "interrupted":
-        _announce(f"stopped at {steps:,} steps; go on with: {_how_to_resume(run.given, session.recipe)}", quiet=False)
+        by = "" if stop.received else f" by {stop.reason}"
+        how = _how_to_resume(run.given, session.recipe)
+        _announce(f"stopped{by} at {steps:,} steps; go on with: {how}", quiet=False)
         _tell_result({"state": "interrupted", "total_steps": steps}, run.given, flags.json)
-        sys.exit(128 + stop.received)
+        sys.exit(128 + stop.received if stop.received else 0)
     summary = read_json(run.path / "summary.json")
     pictures = [run.given / "curve.png", *_beside_card(run.given, flags)]
     if not (flags.quiet or flags.json):
@@ -135,6 +141,7 @@ def from_script(
     keep_checkpoints: int | None = None,
     trust: bool = False,
     quiet: bool = True,
+    callbacks: Sequence["Callback"] = (),
     **fields: Any,
 ) -> "TrainedRun":
     """Train an agent, or go on with a run, to its end: what `rlsparse train` does, with the same names and defaults.
@@ -147,12 +154,12 @@ def from_script(
     env = from_python.name_of(env)
     if resume is None:
         chosen = from_python.recipe(env, agent, device, fields)
-        return _train_new(*chosen, device, Path(out), run_dir, keep_checkpoints, quiet)
+        return _train_new(*chosen, device, Path(out), run_dir, keep_checkpoints, quiet, callbacks)
     wrappers = from_python.names_of(fields.pop("wrappers", None))
     from_python.refuse_beside_resume(fields, agent=agent, run_dir=run_dir)
     flags = ResumeFlags(Path(resume), env, wrappers, trust, device, keep_checkpoints, quiet=quiet)
     check_bounds(flags)
-    return _go_on(flags)
+    return _go_on(flags, callbacks)
 
 
 def _train_new(
@@ -163,6 +170,7 @@ def _train_new(
     run_dir: str | os.PathLike[str] | None,
     keep_checkpoints: int | None,
     quiet: bool,
+    callbacks: Sequence["Callback"],
 ) -> "TrainedRun":
     keep = keep_checkpoints or FEWEST_KEPT
     check_new(recipe, keep)
@@ -170,20 +178,22 @@ def _train_new(
     _make_plan(recipe)
     _announce(why, quiet)
     with StopInterrupt() as stop:
+        told = _callbacks(callbacks, stop)
         run = _new_run(recipe, agent, where, out, None if run_dir is None else Path(run_dir), keep)
-        return _result(train(run, recipe, agent, where, stop, quiet), agent, stop)
+        return _result(train(run, recipe, agent, where, stop, told, quiet), agent, stop)
 
 
-def _go_on(flags: ResumeFlags) -> "TrainedRun":
+def _go_on(flags: ResumeFlags, callbacks: Sequence["Callback"]) -> "TrainedRun":
     from rlsparse.trained.result import TrainedRun
 
     with StopInterrupt() as stop:
+        told = _callbacks(callbacks, stop)
         run, recipe, agent, where, why = _reopen(flags)
         if run.complete:
             run.release()
             return TrainedRun(run.path, recipe, agent, run.state)
         _announce(why, flags.quiet)
-        return _result(train(run, recipe, agent, where, stop, flags.quiet, resumed=True), agent, stop)
+        return _result(train(run, recipe, agent, where, stop, told, flags.quiet, resumed=True), agent, stop)
 
 
 def _result(session: "Session", agent: str, stop: Stop) -> "TrainedRun":
@@ -231,6 +241,12 @@ def _make_plan(recipe: Recipe) -> str:
     return plan.describe(recipe, layout, longest)
 
 
+def _callbacks(given: Sequence[object], stop: Stop) -> "NoCallbacks":
+    from rlsparse.run.reporters import callbacks_of
+
+    return callbacks_of(given, stop.ask)
+
+
 def _new_run(recipe: Recipe, agent: str, where: str, out: Path, run_dir: Path | None, keep_checkpoints: int) -> "Run":
     from rlsparse.run import directory
 
@@ -267,6 +283,7 @@ def train(
     agent: str,
     where: str,
     stop: Stop,
+    callbacks: "NoCallbacks",
     quiet: bool,
     *,
     resumed: bool = False,
@@ -280,7 +297,7 @@ def train(
     with run, device.explain_out_of_memory(recipe, where, _how_to_resume(run.given, recipe)), device.prepared(where):
         try:
             with contained(run.env_timeout, run.fail):
-                session = open_session(recipe, run, where)
+                session = open_session(recipe, run, where, callbacks)
                 begun = f"{agent} on {recipe.env}, {_seeds(recipe)}, {recipe.total_steps:,} steps each: {run.given}"
                 if resumed:
                     restore(session, strict)

@@ -44,10 +44,12 @@ LEAVES = {
     "run/other_names": "what other libraries call our flags",
     "run/progress_line": "progress on a terminal",
     "run/tensorboard": "TensorBoard events",
+    "run/callbacks": "code of a user's own that watches and steers a run",
 }
 """Files that can be deleted with their word in one union, and nothing else breaks."""
 
 UNIONS = {
+    "__init__",
     "algorithms/kinds",
     "algorithms/choices",
     "advantage/kinds",

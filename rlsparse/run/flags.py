@@ -44,6 +44,8 @@ class TrainFlags:
     """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
     compare_with: str | None = None
     """Agent card whose shipped curve is drawn beside the run's own at the end."""
+    callbacks: tuple[str, ...] = ()
+    """Code of your own that watches or steers the run: module:Class, any number of them."""
     dry_run: bool = False
     """Print the resolved recipe, rollouts, updates and steps, and do nothing."""
     quiet: bool = False
@@ -70,6 +72,8 @@ class ResumeFlags:
     """Checkpoints that stay, spread over the run; as many as so far if not given."""
     env_timeout: Seconds | None = None
     """Most seconds for one call of an environment; as so far if not given."""
+    callbacks: tuple[str, ...] = ()
+    """Those of the run so far, to be named again, for they are code: module:Class."""
     strict: bool = False
     """End where the newest checkpoint is damaged, instead of going on from the one before it."""
     quiet: bool = False
@@ -99,7 +103,8 @@ def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
 
 def resume_flags(arguments: Sequence[str]) -> ResumeFlags:
     """Return the flags of a run that goes on; raises UsageError for any that would change its recipe."""
-    allowed = "--env, --wrappers, --trust, --device, --keep-checkpoints, --env-timeout, --strict, --quiet and --json"
+    allowed = "--env, --wrappers, --trust, --device, --keep-checkpoints, --env-timeout, --callbacks, --strict, --quiet "
+    allowed += "and --json"
     hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
     check_bounds(flags)

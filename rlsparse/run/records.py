@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 def progress_rows(session: "Session", scores: Scores, metrics: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Return one row per member: its evaluation, its last epoch, its last training episodes, and more `metrics` [S]."""
     learner, counters = session.learner, session.learner.counters
-    log_std = to_numpy(learner.layout.log_std(learner.params))
-    stats = vars(session.last.stats) | session.last.metrics if session.last else {}
-    columns = (*EpochStats.__dataclass_fields__, *session.recipe.advantage.columns)
-    unknown = np.full(learner.members, np.nan)
+    told = stats_of_updates(session) | metrics
     rows = []
     for member, seed in enumerate(learner.seeds):
-        recent = session.collector.recent_returns[member]
         row = {
             "seed": seed,
             "total_steps": counters.total[member],
@@ -35,12 +31,21 @@ def progress_rows(session: "Session", scores: Scores, metrics: dict[str, np.ndar
             "return_std": scores.returns[member].std(),
             "episodes": scores.returns.shape[1],
             "length_mean": scores.lengths[member].mean(),
-            "train_return_mean": np.nanmean(recent) if np.isfinite(recent).any() else np.nan,
-            "action_std": np.exp(log_std[member]).mean(),
         }
-        row |= {name: stats.get(name, unknown)[member] for name in columns}
-        rows.append(row | {name: x[member] for name, x in metrics.items()})
+        rows.append(row | {name: x[member] for name, x in told.items()})
     return rows
+
+
+def stats_of_updates(session: "Session") -> dict[str, np.ndarray]:
+    """Return numbers about the members' last training episodes, policies and last epoch, by their columns, [S] each."""
+    recent, log_std = session.collector.recent_returns, to_numpy(session.learner.layout.log_std(session.learner.params))
+    last = vars(session.last.stats) | session.last.metrics if session.last else {}
+    columns = (*EpochStats.__dataclass_fields__, *session.recipe.advantage.columns)
+    return {
+        "train_return_mean": np.array([np.nanmean(x) if np.isfinite(x).any() else np.nan for x in recent]),
+        "action_std": np.array([np.exp(x).mean() for x in log_std]),
+        **{name: last.get(name, np.full(len(recent), np.nan)) for name in columns},
+    }
 
 
 def probe_rows(

@@ -1,10 +1,15 @@
 """Who is told how training goes."""
 
 import logging
+import sys
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from rlsparse.errors import BROKEN, in_one_line
+from rlsparse.errors import BROKEN, Interrupted, in_one_line
 from rlsparse.learner.records import EpochStats
+from rlsparse.run.command_line import ignore_lost_reader
+from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -26,13 +31,24 @@ class Reporter(Protocol):
         """Members have probed: a row of probe.csv of each."""
 
 
-class Reporters:
-    """Passes every report to the progress line and to TensorBoard, where there are any.
+def callbacks_of(given: Sequence[object], ask_to_stop: Callable[[str], None]) -> NoCallbacks:
+    """Return what tells these callbacks, which are objects, or texts module:Class; raises UsageError for others."""
+    if not given:
+        return NoCallbacks()
+    from rlsparse.run.callbacks import Callbacks
 
-    One that fails, whatever the reason, is left out from then on: training never ends for it.
+    return Callbacks(given, ask_to_stop)
+
+
+class Reporters:
+    """Passes every report to the progress line and to TensorBoard, where there are any, and then to the callbacks.
+
+    One of the former that fails, whatever the reason, is left out from then on: training never ends for it. What a
+    callback raises is the user's own, and passes through.
     """
 
     def __init__(self, session: "Session", quiet: bool) -> None:
+        self._session = session
         self._reporters: list[Any] = [] if quiet else [ProgressLine()]
         try:
             from rlsparse.run.tensorboard import TensorBoard
@@ -41,24 +57,36 @@ class Reporters:
         except BROKEN as error:
             if not (isinstance(error, ModuleNotFoundError) and error.name == "tensorboard"):  # which is an extra
                 _warn("TensorBoard", error)
+            elif not quiet:
+                _say("no TensorBoard events: they need 'rlsparse[tb]', and rlsparse tensorboard writes them later")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._tell("close")
+        state = "finished" if error is None else "interrupted" if isinstance(error, Interrupted) else "failed"
+        try:
+            self._session.callbacks.end(self._session, state)
+        except BROKEN as late:
+            if state != "failed":
+                raise
+            _warn("a callback's on_end", late)  # and what ended the run is told
 
     def iteration(self, session: "Session", stats: EpochStats) -> None:
         """One update is done."""
         self._tell("iteration", session, stats)
+        session.callbacks.iteration(session, stats)
 
     def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Members have been evaluated: a progress row of each."""
         self._tell("evaluation", session, rows)
+        session.callbacks.evaluation(session, rows)
 
     def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Members have probed: a row of probe.csv of each."""
         self._tell("probe", session, rows)
+        session.callbacks.probe(session, rows)
 
     def _tell(self, what: str, *news: Any) -> None:
         for reporter in tuple(self._reporters):
@@ -71,3 +99,8 @@ class Reporters:
 
 def _warn(name: str, error: BaseException) -> None:
     log.warning("%s fails and is left out from now on: %s; training goes on", name, in_one_line(error))
+
+
+def _say(text: str) -> None:
+    with ignore_lost_reader(sys.stderr):
+        print(text, file=sys.stderr)

@@ -23,6 +23,16 @@ MISFITS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, 
 
 
 @dataclass(frozen=True)
+class SavedCallback:
+    """The state of a callback, but for its arrays."""
+
+    name: str
+    """Of its class."""
+    state: str
+    """A JSON object; it may hold NaN and infinities, which no other JSON of ours does."""
+
+
+@dataclass(frozen=True)
 class Values:
     """The plain values of a checkpoint, but for the random streams."""
 
@@ -30,10 +40,11 @@ class Values:
     evaluated_at: Annotated[tuple[Annotated[int, Ge(-1), Lt(2**63)], ...], Expected("numbers of steps")]
     seconds: NotNegative
     records: dict[str, str]
+    callbacks: tuple[SavedCallback, ...] = ()
 
 
-def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> None:
-    """Raise RunDirectoryError unless a checkpoint's values are those of a run with this recipe; names what differs."""
+def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> Values:
+    """Return a checkpoint's values; raises RunDirectoryError unless they are of this recipe, and names what differs."""
     source = run_dir / "checkpoint"
     read = told(Values, values, source)
     then, now = flat(read.recipe), flat(to_dict(recipe))
@@ -49,6 +60,7 @@ def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> No
         )
     if not read.records.keys() <= set(RECORDS) or len(read.evaluated_at) != recipe.num_seeds:
         raise RunDirectoryError(f"{source} is not of this run: its tables or evaluations are others")
+    return read
 
 
 def check_newest(run_dir: Path, recipe: Recipe) -> None:

@@ -1,5 +1,6 @@
 """A run being trained: build it, evaluate it, write down how it goes, save it and put it back."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, checkpoint, policy_file
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.directory import Run
+from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe, to_dict
 from rlsparse.run.records import probe_rows, progress_rows
 from rlsparse.run.reporters import Reporter
@@ -62,6 +64,7 @@ class Session:
     explorer: NoProbing
     evaluated_at: np.ndarray
     """Steps of each member at its last evaluation, -1 before the first, [S]."""
+    callbacks: NoCallbacks = field(default_factory=NoCallbacks)
     last: Iteration | None = None
     failed_saves: int = 0
     seconds_before: float = 0.0
@@ -140,12 +143,13 @@ def _collector_class(simulated_on: str) -> type[Collector]:
     return DeviceCollector
 
 
-def open_session(recipe: Recipe, run: Run, device: str) -> Session:
+def open_session(recipe: Recipe, run: Run, device: str, callbacks: NoCallbacks | None = None) -> Session:
     """Build a run as it is before its first step."""
     make = environments(recipe, device)
     learner, collector, explorer = begin(recipe, device, make)
     eval_env = make(recipe.num_seeds * recipe.eval_episodes, autoreset=False, seeds=recipe.seeds)
-    return Session(recipe, run, learner, collector, eval_env, explorer, np.full(recipe.num_seeds, -1))
+    never = np.full(recipe.num_seeds, -1)
+    return Session(recipe, run, learner, collector, eval_env, explorer, never, callbacks or NoCallbacks())
 
 
 @contextmanager
@@ -265,10 +269,12 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
 def state(session: Session) -> Checkpoint:
     """Return all that the run goes on from, as it is now; arrays may be live."""
     learner = session.learner
+    own_arrays, own_values = session.callbacks.state()
     arrays = {
         "learner": learner.state_dict(),
         "collector": session.collector.state_dict(),
         "explorer": session.explorer.state_dict(),
+        **({"callbacks": own_arrays} if own_arrays else {}),
     }
     values = {
         "recipe": to_dict(session.recipe),
@@ -276,6 +282,7 @@ def state(session: Session) -> Checkpoint:
         "evaluated_at": session.evaluated_at.tolist(),
         "seconds": session.seconds,
         "records": dict(session.run.records.texts),
+        "callbacks": own_values,
     }
     if session.last is not None:
         arrays |= {"stats": vars(session.last.stats), "metrics": session.last.metrics}
@@ -306,7 +313,7 @@ def restore(session: Session, strict: bool = False) -> None:
         return
     if saved is None:
         raise RunDirectoryError(f"{run.given} has a policy but no checkpoint any more: there is nothing to go on from")
-    check_values(saved.values, session.recipe, run.given)
+    values = check_values(saved.values, session.recipe, run.given)
     load(saved, session.learner, session.collector, session.explorer, run.given)
     with misfits_told(run.given):
         if "stats" in saved.arrays:
@@ -314,4 +321,6 @@ def restore(session: Session, strict: bool = False) -> None:
         session.evaluated_at = np.array(saved.values["evaluated_at"])
         session.seconds_before = saved.values["seconds"]
         run.records.restore(saved.values["records"])
+        states = [(x.name, dict(json.loads(x.state))) for x in values.callbacks]
+    session.callbacks.load(saved.arrays.get("callbacks", {}), states)
     policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)

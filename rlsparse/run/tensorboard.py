@@ -1,5 +1,6 @@
 """TensorBoard events under Stable-Baselines3's tag names, one sub-run per seed; no torch needed."""
 
+import itertools
 import os
 import socket
 import time
@@ -16,6 +17,10 @@ from rlsparse.learner.records import EpochStats
 
 if TYPE_CHECKING:
     from rlsparse.run.session import Session
+
+
+_NUMBERS = itertools.count()
+"""Of files of this process, which may begin several within a second; files are read in the order of their names."""
 
 
 class TensorBoard:
@@ -85,7 +90,7 @@ class TensorBoard:
 def _new_file(folder: Path) -> RecordWriter:
     # tensorboard's own file writer has a thread, which prints what goes wrong and tells it late
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
+    name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS):06}"
     return RecordWriter(open(folder / name, "xb"))
 
 
