@@ -23,6 +23,7 @@ from rlsparse.run.foreign import class_named
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.records import stats_of_updates
+from rlsparse.sim.curriculum import for_each
 
 if TYPE_CHECKING:
     from rlsparse.run.session import Session
@@ -98,7 +99,7 @@ class Training:
         env = self._session.collector.env
         if not hasattr(env, "set_task"):
             raise UsageError("set_task needs environments that are simulated on the CPU: use --simulator mujoco")
-        env.set_task(fields, len(self.seeds))
+        env.set_task(for_each(fields, env.task_numbers(), len(self.seeds), env.num_envs))
 
 
 class Callback:

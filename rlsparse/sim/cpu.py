@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import gymnasium
 import mujoco
@@ -24,11 +24,12 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch, SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError
-from rlsparse.sim.arguments import STEPS, make_task, model_path, plain
+from rlsparse.sim.arguments import STEPS, check_task, make_task, model_path, plain
 from rlsparse.sim.contact import ContactBatch
+from rlsparse.sim.curriculum import Changes, like
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import check_actions
-from rlsparse.sim.tasks import Fields, Task
+from rlsparse.sim.tasks import Fields, Range, Task
 
 _64_BITS = (1 << 64) - 1
 
@@ -114,7 +115,9 @@ class MujocoVectorEnv(VectorEnv):
         self._progress = np.zeros(num_envs)
         self._mark_over(np.zeros(num_envs, bool))
 
-        width = self.task.observe(self._fields).shape[1]
+        self._changes = Changes(num_envs)
+        self._share_tasks()
+        width = self._observe().shape[1]
         self.single_observation_space = Box(-np.inf, np.inf, (width,), np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -136,17 +139,49 @@ class MujocoVectorEnv(VectorEnv):
                 self._generators[i] = seeding.np_random(given)[0]
         self._start_episodes(np.flatnonzero(chosen))
         self._mark_over(self._over & ~chosen)
-        return self.task.observe(self._fields), {}
+        return self._observe(), {}
 
     def _start_episodes(self, ids: np.ndarray) -> None:
         fields = self._fields
         self._run(self._batch.reset, ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        for i in ids:
-            fields.qpos[i], fields.qvel[i] = self.task.reset_noise(self._generators[i], self._start_pose, self._rest)
+        for rows, task, _ in self._parts:
+            for i in ids[(ids >= rows.start) & (ids < rows.stop)]:
+                fields.qpos[i], fields.qvel[i] = task.reset_noise(self._generators[i], self._start_pose, self._rest)
         if self.task.derived_fields:
             self._run(self._batch.forward, ids)
         self._elapsed[ids] = 0
         self._progress[ids] = self.task.progress(fields)[ids]
+
+    def _observe(self) -> np.ndarray:
+        seen = [task.observe(fields) for _, task, fields in self._parts]
+        return seen[0] if len(seen) == 1 else np.concatenate(seen)
+
+    def task_numbers(self) -> dict[str, Any]:
+        """The numbers and ranges of the recipe's task that `set_task` changes."""
+        hints = get_type_hints(type(self.task))
+        changing = {name: getattr(self.task, name) for name, hint in hints.items() if hint in (float, Range)}
+        return {name: tuple(map(float, x)) if isinstance(x, tuple) else float(x) for name, x in changing.items()}
+
+    def set_task(self, values: Mapping[str, np.ndarray]) -> None:
+        """Change numbers of the task at once, `[num_envs, K]` each; raises UsageError for what is out of bounds."""
+        for name, numbers in values.items():
+            for row in np.unique(numbers, axis=0).tolist():
+                check_task(self._env_id, {name: row if len(row) > 1 else row[0]})
+        self._changes.set(values)
+        self._share_tasks()
+
+    def _share_tasks(self) -> None:
+        """Put neighbours with the same task together: rows, task, and their part of the physics."""
+        self._changes.begin(slice(None))
+        present, numbers, each = self.task_numbers(), self._changes.running, ("qpos", "qvel", "ctrl")
+        differs = (numbers[1:] != numbers[:-1]) & ~np.isnan(numbers[1:] + numbers[:-1])
+        bounds = [0, *np.flatnonzero(differs.any(1)) + 1, self.num_envs]
+        self._parts: list[tuple[slice, Task, Fields]] = []
+        for rows in map(slice, bounds, bounds[1:]):
+            changes = {name: like(present[name], x) for name, x in self._changes.of(rows.start).items()}
+            own = {name: getattr(self._fields, name)[rows] for name in (*each, *self.task.derived_fields)}
+            fields = Fields(**vars(self._fields) | own)
+            self._parts.append((rows, dataclasses.replace(self.task, **changes) if changes else self.task, fields))
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Advance every environment by one action `[num_envs, A]`, in native units.
@@ -184,18 +219,18 @@ class MujocoVectorEnv(VectorEnv):
 
     def _read(self, actions: np.ndarray, waiting: np.ndarray | None = None) -> StepResult:
         """The results of a step in which the environments `waiting` (bool) took no part."""
-        task, fields = self.task, self._fields
-        progress = task.progress(fields)
+        progress = self.task.progress(self._fields)
         velocity = (progress - self._progress) / self._step_seconds
         self._progress[:] = progress
-        reward, terminated = task.reward(fields, velocity, actions)
+        told = [task.reward(fields, velocity[rows], actions[rows]) for rows, task, fields in self._parts]
+        reward, terminated = told[0] if len(told) == 1 else map(np.concatenate, zip(*told, strict=True))
         if waiting is not None:
             reward[waiting] = 0.0
             terminated[waiting] &= self._mode is AutoresetMode.DISABLED
         truncated = self._elapsed >= self._max_steps
         halted = waiting if waiting is not None and self._mode is AutoresetMode.DISABLED else False
         self._mark_over(terminated | truncated | halted)
-        return task.observe(fields), reward, terminated, truncated, {}
+        return self._observe(), reward, terminated, truncated, {}
 
     def _start_next_episodes(self, result: StepResult) -> StepResult:
         observation, reward, terminated, truncated, _ = result
@@ -206,7 +241,7 @@ class MujocoVectorEnv(VectorEnv):
         info = {"final_obs": final, "_final_obs": self._over, "final_qpos": final_qpos, "_final_qpos": self._over}
         self._start_episodes(ids)
         self._mark_over(np.zeros(self.num_envs, bool))
-        return self.task.observe(self._fields), reward, terminated, truncated, info
+        return self._observe(), reward, terminated, truncated, info
 
     @property
     def qpos(self) -> np.ndarray:
@@ -241,14 +276,14 @@ class MujocoVectorEnv(VectorEnv):
         self._elapsed[i] = int(snapshot[-1])
         self._progress[i] = self.task.progress(self._fields)[i]
         self._mark_over(self._over & (np.arange(self.num_envs) != i))
-        return self.task.observe(self._fields)[i], 0
+        return self._observe()[i], 0
 
     def get_state(self) -> dict[str, np.ndarray]:
         """The whole state, as numeric arrays with leading axis num_envs; call after reset."""
         generators = np.array([_words(generator) for generator in self._generators], np.uint64)
         state = {"physics": self._batch.state, "elapsed": self._elapsed, "over": self._over, "generators": generators}
         derived = {name: getattr(self._fields, name) for name in self.task.derived_fields}
-        return {name: array.copy() for name, array in (state | derived).items()}
+        return {name: array.copy() for name, array in (state | derived).items()} | self._changes.state()
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Continue exactly from a `get_state` of the same task and num_envs, else raise UsageError."""
@@ -258,6 +293,8 @@ class MujocoVectorEnv(VectorEnv):
                 f"the saved simulator state has shape {state['physics'].shape}, but {self.num_envs} "
                 f"environments of {self._env_id} on MuJoCo {mujoco.__version__} need {expected}"
             )
+        self._changes.load(state)
+        self._share_tasks()
         self._batch.state[:] = state["physics"]
         for name in self.task.derived_fields:
             getattr(self._fields, name)[:] = state[name]
