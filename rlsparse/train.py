@@ -323,7 +323,8 @@ def _finish(session: "Session", agent: str) -> None:
     run, recipe = session.run, session.recipe
     rows = read_progress(run.progress)
     draw_curve(rows, f"{agent} on {recipe.env}", run.path / "curve.png")
-    summary = summarise(rows, recipe, agent, session.seconds, read_probes(run.path / "probe.csv"))
+    probes = read_probes(run.path / "probe.csv")
+    summary = summarise(rows, recipe, agent, session.seconds, probes, session.eval_seconds)
     write_atomic(run.path / "summary.json", seal(summary) + "\n")
     run.write_status("finished", session.total_steps)
 

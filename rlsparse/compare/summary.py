@@ -16,10 +16,12 @@ def summarise(
     agent: str,
     seconds: float,
     probes: Sequence[tuple[int, bool]] = (),
+    eval_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Return the last evaluation of every seed, and mean and 95 % interval over seeds.
 
-    `probes` are the seed of each probe and whether it was accepted; they are told if the recipe asks for any.
+    `probes` are the seed of each probe and whether it was accepted; they are told if the recipe asks for any. Of the
+    `seconds` of the run, `eval_seconds` went to evaluations; steps a second are those of all else.
     """
     last = {row["seed"]: row for row in rows}
     final = sorted(last.values(), key=lambda row: row["seed"])
@@ -43,7 +45,8 @@ def summarise(
         "interval_95": None if np.isnan(half_width) else [float(mean - half_width), float(mean + half_width)],
         "n": len(returns),
         "seconds": round(seconds, 1),
-        "steps_per_second": round(sum(row["total_steps"] for row in final) / seconds, 1),
+        "eval_seconds": round(eval_seconds, 1),
+        "steps_per_second": round(sum(row["total_steps"] for row in final) / max(seconds - eval_seconds, 1e-9), 1),
     }
 
 
@@ -66,5 +69,8 @@ def table(summary: dict[str, Any]) -> str:
         spread = "95 % interval {:,.1f} to {:,.1f}".format(*summary["interval_95"]) + f", n = {summary['n']}"
     rows.append(["mean", *[""] * len(steps), f"{summary['return_mean']:,.1f}", "", spread])
     counted = "training and probe steps" if probed else "training steps"
-    speed = f"{summary['seconds']:,.0f} s, {summary['steps_per_second']:,.0f} {counted}/s over all seeds"
-    return f"{columns(rows)}\n{speed}"
+    share = 100 * summary["eval_seconds"] / max(summary["seconds"], 0.1)
+    took = f"{summary['seconds']:,.0f} s, of which evaluation {share:.0f} %"
+    rate, seeds = summary["steps_per_second"], summary["n"]
+    of_each = f" ({rate / seeds:,.0f} a seed)" if seeds > 1 else ""
+    return f"{columns(rows)}\n{took}; {rate:,.0f} {counted}/s{of_each}"

@@ -1,5 +1,6 @@
 """The progress of a run on stderr, in a line that is drawn anew on a terminal."""
 
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,46 +17,60 @@ REDRAW_INTERVAL = 0.2
 
 
 class ProgressLine:
-    """Progress on stderr: steps, share, steps/s, last return of the seeds, time left."""
+    """Progress on stderr: steps, share, steps/s without the time of evaluations, last return of the seeds, time left.
 
-    def __init__(self) -> None:
+    Steps are those of one seed; steps/s are those of all seeds, and then of one.
+    """
+
+    def __init__(self, session: "Session") -> None:
+        """Begin before the first step of this session."""
         self._live = sys.stderr.isatty()
+        self._open = False
+        """Whether a line is drawn that does not end yet."""
         self._drawn = 0.0
         self._returns: dict[int, float] = {}
-        self._first: tuple[float, int] | None = None
+        self._evaluations = 0
+        self._begun, self._first_steps, self._evaluated = time.monotonic(), session.total_steps, session.eval_seconds
 
     def iteration(self, session: "Session", stats: EpochStats) -> None:
         """Redraw the live line."""
-        if self._first is None:
-            self._first = (time.monotonic(), session.total_steps - session.recipe.iteration_steps)
         if self._live and time.monotonic() - self._drawn > REDRAW_INTERVAL:
             self._drawn = time.monotonic()
+            self._open = True
             print(f"\r\x1b[2K{self.line(session)}", end="", file=sys.stderr, flush=True)
 
     def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Print a lasting line."""
+        self._evaluations += 1
         self._returns.update({row["seed"]: row["return_mean"] for row in rows})
-        print(("\r\x1b[2K" if self._live else "") + self.line(session), file=sys.stderr, flush=True)
+        self._print(self.line(session))
 
     def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Print a lasting line for a probe that took steps."""
         if any(row["steps"] for row in rows):
             accepted, steps = sum(row["accepted"] for row in rows), np.mean([row["steps"] for row in rows])
-            text = f"{'':>11} probe: {steps:,.0f} steps per seed, {accepted} of {len(rows)} policies replaced"
-            print(("\r\x1b[2K" if self._live else "") + text, file=sys.stderr, flush=True)
+            self._print(f"{'':>11} probe: {steps:,.0f} steps per seed, {accepted} of {len(rows)} policies replaced")
+
+    def _print(self, text: str) -> None:
+        self._open = False
+        print(("\r\x1b[2K" if self._live else "") + text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Do nothing: every line is complete."""
+        """End the live line: what is said next begins a line of its own."""
+        if self._open:
+            self._open = False
+            print(file=sys.stderr, flush=True)
 
     def line(self, session: "Session") -> str:
         """Return the line as it stands."""
-        steps, budget = session.total_steps, session.recipe.total_steps
+        steps, budget, seeds = session.total_steps, session.recipe.total_steps, session.learner.members
         text = f"{steps:>11,} steps {min(100.0, 100 * steps / budget):5.1f} %"
-        if self._first is not None:
-            since, first_steps = self._first
-            rate = (steps - first_steps) / max(time.monotonic() - since, 1e-9)
-            total_rate = rate * session.learner.members
-            text += f"  {total_rate:>7,.0f} steps/s  {_duration(max(budget - steps, 0) / max(rate, 1e-9))} left"
+        if (done := steps - self._first_steps) > 0:
+            evaluating, left = session.eval_seconds - self._evaluated, max(budget - steps, 0)
+            rate = done / max(time.monotonic() - self._begun - evaluating, 1e-9)
+            evaluations = math.ceil(left / session.recipe.eval_interval) * evaluating / max(self._evaluations, 1)
+            of_each = f" ({rate:,.0f} a seed)" if seeds > 1 else ""
+            text += f"  {rate * seeds:>7,.0f} steps/s{of_each}  {_duration(left / rate + evaluations)} left"
         if self._returns:
             text += f"  return {describe_returns(np.array([*self._returns.values()]))}"
         return text

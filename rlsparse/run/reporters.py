@@ -49,7 +49,7 @@ class Reporters:
 
     def __init__(self, session: "Session", quiet: bool) -> None:
         self._session = session
-        self._reporters: list[Any] = [] if quiet else [ProgressLine()]
+        self._reporters: list[Any] = [] if quiet else [ProgressLine(session)]
         try:
             from rlsparse.run.tensorboard import TensorBoard
 

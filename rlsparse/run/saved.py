@@ -39,6 +39,7 @@ class Values:
     recipe: dict[str, Any]
     evaluated_at: Annotated[tuple[Annotated[int, Ge(-1), Lt(2**63)], ...], Expected("numbers of steps")]
     seconds: NotNegative
+    eval_seconds: NotNegative
     records: dict[str, str]
     callbacks: tuple[SavedCallback, ...] = ()
 

@@ -68,6 +68,8 @@ class Session:
     last: Iteration | None = None
     failed_saves: int = 0
     seconds_before: float = 0.0
+    eval_seconds: float = 0.0
+    """Those of `seconds` that went to evaluations."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -218,12 +220,14 @@ def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[],
     def score(actors: Actors, watch: Callable[[np.ndarray], None] = lambda obs: None) -> Scores:
         return evaluate(session.eval_env, actors, seeds, stop, watch, learner.simulated_on)
 
+    begun = time.monotonic()
     try:
         each = [score(learner.actors(), watch)]
         each += [score(inner) for inner in learner.sparsity.inner_actors(learner.actors())]
     except Interrupted:
         save(session, last=True)
         raise
+    session.eval_seconds += time.monotonic() - begun
     due = session.evaluation_due
     for scores in each:
         learner.counters.eval[due] += scores.lengths[due].sum(1)
@@ -281,6 +285,7 @@ def state(session: Session) -> Checkpoint:
         "random": learner.random_state(),
         "evaluated_at": session.evaluated_at.tolist(),
         "seconds": session.seconds,
+        "eval_seconds": session.eval_seconds,
         "records": dict(session.run.records.texts),
         "callbacks": own_values,
     }
@@ -319,7 +324,7 @@ def restore(session: Session, strict: bool = False) -> None:
         if "stats" in saved.arrays:
             session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
         session.evaluated_at = np.array(saved.values["evaluated_at"])
-        session.seconds_before = saved.values["seconds"]
+        session.seconds_before, session.eval_seconds = saved.values["seconds"], saved.values["eval_seconds"]
         run.records.restore(saved.values["records"])
         states = [(x.name, dict(json.loads(x.state))) for x in values.callbacks]
     session.callbacks.load(saved.arrays.get("callbacks", {}), states)

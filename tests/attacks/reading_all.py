@@ -64,7 +64,7 @@ def resume(run_dir):
     finally:
         run.release()
     arrays = {(group, name): as_bytes(x) for group, own in now.arrays.items() for name, x in own.items()}
-    values = {name: x for name, x in now.values.items() if name != "seconds"}
+    values = {name: x for name, x in now.values.items() if name not in ("seconds", "eval_seconds")}
     return recipe, agent, device, run.keep_checkpoints, arrays, values
 
 

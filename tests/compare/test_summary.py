@@ -60,6 +60,16 @@ def test_speed_counts_the_training_steps_of_all_seeds(summary):
     assert summary["steps_per_second"] == 4 * 96 / 8.0
 
 
+def test_seconds_of_evaluations_do_not_count_as_training(run_dir):
+    """384 steps in 8 - 6 seconds are 192 steps/s."""
+    rows, recipe = runs.read_progress(run_dir / "progress.csv"), runs.read_recipe(run_dir)
+    summary = summarise(rows, recipe, "ppo", 8.0, eval_seconds=6.0)
+    assert (summary["eval_seconds"], summary["steps_per_second"]) == (6.0, 192)
+    assert table(summary).endswith("\n8 s, of which evaluation 75 %; 192 training steps/s (48 a seed)")
+    one = summarise([row for row in rows if row["seed"] == 2], recipe, "ppo", 8.0)
+    assert table(one).endswith("; 12 training steps/s")
+
+
 def test_it_says_what_was_trained_where(summary):
     assert (summary["env"], summary["agent"], summary["seconds"]) == ("fake_envs:Point-v0", "ppo", 8.0)
 
@@ -131,7 +141,7 @@ def test_the_table_shows_steps_of_training_and_of_probing_apart(probed):
         lines[4].index(f"{probed['return_mean']:,.1f}") + len(f"{probed['return_mean']:,.1f}")
         == header.index("return") + 6
     )
-    assert lines[5] == "8 s, 48 training and probe steps/s over all seeds"
+    assert lines[5] == "8 s, of which evaluation 0 %; 48 training and probe steps/s (12 a seed)"
 
 
 def test_probes_without_steps_of_their_own_need_no_column(run_dir):
@@ -160,4 +170,4 @@ def test_the_table_shows_the_same_numbers(summary):
     low, high = summary["interval_95"]
     assert lines[5].split()[:2] == ["mean", f"{summary['return_mean']:,.1f}"]
     assert f"95 % interval {low:,.1f} to {high:,.1f}, n = 4" in lines[5]
-    assert lines[6] == "8 s, 48 training steps/s over all seeds"
+    assert lines[6] == "8 s, of which evaluation 0 %; 48 training steps/s (12 a seed)"

@@ -318,8 +318,9 @@ def test_the_command_line_names_them_by_module_and_class(tmp_path, monkeypatch):
     (mine,) = callbacks_of(["own_callbacks:Mine"], Stop().ask)._callbacks
     assert type(mine).__name__ == "Mine"
     for place, message in {
-        "own_callbacks:Yours": "expected module:Class",
-        "own_callbacks": "expected module:Class",
+        "own_callbacks:Yours": "own_callbacks has no Yours",
+        "own_callbacks:c": "expected a class",
+        "own_callbacks": "names no class",
         "own_callbacks:Needy": "cannot be built without arguments",
         "no_such_module:Mine": "cannot import no_such_module",
     }.items():

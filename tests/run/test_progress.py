@@ -35,49 +35,74 @@ def clock(monkeypatch):
     return clock
 
 
-def at(steps, members=1, total_steps=10_000):
-    """A session of rollouts of 1,000 steps that has come so far."""
-    recipe = tiny.recipe(num_seeds=members, total_steps=total_steps, num_envs=10, rollout_length=100)
-    return SimpleNamespace(total_steps=steps, recipe=recipe, learner=SimpleNamespace(members=members))
+def at(steps, members=1, total_steps=10_000, eval_seconds=0.0):
+    """A session that has come so far."""
+    recipe = tiny.recipe(num_seeds=members, total_steps=total_steps, eval_every=2500)
+    learner = SimpleNamespace(members=members)
+    return SimpleNamespace(total_steps=steps, recipe=recipe, learner=learner, eval_seconds=eval_seconds)
 
 
 def rows(*returns):
     return [{"seed": seed, "return_mean": value} for seed, value in enumerate(returns)]
 
 
-def shown(monkeypatch, stream):
+def shown(monkeypatch, stream, begun=0, eval_seconds=0.0):
     monkeypatch.setattr(sys, "stderr", stream)
-    return ProgressLine()
+    return ProgressLine(at(begun, eval_seconds=eval_seconds))
 
 
 def test_before_training_there_are_steps_and_the_first_return(monkeypatch, clock):
     line = shown(monkeypatch, stream := io.StringIO())
-    line.evaluation(at(0), rows(-1234.56))
+    clock.now += 3.0
+    line.evaluation(at(0, eval_seconds=3.0), rows(-1234.56))
     assert stream.getvalue() == "          0 steps   0.0 %  return -1,234.6\n"
 
 
 def test_rate_and_time_left_follow_from_steps_and_seconds(monkeypatch, clock):
-    """4,000 steps of each of 3 seeds in 8 seconds are 1,500 steps/s; 6,000 of each are left: 12 s."""
+    """5,000 steps of each of 3 seeds in 10 seconds are 1,500 steps/s; 5,000 of each are left: 10 s."""
     line = shown(monkeypatch, stream := io.StringIO())
     for steps in (1000, 2000, 3000, 4000, 5000):
-        line.iteration(at(steps, members=3), None)
         clock.now += 2.0
-    clock.now -= 2.0
+        line.iteration(at(steps, members=3), None)
     line.evaluation(at(5000, members=3), rows(1.0, 2.0, 6.0))
-    # the clock starts when the first rollout is done
-    rate = 3 * 5000 / 8
     text = stream.getvalue()
     assert "      5,000 steps  50.0 %" in text
-    assert f"{rate:,.0f} steps/s  0:00:08 left" in text
+    assert "  1,500 steps/s (500 a seed)  0:00:10 left" in text
     assert text.endswith("return 3.0 (1.0 to 6.0, 3 seeds)\n")
 
 
-def test_the_time_of_a_resumed_run_counts_from_where_it_was_resumed(monkeypatch, clock):
+def test_the_first_line_is_right(monkeypatch, clock):
+    line = shown(monkeypatch, stream := Terminal())
+    clock.now += 2.0
+    line.iteration(at(1000), None)
+    assert "    500 steps/s  0:00:18 left" in stream.getvalue()
+
+
+def test_evaluations_take_time_that_is_left_but_none_of_training(monkeypatch, clock):
+    """10 seconds, 6 of them for 3 evaluations: 1,250 steps/s, 4 s are left to train and 4 s for 2 evaluations."""
     line = shown(monkeypatch, stream := io.StringIO())
-    line.iteration(at(9000), None)
+    for steps, seconds in ((0, 2.0), (2500, 4.0)):
+        line.evaluation(at(steps, eval_seconds=seconds), rows(1.0))
+    clock.now += 10.0
+    line.evaluation(at(5000, eval_seconds=6.0), rows(1.0))
+    assert "  1,250 steps/s  0:00:08 left" in stream.getvalue()
+
+
+def test_the_time_of_a_resumed_run_counts_from_where_it_was_resumed(monkeypatch, clock):
+    line = shown(monkeypatch, stream := io.StringIO(), begun=8000, eval_seconds=100.0)
     clock.now += 1.0
-    line.evaluation(at(10_000), rows(1.0))
+    line.evaluation(at(10_000, eval_seconds=100.0), rows(1.0))
     assert " 2,000 steps/s  0:00:00 left" in stream.getvalue()
+
+
+def test_a_live_line_ends_before_anything_else_is_said(monkeypatch, clock):
+    line = shown(monkeypatch, stream := Terminal())
+    clock.now += 1.0
+    line.iteration(at(1000), None)
+    assert not stream.getvalue().endswith("\n")
+    line.close()
+    line.close()
+    assert stream.getvalue().endswith("left\n")
 
 
 def test_an_overrun_budget_is_not_more_than_all_of_it(monkeypatch, clock):

@@ -348,3 +348,12 @@ def test_killed_it_goes_on_from_the_last_checkpoint(tmp_path, monkeypatch):
     assert resumed.stdout == "run\n"
     assert state(tmp_path) == "finished"
     assert tiny.outcome(tmp_path / "run") == reference(tmp_path)
+
+
+def test_seconds_of_evaluations_add_up_over_sessions(tmp_path):
+    before = tiny.begin(tmp_path / "run")
+    tiny.go_on(before)
+    assert 0 < before.eval_seconds < before.seconds
+    after = tiny.reopen(tmp_path / "run")
+    after.run.release()
+    assert after.eval_seconds == before.eval_seconds

@@ -61,10 +61,7 @@ def test_stopped_the_result_is_one_object_of_json(run):
 
 def test_what_is_no_callback_is_refused_before_a_run_is_made(run):
     code, _, err = run(*tiny.FLAGS, "--callbacks", "own_patience:Impatience")
-    assert (code, err) == (
-        2,
-        "rlsparse: --callbacks own_patience:Impatience: expected module:Class, a subclass of rlsparse.Callback\n",
-    )
+    assert (code, err) == (2, "rlsparse: own_patience has no Impatience: did you mean Patience?\n")
     assert not Path("run").exists()
 
 
