@@ -57,7 +57,7 @@ def run_command(arguments: Sequence[str]) -> None:
     _check_shipped_curve(flags.compare_with, recipe.env)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
-        plan = _make_plan(recipe)
+        recipe, plan = _make_plan(recipe, bool(values(["explore.start"], arguments)))
     if flags.dry_run:
         print(f"{to_toml(recipe)}\n{plan}")
         return
@@ -154,7 +154,8 @@ def from_script(
     env = from_python.name_of(env)
     if resume is None:
         chosen = from_python.recipe(env, agent, device, fields)
-        return _train_new(*chosen, device, Path(out), run_dir, keep_checkpoints, quiet, callbacks)
+        start_given = from_python.is_parts(fields.get("explore"))
+        return _train_new(*chosen, device, Path(out), run_dir, keep_checkpoints, quiet, callbacks, start_given)
     wrappers = from_python.names_of(fields.pop("wrappers", None))
     from_python.refuse_beside_resume(fields, agent=agent, run_dir=run_dir)
     flags = ResumeFlags(Path(resume), env, wrappers, trust, device, keep_checkpoints, quiet=quiet)
@@ -171,11 +172,12 @@ def _train_new(
     keep_checkpoints: int | None,
     quiet: bool,
     callbacks: Sequence["Callback"],
+    start_given: bool,
 ) -> "TrainedRun":
     keep = keep_checkpoints or FEWEST_KEPT
     check_new(recipe, keep)
     where, why = device.resolve(wanted, recipe, device.gpu_agent(recipe))
-    _make_plan(recipe)
+    recipe, _ = _make_plan(recipe, start_given)
     _announce(why, quiet)
     with StopInterrupt() as stop:
         told = _callbacks(callbacks, stop)
@@ -215,8 +217,11 @@ def check_new(recipe: Recipe, keep_checkpoints: int, env_timeout: float | None =
     check_bounds(Status("running", keep_checkpoints, env_timeout))
 
 
-def _make_plan(recipe: Recipe) -> str:
-    """Try environment and optimiser, before a run directory is made; warn of what may surprise, return the plan."""
+def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
+    """Try environment and optimiser, before a run directory is made; return the recipe that is paid for, and its plan.
+
+    Warns of what may surprise.
+    """
     from rlsparse import sim
     from rlsparse.explore.explorer import horizon
     from rlsparse.run import plan
@@ -236,9 +241,10 @@ def _make_plan(recipe: Recipe) -> str:
     env.close()
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
-    for reason in plan.warnings(recipe, layout, longest):
+    recipe, change = plan.fitted(recipe, longest, start_given)
+    for reason in filter(None, (change, *plan.warnings(recipe, layout, longest))):
         log.warning(reason)
-    return plan.describe(recipe, layout, longest)
+    return recipe, plan.describe(recipe, layout, longest)
 
 
 def _callbacks(given: Sequence[object], stop: Stop) -> "NoCallbacks":

@@ -1,12 +1,43 @@
 """What a run will take, before its first step: rollouts, updates, steps, evaluations and probes."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
-from rlsparse.explore.forecast import foresee, why_never
+from rlsparse.explore.forecast import foresee, latest_start, moved, why_never
 from rlsparse.learner.layout import Layout
 from rlsparse.run.recipe import Recipe
+
+EVALUATED = 0.25
+"""Most steps of evaluations, as a share of the budget, unless --eval-every says how often they are."""
+
+EARLIEST = 0.5
+"""Share of the budget before which a start of probing is not moved."""
+
+
+def fitted(recipe: Recipe, horizon: int, start_given: bool = False) -> tuple[Recipe, str | None]:
+    """Return the recipe that a short budget can pay for, and what to say of it; most recipes stay as they are.
+
+    Evaluations, if nobody said how often, are fewer; probing begins earlier if it could otherwise pay for no probe,
+    unless its start is `start_given` by the user.
+    """
+    recipe, extent = _with_fewer_evaluations(recipe, horizon), _extent(recipe, horizon)
+    explore = recipe.explore
+    if explore is None or start_given or why_never(explore, *extent) is None:
+        return recipe, None
+    start = latest_start(explore, *extent)
+    if start is None or start < EARLIEST:
+        return recipe, None
+    return replace(recipe, explore=replace(explore, start=start)), moved(explore, start, *extent[:2])
+
+
+def _with_fewer_evaluations(recipe: Recipe, horizon: int) -> Recipe:
+    """The first and the last evaluation always are."""
+    most = int(EVALUATED * recipe.total_steps // (recipe.eval_episodes * horizon))
+    if recipe.eval_every is not None or most > recipe.total_steps // recipe.eval_interval:
+        return recipe
+    return replace(recipe, eval_every=math.ceil(recipe.total_steps / max(1, most - 1)))
 
 
 @dataclass
@@ -54,7 +85,8 @@ def describe(recipe: Recipe, layout: Layout, horizon: int) -> str:
         f"training steps   {plan.train_steps:,} per seed, {plan.train_steps * recipe.num_seeds:,} in all "
         f"(probe steps: {plan.probe_steps:,}{' per seed' * bool(plan.probe_steps)})",
         *([explore.describe(recipe.num_envs, recipe.total_steps, horizon, plan.probes)] if explore else []),
-        f"evaluations      {plan.evaluations:,} of {recipe.eval_episodes} episodes per seed"
+        f"evaluations      {plan.evaluations:,}, every {recipe.eval_interval:,} steps (--eval-every), of "
+        f"{recipe.eval_episodes} episodes per seed"
         + (f" and each of {networks} densities" if networks > 1 else "")
         + f", at most {horizon:,} steps each, not part of the budget",
         *([sparse.describe(layout)] if sparse else []),

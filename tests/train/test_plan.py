@@ -75,8 +75,8 @@ def test_the_plan_tells_what_a_probe_costs_and_how_much_may_be_spent(run):
     [
         (
             "--total-steps 96",
-            "there will be no probe: one may take 50 steps (10 episodes of 5), which --explore.budget-fraction 0.3 of "
-            "--total-steps 96 cannot pay: raise one of them, or probe fewer candidates",
+            "there will be no probe: one may take 50 steps (10 episodes of 5), and probing has 29 of --total-steps 96: "
+            "use --total-steps 180, or fewer candidates",
         ),
         (
             "--total-steps 400 --explore.every 30",
@@ -96,12 +96,14 @@ def test_probes_that_will_never_be_are_warned_of_before_training(flags, reason, 
 
 
 def test_a_probe_that_a_time_limit_would_make_cheaper_is_told_of_it(run, caplog):
-    flags = f"--env fake_envs:Endless-v0 --explore {shlex.quote(str(tiny.PROBING))} --total-steps 400"
+    flags = (
+        f"--env fake_envs:Endless-v0 --explore {shlex.quote(str(tiny.PROBING))} --total-steps 400 --rollout-length 64"
+    )
     code, plan, _ = run(*tiny.FLAGS, *shlex.split(flags), "--dry-run")
     (warning,) = caplog.messages
     assert "one may take 100,000 steps (10 episodes of 10,000)" in warning
-    assert warning.endswith("or probe fewer candidates, or register the environment with a max_episode_steps")
-    assert "evaluations      14 of 2 episodes per seed, at most 10,000 steps each, not part of the budget" in plan
+    assert warning.endswith("an environment that is registered with a max_episode_steps, or fewer candidates")
+    assert "evaluations      5, every 32 steps (--eval-every), of 2 episodes per seed, at most 10,000 steps" in plan
 
 
 def count_calls(monkeypatch):
