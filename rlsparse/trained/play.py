@@ -4,7 +4,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,15 +27,18 @@ from rlsparse.trained.policy import (
     run_episode,
 )
 
+STEPS_SHOWN = 20
+"""Steps between two lines of progress."""
+
 
 @dataclass(frozen=True)
 class PlayFlags(PolicyFlags):
     """Run the deterministic policy of a run or of an agent card, and print the return of each episode."""
 
     video: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write a video of all episodes to this .mp4 or .gif."""
-    episodes: int = 5
-    """Episodes, on seeds that neither training nor evaluation uses."""
+    """Write a video of the episodes to this .mp4 or .gif."""
+    episodes: int | None = None
+    """Episodes, on seeds that neither training nor evaluation uses; 5 if not given, 1 with --video."""
     json: bool = False
     """Print one JSON object instead of the table."""
 
@@ -66,8 +69,9 @@ def _stop_signals() -> Iterator[None]:
 def run_command(arguments: Sequence[str]) -> None:
     """Parse the arguments of `rlsparse play` and do what they say."""
     flags = parse(PlayFlags, arguments, prog="rlsparse play")
-    if flags.episodes < 1:
-        raise UsageError(f"--episodes is {flags.episodes}: expected a positive whole number")
+    episodes = (1 if flags.video else 5) if flags.episodes is None else flags.episodes
+    if episodes < 1:
+        raise UsageError(f"--episodes is {episodes}: expected a positive whole number")
     if flags.video is not None:
         video.check_path(flags.video)
     path, env_id = find_policy(flags.policy, flags.env)
@@ -82,14 +86,32 @@ def run_command(arguments: Sequence[str]) -> None:
             stack.enter_context(contained())
         env = stack.enter_context(closing(make_environment(member, "rgb_array" if flags.video else None)))
         watch = stack.enter_context(video.filming(env, flags.video)) if flags.video else lambda step: None
-        count = f"{flags.episodes} episodes" if flags.episodes > 1 else "1 episode"
-        print(f"{flags.policy} on {member.env_id}, {member.title}, {count}", file=sys.stderr)
-        played = []
-        for env_seed in env_seeds(member.seed, "play", flags.episodes):
-            played.append(run_episode(env, member.actors, env_seed, watch))
+        count = f"{episodes} episodes" if episodes > 1 else "1 episode"
+        print(f"{flags.policy} on {member.env_id}, {member.title}, {count}", file=sys.stderr, flush=True)
+        played: list[Episode] = []
+        for env_seed in env_seeds(member.seed, "play", episodes):
+            with _progress(len(played) + 1, watch) if flags.video else contextlib.nullcontext(watch) as shown:
+                played.append(run_episode(env, member.actors, env_seed, shown))
             if not flags.json:
                 _print_episode(len(played), played[-1])
     _print_result(flags, member, played)
+
+
+@contextmanager
+def _progress(number: int, watch: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
+    """On a terminal, tell from time to time how far an episode is filmed: each picture takes some 20 ms."""
+    live = sys.stderr.isatty()
+
+    def shown(step: int) -> None:
+        watch(step)
+        if live and step % STEPS_SHOWN == 0:
+            print(f"\r\x1b[2Kfilming episode {number}: {step:,} steps", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield shown
+    finally:
+        if live:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
 def _print_episode(number: int, episode: Episode) -> None:

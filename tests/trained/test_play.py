@@ -193,8 +193,22 @@ def test_an_mp4_has_every_step_at_50_steps_a_second(run, run_dir, tmp_path):
     assert imageio_ffmpeg.count_frames_and_secs(str(path)) == (count, pytest.approx(count / 50, abs=0.03))
 
 
+def test_a_video_is_of_one_episode_unless_more_are_asked_for(run, run_dir, tmp_path):
+    assert len(result_of(run, run_dir, "--video", tmp_path / "pull.gif")["episodes"]) == 1
+    assert len(result_of(run, run_dir)["episodes"]) == 5
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_on_a_terminal_it_is_told_how_far_an_episode_is_filmed(live, run_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: live)
+    play.main([str(run_dir), "--video", str(tmp_path / "pull.gif"), "--episodes", "2"])
+    drawn = capsys.readouterr().err.split("\r\x1b[2K")[1:]
+    assert [text for text in drawn if text.endswith("episode 2: 0 steps")] == ["filming episode 2: 0 steps"] * live
+    assert drawn[-1:] == [""] * live
+
+
 def test_a_video_changes_no_return(run, run_dir, tmp_path):
-    watched = result_of(run, run_dir, "--video", tmp_path / "pull.gif")
+    watched = result_of(run, run_dir, "--video", tmp_path / "pull.gif", "--episodes", 5)
     assert watched["episodes"] == result_of(run, run_dir)["episodes"]
 
 
@@ -366,6 +380,6 @@ def test_signals_end_quietly_and_leave_no_half_video(run_dir, tmp_path, monkeypa
     with pytest.raises(SystemExit) as stop:
         play.main([str(run_dir), "--video", str(tmp_path / f"pull{suffix}")])
     assert stop.value.code == 128 + number
-    assert capsys.readouterr().err.partition("5 episodes\n")[2] == says
+    assert capsys.readouterr().err.partition("1 episode\n")[2] == says
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before
