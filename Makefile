@@ -9,12 +9,14 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train test setup lint clean
+.PHONY: help train test setup lint docs dist clean
 
 help:
 	@echo "make train   set up, then train PPO on HalfCheetah-v5 with 5 seeds"
 	@echo "make test    set up, then run the tests"
 	@echo "make lint    set up, then ruff and mypy"
+	@echo "make docs    set up, then build the site of docs/ into site/"
+	@echo "make dist    set up, then build what is uploaded to a package index into dist/"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
 
 train: $(VENV)/.core
@@ -30,6 +32,16 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "$(BIN)/python -m http.server --directory site   # then open http://localhost:8000"
+
+dist: setup
+	rm -rf dist
+	$(PIP_INSTALL) twine
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+
 # torch comes first and alone: a build that is already at hand is kept, instead of being resolved with the rest.
 $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) torch
@@ -38,6 +50,10 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP_INSTALL) --editable ".[dev]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(PIP_INSTALL) --editable ".[docs]"
 	@touch $@
 
 $(BIN)/python:
@@ -49,4 +65,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist site

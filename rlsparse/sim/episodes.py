@@ -187,7 +187,7 @@ class ProbeEpisodes:
     """Scores points of the searched parameters by episodes; counts steps and keeps to the allowance of each member.
 
     `env(n)` gives n environments, at most `most`, that do not reset by themselves. `native` maps actions to
-    the environments' own; if it is None, actions are in units of half the action range. `seeds` [S][E] are of each
+    the environments' own; if it is None, actions are in units of half the action range. `seeds` `[S][E]` are of each
     episode of the S members that probe.
     """
 
@@ -251,7 +251,7 @@ def member_policies(
 ) -> Policies:
     """Return what gives policies of points in place of the `members`' numbers `searched`.
 
-    The action noise of each episode has a seed [S][E]; None for deterministic actions.
+    The action noise of each episode has a seed `[S][E]`; None for deterministic actions.
     """
 
     def policies(points: np.ndarray, episodes: slice) -> Callable[[Array], Array]:
@@ -270,7 +270,7 @@ def member_policies(
 
 
 def common_noise(std: np.ndarray, seeds: list[list[int]], device: str = "cpu") -> Callable[[], Array]:
-    """Return what draws the noise of one step, [S * C * E, A], for deviations `std` [S, C, A] and seeds [S][E].
+    """Return what draws the noise of one step, [S * C * E, A], for deviations `std` [S, C, A] and seeds `[S][E]`.
 
     But for the deviation it is alike for all candidates of a member.
     """
@@ -280,7 +280,7 @@ def common_noise(std: np.ndarray, seeds: list[list[int]], device: str = "cpu") -
 
 
 def host_noise(seeds: list[list[int]], size: int) -> Callable[[], np.ndarray]:
-    """Return a function that draws the noise of one step, [S, count, size], with a generator per seed [S][count]."""
+    """Return a function that draws the noise of one step, [S, count, size], with a generator per seed `[S][count]`."""
     streams = [[np.random.default_rng(s) for s in own] for own in seeds]
     return lambda: np.stack([[g.standard_normal(size, np.float32) for g in own] for own in streams])
 
