@@ -35,8 +35,9 @@ def main() -> None:
             near = nearest(command, COMMANDS)
             hint = f"did you mean {near}?" if near else f"the commands are {', '.join(COMMANDS)}"
             raise UsageError(f"unknown command {command}: {hint}")
-    module, _ = COMMANDS[command]
-    import_module(f"rlsparse.{module}").main(arguments if module == "run.listing" else arguments[1:])
+    if command in COMMANDS:  # help is over too where nobody reads it to its end
+        module, _ = COMMANDS[command]
+        import_module(f"rlsparse.{module}").main(arguments if module == "run.listing" else arguments[1:])
 
 
 if __name__ == "__main__":

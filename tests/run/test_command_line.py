@@ -466,6 +466,15 @@ def test_help_cut_short_by_its_reader_ends_in_silence(tmp_path):
     assert (code, err) == (0, "")
 
 
+def test_the_list_of_commands_that_nobody_reads_ends_in_silence(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-u", "-m", "rlsparse", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=tiny.environment(), stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_training_outlives_the_reader_of_its_progress(tmp_path):
     line, code, _ = read_one_line(["train", *tiny.FLAGS, "--run-dir", "run"], tmp_path, stderr=subprocess.STDOUT)
     assert line == "ppo on fake_envs:Point-v0, seed 0, 96 steps each: run\n"
