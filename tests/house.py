@@ -45,6 +45,10 @@ LEAVES = {
     "run/progress_line": "progress on a terminal",
     "run/tensorboard": "TensorBoard events",
     "run/callbacks": "code of a user's own that watches and steers a run",
+    "run/torch_loop": "ExploRLer in any training loop in torch",
+    "run/torch_parameters": "parameters of a torch policy as one vector",
+    "run/probe_report": "what probing in a loop of others has cost and brought",
+    "sim/user_envs": "environments that a user's function makes",
 }
 """Files that can be deleted with their word in one union, and nothing else breaks."""
 

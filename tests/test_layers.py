@@ -59,6 +59,8 @@ BROUGHT_ALONG = {"imageio", "PIL", "packaging"}
 TORCH_FIRST = {
     "rlsparse.sim.collect_device",
     "rlsparse.sim.counter_random",
+    "rlsparse.run.torch_loop",
+    "rlsparse.run.torch_parameters",
     "rlsparse.sim.warp",
     "rlsparse.sim.warp_physics",
 }

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rlsparse.errors import UsageError
-from rlsparse.sb3.environments import Obs, on_each
-from rlsparse.sb3.supported import reached
+from rlsparse.run.torch_parameters import ParameterVector, reached
 from rlsparse.sb3.training import SparseTraining
+from rlsparse.sim.user_envs import Obs, on_each
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class MeanAction(nn.Module):
         return self.head(self.latent.forward_actor(self.features(obs)))
 
 
-class Actor:
+class Actor(ParameterVector):
     """The parameters of a model's actor as one vector [P], and candidates for it.
 
     The actor's parameters are those that its mean action depends on, and the critic's value does not: what both share
@@ -60,7 +60,7 @@ class Actor:
         self._vectorised = True
         own = self._own_parameters(model._last_obs)
         self._names = [name for name, parameter in self._mean.named_parameters() if id(parameter) in own]
-        self.parameters = [dict(self._mean.named_parameters())[name] for name in self._names]
+        super().__init__([dict(self._mean.named_parameters())[name] for name in self._names])
         if search_log_std:
             self._names.append("log_std")
             self.parameters.append(policy.log_std)
@@ -92,32 +92,15 @@ class Actor:
         tensors = obs_as_tensor(obs, policy.device)
         return preprocess_obs(tensors, policy.observation_space, normalize_images=policy.normalize_images)
 
-    def read(self) -> np.ndarray:
-        """Return the parameters, [P] float64."""
-        with torch.no_grad():
-            return torch.cat([p.reshape(-1) for p in self.parameters]).cpu().numpy().astype(np.float64)
-
-    def write(self, point: np.ndarray) -> None:
-        """Put a point [P] into the policy, in place."""
-        with torch.no_grad():
-            for parameter, part in zip(self.parameters, self._parts(point[None]), strict=True):
-                parameter.copy_(part[0])
-
     def project(self, points: np.ndarray) -> np.ndarray:
         """Return points [..., P] with zeros for the weights that a sparse network does without."""
         if self._sparsity is None:
             return points
         return np.where(self._sparsity.present(self._policy, self.parameters), points, 0.0).astype(points.dtype)
 
-    def _parts(self, points: np.ndarray) -> list[Tensor]:
-        """Return points [C, P] as tensors [C, ...] of the parameters' shapes."""
-        sizes = [p.numel() for p in self.parameters]
-        owned = zip(torch.as_tensor(points).split(sizes, 1), self.parameters, strict=True)
-        return [column.to(p.device, p.dtype).reshape(-1, *p.shape) for column, p in owned]
-
     def candidates(self, points: np.ndarray) -> Callable[[Obs], np.ndarray]:
         """Return the mean actions of points [C, P] as a function of their observations [C * n, ...]: [C * n, A]."""
-        own = dict(zip(self._names, self._parts(points), strict=True))
+        own = dict(zip(self._names, self.parts(points), strict=True))
         own.pop("log_std", None)
         forward = self._stacked(own) if self._layers is not None else self._mapped(own)
 
@@ -133,7 +116,7 @@ class Actor:
     def std(self, points: np.ndarray) -> np.ndarray:
         """Standard deviation of the points' action noise, [C, A]."""
         if "log_std" in self._names:
-            log_std = self._parts(points)[-1]
+            log_std = self.parts(points)[-1]
         else:
             log_std = self._policy.log_std.detach().expand(len(points), -1)
         return log_std.exp().cpu().numpy()

@@ -16,7 +16,6 @@ import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, EventCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from torch.optim import Optimizer
 
 from rlsparse.errors import UsageError
 from rlsparse.explore.anchors import ending_at
@@ -24,15 +23,15 @@ from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Propose
 from rlsparse.explore.schedule import Schedule
-from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.streams import env_seeds, generator
-from rlsparse.run.cards import agent
-from rlsparse.run.recipe import Recipe, check, from_dict
+from rlsparse.run.probe_report import Report
 from rlsparse.run.records import probe_rows
+from rlsparse.run.torch_loop import configuration
+from rlsparse.run.torch_parameters import forget, undisturbed
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.environments import MakeEnv, environments
-from rlsparse.sb3.episodes import candidate_episodes, undisturbed
-from rlsparse.sb3.report import Records, Report
+from rlsparse.sb3.episodes import candidate_episodes
+from rlsparse.sb3.report import Records
 from rlsparse.sb3.supported import refuse
 from rlsparse.sim.episodes import ProbeEpisodes
 
@@ -48,8 +47,6 @@ EVALUATIONS = 20
 """Evaluations in progress.csv over the budget, beside that before the first step."""
 
 UNLIMITED = int(np.iinfo(np.int64).max)
-
-DEFAULT_CARD = "explorler-ppo"
 
 MEMBER = np.zeros(1, np.int64)
 """A model of Stable-Baselines3 is one member, number 0."""
@@ -106,11 +103,13 @@ class ExploRLerCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         model = self._algorithm
-        with undisturbed(model.policy):
+        with undisturbed(model.policy, model.device):
             self._environments = environments(model, self._make_env)
             self._config = configuration(
-                self._explore, self._budget_fraction, self._environments.env_id, model.n_envs, model.use_sde
+                self._explore, self._budget_fraction, self._environments.env_id, "with Stable-Baselines3"
             )
+            if self._config.probe.stochastic and model.use_sde:
+                raise UsageError("stochastic probes draw independent noise, which gSDE does not: use stochastic=False")
             self._actor = Actor(model, self._config.search_log_std)
         if model is not self._known or model.num_timesteps == 0:
             self._begin(model)
@@ -211,7 +210,10 @@ class ExploRLerCallback(BaseCallback):
         incumbent, longest, returns = self._actor.read(), np.zeros(1, np.int64), None
         evaluate = self._episodes()
         try:
-            with undisturbed(self._algorithm.policy), np.errstate(over="ignore", invalid="ignore"):
+            with (
+                undisturbed(self._algorithm.policy, self._algorithm.device),
+                np.errstate(over="ignore", invalid="ignore"),
+            ):
                 propose, rounds = self._propose(incumbent), config.proposal.rounds
                 choice = config.probe(incumbent[None], propose, rounds, evaluate)
                 if choice.accepted[0]:
@@ -239,7 +241,7 @@ class ExploRLerCallback(BaseCallback):
         model.num_probe_timesteps = report.probe_steps  # type: ignore[attr-defined]
         if choice.accepted[0]:
             report.accepted += 1
-            _forget(model.policy.optimizer, self._config.moments, self._actor)
+            forget(model.policy.optimizer, self._config.moments, self._actor.parameters)
             if model.use_sde:  # the rollout's exploration matrix was drawn before
                 model.policy.reset_noise(model.n_envs)
         if returns is not None:
@@ -296,7 +298,7 @@ class ExploRLerCallback(BaseCallback):
             return
         self._evaluated_at = total
         try:
-            with undisturbed(self._algorithm.policy):
+            with undisturbed(self._algorithm.policy, self._algorithm.device):
                 returns, steps = self._measured(self._actor.read(), episodes=EVAL_EPISODES, number=0)
         except Exception as error:
             log.warning("an evaluation failed: %s; training goes on", " ".join(str(error).split()))
@@ -321,49 +323,3 @@ class ExploRLerCallback(BaseCallback):
 def _steps_per_epoch(model: OnPolicyAlgorithm) -> int | None:
     """Gradient steps in one pass of PPO over its rollout; None where an update is one step of the actor."""
     return math.ceil(model.n_steps * model.n_envs / model.batch_size) if isinstance(model, PPO) else None
-
-
-def _forget(optimiser: Optimizer, moments: str, actor: Actor) -> None:
-    """Treat the optimiser's moments after the actor was moved by another hand: see `ExploRLer.moments`."""
-    if moments == "reset":
-        optimiser.state.clear()
-    elif moments == "transport":
-        for parameter in actor.parameters:
-            for name in ("exp_avg", "momentum_buffer"):
-                first = optimiser.state.get(parameter, {}).get(name)
-                if first is not None:
-                    first.zero_()
-
-
-def configuration(
-    explore: ExploRLer | str | None, budget_fraction: float | None, env_id: str | None, num_envs: int, use_sde: bool
-) -> ExploRLer:
-    """Return the configuration; raises UsageError for settings that are wrong, or that need our own rollout.
-
-    A budget fraction of 0 is allowed here: it gives the control that only keeps records.
-    """
-    if explore is None or isinstance(explore, str):
-        explore = _of_card(explore or DEFAULT_CARD, env_id)
-    if budget_fraction is not None:
-        at_the_end = explore.finish and 0 < budget_fraction < 1  # then it is the share of the last steps
-        start = 1.0 - budget_fraction if at_the_end else explore.start
-        explore = replace(explore, budget_fraction=budget_fraction, start=start)
-    probe = explore.probe
-    if not probe.spends:
-        raise UsageError(
-            f"the probe {kind_of(type(probe))} needs our own rollout: with Stable-Baselines3 use Episodes or Racing"
-        )
-    if probe.stochastic and use_sde:
-        raise UsageError("stochastic probes draw independent noise, which gSDE does not: use stochastic=False")
-    probed = explore if budget_fraction != 0 else replace(explore, budget_fraction=1.0)
-    check(Recipe(env_id or "any", num_envs=num_envs, explore=probed))
-    return explore
-
-
-def _of_card(name: str, env_id: str | None) -> ExploRLer:
-    """The [recipe.explore] of a card, as it is for that environment."""
-    env = env_id or "any"
-    recipe = from_dict({"env": env, **agent(name).recipe_for(env)}, name)
-    if recipe.explore is None:
-        raise UsageError(f"the agent card {name} says nothing of probing: it has no [recipe.explore]")
-    return recipe.explore

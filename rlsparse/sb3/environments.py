@@ -2,11 +2,10 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium.spaces import Box
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -22,28 +21,14 @@ from stable_baselines3.common.vec_env import (
 )
 
 from rlsparse import sim
-from rlsparse.errors import EnvironmentFailure, UsageError
+from rlsparse.errors import UsageError
 from rlsparse.sim.episodes import STEP_CAP
-from rlsparse.sim.gym import episode_seed
 from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.user_envs import MOST_AT_ONCE, OWN_STATISTICS, Obs, guarded, longest_episode, made_anew
 
 MakeEnv = Callable[[], gymnasium.Env]
-Obs = Any
-"""An array [n, ...], or a dict of them."""
-
 ONLY_WATCHING = (VecMonitor, VecCheckNan, VecVideoRecorder)
 """Wrappers that change neither observations nor dynamics."""
-
-OWN_STATISTICS = ("NormalizeObservation", "NormalizeReward")
-"""Gymnasium's wrappers whose copies would normalise by statistics of their own."""
-
-MOST_AT_ONCE = 64
-"""The user's environments that exist at once, at most: they may be large."""
-
-
-def on_each(function: Callable[[Any], Any], obs: Obs) -> Any:
-    """Return a function of an array, or of each array of a dict."""
-    return {name: function(x) for name, x in obs.items()} if isinstance(obs, dict) else function(obs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,20 +68,10 @@ def environments(model: OnPolicyAlgorithm, make_env: MakeEnv | None) -> Environm
         copies = functools.cache(lambda n: sim.make(spec.id, n, autoreset=False))
         return Environments(copies, 2**20, min(spec.max_episode_steps or STEP_CAP, STEP_CAP), seen, spec.id)
     make_env = make_env or _copier(spec)
-    first = _guarded("make", make_env)
+    first = guarded("make", make_env)
     _check_spaces(first, inner)
-    make = functools.partial(_made, make_env, [first])
-    return Environments(make, MOST_AT_ONCE, _horizon(first), seen, spec.id if spec is not None else None)
-
-
-def _horizon(env: gymnasium.Env) -> int:
-    """Steps of an episode, at most."""
-    limits = [STEP_CAP, (env.spec.max_episode_steps if env.spec else None) or STEP_CAP]
-    while isinstance(env, gymnasium.Wrapper):
-        if isinstance(env, gymnasium.wrappers.TimeLimit):
-            limits.append(env._max_episode_steps)
-        env = env.env
-    return min(limits)
+    make = functools.partial(made_anew, make_env, [first])
+    return Environments(make, MOST_AT_ONCE, longest_episode(first), seen, spec.id if spec is not None else None)
 
 
 def _unwrapped(env: VecEnv, stop_at_unknown: bool) -> tuple[VecEnv, list[VecEnvWrapper]]:
@@ -175,59 +150,3 @@ def _check_spaces(made: gymnasium.Env, inner: VecEnv) -> None:
         same = own == theirs or (isinstance(own, Box) and isinstance(theirs, Box) and own.shape == theirs.shape)
         if not same:
             raise UsageError(f"make_env makes an environment with {name} {own}, but the model is trained with {theirs}")
-
-
-def _made(make_env: MakeEnv, made: list[gymnasium.Env], num_envs: int) -> "GymEnvironments":
-    """Return so many environments: those that are `made` are used again, and further ones are added to them."""
-    while len(made) < num_envs:
-        new = _guarded("make", make_env)
-        if any(new.unwrapped is env.unwrapped for env in made):
-            raise UsageError("make_env gave the same environment twice: it must make a new one at each call")
-        made.append(new)
-    return GymEnvironments(made[:num_envs])
-
-
-class GymEnvironments:
-    """Gymnasium environments one after the other, without autoreset; those that are halted stand still."""
-
-    def __init__(self, envs: list[gymnasium.Env]) -> None:
-        self._envs = envs
-        self._obs: list[Any] = []
-        self._over = np.zeros(len(envs), bool)
-
-    def reset(self, *, seed: Sequence[int]) -> tuple[Obs, dict[str, Any]]:
-        """Start an episode everywhere."""
-        self._obs = [
-            _guarded("reset", env.reset, seed=episode_seed(own, 0))[0]
-            for env, own in zip(self._envs, seed, strict=True)
-        ]
-        self._over[:] = False
-        return self._stacked(), {}
-
-    def step(self, actions: np.ndarray) -> tuple[Obs, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Advance the environments whose episode is not over."""
-        reward = np.zeros(len(self._envs))
-        terminated, truncated = np.zeros((2, len(self._envs)), bool)
-        for i in np.flatnonzero(~self._over).tolist():
-            result = _guarded("step", self._envs[i].step, actions[i])
-            self._obs[i], reward[i], terminated[i], truncated[i], _ = result
-        self._over |= terminated | truncated
-        return self._stacked(), reward, terminated, truncated, {}
-
-    def halt(self, where: np.ndarray) -> None:
-        """Let the environments `where` [n] stand still until `reset`."""
-        self._over |= where
-
-    def _stacked(self) -> Obs:
-        if isinstance(self._obs[0], dict):
-            return {key: np.stack([obs[key] for obs in self._obs]) for key in self._obs[0]}
-        return np.stack(self._obs)
-
-
-def _guarded(doing: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    try:
-        return call(*arguments, **options)
-    except Exception as error:
-        raise EnvironmentFailure(
-            f"an environment to probe in failed in {doing} with {type(error).__name__}: {error}"
-        ) from error

@@ -1,16 +1,13 @@
 """Whole episodes of many candidates at once, scored as in our own runs; one model is one member."""
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
-import torch
-from stable_baselines3.common.policies import BasePolicy
 
 from rlsparse.sb3.actor import Actor
-from rlsparse.sb3.environments import Environments, Obs
+from rlsparse.sb3.environments import Environments
 from rlsparse.sim.episodes import ProbeEpisodes, common_noise
+from rlsparse.sim.user_envs import Obs
 
 
 def candidate_episodes(
@@ -29,22 +26,3 @@ def candidate_episodes(
         return lambda obs: mean(where.seen(obs)) + noise()
 
     return ProbeEpisodes(policies, where.make, [seeds], np.array([allowance]), native=actor.native, most=where.most)
-
-
-@contextmanager
-def undisturbed(policy: BasePolicy) -> Iterator[None]:
-    """Put the global random states back as they were, which a user's environments and networks may draw from.
-
-    Meanwhile the policy is in evaluation mode.
-    """
-    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - of the user's code
-    devices = [policy.device] if policy.device.type == "cuda" else []
-    training = policy.training
-    policy.set_training_mode(False)
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        policy.set_training_mode(training)
-        random.setstate(python)
-        np.random.set_state(numpy_state)  # noqa: NPY002

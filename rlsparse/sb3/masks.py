@@ -19,9 +19,9 @@ from torch.optim import Optimizer
 
 from rlsparse.errors import UsageError
 from rlsparse.learner.layout import Group, Layout, Slot
+from rlsparse.run.torch_parameters import reached
 from rlsparse.sb3 import moments
 from rlsparse.sb3.moments import Young
-from rlsparse.sb3.supported import reached
 from rlsparse.sparse import masks as account
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
 from rlsparse.sparse.config import Sparse

@@ -1,16 +1,14 @@
-"""Which models cannot be probed or made sparse, each said in one sentence; which parameters an output depends on."""
+"""Which models cannot be probed or made sparse, each said in one sentence."""
 
 import logging
-from collections.abc import Sequence
 from functools import cache
 
 import stable_baselines3
-import torch
 from gymnasium.spaces import Box
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import Tensor, nn
+from torch import nn
 
 from rlsparse.errors import UsageError
 
@@ -69,11 +67,3 @@ def warn_of_version(version: str) -> None:
     """Warn, once, of a version that was not tested."""
     if ".".join(version.split(".")[:2]) not in TESTED:
         log.warning("Stable-Baselines3 %s was not tested with rlsparse, only %s", version, " and ".join(TESTED))
-
-
-def reached(output: Tensor, parameters: Sequence[Tensor]) -> set[int]:
-    """Return the ids of the parameters that the output depends on."""
-    if not output.requires_grad:
-        return set()
-    gradients = torch.autograd.grad(output.sum(), parameters, retain_graph=True, allow_unused=True)
-    return {id(p) for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None}

@@ -10,8 +10,8 @@ from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
-from rlsparse.sb3.environments import on_each
 from rlsparse.sb3.masks import Sparsity
+from rlsparse.sim.user_envs import on_each
 
 
 class SparseTraining(OnPolicyAlgorithm):

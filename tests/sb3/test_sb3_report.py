@@ -10,8 +10,8 @@ from stable_baselines3.common.logger import configure
 from rlsparse.compare.logs import read_path
 from rlsparse.errors import UsageError
 from rlsparse.explore.racing import Racing
+from rlsparse.run.probe_report import Report
 from rlsparse.sb3 import ExploRLerCallback
-from rlsparse.sb3.report import Report
 
 
 def test_what_is_logged(tmp_path, capsys):
