@@ -13,7 +13,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
-from rlsparse.run.torch_loop import Explorer
+from rlsparse import Explorer
 
 GAMMA, GAE_LAMBDA, CLIP_RANGE, EPOCHS, MINIBATCH = 0.99, 0.95, 0.2, 10, 64
 

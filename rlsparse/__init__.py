@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes n
     from rlsparse.errors import UsageError as UsageError
     from rlsparse.run.callbacks import Callback as Callback
     from rlsparse.run.callbacks import Training as Training
+    from rlsparse.run.torch_loop import Explorer as Explorer
     from rlsparse.train import from_script as train
     from rlsparse.trained.loaded import Policy as Policy
     from rlsparse.trained.loaded import load as load
@@ -26,6 +27,7 @@ PUBLIC = {
     "Compared": "compare.from_python",
     "Callback": "run.callbacks",
     "Training": "run.callbacks",
+    "Explorer": "run.torch_loop",
     "load": "trained.loaded",
     "Policy": "trained.loaded",
     "TrainedRun": "trained.result",

@@ -67,7 +67,7 @@ UNIONS = {
     "run/foreign",
     "sim/__init__",
 }
-"""Files that may name leaves: each has a union of kinds, a field whose type is a leaf's, or a flag for it."""
+"""Files that may name leaves: each has a union of kinds, a field of a leaf's type, a flag or a public name for it."""
 
 READING = {
     "PPO, from the loop to the gradient": ("loop", "algorithms/ppo", "algorithms/surrogate"),

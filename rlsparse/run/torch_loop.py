@@ -33,13 +33,16 @@ from rlsparse.run.cards import agent, resolve_environment
 from rlsparse.run.probe_report import Report
 from rlsparse.run.recipe import Recipe, check, from_dict
 from rlsparse.run.torch_parameters import ParameterVector, forget, reached, undisturbed
+from rlsparse.sim.environment import Environment
 from rlsparse.sim.episodes import ProbeEpisodes
-from rlsparse.sim.tasks import TASKS
 from rlsparse.sim.user_envs import MOST_AT_ONCE, EpisodeEnvironments, Obs, from_maker, on_each
 
 log = logging.getLogger(__name__)
 
 DEFAULT_CARD = "explorler-ppo"
+
+MOST_BATCHED = 2**20
+"""Environments of the batched simulator at once, at most."""
 
 MEMBER = np.zeros(1, np.int64)
 """A policy in torch is one member, number 0."""
@@ -66,7 +69,7 @@ class Explorer:
     def __init__(
         self,
         actor: nn.Module | Iterable[nn.Parameter],
-        env: str | Callable[..., Any] | None = None,
+        env: str | Environment | Callable[..., Any] | None = None,
         *,
         total_steps: int,
         act: Act | None = None,
@@ -83,10 +86,9 @@ class Explorer:
         if not self._vector.parameters:
             raise UsageError("the actor has no parameters that require a gradient, so there is nothing to search")
         self._act: Act | None = act or self._module
-        env = resolve_environment(env) if isinstance(env, str) else env
-        self._config = configuration(
-            explore, budget_fraction, env if isinstance(env, str) else None, "in a loop of your own"
-        )
+        env = Environment(resolve_environment(env)) if isinstance(env, str) else env
+        env_id = env.id if isinstance(env, Environment) else None
+        self._config = configuration(explore, budget_fraction, env_id, "in a loop of your own")
         self._refuse(env, evaluate, optimizer, max_episode_steps)
         self._evaluate, self._optimizer, self._seed = evaluate, optimizer, seed
         if evaluate is None:
@@ -340,12 +342,12 @@ class OwnEpisodes:
 
 
 def _environments(env: Any) -> EpisodeEnvironments:
-    """Return where episodes are run: the batched tasks by their ids, anything else by Gymnasium."""
+    """Return where episodes are run: our environments by their ids, others by what makes them."""
     if callable(env):
         return from_maker(env)
     make = cache(lambda n: sim.make(env, n, autoreset=False))
-    first = make(1)
-    return EpisodeEnvironments(make, 2**20 if env in TASKS else MOST_AT_ONCE, horizon(first), first.single_action_space)
+    first, most = make(1), MOST_BATCHED if env.batched else MOST_AT_ONCE
+    return EpisodeEnvironments(make, most, horizon(first), first.single_action_space)
 
 
 def configuration(

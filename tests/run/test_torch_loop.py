@@ -16,6 +16,7 @@ from aim import explorer_of
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+from rlsparse import Explorer
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
@@ -23,7 +24,6 @@ from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Gaussian, Line
 from rlsparse.explore.racing import Racing
 from rlsparse.learner.streams import env_seeds
-from rlsparse.run.torch_loop import Explorer
 
 POINT = "fake_envs:Point-v0"
 STEADY = "fake_envs:Steady-v0"
