@@ -24,7 +24,7 @@ from rlsparse.run.flags import ResumeFlags, TrainFlags, resume_flags, train_flag
 from rlsparse.run.foreign import class_named, contained
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe, check, to_toml
-from rlsparse.run.status import FEWEST_KEPT, Status
+from rlsparse.run.status import FEWEST_KEPT
 from rlsparse.run.stop import Stop, StopInterrupt, StopSignal
 from rlsparse.run.storage import write_atomic
 
@@ -53,7 +53,7 @@ def run_command(arguments: Sequence[str]) -> None:
         _resume_command(resume_flags(arguments))
         return
     agent, recipe, flags = train_flags(arguments)
-    check_new(recipe, flags.keep_checkpoints, flags.env_timeout)
+    check_new(recipe, flags.keep_checkpoints, flags.env_timeout, flags.env_workers)
     _check_shipped_curve(flags.compare_with, recipe.env)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
@@ -65,7 +65,7 @@ def run_command(arguments: Sequence[str]) -> None:
     with StopSignal() as stop:
         callbacks = _callbacks(flags.callbacks, stop)
         run = _new_run(recipe, agent, where, flags.out, flags.run_dir, flags.keep_checkpoints)
-        run.env_timeout = flags.env_timeout
+        run.env_timeout, run.env_workers = flags.env_timeout, flags.env_workers
         _tell_end(train(run, recipe, agent, where, stop, callbacks, flags.quiet), stop, flags)
 
 
@@ -139,6 +139,7 @@ def from_script(
     resume: str | os.PathLike[str] | None = None,
     device: str = "auto",
     keep_checkpoints: int | None = None,
+    env_workers: int | None = None,
     trust: bool = False,
     quiet: bool = True,
     callbacks: Sequence["Callback"] = (),
@@ -155,10 +156,14 @@ def from_script(
     if resume is None:
         chosen = from_python.recipe(env, agent, device, fields)
         start_given = from_python.is_parts(fields.get("explore"))
-        return _train_new(*chosen, device, Path(out), run_dir, keep_checkpoints, quiet, callbacks, start_given)
+        return _train_new(
+            *chosen, device, Path(out), run_dir, keep_checkpoints, env_workers, quiet, callbacks, start_given
+        )
     wrappers = from_python.names_of(fields.pop("wrappers", None))
     from_python.refuse_beside_resume(fields, agent=agent, run_dir=run_dir)
-    flags = ResumeFlags(Path(resume), env, wrappers, trust, device, keep_checkpoints, quiet=quiet)
+    flags = ResumeFlags(
+        Path(resume), env, wrappers, trust, device, keep_checkpoints, env_workers=env_workers, quiet=quiet
+    )
     check_bounds(flags)
     return _go_on(flags, callbacks)
 
@@ -170,18 +175,20 @@ def _train_new(
     out: Path,
     run_dir: str | os.PathLike[str] | None,
     keep_checkpoints: int | None,
+    env_workers: int | None,
     quiet: bool,
     callbacks: Sequence["Callback"],
     start_given: bool,
 ) -> "TrainedRun":
     keep = keep_checkpoints or FEWEST_KEPT
-    check_new(recipe, keep)
+    check_new(recipe, keep, env_workers=env_workers)
     where, why = device.resolve(wanted, recipe, device.gpu_agent(recipe))
     recipe, _ = _make_plan(recipe, start_given)
     _announce(why, quiet)
     with StopInterrupt() as stop:
         told = _callbacks(callbacks, stop)
         run = _new_run(recipe, agent, where, out, None if run_dir is None else Path(run_dir), keep)
+        run.env_workers = env_workers
         return _result(train(run, recipe, agent, where, stop, told, quiet), agent, stop)
 
 
@@ -210,11 +217,15 @@ def _result(session: "Session", agent: str, stop: Stop) -> "TrainedRun":
 # What both do
 
 
-def check_new(recipe: Recipe, keep_checkpoints: int, env_timeout: float | None = None) -> None:
+def check_new(
+    recipe: Recipe, keep_checkpoints: int, env_timeout: float | None = None, env_workers: int | None = None
+) -> None:
     """Raise UsageError if a run cannot be trained as it is asked for."""
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe.env), None, recipe.num_seeds * recipe.num_envs)
-    check_bounds(Status("running", keep_checkpoints, env_timeout))
+    check_bounds(
+        ResumeFlags(Path(), keep_checkpoints=keep_checkpoints, env_timeout=env_timeout, env_workers=env_workers)
+    )
 
 
 def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
@@ -268,7 +279,7 @@ def _reopen(flags: ResumeFlags) -> tuple["Run", Recipe, str, str, str]:
     where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
     run, _, agent, _ = directory.reopen(flags.resume)
     run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
-    run.env_timeout = flags.env_timeout or run.env_timeout
+    run.env_timeout, run.env_workers = flags.env_timeout or run.env_timeout, flags.env_workers
     return run, recipe, agent, where, why
 
 
@@ -296,14 +307,16 @@ def train(
     strict: bool = False,
 ) -> "Session":
     """Train a run that is open to its end, or until told to stop; its `state` says which."""
-    from rlsparse import loop
+    from rlsparse import loop, sim
     from rlsparse.run.reporters import Reporters
     from rlsparse.run.session import open_session, restore
 
     with run, device.explain_out_of_memory(recipe, where, _how_to_resume(run.given, recipe)), device.prepared(where):
         try:
             with contained(run.env_timeout, run.fail):
-                session = open_session(recipe, run, where, callbacks)
+                workers, told = sim.workers_for(recipe.environment, recipe.num_seeds * recipe.num_envs, run.env_workers)
+                _announce(told, quiet)
+                session = open_session(recipe, run, where, callbacks, workers)
                 begun = f"{agent} on {recipe.env}, {_seeds(recipe)}, {recipe.total_steps:,} steps each: {run.given}"
                 if resumed:
                     restore(session, strict)

@@ -4,9 +4,13 @@ Environments are counted as they are made. A training run makes one to look at i
 those it evaluates in: with two to train in, numbers 1 and 2 are training's, those from 3 on evaluation's.
 """
 
+import ctypes
+import logging
 import os
 import signal
+import sys
 import threading
+import warnings
 
 import gymnasium
 import numpy as np
@@ -129,6 +133,22 @@ class Hanging(Point):
         return super().step(action)
 
 
+class Talking(Point):
+    """Logs and warns at every reset."""
+
+    def reset(self, *, seed=None, options=None):
+        logging.getLogger("a.robot").warning("the battery is low")
+        warnings.warn("the arm is old", UserWarning, stacklevel=1)
+        return super().reset(seed=seed)
+
+
+class Frozen(Point):
+    """Waits at a step in compiled code, which keeps the interpreter."""
+
+    def step(self, action):
+        ctypes.PyDLL(None).sleep(1000)
+
+
 class ResetNan(Point):
     def reset(self, *, seed=None, options=None):
         observation, info = super().reset(seed=seed)
@@ -155,6 +175,18 @@ class Grouped(Point):
     observation_space = gymnasium.spaces.Dict({"position": Box(-1, 1, (1,))})
 
 
+def surroundings():
+    """What a process has: nothing to be held, and an answer."""
+    return None, {"modules": list(sys.modules), "threads": os.environ["OMP_NUM_THREADS"]}
+
+
+def signalled(*signals):
+    """Send signals to this process."""
+    for number in signals:
+        os.kill(os.getpid(), number)
+    return None, [signal.getsignal(number) is signal.SIG_IGN for number in signals]
+
+
 def _register(name, cls, **kwargs):
     gymnasium.register(name, cls, max_episode_steps=5, kwargs=kwargs, disable_env_checker=True)
 
@@ -162,7 +194,7 @@ def _register(name, cls, **kwargs):
 gymnasium.register("Endless-v0", Endless, disable_env_checker=True)
 for cls in (Point, Steady, Raises, Unbuildable, Signalled, Discrete, Unbounded, Picture, Grouped):
     _register(f"{cls.__name__}-v0", cls)
-for cls in (Flaky, Unruly, Hanging, ResetNan):
+for cls in (Flaky, Unruly, Hanging, Talking, Frozen, ResetNan):
     _register(f"{cls.__name__}-v0", cls)
 for what in ("observation", "last observation", "reward"):
     for bad in (np.nan, np.inf, -np.inf, 1e200):

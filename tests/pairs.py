@@ -171,8 +171,8 @@ INTRODUCTION = """\
 Any two kinds of components from different families either learn together or are refused before the first step, in one
 line that says why and what to use instead: components declare what they need and what they give. This page is written
 by `python tests/pairs.py`, from what the library says of every pair, and a test holds it against the library. Other
-tests train every kind, and check that weights move, that absent ones stay zero, that all steps are counted, and that the
-choice makes a difference.
+tests train every kind, and check that weights move, that absent ones stay zero, that all steps are counted, and that
+the choice makes a difference.
 
 ✓ goes with all kinds of the family above it; *not* names those that are refused; numbers are notes below; a dash says
 that another algorithm alone has this family. Families begin with their flags; their kinds are explained in

@@ -36,9 +36,9 @@ RECIPE = Recipe(
 FLAGS = [
     *("--env", "fake_envs:Point-v0", "--total-steps", "96", "--num-envs", "2", "--rollout-length", "8"),
     *("--eval-every", "32", "--eval-episodes", "2", "--policy.actor-hidden", "8", "--policy.critic-hidden", "8"),
-    *("--algorithm.epochs", "2", "--algorithm.minibatches", "4"),
+    *("--algorithm.epochs", "2", "--algorithm.minibatches", "4", "--env-workers", "1"),
 ]
-"""A run as small for the command line."""
+"""A run as small for the command line; no step of an environment is measured, for some count them."""
 
 
 PROBING = ROOT / "tests" / "data" / "probing.toml"

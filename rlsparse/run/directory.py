@@ -66,6 +66,8 @@ class Run:
         """How many stay; written with the status, so that a resumed run keeps as many."""
         self.env_timeout: float | None = None
         """Most seconds for a call of an environment; written with the status too."""
+        self.env_workers: int | None = None
+        """Processes in which environments step, to be measured if None; changes no result, and is not written."""
         self._lock = Lock(path)
         self.records = RecordFiles(self.path)
         self._total_steps = 0

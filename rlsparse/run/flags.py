@@ -1,7 +1,7 @@
 """The flags of `rlsparse train`: of a new run, and of one that goes on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from rlsparse.run.command_line import parse, values
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.naming import run_name
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds
+from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Workers
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class TrainFlags:
     """Checkpoints that stay: the two newest, the others spread evenly over the run, for `rlsparse landscape`."""
     env_timeout: Seconds | None = None
     """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
+    env_workers: Workers | None = None
+    """Processes in which environments step, measured if not given; not the MuJoCo tasks. It changes no result."""
     compare_with: str | None = None
     """Agent card whose shipped curve is drawn beside the run's own at the end."""
     callbacks: tuple[str, ...] = ()
@@ -74,6 +76,8 @@ class ResumeFlags:
     """Most seconds for one call of an environment; as so far if not given."""
     callbacks: tuple[str, ...] = ()
     """Those of the run so far, to be named again, for they are code: module:Class."""
+    env_workers: Workers | None = None
+    """Processes in which environments step, measured anew if not given."""
     strict: bool = False
     """End where the newest checkpoint is damaged, instead of going on from the one before it."""
     quiet: bool = False
@@ -103,8 +107,8 @@ def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
 
 def resume_flags(arguments: Sequence[str]) -> ResumeFlags:
     """Return the flags of a run that goes on; raises UsageError for any that would change its recipe."""
-    allowed = "--env, --wrappers, --trust, --device, --keep-checkpoints, --env-timeout, --callbacks, --strict, --quiet "
-    allowed += "and --json"
+    others = [f"--{f.name.replace('_', '-')}" for f in fields(ResumeFlags) if f.name != "resume"]
+    allowed = f"{', '.join(others[:-1])} and {others[-1]}"
     hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)
     check_bounds(flags)

@@ -94,9 +94,11 @@ class Session:
         return self.seconds_before + time.monotonic() - self.started
 
 
-def environments(recipe: Recipe, device: str = "cpu") -> Callable[..., VectorEnv]:
-    """Return what makes n environments of a run; they share the restarts that it allows."""
-    return sim.maker(recipe.environment, recipe.simulator, device, recipe.env_restarts)
+def environments(
+    recipe: Recipe, device: str = "cpu", workers: int = 1, timeout: float | None = None
+) -> Callable[..., VectorEnv]:
+    """Return what makes n environments of a run; they share `workers` processes, and the restarts that it allows."""
+    return sim.maker(recipe.environment, recipe.simulator, device, recipe.env_restarts, workers, timeout)
 
 
 def single_episodes(recipe: Recipe, device: str = "cpu") -> Callable[[int], VectorEnv]:
@@ -145,9 +147,11 @@ def _collector_class(simulated_on: str) -> type[Collector]:
     return DeviceCollector
 
 
-def open_session(recipe: Recipe, run: Run, device: str, callbacks: NoCallbacks | None = None) -> Session:
-    """Build a run as it is before its first step."""
-    make = environments(recipe, device)
+def open_session(
+    recipe: Recipe, run: Run, device: str, callbacks: NoCallbacks | None = None, workers: int = 1
+) -> Session:
+    """Build a run as it is before its first step; its environments step in `workers` processes."""
+    make = environments(recipe, device, workers, run.env_timeout)
     learner, collector, explorer = begin(recipe, device, make)
     eval_env = make(recipe.num_seeds * recipe.eval_episodes, autoreset=False, seeds=recipe.seeds)
     never = np.full(recipe.num_seeds, -1)

@@ -12,6 +12,7 @@ FEWEST_KEPT = 2
 
 Kept = Annotated[int, Ge(FEWEST_KEPT), Le(10_000), Expected("a number from 2 to 10,000")]
 Seconds = Annotated[float, Gt(0), Expected("a positive number of seconds")]
+Workers = Annotated[int, Ge(1), Expected("1 or more processes")]
 
 
 @dataclass(frozen=True)

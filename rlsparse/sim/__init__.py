@@ -17,18 +17,37 @@ register_tasks()
 
 
 def maker(
-    environment: Environment | str, simulator: str, device: str, restarts: int | None = None
+    environment: Environment | str,
+    simulator: str,
+    device: str,
+    restarts: int | None = None,
+    workers: int = 1,
+    timeout: float | None = None,
 ) -> Callable[..., VectorEnv]:
     """Return `make` for the environments of one run, called with `num_envs` and, if wanted, `autoreset` and `seeds`.
 
-    All of them together may be begun anew so often as `restarts` says, where they raise; MuJoCo's tasks never are.
+    All of them together may be begun anew so often as `restarts` says, where they raise, and step in so many processes
+    as `workers` says, where a call may take `timeout` seconds; MuJoCo's tasks do neither.
     """
     environment = as_environment(environment)
+    if workers > 1 and not environment.batched:
+        from rlsparse.sim.workers import shared
+
+        return shared(workers, environment, restarts, timeout)
     if not restarts or environment.batched:
         return partial(make, environment, simulator=simulator, device=device)
     from rlsparse.sim.restarts import RestartingEnvs, Restarts
 
     return partial(RestartingEnvs, Restarts(restarts), environment)
+
+
+def workers_for(environment: Environment, num_envs: int, given: int | None) -> tuple[int, str]:
+    """Return in how many processes the environments of a run step, measured unless `given`, and what to tell of it."""
+    if given is not None or environment.batched:
+        return given or 1, ""
+    from rlsparse.sim.workers import measured
+
+    return measured(environment, num_envs)
 
 
 def make(

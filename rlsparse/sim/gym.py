@@ -43,6 +43,15 @@ def as_vector(given: Any, size: int, what: str = "an observation") -> np.ndarray
     return flat
 
 
+def check_fits(state: dict[str, np.ndarray], observation: np.ndarray, env_id: str) -> None:
+    """Raise UsageError unless a saved state is of environments with such observations, [num_envs, O]."""
+    if state["observation"].shape != observation.shape:
+        raise UsageError(
+            f"the saved simulator state has observations of shape {state['observation'].shape}, but "
+            f"{len(observation)} environments of {env_id} have {observation.shape}"
+        )
+
+
 class GymVectorEnv(VectorEnv):
     """`num_envs` copies of a Gymnasium environment; see `rlsparse.sim.make`."""
 
@@ -204,11 +213,7 @@ class GymVectorEnv(VectorEnv):
 
         Raises UsageError if the state is of another environment or of another number of environments.
         """
-        if state["observation"].shape != self._observation.shape:
-            raise UsageError(
-                f"the saved simulator state has observations of shape {state['observation'].shape}, but "
-                f"{self.num_envs} environments of {self._env_id} have {self._observation.shape}"
-            )
+        check_fits(state, self._observation, self._env_id)
         self._seeds = [int(seed) for seed in state["seed"]]
         self._episode = state["episode"].copy()
         self._changes.load(state)

@@ -6,7 +6,7 @@ be cut, and where a saved state is put back, the episode is begun again with its
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,25 @@ class Restarts:
 
     most: int
     used: int = 0
+
+    def spend(self, error: object) -> None:
+        """Count and tell that an environment is made anew; raises EnvironmentFailure if that was done too often."""
+        if self.used >= self.most:
+            raise EnvironmentFailure(f"{error}; --env-restarts {self.most} are used up")
+        self.used += 1
+        log.warning("%s; it is made anew (%d of at most %d)", error, self.used, self.most)
+
+    def metrics(self, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+        """Return how often environments of the run have been made anew, for each member the same, [S]."""
+        return {"env_restarts": np.full(max(1, len(seeds)), self.used)}
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Return the count, by name."""
+        return {"restarts": np.array([self.used])}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore the count that `get_state` returned."""
+        self.used = int(state["restarts"][0])
 
 
 class RestartingEnvs(GymVectorEnv):
@@ -62,23 +81,20 @@ class RestartingEnvs(GymVectorEnv):
 
     def _renew(self, i: int, error: EnvironmentFailure) -> None:
         """Make environment i anew; raises the error that it failed with if no restart is left."""
-        if self._restarts.used >= self._restarts.most:
-            raise EnvironmentFailure(f"{error}; --env-restarts {self._restarts.most} are used up") from error
-        self._restarts.used += 1
-        log.warning("%s; it is made anew (%d of at most %d)", error, self._restarts.used, self._restarts.most)
+        self._restarts.spend(error)
         with suppress(EnvironmentFailure):
             self._guard(i, "close", self._envs[i].close)
         self._envs[i] = self._make(i)
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Return how often environments of the run have been made anew, for each member the same, [S]."""
-        return {"env_restarts": np.full(max(1, len(self._members)), self._restarts.used)}
+        return self._restarts.metrics(self._members)
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Return all arrays from which the environments continue, by name."""
-        return super().get_state() | {"restarts": np.array([self._restarts.used])}
+        return super().get_state() | self._restarts.get_state()
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore the state that `get_state` returned."""
-        self._restarts.used = int(state["restarts"][0])
+        self._restarts.set_state(state)
         super().set_state(state)

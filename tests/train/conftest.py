@@ -37,7 +37,7 @@ def run(capsys):
     def call(*arguments):
         where = [] if {"--run-dir", "--resume", "--out", "--dry-run"} & set(arguments) else ["--run-dir", "run"]
         if arguments[0] == "--resume":  # the fake environments come from a module, which is to be named
-            where = ["--env", runs.read_recipe(Path(arguments[1])).env]
+            where = ["--env", runs.read_recipe(Path(arguments[1])).env, "--env-workers", "1"]
         try:
             train.main([*where, *map(str, arguments)])
             code = 0
