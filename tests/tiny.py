@@ -41,6 +41,11 @@ FLAGS = [
 """A run as small for the command line; no step of an environment is measured, for some count them."""
 
 
+def fast():
+    """PPO with steps so large that returns go up and down."""
+    return replace(RECIPE.algorithm, learning_rate=0.3)
+
+
 PROBING = ROOT / "tests" / "data" / "probing.toml"
 """A card for --explore: a probe gives the incumbent and four candidates two episodes each."""
 
@@ -116,7 +121,8 @@ def outcome(run_dir):
         del row["seconds"], row["digest"]
     others = [run_dir / "probe.csv", run_dir / "density.csv"]
     records = {"progress": rows, **{path.stem: path.read_text() if path.exists() else "" for path in others}}
-    return {"policy": (run_dir / "policy.safetensors").read_bytes(), **records, **values, **arrays}
+    policies = {name: (run_dir / f"{name}.safetensors").read_bytes() for name in ("policy", "policy-best")}
+    return {**policies, **records, **values, **arrays}
 
 
 def command(*arguments, cwd, module="rlsparse.train", **variables):

@@ -25,6 +25,7 @@ def summarise(
     """
     last = {row["seed"]: row for row in rows}
     final = sorted(last.values(), key=lambda row: row["seed"])
+    of_seed = {seed: [row for row in rows if row["seed"] == seed] for seed in last}
     returns = np.array([row["return_mean"] for row in final])
     mean, half_width = mean_interval(returns)
     return {
@@ -37,6 +38,7 @@ def summarise(
                 "return_std": row["return_std"],
                 "episodes": int(row["episodes"]),
                 **{name: int(row[name]) for name in ("train_steps", "probe_steps", "eval_steps")},
+                "best": _best(of_seed[row["seed"]]),
                 **(_outcomes([accepted for seed, accepted in probes if seed == row["seed"]]) if recipe.explore else {}),
             }
             for row in final
@@ -48,6 +50,12 @@ def summarise(
         "eval_seconds": round(eval_seconds, 1),
         "steps_per_second": round(sum(row["total_steps"] for row in final) / max(seconds - eval_seconds, 1e-9), 1),
     }
+
+
+def _best(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The best evaluation of a seed, the first of equal ones; a maximum was selected, and is no score."""
+    best = max(rows, key=lambda row: row["return_mean"])
+    return {"maximum": best["return_mean"], "total_steps": int(best["total_steps"]), "evaluations": len(rows)}
 
 
 def _outcomes(accepted: list[bool]) -> dict[str, int]:
@@ -73,4 +81,7 @@ def table(summary: dict[str, Any]) -> str:
     took = f"{summary['seconds']:,.0f} s, of which evaluation {share:.0f} %"
     rate, seeds = summary["steps_per_second"], summary["n"]
     of_each = f" ({rate / seeds:,.0f} a seed)" if seeds > 1 else ""
-    return f"{columns(rows)}\n{took}; {rate:,.0f} {counted}/s{of_each}"
+    best = [row["best"] for row in summary["seeds"]]
+    count, mean = best[0]["evaluations"], sum(one["maximum"] for one in best) / len(best)
+    selected = f"best of {count} evaluations: {mean:,.1f} on average; a maximum, and so no score (play --best)"
+    return f"{columns(rows)}\n{selected}\n{took}; {rate:,.0f} {counted}/s{of_each}"

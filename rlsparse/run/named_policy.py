@@ -7,25 +7,33 @@ from rlsparse.run import cards
 from rlsparse.run.listing import trained_environments
 from rlsparse.run.newest import newest_run
 
+LAST, BEST = "policy.safetensors", "policy-best.safetensors"
+"""Files of a run directory: the policies as they were last, and each as it was at its best evaluation."""
 
-def find_policy(name: str, env: str | None) -> tuple[Path, str | None]:
+
+def find_policy(name: str, env: str | None, best: bool = False) -> tuple[Path, str | None]:
     """Return the policy file that `name` means, and the environment if it is known before reading the file.
 
-    `name` is a run directory or a folder of runs, a policy file or an agent card. Raises UsageError or
-    RunDirectoryError.
+    `name` is a run directory or a folder of runs, of which the `best` policies may be asked for, a policy file or an
+    agent card. Raises UsageError or RunDirectoryError.
     """
+    file = BEST if best else LAST
     env_id = cards.resolve_environment(env) if env is not None else None
     path = Path(name).expanduser()
     path = path if _may_be_card(name) else newest_run(path)
-    if (path / "policy.safetensors").is_file():
-        return path / "policy.safetensors", env_id
+    if (path / file).is_file():
+        return path / file, env_id
     if path.is_file() and path.suffix == ".safetensors":
+        if best:
+            raise UsageError(f"--best needs a run directory, and {path} is a file")
         return path, env_id
     if (path / "recipe.toml").is_file():
-        raise RunDirectoryError(f"{path} has no policy.safetensors yet: its run has not saved anything")
+        raise RunDirectoryError(f"{path} has no {file} yet: its run has not saved anything")
     if not _may_be_card(name):
         what = "is neither a run directory, which has a policy.safetensors, nor an agent card"
         raise RunDirectoryError(f"{path} {what}" if path.exists() else f"there is no run directory {path}")
+    if best:
+        raise UsageError(f"--best needs a run directory: the agent {name} ships no policy but its last")
     return _shipped_policy(cards.agent(name), env_id)
 
 

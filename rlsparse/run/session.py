@@ -23,6 +23,7 @@ from rlsparse.learner.network import Actors
 from rlsparse.learner.records import EpochStats
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, checkpoint, policy_file
+from rlsparse.run.best import BestPolicies
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.directory import Run
 from rlsparse.run.no_callbacks import NoCallbacks
@@ -64,6 +65,7 @@ class Session:
     explorer: NoProbing
     evaluated_at: np.ndarray
     """Steps of each member at its last evaluation, -1 before the first, [S]."""
+    best: BestPolicies
     callbacks: NoCallbacks = field(default_factory=NoCallbacks)
     last: Iteration | None = None
     failed_saves: int = 0
@@ -154,8 +156,8 @@ def open_session(
     make = environments(recipe, device, workers, run.env_timeout)
     learner, collector, explorer = begin(recipe, device, make)
     eval_env = make(recipe.num_seeds * recipe.eval_episodes, autoreset=False, seeds=recipe.seeds)
-    never = np.full(recipe.num_seeds, -1)
-    return Session(recipe, run, learner, collector, eval_env, explorer, never, callbacks or NoCallbacks())
+    never, best = np.full(recipe.num_seeds, -1), BestPolicies(learner)
+    return Session(recipe, run, learner, collector, eval_env, explorer, never, best, callbacks or NoCallbacks())
 
 
 @contextmanager
@@ -236,6 +238,7 @@ def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[],
     for scores in each:
         learner.counters.eval[due] += scores.lengths[due].sum(1)
     session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
+    session.best.observe(learner, due, each[0].returns.mean(1))
     metrics = watch.metrics(each[0].lengths) | session.collector.metrics() | learner.metrics()
     rows = [row for row, wanted in zip(progress_rows(session, each[0], metrics), due, strict=True) if wanted]
     if inner_rows := learner.sparsity.inner_rows(learner, each, np.flatnonzero(due)):
@@ -264,6 +267,7 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
         checkpoint.save(run.checkpoints, session.total_steps, now, run.keep_checkpoints, session.recipe.total_steps)
         run.records.write()
         policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
+        session.best.write(run.path, session.recipe, session.learner)
         run.write_status("running", session.total_steps)
     except StorageError as error:
         session.failed_saves += 1
@@ -283,6 +287,7 @@ def state(session: Session) -> Checkpoint:
         "collector": session.collector.state_dict(),
         "explorer": session.explorer.state_dict(),
         **({"callbacks": own_arrays} if own_arrays else {}),
+        "best": session.best.state_dict(),
     }
     values = {
         "recipe": to_dict(session.recipe),
@@ -298,9 +303,11 @@ def state(session: Session) -> Checkpoint:
     return Checkpoint(arrays, values)
 
 
-def load(saved: Checkpoint, learner: Learner, collector: Collector, explorer: NoProbing, run_dir: Path) -> None:
-    """Put learner, collector and explorer where a checkpoint was; raises RunDirectoryError if it does not fit them."""
-    parts: dict[str, Any] = {"learner": learner, "collector": collector, "explorer": explorer}
+def load(
+    saved: Checkpoint, learner: Learner, collector: Collector, explorer: NoProbing, run_dir: Path, **others: Any
+) -> None:
+    """Put learner, collector, explorer and others where a checkpoint was; raises RunDirectoryError if one is unlike."""
+    parts: dict[str, Any] = {"learner": learner, "collector": collector, "explorer": explorer, **others}
     with misfits_told(run_dir):
         check_arrays(saved, {group: part.state_dict() for group, part in parts.items()}, run_dir)
         for group, part in parts.items():
@@ -323,7 +330,7 @@ def restore(session: Session, strict: bool = False) -> None:
     if saved is None:
         raise RunDirectoryError(f"{run.given} has a policy but no checkpoint any more: there is nothing to go on from")
     values = check_values(saved.values, session.recipe, run.given)
-    load(saved, session.learner, session.collector, session.explorer, run.given)
+    load(saved, session.learner, session.collector, session.explorer, run.given, best=session.best)
     with misfits_told(run.given):
         if "stats" in saved.arrays:
             session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
@@ -333,3 +340,4 @@ def restore(session: Session, strict: bool = False) -> None:
         states = [(x.name, dict(json.loads(x.state))) for x in values.callbacks]
     session.callbacks.load(saved.arrays.get("callbacks", {}), states)
     policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
+    session.best.write(run.path, session.recipe, session.learner)

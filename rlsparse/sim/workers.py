@@ -24,7 +24,8 @@ from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, RlsparseError, in_one_line
 from rlsparse.sim.cpu import StepResult, chosen_environments, seed_each, usable_cores
-from rlsparse.sim.environment import Environment, given, as_environment
+from rlsparse.sim.environment import Environment, as_environment
+from rlsparse.sim.environment import given as given_classes
 from rlsparse.sim.finite import place
 from rlsparse.sim.gym import GymVectorEnv, check_fits
 from rlsparse.sim.processes import Processes, ProcessLost
@@ -66,7 +67,7 @@ def make_part(
 ) -> tuple[GymVectorEnv, tuple[Any, ...]]:
     """In a worker: make environments `first` to `first + num_envs` of `total`; return them, and what they are."""
     environment, spec, given = pickle.loads(told)
-    given.update(given)
+    given_classes.update(given)
     if spec is not None:  # registered by a script that this process has not run
         gymnasium.registry[spec.id] = spec
 
@@ -228,7 +229,7 @@ def _packed(environment: Environment) -> bytes:
     spec = gymnasium.registry.get(environment.id.rpartition(":")[2])
     if spec is not None and str(spec.entry_point).startswith("__main__:"):
         spec = replace(spec, entry_point=load_env_creator(spec.entry_point))  # type: ignore[arg-type]
-    given = {name: given[name] for name in (environment.id, *environment.wrappers) if name in given}
+    given = {name: given_classes[name] for name in (environment.id, *environment.wrappers) if name in given_classes}
     main = {name: cls for name, cls in given.items() if cls.__module__ == "__main__"}
     try:
         return cloudpickle.dumps((environment, spec, main))  # type: ignore[no-any-return]

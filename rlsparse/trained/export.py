@@ -115,7 +115,7 @@ def make_export(flags: ExportFlags) -> Export:
     from rlsparse.trained.compact import compact, fold
     from rlsparse.trained.parity import try_out
 
-    member = load_member(*find_policy(flags.policy, flags.env), flags)
+    member = load_member(*find_policy(flags.policy, flags.env, flags.best), flags)
     actors = member.actors
     with contained(), closing(make_environment(member)) as env:
         trial = try_out(env, actors)

@@ -122,14 +122,16 @@ def load(
     env_kwargs: Mapping[str, Any] | None = None,
     wrappers: Iterable[str | Callable[..., Any]] | None = None,
     density: float | None = None,
+    best: bool = False,
     trust: bool = False,
 ) -> Policy:
     """Return the policy of a run directory, a policy file or an agent card, of one `member` (counted from 0).
 
     `env` is needed for a card with policies for several environments, and to name an environment whose code is neither
     rlsparse's nor Gymnasium's, unless `trust` says to run it; `env_kwargs` and `wrappers` change those of the run.
-    `density` chooses among those that --sparse ast trains at once. Raises UsageError or RunDirectoryError.
+    `density` chooses among those that --sparse ast trains at once, and `best` the policy of a run's best evaluation,
+    which selected it. Raises UsageError or RunDirectoryError.
     """
     kwargs, around = dict(env_kwargs or {}), names_of(wrappers)
-    flags = PolicyFlags(os.fspath(name), name_of(env), kwargs, around, density=density, trust=trust)
-    return Policy(load_member(*find_policy(flags.policy, flags.env), flags, member))
+    flags = PolicyFlags(os.fspath(name), name_of(env), kwargs, around, density=density, best=best, trust=trust)
+    return Policy(load_member(*find_policy(flags.policy, flags.env, best), flags, member))

@@ -74,7 +74,7 @@ def run_command(arguments: Sequence[str]) -> None:
         raise UsageError(f"--episodes is {episodes}: expected a positive whole number")
     if flags.video is not None:
         video.check_path(flags.video)
-    path, env_id = find_policy(flags.policy, flags.env)
+    path, env_id = find_policy(flags.policy, flags.env, flags.best)
     if flags.video is not None:
         video.choose_renderer()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imported once the command line is known to be good
     import numpy as np
 
     from rlsparse.learner.network import Actors
-    from rlsparse.run.policy_file import TrainedPolicy
+    from rlsparse.run.policy_file import Best, TrainedPolicy
     from rlsparse.run.recipe import Recipe
     from rlsparse.sim.environment import Environment
 
@@ -41,6 +41,8 @@ class PolicyFlags:
     """Which member of the population, by its seed; the first one if not given."""
     density: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Which of the networks that --sparse ast trained at once; the densest if not given."""
+    best: bool = False
+    """Of a run, the policy of the best evaluation in place of the last one; it was selected by that evaluation."""
     trust: bool = False
     """Run the code of the environment that the file names, whatever it is; a line says first which that is."""
 
@@ -58,6 +60,8 @@ class Member:
     """Of this seed alone, S = 1."""
     seeds: tuple[int, ...]
     """All seeds that the file holds."""
+    best: "Best | None" = None
+    """Which evaluation was its best, if it is the policy of that one."""
 
     @property
     def env_id(self) -> str:
@@ -73,7 +77,9 @@ class Member:
     def title(self) -> str:
         """Say which seed it is, and which others could be chosen."""
         others = f" (of {_seeds_text(self.seeds)}; --seed chooses)" if len(self.seeds) > 1 else ""
-        return f"policy of seed {self.seed}{others}"
+        best = self.best
+        selected = f"best of {best.evaluations} evaluations, after {best.total_steps:,} steps: " if best else ""
+        return f"{selected}policy of seed {self.seed}{others}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,8 @@ def load_member(path: Path, env_id: str | None, flags: PolicyFlags, index: int =
     if not 0 <= index < len(seeds):
         raise UsageError(f"member {index}: {path} holds members 0 to {len(seeds) - 1}, of {_seeds_text(seeds)}")
     index = index if flags.seed is None else seeds.index(flags.seed)
-    return Member(path, environment, policy.recipe.env, actors.only(index), seeds)
+    best = policy.best[index] if policy.best else None
+    return Member(path, environment, policy.recipe.env, actors.only(index), seeds, best)
 
 
 def acting_environment(recipe: "Recipe", env_id: str | None, flags: PolicyFlags, path: Path) -> "Environment":

@@ -9,7 +9,7 @@ from pathlib import Path
 from rlsparse.compare.logs import read_logs
 from rlsparse.errors import RlsparseError, RunDirectoryError
 from rlsparse.run import directory as runs
-from rlsparse.run import policy_file
+from rlsparse.run import named_policy, policy_file
 from rlsparse.run import session as sessions
 from rlsparse.run.reading import printable, read_json
 
@@ -70,10 +70,14 @@ def resume(run_dir):
 
 def play(run_dir):
     """All that acts."""
-    policy = policy_file.load(run_dir / "policy.safetensors")
+    return [policy_of(policy_file.load(run_dir / name)) for name in (named_policy.LAST, named_policy.BEST)]
+
+
+def policy_of(policy):
+    """What a policy file says."""
     scale = policy.actors.scale
-    arrays = [as_bytes(x) for x in (policy.actors.params, scale.mean, scale.inv_std)]
-    return policy.recipe, policy.actors.seeds, policy.actors.layout, scale.clip, arrays
+    arrays = [as_bytes(x) for x in (policy.actors.params, scale.mean, scale.inv_std, *policy.statistics.values())]
+    return policy.recipe, policy.actors.seeds, policy.actors.layout, scale.clip, policy.best, arrays
 
 
 def tables(run_dir):

@@ -15,7 +15,7 @@ import reading_all
 import safetensors.numpy
 import tomli_w
 
-from rlsparse.run import cards
+from rlsparse.run import cards, policy_file
 from rlsparse.run.checkpoint import encode_arrays
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import from_dict
@@ -82,6 +82,7 @@ def test_policies(every, run_dir):
     assert harmless - of_training <= {
         *("obs_clip is nothing", "obs_clip is one and a half", "obs_clip is 65 bits", "obs_clip is beyond float32"),
         *("seeds.0 is zero", "params low", "obs_mean low", "obs_inv_std low"),
+        *(f"{name} low" for name in policy_file.STATISTICS),
     }
 
 

@@ -141,7 +141,7 @@ def test_the_table_shows_steps_of_training_and_of_probing_apart(probed):
         lines[4].index(f"{probed['return_mean']:,.1f}") + len(f"{probed['return_mean']:,.1f}")
         == header.index("return") + 6
     )
-    assert lines[5] == "8 s, of which evaluation 0 %; 48 training and probe steps/s (12 a seed)"
+    assert lines[6] == "8 s, of which evaluation 0 %; 48 training and probe steps/s (12 a seed)"
 
 
 def test_probes_without_steps_of_their_own_need_no_column(run_dir):
@@ -170,4 +170,12 @@ def test_the_table_shows_the_same_numbers(summary):
     low, high = summary["interval_95"]
     assert lines[5].split()[:2] == ["mean", f"{summary['return_mean']:,.1f}"]
     assert f"95 % interval {low:,.1f} to {high:,.1f}, n = 4" in lines[5]
-    assert lines[6] == "8 s, of which evaluation 0 %; 48 training steps/s (12 a seed)"
+    maximum = statistics.mean(row["best"]["maximum"] for row in summary["seeds"])
+    assert lines[6].startswith(f"best of 4 evaluations: {maximum:,.1f} on average; a maximum, and so no score")
+    assert lines[7] == "8 s, of which evaluation 0 %; 48 training steps/s (12 a seed)"
+
+
+def test_the_maximum_is_the_best_evaluation_and_of_equal_ones_the_first():
+    rows = [row(0, steps, mean) for steps, mean in ((0, 1.0), (32, 5.0), (64, 5.0), (96, 3.0))]
+    (seed,) = summarise(rows, Recipe("x"), "ppo", 1.0)["seeds"]
+    assert (seed["return_mean"], seed["best"]) == (3.0, {"maximum": 5.0, "total_steps": 32, "evaluations": 4})

@@ -30,7 +30,8 @@ from rlsparse.sim.episodes import ProbeEpisodes
 
 def test_a_run_leaves_what_a_run_directory_holds(run, pictures):
     assert run(*tiny.FLAGS)[0] == 0
-    files = "recipe.toml versions.json status.json progress.csv policy.safetensors checkpoint tb summary.json curve.png"
+    files = "recipe.toml versions.json status.json progress.csv policy.safetensors policy-best.safetensors"
+    files += " checkpoint tb summary.json curve.png"
     assert sorted(path.name for path in Path("run").iterdir()) == sorted([".lock", *files.split()])
     assert (status()["state"], status()["total_steps"]) == ("finished", 96)
 
