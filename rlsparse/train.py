@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, valu
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ResumeFlags, TrainFlags, resume_flags, train_flags
 from rlsparse.run.foreign import class_named, contained
+from rlsparse.run.newest import newest_run, newest_unfinished
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.status import FEWEST_KEPT
@@ -75,7 +77,9 @@ def _resume_command(flags: ResumeFlags) -> None:
         run, recipe, agent, where, why = _reopen(flags)
         if run.complete:
             run.release()
-            _announce(f"{run.given} is finished: nothing is left to do", flags.quiet)
+            other = newest_unfinished(flags.resume)
+            hint = f"; the newest run in {flags.resume} that is not: {other}" if other else ""
+            _announce(f"{run.given} is finished: nothing is left to do{hint}", flags.quiet)
             _tell_result(read_json(run.path / "summary.json"), run.given, flags.json)
             return
         _announce(why, flags.quiet)
@@ -134,6 +138,7 @@ def from_script(
     env: str | Callable[..., Any] | None = None,
     *,
     agent: str | None = None,
+    like: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] = "runs",
     run_dir: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
@@ -154,13 +159,13 @@ def from_script(
     """
     env = from_python.name_of(env)
     if resume is None:
-        chosen = from_python.recipe(env, agent, device, fields)
+        chosen = from_python.recipe(env, agent, device, fields, like, trust)
         start_given = from_python.is_parts(fields.get("explore"))
         return _train_new(
             *chosen, device, Path(out), run_dir, keep_checkpoints, env_workers, quiet, callbacks, start_given
         )
     wrappers = from_python.names_of(fields.pop("wrappers", None))
-    from_python.refuse_beside_resume(fields, agent=agent, run_dir=run_dir)
+    from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
     flags = ResumeFlags(
         Path(resume), env, wrappers, trust, device, keep_checkpoints, env_workers=env_workers, quiet=quiet
     )
@@ -274,6 +279,7 @@ def _reopen(flags: ResumeFlags) -> tuple["Run", Recipe, str, str, str]:
     """Open a run that goes on: it, its recipe, its agent, the device, and why there, if that needs saying."""
     from rlsparse.run import directory
 
+    flags = replace(flags, resume=newest_run(flags.resume))
     recipe, begun_on = directory.read_recipe(flags.resume), directory.read_device(flags.resume)
     _check_named(recipe, flags)
     where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)

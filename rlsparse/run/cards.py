@@ -218,6 +218,8 @@ def read_environment_card(path: Path) -> EnvironmentCard:
 def read_agent_card(path: Path) -> AgentCard:
     """Read and check one agent card, all but the recipe's own field names, which `recipe` knows."""
     table = read_toml(path)
+    if "env" in table:
+        raise UsageError(f"{path} is the recipe of a run and no agent card: use --like {path}")
     base = _base_card(table.pop("base", None), path)
     card = Reader(str(path), bounded=True).build(AgentCard, table, base=base, path=path)
     for env_id in card.environments:

@@ -17,6 +17,8 @@ from rlsparse.run import cards
 from rlsparse.run.command_line import values
 from rlsparse.run.device import gpu_variant, wants_gpu
 from rlsparse.run.foreign import class_named
+from rlsparse.run.like import recipe_like
+from rlsparse.run.naming import run_name
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Rule, Sparse
 
@@ -27,20 +29,42 @@ RULES = kinds(Rule)
 SHORT_NAMES: dict[str, tuple[str, ...]] = {"explore": ("explorler",), "sparse": tuple(RULES)}
 """Components that a recipe may take from an agent card by a flag of their own, and what else that flag may name."""
 
-CHOOSING = ("env", "agent", "algorithm", "device", "simulator", *SHORT_NAMES)
+CHOOSING = ("env", "agent", "like", "algorithm", "device", "simulator", *SHORT_NAMES)
 """Flags by which `chosen_recipe` chooses."""
 
 ALGORITHMS = kinds(get_type_hints(Recipe)["algorithm"])
 """By name; one that has an agent card of that name brings its recipe."""
 
 
-def chosen_recipe(chosen: Mapping[str, str]) -> tuple[str, Recipe]:
+def chosen_recipe(chosen: Mapping[str, str], trust: bool = False) -> tuple[str, Recipe]:
     """Return the agent's name and its recipe, whose fields are the defaults of the other flags.
 
-    `chosen` is what the command line says of CHOOSING.
+    `chosen` is what the command line says of CHOOSING; `trust` runs the code of the environment of a run that it names.
     """
     env = chosen.get("env")
-    return _chosen_recipe(None if env is None else cards.resolve_environment(env), chosen)
+    return _chosen_recipe(None if env is None else cards.resolve_environment(env), chosen, trust)
+
+
+def name_of(chosen: Mapping[str, str], agent: str, usual: Recipe, recipe: Recipe) -> str:
+    """Return what to call a run with this recipe, which began as the `usual` one of the `agent`.
+
+    One that is like another run is called by all that differs from the agent's card, not from that run.
+    """
+    card = agent.partition("+")[0]
+    if "like" in chosen and (begun := recipe_of_name(card, recipe.env)):
+        with suppress(UsageError):  # no card has such components
+            agent, usual = _chosen_recipe(recipe.env, {"agent": card, **_choices_of(recipe, begun[1])})
+    return run_name(agent, usual, recipe)
+
+
+def _choices_of(recipe: Recipe, usual: Recipe) -> dict[str, str]:
+    """Return what would have to be chosen to come from the usual recipe to components like those of this one."""
+    chosen = {"algorithm": kind_of(type(recipe.algorithm))}
+    for name in SHORT_NAMES:
+        component = getattr(recipe, name)
+        if (component is None) != (getattr(usual, name) is None):
+            chosen[name] = "none" if component is None else SHORT_NAMES[name][0]
+    return chosen | ({"sparse": kind_of(type(recipe.sparse.rule))} if recipe.sparse else {})
 
 
 def recipe_of_name(name: str, env_id: str, kinds: Collection[str] = ()) -> tuple[str, Recipe] | None:
@@ -61,20 +85,23 @@ def recipe_of_name(name: str, env_id: str, kinds: Collection[str] = ()) -> tuple
     return None
 
 
-def _chosen_recipe(env_id: str | None, chosen: Mapping[str, str]) -> tuple[str, Recipe]:
-    agent, recipe = _with_algorithm(env_id, chosen)
+def _chosen_recipe(env_id: str | None, chosen: Mapping[str, str], trust: bool = False) -> tuple[str, Recipe]:
+    agent, recipe = _with_algorithm(env_id, chosen, trust)
     for name in (name for name in SHORT_NAMES if name in chosen):
         agent, recipe = _take_from_card(name, chosen[name], agent, recipe)
     return agent, recipe
 
 
-def _with_algorithm(env: str | None, chosen: Mapping[str, str]) -> tuple[str, Recipe]:
+def _with_algorithm(env: str | None, chosen: Mapping[str, str], trust: bool) -> tuple[str, Recipe]:
     """Return agent and recipe with the chosen algorithm; unless an agent is chosen, of the card of its name, if any."""
     algorithm, gpu = chosen.get("algorithm", ""), wants_gpu(chosen)
-    agent, recipe = _default_recipe(env, chosen.get("agent"), gpu)
+    if "like" in chosen:
+        agent, recipe = recipe_like(chosen["like"], env, trust)
+    else:
+        agent, recipe = _default_recipe(env, chosen.get("agent"), gpu)
     if type(recipe.algorithm) is ALGORITHMS.get(algorithm, type(recipe.algorithm)):
         return agent, recipe
-    if "agent" not in chosen and algorithm in cards.agents():
+    if not {"agent", "like"} & chosen.keys() and algorithm in cards.agents():
         return _default_recipe(env, gpu_variant(algorithm) if recipe.simulator == "warp" else algorithm)
     return f"{agent}+{algorithm}", replace(recipe, algorithm=ALGORITHMS[algorithm]())
 

@@ -11,7 +11,6 @@ from rlsparse.errors import UsageError
 from rlsparse.run import choose
 from rlsparse.run.command_line import parse, values
 from rlsparse.run.compatibility import check_bounds
-from rlsparse.run.naming import run_name
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Workers
 
@@ -23,6 +22,10 @@ class TrainFlags:
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     agent: str | None = None
     """Agent card whose recipe is the default; the environment card's own if not given."""
+    like: Path | None = None
+    """Run, or folder whose newest run is meant, recipe.toml or policy file, whose recipe is the default instead."""
+    trust: bool = False
+    """Run the code of the environment that the run of --like names, whatever it is; a line says first which that is."""
     explore: str | None = None
     """How to probe around the policy: none, explorler, or as another agent card does; else as the agent's own does."""
     sparse: str | None = None
@@ -61,7 +64,7 @@ class ResumeFlags:
     """Go on with a run."""
 
     resume: Path
-    """The run directory."""
+    """The run directory, or a folder whose newest run is meant."""
     env: str | None = None
     """The run's own environment, to be named if its code is neither rlsparse's nor Gymnasium's, for it is run."""
     wrappers: tuple[str, ...] | None = None
@@ -89,17 +92,21 @@ class ResumeFlags:
 def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
     """Return the agent's name, the recipe and all flags; raises UsageError for what the command line gets wrong."""
     chosen = values(choose.CHOOSING, arguments)
-    agent, default = choose.chosen_recipe(chosen)
+    if "like" in chosen and "agent" in chosen:
+        raise UsageError("--like and --agent both say which recipe is the default: give one of them")
+    agent, default = choose.chosen_recipe(chosen, "--trust" in arguments)
     choose.refuse_flags_of_nothing(default, {name: short[0] for name, short in choose.SHORT_NAMES.items()}, arguments)
     usual, default = default, choose.with_kinds(default, arguments)
-    agent = run_name(agent, usual, default)
+    agent = choose.name_of(chosen, agent, usual, default)
     choose.refuse_flags_of_other_kinds(default, arguments)
-    if "env" not in chosen and not {"-h", "--help"}.isdisjoint(arguments):
+    if not default.env and not {"-h", "--help"}.isdisjoint(arguments):
         default = replace(default, env=tyro.MISSING)  # which the help shows as required
     flags_class = choose.flags_with_kinds(TrainFlags, default)
     flags = parse(flags_class, arguments, prog="rlsparse train", default=flags_class(default))
-    if "env" not in chosen:
+    if not default.env:
         raise UsageError("which environment? e.g. --env HalfCheetah (rlsparse envs lists them)")
+    if flags.trust and flags.like is None:
+        raise UsageError("--trust is for the run of --like or --resume: --env names the environment of a new run")
     if flags.sparsity is not None and values(["sparse.sparsity"], arguments):
         raise UsageError("--sparsity and --sparse.sparsity are the same: give one of them")
     return agent, choose.with_sparsity(choose.with_environment(flags.recipe, default), flags.sparsity), flags

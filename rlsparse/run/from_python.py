@@ -1,5 +1,6 @@
 """The recipe that Python code asks for: components, names of kinds or plain dicts, over an agent's card."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
@@ -11,27 +12,37 @@ from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import choose
 from rlsparse.run.compatibility import components
-from rlsparse.run.naming import run_name
 from rlsparse.run.recipe import Recipe, from_dict, to_dict
 
 SOURCE = "rlsparse.train"
 """What errors name."""
 
 
-def recipe(env: str | None, agent: str | None, device: str, fields: Mapping[str, Any]) -> tuple[str, Recipe]:
+def recipe(
+    env: str | None,
+    agent: str | None,
+    device: str,
+    fields: Mapping[str, Any],
+    like: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+) -> tuple[str, Recipe]:
     """Return the agent's name and the recipe; raises UsageError, with the nearest name, for a field that there is not.
 
-    What a dict says differs from the card's component, or from the defaults of the `kind` that it names.
+    What a dict says differs from the component of the card, or of the run that the new one is to be `like`, or from the
+    defaults of the `kind` that it names. `trust` runs the code of the environment of that run.
     """
-    if env is None:
+    if agent is not None and like is not None:
+        raise UsageError("like and agent both say which recipe is the default: give one of them")
+    if env is None and like is None:
         raise UsageError("which environment? e.g. rlsparse.train('HalfCheetah') (rlsparse envs lists them)")
     fields = dict(fields)
     sparsity = fields.pop("sparsity", None)
-    chosen = {"env": env, "device": device} | ({} if agent is None else {"agent": agent})
+    given = {"env": env, "device": device, "agent": agent, "like": None if like is None else os.fspath(like)}
+    chosen = {name: x for name, x in given.items() if x is not None}
     for name in ("algorithm", "simulator", *choose.SHORT_NAMES):
         if name in fields:
             chosen[name] = _named(name, fields[name])
-    name_of_agent, default = choose.chosen_recipe({name: x for name, x in chosen.items() if x})
+    name_of_agent, default = choose.chosen_recipe({name: x for name, x in chosen.items() if x}, trust)
     _check_names(default, fields)
     if "wrappers" in fields:
         fields["wrappers"] = names_of(fields["wrappers"])
@@ -39,7 +50,7 @@ def recipe(env: str | None, agent: str | None, device: str, fields: Mapping[str,
     for name in (name for name in fields if not (name in choose.SHORT_NAMES and not is_parts(fields[name]))):
         plain[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
     found = choose.with_sparsity(choose.with_environment(from_dict(plain, SOURCE), default), sparsity)
-    return run_name(name_of_agent, default, found), found
+    return choose.name_of(chosen, name_of_agent, default, found), found
 
 
 def name_of(env: str | Callable[..., Any] | None) -> str | None:

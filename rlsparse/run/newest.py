@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def newest_run(path: Path) -> Path:
         return path
     print(printable(f"{path}: taking its newest run, {found[0]}"), file=sys.stderr)
     return found[0]
+
+
+def newest_unfinished(folder: Path) -> Path | None:
+    """Return the run below a folder that was begun last of those that are not finished, by their status.json."""
+    for run in runs_below(folder):
+        with suppress(RunDirectoryError):
+            if read_json(run / "status.json").get("state") != "finished":
+                return run
+    return None
 
 
 def runs_below(folder: Path) -> list[Path]:

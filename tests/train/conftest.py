@@ -34,10 +34,10 @@ def pictures(monkeypatch):
 def run(capsys):
     """Run the command in this process, in run directory "run" unless told; returns exit code, stdout and stderr."""
 
-    def call(*arguments):
+    def call(*arguments, env=None):
         where = [] if {"--run-dir", "--resume", "--out", "--dry-run"} & set(arguments) else ["--run-dir", "run"]
         if arguments[0] == "--resume":  # the fake environments come from a module, which is to be named
-            where = ["--env", runs.read_recipe(Path(arguments[1])).env, "--env-workers", "1"]
+            where = ["--env", env or runs.read_recipe(Path(arguments[1])).env, "--env-workers", "1"]
         try:
             train.main([*where, *map(str, arguments)])
             code = 0

@@ -69,6 +69,24 @@ def test_a_finished_run_says_so_and_is_no_error(run):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_folder_of_runs_goes_on_with_the_newest_and_one_that_is_finished_names_another(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        run(*tiny.FLAGS, "--run-dir", "runs/stopped")
+    run(*tiny.FLAGS, "--run-dir", "runs/later", "--quiet")
+    for name, begun in (("stopped", "2026-11-20T12:00:00"), ("later", "2026-11-20T12:00:01")):
+        versions = Path("runs", name, "versions.json")
+        versions.write_text(seal({**read_json(versions), "started": begun}))
+    code, out, err = run("--resume", "runs", env="fake_envs:Point-v0")
+    assert (code, out) == (0, "runs/later\n")
+    assert err.splitlines() == [
+        "runs: taking its newest run, runs/later",
+        "runs/later is finished: nothing is left to do; the newest run in runs that is not: runs/stopped",
+    ]
+    shutil.rmtree("runs/later")
+    assert run("--resume", "runs", "--quiet", env="fake_envs:Point-v0")[:2] == (0, "runs/stopped\n")
+
+
 def test_what_a_finished_run_lacks_is_made_good(run, pictures):
     run(*tiny.FLAGS)
     for name in ("policy.safetensors", "progress.csv", "curve.png", "summary.json"):

@@ -1,0 +1,52 @@
+"""`--like RUN`: the recipe of a run is the default of all flags of a new one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.learner.bounds import PlainName, within
+from rlsparse.learner.kinds import kind_of
+from rlsparse.run import cards
+from rlsparse.run.newest import newest_run
+from rlsparse.run.reading import read_json, read_toml
+from rlsparse.run.recipe import Recipe, from_dict
+from rlsparse.run.trust import trust_environment
+
+
+def recipe_like(name: str, env_id: str | None, trust: bool) -> tuple[str, Recipe]:
+    """Return agent and recipe of the run, or of the newest run in the folder, recipe.toml or policy file called `name`.
+
+    In another environment than its own, which `env_id` then names, it is the recipe without what belongs to the old
+    one. Raises UsageError where there is no run, and for an environment whose code nobody trusts.
+    """
+    path = newest_run(Path(name).expanduser())
+    file = path / "recipe.toml" if path.is_dir() else path
+    if not file.is_file():
+        card = f": --agent {name} takes the recipe of an agent card" if name in cards.agents() else ""
+        raise UsageError(f"--like {name}: expected a run directory, its recipe.toml or a policy.safetensors{card}")
+    recipe = _read(file)
+    if env_id in (None, recipe.env):
+        trust_environment(recipe.environment, env_id, file, trust)
+    else:
+        recipe = replace(recipe, env=env_id, env_kwargs={}, wrappers=(), env_restarts=None)
+    return _agent(file.parent) or kind_of(type(recipe.algorithm)), recipe
+
+
+def _read(file: Path) -> Recipe:
+    if file.suffix == ".safetensors":
+        from rlsparse.run import policy_file
+
+        return policy_file.load(file).recipe
+    table = read_toml(file)
+    if "recipe" in table:
+        raise UsageError(f"--like {file}: it is an agent card, so use --agent {file}")
+    return from_dict(table, str(file))
+
+
+def _agent(run: Path) -> str | None:
+    """The agent's name, where the records of a run tell one that can be the name of a folder."""
+    try:
+        agent = read_json(run / "versions.json").get("agent")
+    except RunDirectoryError:
+        return None
+    return agent if isinstance(agent, str) and within(PlainName, agent) else None

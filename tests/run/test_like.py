@@ -1,0 +1,140 @@
+"""A run like another: its recipe is the default of every flag, and what differs is in its name."""
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+
+from rlsparse.advantage.estimators import GAE, NStep
+from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.run import directory, from_python
+from rlsparse.run.flags import train_flags
+from rlsparse.run.reading import read_json, seal
+from rlsparse.run.recipe import Recipe
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.rules import SET
+
+RECIPE = Recipe("Pendulum-v1", seed=3, num_seeds=2, total_steps=500, advantage=NStep(n=8))
+
+
+@pytest.fixture
+def like(tmp_path, monkeypatch):
+    """Name and recipe of what is like the run in runs/, with further flags."""
+    monkeypatch.chdir(tmp_path)
+    directory.create(RECIPE, "ppo+nstep", Path("runs"), Path("runs/old")).release()
+
+    def parsed(flags="", name="runs/old"):
+        agent, recipe, _ = train_flags(["--like", str(name), *flags.split()])
+        return agent, recipe
+
+    return parsed
+
+
+def test_every_field_is_the_run_s_unless_a_flag_says_else(like):
+    assert like() == ("ppo+nstep", RECIPE)
+    assert like("--seed 7 --advantage.n 4") == ("ppo+nstep", replace(RECIPE, seed=7, advantage=NStep(n=4)))
+    assert like("--env Pendulum-v1") == ("ppo+nstep", RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "changes"),
+    [
+        ("--advantage gae", "ppo", {"advantage": GAE()}),
+        ("--sparse set --sparsity 0.5", "ppo+set+nstep", {"sparse": Sparse(0.5, rule=SET())}),
+        ("--algorithm.objective cispo", "ppo+nstep+cispo", None),
+        ("--algorithm trpo", "ppo+trpo+nstep", None),
+        ("--explore explorler-ppo", "ppo+explorler+nstep", None),
+    ],
+)
+def test_kinds_are_chosen_as_over_a_card_and_the_name_tells_what_differs_from_the_card(flags, name, changes, like):
+    agent, recipe = like(flags)
+    assert agent == name
+    assert changes is None or recipe == replace(RECIPE, **changes)
+
+
+def test_a_component_is_named_once_however_often_it_changes(like):
+    directory.create(replace(RECIPE, sparse=Sparse()), "ppo+rigl+nstep", Path("runs"), Path("runs/sparse")).release()
+    assert like("--sparse set", "runs/sparse")[0] == "ppo+set+nstep"
+    assert like("--sparse none", "runs/sparse") == ("ppo+nstep", RECIPE)
+
+
+def test_an_agent_without_a_card_keeps_its_name_with_what_differs_from_the_run(like):
+    directory.create(RECIPE, "mine+nstep", Path("runs"), Path("runs/mine")).release()
+    assert like(name="runs/mine")[0] == "mine+nstep"
+    assert like("--advantage gae", "runs/mine")[0] == "mine+nstep+gae"
+
+
+def test_a_folder_a_recipe_and_a_policy_file_are_taken_too(like, tmp_path, capsys):
+    assert like(name="runs") == ("ppo+nstep", RECIPE)
+    assert capsys.readouterr().err == "runs: taking its newest run, runs/old\n"
+    assert like(name="runs/old/recipe.toml") == ("ppo+nstep", RECIPE)
+    run = tiny.train(tmp_path / "tiny", tiny.recipe(env="Pendulum-v1"))
+    shutil.copy(run / "policy.safetensors", "alone.safetensors")
+    assert like(name="alone.safetensors") == ("ppo", tiny.recipe(env="Pendulum-v1"))
+
+
+def test_in_another_environment_nothing_of_the_old_one_stays(like):
+    old = replace(RECIPE, env="HalfCheetah-v5", env_kwargs={"forward_reward_weight": 2.0})
+    directory.create(old, "ppo", Path("runs"), Path("runs/cheetah")).release()
+    assert like(name="runs/cheetah")[1] == old
+    assert like("--env Hopper", "runs/cheetah")[1] == replace(RECIPE, env="Hopper-v5")
+
+
+def test_code_that_the_run_names_is_run_only_if_it_is_named_or_trusted(like, tmp_path, capsys):
+    (tmp_path / "hostile.py").write_text("raise SystemExit('run')")
+    directory.create(replace(RECIPE, env="hostile:Env-v0"), "ppo", Path("runs"), Path("runs/hostile")).release()
+    with pytest.raises(UsageError, match=r"runs/hostile/recipe.toml names the environment hostile:Env-v0, .* --trust"):
+        like(name="runs/hostile")
+    assert like("--trust", "runs/hostile")[1].env == "hostile:Env-v0"
+    assert "running the module hostile" in capsys.readouterr().err
+    assert "hostile" not in sys.modules
+    assert like("--env Hopper", "runs/hostile")[1].env == "Hopper-v5"
+
+
+@pytest.mark.parametrize("agent", ["../../elsewhere", "a/b", "", 3, ".hidden", None])
+def test_a_name_that_could_be_another_folder_s_is_not_taken(agent, like):
+    versions = Path("runs/old/versions.json")
+    versions.write_text(seal({**read_json(versions), "agent": agent}))
+    assert like()[0] == "ppo+nstep"
+    versions.unlink()
+    assert like()[0] == "ppo+nstep"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--like none", "--like none: expected a run directory, its recipe.toml or a policy.safetensors$"),
+        ("--like ppo", "--like ppo: expected .*: --agent ppo takes the recipe of an agent card$"),
+        ("--like runs/old --agent ppo", "--like and --agent both say which recipe is the default: give one of them"),
+        ("--env Hopper --trust", "--trust is for the run of --like or --resume"),
+        (
+            "--env Hopper --agent runs/old/recipe.toml",
+            "is the recipe of a run and no agent card: use --like runs",
+        ),
+        ("--like card.toml", "--like card.toml: it is an agent card, so use --agent card.toml"),
+    ],
+)
+def test_what_is_no_run_is_told_with_what_to_use(flags, message, like):
+    Path("card.toml").write_text('name = "a"\ndescription = "b"\n[recipe]\n')
+    with pytest.raises(UsageError, match=message):
+        train_flags(flags.split())
+
+
+def test_a_damaged_recipe_is_named(like):
+    Path("runs/old/recipe.toml").write_text("seed = [")
+    with pytest.raises(UsageError, match="runs/old/recipe.toml: not a TOML file"):
+        like()
+    Path("x.safetensors").write_bytes(b"no")
+    with pytest.raises(RunDirectoryError, match="x.safetensors is not a policy file"):
+        like(name="x.safetensors")
+
+
+def test_python_means_the_same(like):
+    alike = {"": {}, "--seed 7 --advantage.n 4": {"seed": 7, "advantage": {"n": 4}}, "--sparse set": {"sparse": "set"}}
+    for flags, fields in alike.items():
+        assert from_python.recipe(None, None, "auto", fields, Path("runs/old")) == like(flags)
+    with pytest.raises(UsageError, match="like and agent both say"):
+        from_python.recipe(None, "ppo", "auto", {}, "runs/old")
