@@ -13,7 +13,8 @@ import gymnasium
 
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.bounds import NotNegative
-from rlsparse.sim.tasks import TASKS, Range, Task
+from rlsparse.sim.task import Range, Task
+from rlsparse.sim.tasks import TASKS
 
 STEPS = "max_episode_steps"
 """The argument that every environment takes: after so many steps an episode is truncated."""

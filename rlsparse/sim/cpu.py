@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, get_type_hints
 
 import gymnasium
@@ -23,13 +24,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch, SimulationError
 
-from rlsparse.errors import EnvironmentFailure, UsageError
+from rlsparse.errors import EnvironmentFailure, UsageError, in_one_line
 from rlsparse.sim.arguments import STEPS, check_task, make_task, model_path, plain
 from rlsparse.sim.contact import ContactBatch
 from rlsparse.sim.curriculum import Changes, like
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import check_actions
-from rlsparse.sim.tasks import Fields, Range, Task
+from rlsparse.sim.task import Fields, Range, Task
 
 _64_BITS = (1 << 64) - 1
 
@@ -53,7 +54,8 @@ def load_model(task: Task) -> mujoco.MjModel:
         raise EnvironmentFailure(
             f"MuJoCo {mujoco.__version__} cannot read {path}: {' '.join(str(error).split())}"
         ) from error
-    if not task.islands:
+    own = any(f.name == "xml_file" and f.default == task.xml_file for f in dataclasses.fields(task))
+    if own and not task.islands:  # in a model of a user's, islands are as its file says
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND
     return model
 
@@ -64,6 +66,11 @@ def changed_spec(env_id: str, options: Mapping[str, Any], max_episode_steps: int
     return dataclasses.replace(
         spec, kwargs={**spec.kwargs, **options}, max_episode_steps=steps.get(STEPS, spec.max_episode_steps)
     )
+
+
+def numbers_of_bodies(model: mujoco.MjModel) -> Callable[[int | str], int]:
+    """What gives the number of a body by its name, or by itself; raises KeyError or IndexError if there is none."""
+    return cache(lambda body: int(model.body(body).id))
 
 
 class MujocoVectorEnv(VectorEnv):
@@ -106,7 +113,9 @@ class MujocoVectorEnv(VectorEnv):
         arrays = {name: self._batch.bind(name) for name in names}
         for array in arrays.values():
             array.flags.writeable = True  # for set_state
-        self._fields = Fields(**arrays, timestep=model.opt.timestep, body_mass=model.body_mass)
+        self._fields = Fields(
+            **arrays, timestep=model.opt.timestep, body_mass=model.body_mass, body=numbers_of_bodies(model)
+        )
         self._start_pose, self._rest = model.qpos0.copy(), np.zeros(model.nv)
         self._step_seconds = model.opt.timestep * self.task.frame_skip
 
@@ -117,10 +126,20 @@ class MujocoVectorEnv(VectorEnv):
 
         self._changes = Changes(num_envs)
         self._share_tasks()
-        width = self._observe().shape[1]
+        width = self._width_of_observation()
         self.single_observation_space = Box(-np.inf, np.inf, (width,), np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
+
+    def _width_of_observation(self) -> int:
+        """Ask the task for all that it computes; raises UsageError where the model is not like the task's own."""
+        try:
+            self.task.progress(self._fields)
+            self.task.reward(self._fields, self._progress, self._fields.ctrl)
+            return int(self.task.observe(self._fields).shape[1])
+        except (LookupError, ValueError) as error:
+            fault = f"{self._env_id} does not fit the model {self.task.xml_file}: {in_one_line(error)}"
+            raise UsageError(fault) from error
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -23,8 +23,9 @@ from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.learner.recorded import Recorded, Results, overwrite, recorder
 from rlsparse.sim.arguments import make_task
 from rlsparse.sim.counter_random import EpisodeStream, signed
-from rlsparse.sim.cpu import changed_spec, load_model, seed_each
-from rlsparse.sim.tasks import TASKS, Fields, flat
+from rlsparse.sim.cpu import changed_spec, load_model, numbers_of_bodies, seed_each
+from rlsparse.sim.task import Fields, flat
+from rlsparse.sim.tasks import TASKS
 from rlsparse.sim.warp_physics import WarpPhysics
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]
@@ -77,6 +78,7 @@ class WarpVectorEnv(VectorEnv):
             qvel=physics.qvel,
             ctrl=physics.ctrl,
             timestep=model.opt.timestep,
+            body=numbers_of_bodies(model),
             body_mass=torch.tensor(model.body_mass, dtype=torch.float32, device=self.device),
             **{name: array.clone() for name, array in physics.derived.items()},
         )

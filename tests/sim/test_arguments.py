@@ -74,6 +74,8 @@ def test_a_time_limit_is_a_positive_whole_number(steps):
         ("Hopper-v5", "frame_skip", 0, "a positive whole number"),
         ("Hopper-v5", "reset_noise_scale", -0.1, "zero or a positive number"),
         ("Hopper-v5", "xml_file", 3, "text"),
+        ("Hopper-v5", "terminate_when_unhealthy", 1, "true or false"),
+        ("Ant-v5", "main_body", 1.5, "a number or a name"),
     ],
 )
 def test_a_value_of_another_type_than_the_task_s_is_refused(task, name, value, expected):

@@ -9,6 +9,7 @@ import fake_envs
 import gymnasium
 import numpy as np
 import pytest
+import tiny
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeAwareObservation, TimeLimit
 
 from rlsparse import sim
@@ -242,7 +243,8 @@ print(type(make_single(entry_of(Own)).unwrapped) is Own)
 @pytest.mark.parametrize("way", [["own.py"], ["-m", "own"]])
 def test_a_class_of_the_script_itself_is_named_by_its_place_and_the_script_is_not_run_again(way, tmp_path):
     (tmp_path / "own.py").write_text(SCRIPT)
-    done = subprocess.run([sys.executable, *way], cwd=tmp_path, capture_output=True, text=True, check=True)
+    env = tiny.environment()
+    done = subprocess.run([sys.executable, *way], cwd=tmp_path, capture_output=True, text=True, check=True, env=env)
     place = "own" if "-m" in way else tmp_path / "own.py"
     assert done.stdout.splitlines() == ["begins", f"{place}:Own", "True"]
 

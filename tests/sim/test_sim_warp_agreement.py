@@ -10,6 +10,7 @@ from warp_envs import in_one_worker, make, random_actions
 from rlsparse import sim
 from rlsparse.sim import cpu as cpu_module
 from rlsparse.sim import warp as warp_module
+from rlsparse.sim.environment import Environment
 from rlsparse.sim.tasks import TASKS
 from rlsparse.sim.warp import WarpVectorEnv
 
@@ -95,6 +96,25 @@ def test_the_first_observation_is_mujocos(env_id):
     assert obs.dtype == torch.float32
     assert obs.shape == warp.observation_space.shape == cpu.observation_space.shape
     assert info == {}
+
+
+def test_arguments_of_the_task_are_those_of_mujoco():
+    kwargs = {"exclude_current_positions_from_observation": False, "healthy_z_range": [1.24, 1.3], "frame_skip": 2}
+    kwargs |= {"terminate_when_unhealthy": False, "max_episode_steps": 3}
+    environment = Environment("Hopper-v5", kwargs)
+    warp = sim.make(environment, 2, simulator="warp", device="cpu:0", autoreset=False)
+    cpu = sim.make(environment, 2, autoreset=False)
+    warp.reset(seed=3)
+    cpu.reset(seed=3)
+    copy_state(warp, cpu)
+    for actions in random_actions(warp, 3):
+        ours, theirs = warp.step(actions), cpu.step(actions.numpy())
+        np.testing.assert_allclose(ours[0], theirs[0], atol=1e-5)
+        np.testing.assert_allclose(ours[1], theirs[1], atol=1e-4)
+        np.testing.assert_array_equal(ours[2], theirs[2])
+        np.testing.assert_array_equal(ours[3], theirs[3])
+    assert ours[0].shape == (2, 12) and not ours[2].any() and ours[3].all()
+    assert warp.spec.max_episode_steps == 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
