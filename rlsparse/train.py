@@ -59,7 +59,7 @@ def run_command(arguments: Sequence[str]) -> None:
     _check_shipped_curve(flags.compare_with, recipe.env)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
-        recipe, plan = _make_plan(recipe, bool(values(["explore.start"], arguments)))
+        recipe, plan = _make_plan(recipe, bool(values(["explore.start", "like"], arguments)))
     if flags.dry_run:
         print(f"{to_toml(recipe)}\n{plan}")
         return
@@ -160,7 +160,7 @@ def from_script(
     env = from_python.name_of(env)
     if resume is None:
         chosen = from_python.recipe(env, agent, device, fields, like, trust)
-        start_given = from_python.is_parts(fields.get("explore"))
+        start_given = like is not None or from_python.is_parts(fields.get("explore"))
         return _train_new(
             *chosen, device, Path(out), run_dir, keep_checkpoints, env_workers, quiet, callbacks, start_given
         )

@@ -29,7 +29,7 @@ RULES = kinds(Rule)
 SHORT_NAMES: dict[str, tuple[str, ...]] = {"explore": ("explorler",), "sparse": tuple(RULES)}
 """Components that a recipe may take from an agent card by a flag of their own, and what else that flag may name."""
 
-CHOOSING = ("env", "agent", "like", "algorithm", "device", "simulator", *SHORT_NAMES)
+CHOOSING = ("env", "wrappers", "agent", "like", "algorithm", "device", "simulator", *SHORT_NAMES)
 """Flags by which `chosen_recipe` chooses."""
 
 ALGORITHMS = kinds(get_type_hints(Recipe)["algorithm"])
@@ -96,7 +96,7 @@ def _with_algorithm(env: str | None, chosen: Mapping[str, str], trust: bool) -> 
     """Return agent and recipe with the chosen algorithm; unless an agent is chosen, of the card of its name, if any."""
     algorithm, gpu = chosen.get("algorithm", ""), wants_gpu(chosen)
     if "like" in chosen:
-        agent, recipe = recipe_like(chosen["like"], env, trust)
+        agent, recipe = recipe_like(chosen["like"], env, trust, "wrappers" not in chosen)
     else:
         agent, recipe = _default_recipe(env, chosen.get("agent"), gpu)
     if type(recipe.algorithm) is ALGORITHMS.get(algorithm, type(recipe.algorithm)):

@@ -39,6 +39,8 @@ def recipe(
     sparsity = fields.pop("sparsity", None)
     given = {"env": env, "device": device, "agent": agent, "like": None if like is None else os.fspath(like)}
     chosen = {name: x for name, x in given.items() if x is not None}
+    if "wrappers" in fields:
+        chosen["wrappers"] = "given"
     for name in ("algorithm", "simulator", *choose.SHORT_NAMES):
         if name in fields:
             chosen[name] = _named(name, fields[name])

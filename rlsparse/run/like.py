@@ -13,11 +13,12 @@ from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.run.trust import trust_environment
 
 
-def recipe_like(name: str, env_id: str | None, trust: bool) -> tuple[str, Recipe]:
+def recipe_like(name: str, env_id: str | None, trust: bool, keep_wrappers: bool = True) -> tuple[str, Recipe]:
     """Return agent and recipe of the run, or of the newest run in the folder, recipe.toml or policy file called `name`.
 
     In another environment than its own, which `env_id` then names, it is the recipe without what belongs to the old
-    one. Raises UsageError where there is no run, and for an environment whose code nobody trusts.
+    one; its wrappers are left out too unless asked to `keep_wrappers`. Raises UsageError where there is no run, and for
+    an environment whose code nobody trusts.
     """
     path = newest_run(Path(name).expanduser())
     file = path / "recipe.toml" if path.is_dir() else path
@@ -25,6 +26,7 @@ def recipe_like(name: str, env_id: str | None, trust: bool) -> tuple[str, Recipe
         card = f": --agent {name} takes the recipe of an agent card" if name in cards.agents() else ""
         raise UsageError(f"--like {name}: expected a run directory, its recipe.toml or a policy.safetensors{card}")
     recipe = _read(file)
+    recipe = recipe if keep_wrappers else replace(recipe, wrappers=())
     if env_id in (None, recipe.env):
         trust_environment(recipe.environment, env_id, file, trust)
     else:

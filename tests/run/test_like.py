@@ -94,6 +94,16 @@ def test_code_that_the_run_names_is_run_only_if_it_is_named_or_trusted(like, tmp
     assert like("--env Hopper", "runs/hostile")[1].env == "Hopper-v5"
 
 
+def test_wrappers_of_the_run_are_kept_and_trusted_or_given_anew(like):
+    ours = "gymnasium.wrappers.TimeAwareObservation"
+    directory.create(replace(RECIPE, wrappers=("hostile:Wrap",)), "ppo", Path("runs"), Path("runs/wrapped")).release()
+    with pytest.raises(UsageError, match="names the wrapper hostile:Wrap"):
+        like(name="runs/wrapped")
+    assert like("--trust", "runs/wrapped")[1].wrappers == ("hostile:Wrap",)
+    assert like(f"--wrappers {ours}", "runs/wrapped")[1].wrappers == (ours,)
+    assert from_python.recipe(None, None, "auto", {"wrappers": [ours]}, "runs/wrapped")[1].wrappers == (ours,)
+
+
 @pytest.mark.parametrize("agent", ["../../elsewhere", "a/b", "", 3, ".hidden", None])
 def test_a_name_that_could_be_another_folder_s_is_not_taken(agent, like):
     versions = Path("runs/old/versions.json")
