@@ -54,7 +54,7 @@ def covered(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return how many seeds cover each cell in one evaluation episode, [cells, cells], and x, y of the cells' sides."""
     policy = policy_file.load(run / "policy.safetensors")
     seeds = [env_seeds(seed, "eval_env", 1)[0] for seed in policy.actors.seeds]
-    objective = policy.recipe.advantage.objective(cards.about(policy.recipe.env), None, len(seeds))
+    objective = policy.recipe.advantage.objective(cards.about(policy.recipe), None, len(seeds))
     env, points = sim.make(policy.recipe.env, len(seeds), autoreset=False), []
     lengths = evaluate(env, policy.actors, seeds, watch=lambda obs: points.append(objective.points(env, obs))).lengths
     paths, function = np.stack(points), objective.function

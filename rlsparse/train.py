@@ -56,7 +56,7 @@ def run_command(arguments: Sequence[str]) -> None:
         return
     agent, recipe, flags = train_flags(arguments)
     check_new(recipe, flags.keep_checkpoints, flags.env_timeout, flags.env_workers)
-    _check_shipped_curve(flags.compare_with, recipe.env)
+    _check_shipped_curve(flags.compare_with, recipe)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
         recipe, plan = _make_plan(recipe, bool(values(["explore.start", "like"], arguments)))
@@ -87,10 +87,12 @@ def _resume_command(flags: ResumeFlags) -> None:
         _tell_end(session, stop, flags)
 
 
-def _check_shipped_curve(agent: str | None, env_id: str) -> None:
+def _check_shipped_curve(agent: str | None, recipe: Recipe) -> None:
     """Raise UsageError if there is nothing to compare with, before hours are spent on it."""
-    if agent is not None and cards.agent(agent).curve_path(env_id) is None:
-        raise UsageError(f"--compare-with {agent}: it ships no curve on {env_id}")
+    if agent is not None and cards.agent(agent).curve_path(recipe.env) is None:
+        raise UsageError(f"--compare-with {agent}: it ships no curve on {recipe.env}")
+    if agent is not None and (recipe.env_kwargs or recipe.wrappers):
+        raise UsageError(f"--compare-with {agent}: its curve is of {recipe.env} without --env-kwargs and --wrappers")
 
 
 def _tell_end(session: "Session", stop: Stop, flags: TrainFlags | ResumeFlags) -> None:
@@ -227,7 +229,7 @@ def check_new(
 ) -> None:
     """Raise UsageError if a run cannot be trained as it is asked for."""
     check(recipe)
-    recipe.advantage.check_environment(cards.about(recipe.env), None, recipe.num_seeds * recipe.num_envs)
+    recipe.advantage.check_environment(cards.about(recipe), None, recipe.num_seeds * recipe.num_envs)
     check_bounds(
         ResumeFlags(Path(), keep_checkpoints=keep_checkpoints, env_timeout=env_timeout, env_workers=env_workers)
     )
@@ -249,7 +251,7 @@ def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
     env = sim.make(recipe.environment, 1)
     longest = horizon(env)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
-    recipe.advantage.check_environment(cards.about(recipe.env), obs_size, recipe.num_seeds * recipe.num_envs)
+    recipe.advantage.check_environment(cards.about(recipe), obs_size, recipe.num_seeds * recipe.num_envs)
     layout = recipe.layout(obs_size, action_size)
     first, again = (env.reset(seed=0)[0] for _ in range(2))
     if not np.array_equal(first, again, equal_nan=True):

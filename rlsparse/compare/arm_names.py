@@ -1,5 +1,6 @@
 """What arms are called: the agent, and in what its run differs from the agent's card."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -7,7 +8,7 @@ from typing import Any
 
 from rlsparse.compare.record import Log
 from rlsparse.run.choose import recipe_of_name
-from rlsparse.run.naming import Settings, usual_settings
+from rlsparse.run.naming import OF_ENVIRONMENT, Settings, usual_settings
 from rlsparse.run.recipe import Recipe, to_dict
 
 NOT_THE_METHOD = {"env", "seed", "num_seeds", "eval_every", "eval_episodes", "env_restarts"}
@@ -18,6 +19,9 @@ BUDGET = "total_steps"
 
 MOST_WORDS = 4
 """With more differences from the card that all runs of an agent share, the name only counts them."""
+
+LONGEST = 100
+"""Most characters of a value; a longer one is cut, and told apart from others by some of its digest."""
 
 
 def arm_names(logs: Sequence[Log]) -> list[str]:
@@ -66,7 +70,11 @@ def _differences(log: Log, nested: Settings, varied: set[str]) -> Settings:
         return {}
     usual, changed = usual_settings(nested, log.settings)
     for name, value in log.settings.items():
-        counts = name in varied or (name in usual and name not in NOT_THE_METHOD | {BUDGET})
+        counts = (
+            name in varied
+            or name.startswith(OF_ENVIRONMENT)
+            or (name in usual and name not in NOT_THE_METHOD | {BUDGET})
+        )
         if counts and usual.get(name) != value:
             changed[name] = value
     return changed | dict.fromkeys(varied & usual.keys() - log.settings.keys())
@@ -81,4 +89,7 @@ def _word(name: str, value: Any, ends: Counter[str]) -> str:
         short = name
     if value is None or value is False:
         return f"{'without' if value is None else 'no'} {short}"
-    return short if value is True else f"{short}={'-'.join(map(str, value)) if isinstance(value, list) else value}"
+    text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}...{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return short if value is True else f"{short}={text}"

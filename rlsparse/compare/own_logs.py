@@ -9,11 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.compare.record import EVALUATION, MOST_STEPS, PROBES_COUNTED, TRAINING, Curve, Log, UnreadableLog, rising
+from rlsparse.compare.record import (
+    EVALUATION,
+    MOST_STEPS,
+    PROBES_COUNTED,
+    TRAINING,
+    Curve,
+    Log,
+    UnreadableLog,
+    rising,
+)
 from rlsparse.compare.table import parse_table, read_lines
 from rlsparse.errors import UsageError
 from rlsparse.run.digests import first_flaw
-from rlsparse.run.naming import flat
+from rlsparse.run.naming import OF_ENVIRONMENT, flat
 from rlsparse.run.reading import MOST_TOML, parse_toml, read_json, read_text
 
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
@@ -94,7 +103,8 @@ def _settings(path: Path, digest: Any) -> dict[str, Any]:
         settings = flat(parse_toml(text, str(path)))
     except UsageError as error:  # which would be about the command line
         raise UnreadableLog(str(error)) from error
-    if any(len(str(x)) > LONGEST_TEXT for pair in settings.items() for x in pair):
+    own = [pair for pair in settings.items() if not pair[0].startswith(OF_ENVIRONMENT)]
+    if any(len(str(x)) > LONGEST_TEXT for pair in own for x in pair):
         raise UnreadableLog(f"{path} is damaged: a setting has more than {LONGEST_TEXT} characters")
     return settings
 

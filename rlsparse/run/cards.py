@@ -21,6 +21,7 @@ from rlsparse.run.reading import read_toml
 
 if TYPE_CHECKING:
     from rlsparse.advantage.environments import About
+    from rlsparse.run.recipe import Recipe
 
 LAST_REMOVED_VERSION = 3
 """The -v2 and -v3 MuJoCo tasks left Gymnasium for gymnasium-robotics; -v4 is still registered."""
@@ -140,12 +141,21 @@ def environment(name: str) -> EnvironmentCard:
     return card
 
 
-def about(env_id: str) -> "About":
-    """Return what the card of an environment says of it, if there is one."""
+def about(recipe: "Recipe") -> "About":
+    """Return what the card of a recipe's environment says of it, if there is one, and as far as it still holds.
+
+    What it says of observations by number does not where arguments change them, and nothing does in wrappers or in
+    another model.
+    """
     from rlsparse.advantage.environments import About
 
-    card = environments().get(env_id)
-    return About(env_id, card.projections if card else {})
+    card, given = environments().get(recipe.env), recipe.env_kwargs
+    known = card.projections if card else {}
+    other = bool(recipe.wrappers) or "xml_file" in given
+    seen = any(name.startswith(("include_", "exclude_")) for name in given)
+    left = {name: x for name, x in known.items() if not other and not (seen and x.source == "observation")}
+    changed = " with its --env-kwargs and --wrappers" if left.keys() != known.keys() else ""
+    return About(recipe.env + changed, left)
 
 
 def resolve_environment(name: str) -> str:

@@ -7,6 +7,9 @@ from rlsparse.run.recipe import Recipe, from_dict, to_dict
 
 Settings = dict[str, Any]
 
+OF_ENVIRONMENT = ("env_kwargs.", "wrappers")
+"""How the names of settings begin that say what the environment is, beside its id."""
+
 
 def run_name(agent: str, usual: Recipe, recipe: Recipe) -> str:
     """Return the name of a run: the agent's, whose recipe is `usual`, and every kind of component that differs."""
@@ -51,7 +54,7 @@ def _settings(nested: Settings) -> Settings:
 
 def _tables(settings: Settings) -> set[str]:
     """The dotted names of all components."""
-    parts = [name.split(".") for name in settings]
+    parts = [name.split(".") for name in settings if not name.startswith(OF_ENVIRONMENT)]
     return {".".join(names[:i]) for names in parts for i in range(1, len(names))}
 
 

@@ -132,7 +132,7 @@ def begin(
         simulated_on,
     )
     learner.archive = recipe.algorithm.archive(len(seeds), num_envs, learner.layout)
-    wrapped = estimator.wrap(env, learner, cards.about(recipe.env))
+    wrapped = estimator.wrap(env, learner, cards.about(recipe))
     train_seeds = [s for seed in seeds for s in env_seeds(seed, "train_env", num_envs)]
     collector = _collector_class(simulated_on)(wrapped, len(seeds), train_seeds, simulated_on)
     if recipe.explore is None:
@@ -221,7 +221,7 @@ def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[],
     """Evaluate all members, and write rows of those for whom it is due; saves before it raises Interrupted."""
     learner, recipe = session.learner, session.recipe
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
-    watch = recipe.advantage.watch(session.eval_env, cards.about(recipe.env))
+    watch = recipe.advantage.watch(session.eval_env, cards.about(recipe))
 
     def score(actors: Actors, watch: Callable[[np.ndarray], None] = lambda obs: None) -> Scores:
         return evaluate(session.eval_env, actors, seeds, stop, watch, learner.simulated_on)

@@ -22,6 +22,8 @@ from stable_baselines3.common.vec_env import (
 
 from rlsparse import sim
 from rlsparse.errors import UsageError
+from rlsparse.sim.arguments import DRAWING, STEPS, make_task
+from rlsparse.sim.environment import Environment
 from rlsparse.sim.episodes import STEP_CAP
 from rlsparse.sim.tasks import TASKS
 from rlsparse.sim.user_envs import MOST_AT_ONCE, OWN_STATISTICS, Obs, guarded, longest_episode, made_anew
@@ -50,7 +52,7 @@ class Environments:
 def environments(model: OnPolicyAlgorithm, make_env: MakeEnv | None) -> Environments:
     """Return environments like the model's; raises UsageError where they cannot be made without `make_env`.
 
-    One of the MuJoCo v5 tasks with its defaults runs in the batched simulator, anything else in copies that
+    One of the MuJoCo v5 tasks, with any arguments, runs in the batched simulator, anything else in copies that
     `make_env`, or else gymnasium.make with the same arguments and wrappers, gives.
     """
     env = model.get_env()
@@ -64,9 +66,9 @@ def environments(model: OnPolicyAlgorithm, make_env: MakeEnv | None) -> Environm
     inner, wrappers = _unwrapped(env, stop_at_unknown=make_env is not None)
     spec = _spec(inner)
     seen = functools.partial(_seen, wrappers)
-    if make_env is None and spec is not None and _is_plain_task(spec):
-        copies = functools.cache(lambda n: sim.make(spec.id, n, autoreset=False))
-        return Environments(copies, 2**20, min(spec.max_episode_steps or STEP_CAP, STEP_CAP), seen, spec.id)
+    if make_env is None and (task := _task(spec)) is not None:
+        copies = functools.cache(lambda n: sim.make(task, n, autoreset=False))
+        return Environments(copies, 2**20, min(task.kwargs[STEPS], STEP_CAP), seen, task.id)
     make_env = make_env or _copier(spec)
     first = guarded("make", make_env)
     _check_spaces(first, inner)
@@ -118,12 +120,16 @@ def _spec(env: VecEnv) -> gymnasium.envs.registration.EnvSpec | None:
     return dataclasses.replace(spec, additional_wrappers=wrappers, kwargs=kwargs)
 
 
-def _is_plain_task(spec: gymnasium.envs.registration.EnvSpec) -> bool:
-    """Whether it is one of the batched tasks, as registered."""
-    if spec.id not in TASKS or spec.additional_wrappers:
-        return False
-    registered = gymnasium.spec(spec.id)
-    return spec.kwargs == registered.kwargs and spec.max_episode_steps == registered.max_episode_steps
+def _task(spec: gymnasium.envs.registration.EnvSpec | None) -> Environment | None:
+    """The batched task that it is, with its arguments; None for anything else, and in wrappers."""
+    if spec is None or spec.id not in TASKS or spec.additional_wrappers or spec.max_episode_steps is None:
+        return None
+    kwargs = {name: value for name, value in spec.kwargs.items() if name not in DRAWING}
+    try:
+        make_task(spec.id, kwargs)
+    except UsageError:
+        return None
+    return Environment(spec.id, {**kwargs, STEPS: spec.max_episode_steps})
 
 
 def _copier(spec: gymnasium.envs.registration.EnvSpec | None) -> MakeEnv:

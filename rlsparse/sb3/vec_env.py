@@ -1,6 +1,5 @@
 """Our simulator under Stable-Baselines3: `make_vec_env`, which takes what Stable-Baselines3's own takes."""
 
-import dataclasses
 import logging
 import os
 import time
@@ -19,6 +18,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 from rlsparse.errors import UsageError
 from rlsparse.run.cards import resolve_environment
 from rlsparse.run.storage import storage_errors
+from rlsparse.sim.arguments import DRAWING
 from rlsparse.sim.cpu import MujocoVectorEnv
 from rlsparse.sim.tasks import TASKS
 
@@ -51,10 +51,10 @@ def make_vec_env(
     folder = None if monitor_dir is None else os.fspath(monitor_dir)
     if isinstance(own, str) and own in TASKS:
         single = {"wrapper_class": wrapper_class, "vec_env_cls": vec_env_cls, "vec_env_kwargs": vec_env_kwargs}
-        reason = _not_batched(own, single, env_kwargs or {}, monitor_kwargs or {})
+        reason = _not_batched(single, env_kwargs or {}, monitor_kwargs or {})
         if not reason:
             names = [] if folder is None else [os.path.join(folder, str(start_index + i)) for i in range(n_envs)]
-            env = BatchedVecEnv(_changed_task(own, n_envs, env_kwargs or {}), names, **monitor_kwargs or {})
+            env = BatchedVecEnv(MujocoVectorEnv(own, n_envs, **env_kwargs or {}), names, **monitor_kwargs or {})
             if seed is not None:
                 env.action_space.seed(seed + start_index)
             env.seed(seed)
@@ -64,21 +64,12 @@ def make_vec_env(
     return env_util.make_vec_env(own, n_envs, seed, start_index, folder, wrapper_class, env_kwargs, *options)  # type: ignore[arg-type]
 
 
-def _not_batched(task: str, single: dict[str, Any], env_kwargs: dict[str, Any], monitor_kwargs: dict[str, Any]) -> str:
+def _not_batched(single: dict[str, Any], env_kwargs: dict[str, Any], monitor_kwargs: dict[str, Any]) -> str:
     """The first argument that the batched simulator cannot take; "" if there is none."""
-    ours = {"max_episode_steps", *(field.name for field in dataclasses.fields(TASKS[task]))} - {"xml_file"}
     refused = [name for name, value in single.items() if value is not None]
-    refused += [f"env_kwargs {name}" for name in env_kwargs if name not in ours]
+    refused += [f"env_kwargs {name}" for name in env_kwargs if name in (*DRAWING, "render_mode")]
     refused += [f"monitor_kwargs {name}" for name in monitor_kwargs if name != "override_existing"]
     return next(iter(refused), "")
-
-
-def _changed_task(task: str, n_envs: int, env_kwargs: dict[str, Any]) -> MujocoVectorEnv:
-    """The batched task; its specification says what was changed of the registered one, for who copies it."""
-    env, spec, changes = MujocoVectorEnv(task, n_envs, **env_kwargs), gymnasium.spec(task), dict(env_kwargs)
-    steps = changes.pop("max_episode_steps", spec.max_episode_steps)
-    env.spec = dataclasses.replace(spec, kwargs=spec.kwargs | changes, max_episode_steps=steps)
-    return env
 
 
 class BatchedVecEnv(VecEnv):

@@ -8,6 +8,7 @@ from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTra
 from rlsparse.advantage.set_functions import Coverage
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.run import cards
+from rlsparse.run.recipe import Recipe
 
 
 class Plain:
@@ -70,7 +71,7 @@ def test_the_watch_makes_nothing_of_what_it_sees():
 
 @pytest.mark.parametrize("estimator", [GAE(), NStep(), MonteCarlo(), TDLambda(), VTrace()])
 def test_an_ordinary_estimator_wants_them_as_they_are(new_learner, estimator):
-    plain, about = Plain(), cards.about("Ant-v5")
+    plain, about = Plain(), cards.about(Recipe("Ant-v5"))
     wrapped = estimator.wrap(plain, new_learner(), about)
     assert type(wrapped) is WrappedEnvs
     assert wrapped.env is plain
@@ -78,7 +79,7 @@ def test_an_ordinary_estimator_wants_them_as_they_are(new_learner, estimator):
 
 
 def test_the_watch_of_a_set_function_keeps_one_episode_at_a_time_however_many_there_are():
-    env, about = Plain(), cards.about("Ant-v5")
+    env, about = Plain(), cards.about(Recipe("Ant-v5"))
     env.num_envs = 1000
     watch = Submodular(Coverage(cells=(1000, 1000))).watch(env, about)
     assert isinstance(watch, EvaluationWatch)

@@ -11,12 +11,13 @@ from rlsparse.advantage.set_functions import Coverage
 from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import UsageError
 from rlsparse.run import cards
+from rlsparse.run.recipe import Recipe
 
 CARDS = list(cards.environments().values())
 
 
 def find(env="Ant-v5", obs_size=None, **settings):
-    return Submodular(**settings).objective(cards.about(env), obs_size, environments=8)
+    return Submodular(**settings).objective(cards.about(Recipe(env)), obs_size, environments=8)
 
 
 def test_the_cards_first_projection_is_the_usual_one():
@@ -37,6 +38,25 @@ def test_observations_by_number():
     found = find("Pendulum-v1", projection="obs:2,0", low=(-8.0, -1.0), high=(8.0, 1.0))
     np.testing.assert_allclose(found.projection(np.array([[0.0, 9.0, 4.0]])), [[0.75, 0.5]])
     assert found.function.cells == (submodular.CELLS, submodular.CELLS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({}, {"position", "posture"}),
+        ({"env_kwargs": {"healthy_reward": 2}}, {"position", "posture"}),
+        ({"env_kwargs": {"exclude_current_positions_from_observation": False}}, {"position"}),
+        ({"env_kwargs": {"include_cfrc_ext_in_observation": False}}, {"position"}),
+        ({"env_kwargs": {"xml_file": "humanoid.xml"}}, set()),
+        ({"wrappers": ("gymnasium.wrappers.TimeAwareObservation",)}, set()),
+    ],
+)
+def test_a_card_s_projections_hold_as_long_as_observations_are_its_own(changes, left):
+    about = cards.about(Recipe("Ant-v5", **changes))
+    assert set(about.projections) == left
+    if not left:
+        with pytest.raises(UsageError, match="Ant-v5 with its --env-kwargs and --wrappers has no projections; or name"):
+            Submodular().objective(about, None, environments=8)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)

@@ -15,7 +15,7 @@ from rlsparse.advantage.submodular import GainsEnvs, Submodular
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards
-from rlsparse.run.recipe import from_toml, to_toml
+from rlsparse.run.recipe import Recipe, from_toml, to_toml
 
 POSITION = Submodular(Coverage(cells=(80, 80), radius=1), "position", low=(-2.0, -2.0), high=(2.0, 2.0))
 """Cells of 5 cm, so that few steps count."""
@@ -120,7 +120,7 @@ def test_without_weight_for_gains_it_is_ordinary_learning(tmp_path):
 
 
 def humanoid_gains(env, **changes):
-    objective = replace(POSITION, **changes).objective(cards.about("Humanoid-v5"), None, env.num_envs)
+    objective = replace(POSITION, **changes).objective(cards.about(Recipe("Humanoid-v5")), None, env.num_envs)
     return GainsEnvs(env, objective)
 
 

@@ -48,6 +48,18 @@ def test_runs_of_an_agent_are_named_by_what_differs_from_its_card(tmp_path):
     assert seeds(arms, "ppo learning_rate=0.0001", "Hopper-v5") == [0, 1, 2]
 
 
+def test_arguments_and_wrappers_of_the_environment_are_part_of_the_name(tmp_path):
+    write_run(tmp_path / "a", curves(), env_kwargs={"g": 5.0, "max_episode_steps": 50})
+    write_run(tmp_path / "b", {3: curves()[0]}, env_kwargs={"g": 5.0, "max_episode_steps": 50})
+    write_run(tmp_path / "c", curves(), wrappers=["own:A", "own:B"])
+    write_run(tmp_path / "d", curves(), env_kwargs={"points": list(range(300))})
+    arms = arms_of(tmp_path)
+    first, second, third = arms.names
+    assert (first, second) == ("ppo g=5.0 max_episode_steps=50", "ppo wrappers=own:A-own:B")
+    assert third.startswith("ppo points=0-1-2-") and len(third) < 130
+    assert seeds(arms, first) == [0, 1, 2, 3]
+
+
 def test_seeds_and_evaluation_intervals_make_no_other_method(tmp_path):
     write_run(tmp_path / "a", curves(), eval_every=1000)
     write_run(tmp_path / "b", {7: curves()[0]}, eval_every=2000)

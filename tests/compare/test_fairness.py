@@ -56,6 +56,25 @@ def test_versions_of_an_environment(tmp_path):
     assert len(allowed.panels[0].cells) == 2
 
 
+def test_arguments_and_wrappers_of_an_environment(tmp_path):
+    """Returns of another reward are those of another task, though the id is the same."""
+    write_run(tmp_path / "a", curves(), env="Ant-v5")
+    write_run(tmp_path / "b", curves(), env="Ant-v5", env_kwargs={"healthy_reward": 2.0})
+    allowed = refused(
+        tmp_path, r"Ant-v5 is another task with other arguments or wrappers: as it is .* healthy_reward=2.0"
+    )
+    assert list(allowed.panels[0].cells) == ["ppo", "ppo healthy_reward=2.0"]
+    write_run(tmp_path / "w" / "a", curves(), env_kwargs={"g": 5}, wrappers=["own:Wrapper"])
+    write_run(tmp_path / "w" / "b", curves(), env_kwargs={"g": 5})
+    refused(tmp_path / "w", r"with other arguments or wrappers: g=5 \(.*\) and g=5 wrappers=\['own:Wrapper'\]")
+
+
+def test_the_same_arguments_are_one_task(tmp_path):
+    write_run(tmp_path / "a", curves(), env_kwargs={"g": 5})
+    write_run(tmp_path / "b", curves(), env_kwargs={"g": 5}, agent="trpo")
+    assert compared(tmp_path).mismatches == []
+
+
 def test_arms_without_a_common_environment(tmp_path):
     write_run(tmp_path / "a", curves(), env="Hopper-v5")
     write_run(tmp_path / "b", curves(), env="Ant-v5", agent="trpo")

@@ -25,6 +25,7 @@ from torch import nn
 
 from rlsparse.explore.probe import Episodes
 from rlsparse.sb3 import ExploRLerCallback
+from rlsparse.sb3 import vec_env as batched
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.environments import environments
 from rlsparse.sb3.episodes import candidate_episodes
@@ -122,6 +123,13 @@ def test_scores_are_the_returns_of_episodes_that_the_policy_plays(env_id, normal
             expected.append(total)
     np.testing.assert_allclose(scores.ravel(), expected, rtol=1e-5)
     assert evaluate.steps == steps
+
+
+@pytest.mark.parametrize("make", [make_vec_env, batched.make_vec_env])
+def test_a_task_with_other_arguments_is_probed_in_the_same_one_in_a_batch(make):
+    changed = {"reset_noise_scale": 0.02, "max_episode_steps": 30}
+    where = environments(new_model(env=make("InvertedPendulum-v5", 2, env_kwargs=changed)), None)
+    assert (where.horizon, where.make(2).task.reset_noise_scale) == (30, 0.02)
 
 
 def test_stochastic_probes_search_the_noise_too():
