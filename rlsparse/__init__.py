@@ -17,7 +17,9 @@ if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes n
     from rlsparse.errors import UsageError as UsageError
     from rlsparse.run.callbacks import Callback as Callback
     from rlsparse.run.callbacks import Training as Training
+    from rlsparse.run.mlflow import MLflow as MLflow
     from rlsparse.run.torch_loop import Explorer as Explorer
+    from rlsparse.run.weights_and_biases import WeightsAndBiases as WeightsAndBiases
     from rlsparse.train import from_script as train
     from rlsparse.trained.loaded import Policy as Policy
     from rlsparse.trained.loaded import load as load
@@ -28,6 +30,8 @@ PUBLIC = {
     "Callback": "run.callbacks",
     "Training": "run.callbacks",
     "Explorer": "run.torch_loop",
+    "WeightsAndBiases": "run.weights_and_biases",
+    "MLflow": "run.mlflow",
     "load": "trained.loaded",
     "Policy": "trained.loaded",
     "TrainedRun": "trained.result",

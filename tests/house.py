@@ -52,6 +52,9 @@ LEAVES = {
     "run/torch_parameters": "parameters of a torch policy as one vector",
     "run/probe_report": "what probing in a loop of others has cost and brought",
     "sim/user_envs": "environments that a user's function makes",
+    "run/loggers": "what callbacks for services of experiments have in common",
+    "run/weights_and_biases": "numbers for Weights & Biases",
+    "run/mlflow": "numbers for MLflow",
 }
 """Files that can be deleted with their word in one union, and nothing else breaks."""
 
