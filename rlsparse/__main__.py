@@ -13,6 +13,7 @@ COMMANDS = {
     "play": ("trained.play", "run a trained policy, print its returns, write a video"),
     "export": ("trained.export", "write a trained policy as small files that run without rlsparse"),
     "landscape": ("trained.landscape", "draw the true returns around an update of a run"),
+    "tensorboard": ("run.events_of_runs", "write TensorBoard events of runs that have none"),
     "envs": ("run.listing", "list the environment cards"),
     "agents": ("run.listing", "list the agent cards"),
 }
@@ -26,7 +27,7 @@ def main() -> None:
     with fail_in_one_line():
         if command in ("-h", "--help"):
             print("usage: rlsparse <command> [--help] ...\n")
-            print("\n".join(f"  {name:<9} {text}" for name, (_, text) in COMMANDS.items()))
+            print("\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items()))
             return
         if command == "--version":
             print(__version__)

@@ -47,6 +47,7 @@ LEAVES = {
     "run/other_names": "what other libraries call our flags",
     "run/progress_line": "progress on a terminal",
     "run/tensorboard": "TensorBoard events",
+    "run/events_of_runs": "TensorBoard events of runs that have none",
     "run/callbacks": "code of a user's own that watches and steers a run",
     "run/torch_loop": "ExploRLer in any training loop in torch",
     "run/torch_parameters": "parameters of a torch policy as one vector",

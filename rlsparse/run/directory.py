@@ -240,6 +240,11 @@ def read_probes(path: Path) -> list[tuple[int, bool]]:
     return _rows(path, lambda row: (int(row["seed"]), bool(int(row["accepted"])))) if path.exists() else []
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table as texts; a last line that was cut is left out. Raises RunDirectoryError."""
+    return _rows(path, dict)
+
+
 def _rows(path: Path, parse: Callable[[dict[str, str]], Row]) -> list[Row]:
     """Return what the rows of a record say; a last line that was cut is left out."""
     try:

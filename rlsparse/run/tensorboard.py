@@ -1,9 +1,11 @@
 """TensorBoard events under Stable-Baselines3's tag names, one sub-run per seed; no torch needed."""
 
+import io
 import itertools
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +85,7 @@ class TensorBoard:
             self._write(writer, int(row["total_steps"]), {f"probe/{name}": row[name] for name in names})
 
     def _write(self, writer: RecordWriter, step: int, scalars: dict[str, float]) -> None:
-        values = [Summary.Value(tag=tag, simple_value=float(x)) for tag, x in scalars.items() if np.isfinite(x)]
-        _write(writer, Event(step=step, summary=Summary(value=values)))
+        _write(writer, _event(step, scalars))
 
 
 def _new_file(folder: Path) -> RecordWriter:
@@ -94,8 +95,23 @@ def _new_file(folder: Path) -> RecordWriter:
     return RecordWriter(open(folder / name, "xb"))
 
 
-def _write(writer: RecordWriter, event: Event) -> None:
-    event.wall_time = time.time()
+def encoded(points: Sequence[tuple[int, float, dict[str, float]]]) -> bytes:
+    """Return a file of events: of each the step, the time (s since 1970) and numbers by tag."""
+    file = io.BytesIO()
+    writer = RecordWriter(file)
+    _write(writer, Event(file_version="brain.Event:2"), points[0][1] if points else 0.0)
+    for step, at, scalars in points:
+        _write(writer, _event(step, scalars), at)
+    return file.getvalue()
+
+
+def _event(step: int, scalars: dict[str, float]) -> Event:
+    values = [Summary.Value(tag=tag, simple_value=float(x)) for tag, x in scalars.items() if np.isfinite(x)]
+    return Event(step=step, summary=Summary(value=values))
+
+
+def _write(writer: RecordWriter, event: Event, at: float | None = None) -> None:
+    event.wall_time = time.time() if at is None else at
     writer.write(event.SerializeToString())
 
 

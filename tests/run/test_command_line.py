@@ -315,7 +315,8 @@ def test_what_cannot_be_resumed_is_refused(run, tmp_path):
 
 @pytest.mark.parametrize("flag", [("--total-steps", "9"), ("--out", "x"), ("--dry-run",)])
 def test_a_resumed_run_takes_no_recipe(flag, run):
-    only = "--env, --trust, --device, --keep-checkpoints, --env-timeout, --env-workers, --strict, --quiet and --json"
+    only = "--env, --wrappers, --trust, --device, --keep-checkpoints, --env-timeout, --callbacks, --env-workers, "
+    only += "--strict, --quiet and --json"
     message = f"unknown flag {flag[0]}: a resumed run keeps its recipe, so only {only} go with --resume"
     assert_one_line(run("train", "--resume", "run", *flag), 2, message)
 
@@ -330,6 +331,7 @@ LIGHT = [
     ["trian"],
     ["train", "--help"],
     ["train", "--resume", "x", "--help"],
+    ["tensorboard", "--help"],
     ["train"],
     ["train", "--env", "HalfCheeta"],
     ["train", "--env", "HalfCheetah-v2"],
