@@ -265,7 +265,7 @@ def _versions(recipe: Recipe) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": usable_cores(),
-        "commit": _commit(),
+        "commit": _commit(Path(__file__).resolve().parents[2]),
         "command": shlex.join(sys.argv),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
@@ -289,8 +289,11 @@ def _arithmetic() -> dict[str, str]:
     return {"cpu": cpu, "blas": ", ".join(sorted(kernels))}
 
 
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+def _commit(clone: Path) -> str | None:
+    """Return the commit of our own clone; installed elsewhere, there is none, whatever repository lies around it."""
+    if not (clone / ".git").exists():
+        return None
+    command = ["git", "-C", str(clone), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

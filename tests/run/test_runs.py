@@ -110,6 +110,19 @@ def test_versions_name_packages_interpreter_and_command(run):
     assert {"platform", "cores", "commit", "command", "started"} <= set(versions)
 
 
+def test_the_commit_is_that_of_our_own_clone_and_of_no_repository_around_an_installation(tmp_path):
+    """A virtual environment mostly lies within somebody's repository."""
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"],
+    ):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    installed = tmp_path / ".venv" / "site-packages"
+    installed.mkdir(parents=True)
+    assert runs._commit(installed) is None
+    assert re.fullmatch(r"[0-9a-f]{7,}(-dirty)?", runs._commit(tmp_path))
+
+
 def test_versions_of_sparse_runs_say_whether_their_products_are_compiled(tmp_path):
     with create(tmp_path / "run", sparse=Sparse()):
         versions = read_json(tmp_path / "run" / "versions.json")
