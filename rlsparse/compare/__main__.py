@@ -26,7 +26,11 @@ GOING_ON = ("running", "")
 
 @dataclass(frozen=True)
 class CompareFlags:
-    """Compare reward curves at equal environment steps, with intervals over seeds."""
+    """Compare reward curves at equal environment steps, with intervals over seeds.
+
+    An arm is all runs of one method, which differ in their seeds; methods are compared arm by arm. All words:
+    docs/glossary.md.
+    """
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN...]")] = ()
     """Run directories, folders of them, logs of Stable-Baselines3, rl-zoo or CleanRL, globs, agent cards, or TOML

@@ -238,6 +238,7 @@ def _parts(component: Any, where: str) -> list[tuple[str, str, Any, dict[str, ty
 
 
 def _kind_field(flag: str, part: Any, options: list[str]) -> tuple[str, Any, Any]:
-    text = f"Which kind. One that is not the agent card's begins with its defaults; --{flag}.* are its flags."
+    what = flag.rpartition(".")[2]
+    text = f"The {what} to use: the agent card's, with the card's settings, or another with its defaults (--{flag}.*)."
     hint = Annotated[Literal[tuple(options)], tyro.conf.arg(name=flag, help=text)]  # type: ignore[valid-type]
     return "kind_of_" + flag.replace(".", "_").replace("-", "_"), hint, field(default=kind_of(type(part)))

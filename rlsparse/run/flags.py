@@ -17,7 +17,11 @@ from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Workers
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """Train an agent; the run directory keeps its curve, its policy and all it needs to be resumed."""
+    """Train an agent; the run directory keeps its curve, its policy and all it needs to be resumed.
+
+    A card is a file of settings that ships (`rlsparse agents` lists them). A member is one seed of a run. A probe tries
+    candidates near the policy, made from anchors: policies that training went through. All words: docs/glossary.md.
+    """
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     agent: str | None = None

@@ -381,6 +381,15 @@ def test_help_names_every_flag_and_what_is_required(run):
     assert re.search(r"--env STR.*\(required\)", out, re.DOTALL)
 
 
+@pytest.mark.parametrize(
+    "command, words", [("train", ("card", "member", "probe", "anchors", "candidates")), ("compare", ("arm", "method"))]
+)
+def test_help_says_what_its_words_mean(command, words, run):
+    said = " ".join(run(command, "--help")[1].partition("options")[0].split())
+    assert all(f" {word}" in said for word in words)
+    assert "docs/glossary.md" in said
+
+
 def test_help_shows_the_defaults_of_the_chosen_environment(run):
     assert "(default: Humanoid-v5)" in run("train", "--env", "humanoid", "--help")[1]
 
