@@ -56,10 +56,21 @@ def _environment_table(chosen: list[EnvironmentCard]) -> str:
 
 
 def _agent_list(chosen: list[AgentCard]) -> str:
+    """First the agents that bring something trained, then the others, which are recipes alone."""
     margin = " " * (2 + max(len(card.name) for card in chosen))
-    paragraphs = []
+    paragraphs, recipes = [], []
     for card in chosen:
-        paragraphs += [f"{card.name:<{len(margin)}}{card.description}", f"{margin}trained: {_trained_text(card)}"]
+        told, trained = f"{card.name:<{len(margin)}}{card.description}", _trained_text(card)
+        if trained:
+            paragraphs += [told, f"{margin}trained: {trained}"]
+        else:
+            recipes += [told]
+    if recipes:
+        paragraphs += [
+            *[""] * bool(paragraphs),
+            "Recipes, of which no policy ships: rlsparse train --agent NAME",
+            *recipes,
+        ]
     width = terminal_width()
     return "\n".join(textwrap.fill(x, width, subsequent_indent=margin, break_on_hyphens=False) for x in paragraphs)
 
@@ -80,7 +91,7 @@ def _trained_text(card: AgentCard) -> str:
     policies, curves = trained_environments(card), _folders_with(card, "curve.csv")
     notes = {(True, True): "", (True, False): " (no curve)", (False, True): " (curve only)"}
     ids = sorted({*policies, *curves})
-    return ", ".join(env_id + notes[env_id in policies, env_id in curves] for env_id in ids) or "nothing yet"
+    return ", ".join(env_id + notes[env_id in policies, env_id in curves] for env_id in ids)
 
 
 def _matching(known: Mapping[str, C], pattern: str | None, kind: str) -> list[C]:

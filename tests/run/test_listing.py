@@ -83,6 +83,21 @@ def test_agents_say_what_they_do_and_where_they_were_trained(run, card_folder):
     assert run("agents") == "walker  It walks.\n        trained: Ant-v5 (curve only), Hopper-v5\n"
 
 
+def test_agents_with_something_trained_come_first(run, card_folder):
+    for name in ("alone", "zebra"):
+        other = card_folder.parent / name
+        other.mkdir()
+        (other / "card.toml").write_text(f'name = "{name}"\ndescription = "It is {name}."\n')
+    assert run("agents").splitlines() == [
+        *("walker  It walks.", "        trained: Ant-v5 (curve only), Hopper-v5", ""),
+        *(
+            "Recipes, of which no policy ships: rlsparse train --agent NAME",
+            "alone   It is alone.",
+            "zebra   It is zebra.",
+        ),
+    ]
+
+
 def test_json_of_agents_names_policies_and_curves(run, card_folder):
     (record,) = json.loads(run("agents", "--json"))
     assert record["policies"] == {"Hopper-v5": str(card_folder / "Hopper-v5" / "policy.safetensors")}
@@ -90,9 +105,9 @@ def test_json_of_agents_names_policies_and_curves(run, card_folder):
 
 
 def test_every_shipped_agent_is_listed(run):
-    names = [line.split()[0] for line in run("agents").splitlines() if not line.startswith(" ")]
-    assert names == list(cards.agents())
-    assert [record["name"] for record in json.loads(run("agents", "--json"))] == names
+    names = [line.split()[0] for line in run("agents").splitlines() if line.strip() and not line.startswith(" ")]
+    assert sorted(names) == sorted([*cards.agents(), "Recipes,"])
+    assert [record["name"] for record in json.loads(run("agents", "--json"))] == list(cards.agents())
 
 
 @pytest.mark.parametrize(
