@@ -9,15 +9,18 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train test setup lint docs dist clean
+.PHONY: help install train test setup lint docs dist clean
 
 help:
+	@echo "make install set up what training needs"
 	@echo "make train   set up, then train PPO on HalfCheetah-v5 with 5 seeds"
 	@echo "make test    set up, then run the tests"
 	@echo "make lint    set up, then ruff and mypy"
 	@echo "make docs    set up, then build the site of docs/ into site/"
 	@echo "make dist    set up, then build what is uploaded to a package index into dist/"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
+
+install: $(VENV)/.core
 
 train: $(VENV)/.core
 	$(BIN)/python -m rlsparse.train --env HalfCheetah --num-seeds 5

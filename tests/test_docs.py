@@ -30,6 +30,9 @@ SHOWN = {"", "text"}
 ELSEWHERE = {"docs/extending.md": "tests/test_extending.py"}
 """Whose snippets other tests run."""
 
+STORIES = ("README.md", "docs/first-steps.md", "docs/python.md")
+"""Whose snippets go on from each other."""
+
 
 def worker(code):
     """Those that share runs are for one worker, those that load Warp for the one that has it."""
@@ -43,7 +46,7 @@ COMMANDS = [
 SNIPPETS = [
     pytest.param(block, id=block.place, marks=pytest.mark.xdist_group("docs"))
     for block in doc_pages.blocks()
-    if block.language == "python" and block.place.partition(":")[0] not in ELSEWHERE
+    if block.language == "python" and block.place.partition(":")[0] not in (*ELSEWHERE, *STORIES)
 ]
 
 TINY = (
@@ -55,6 +58,7 @@ TRAINED = {
     "runs/HalfCheetah-v5/ppo": "--env HalfCheetah",
     "runs/HalfCheetah-v5/ppo+rigl": "--env HalfCheetah --sparse rigl --sparsity 0.5",
     "runs/Hopper-v5/ppo": "--env Hopper",
+    "runs/InvertedPendulum-v5": "--env InvertedPendulum",
     "RUN": "--env Pendulum --num-seeds 4 --sparse ast --sparsity 0.8 --sparse.rule.sparser 0.9 0.95",
 }
 """Runs that the pages name, or whose folder they name, and how to train the like of them."""
@@ -235,6 +239,12 @@ def test_commands_within_sentences_name_what_is_there():
 CHANGED = {"1_000_000": "64", "8192": "2", 'device="cuda"': 'device="cpu"', "num_envs=64": "num_envs=2"}
 """What takes long, or a GPU, and what is put in its place."""
 
+BRIEF = {
+    r"total_steps=[\d_]+": "total_steps=32, num_envs=2, rollout_length=16, eval_every=32, eval_episodes=1",
+    r"episodes=10": "episodes=2",
+}
+"""What `rlsparse` is asked for in a story, and less of it."""
+
 
 @pytest.fixture
 def beforehand(request, monkeypatch, run):
@@ -260,6 +270,25 @@ def test_a_snippet_runs(block, beforehand):
     for written, instead in CHANGED.items():
         text = text.replace(written, instead)
     exec(compile(text, block.place, "exec"), names)
+
+
+@pytest.mark.parametrize("page", STORIES)
+def test_a_story_runs_from_first_to_last(page, beforehand, monkeypatch):
+    """A snippet that registers an environment is the module that the sentence before it names."""
+    monkeypatch.setattr(SLOW[1], lambda *_, **__: None)
+    monkeypatch.syspath_prepend(".")
+    names = beforehand("")
+    told = [x for x in doc_pages.blocks() if x.language == "python" and x.place.startswith(f"{page}:")]
+    for block in told:
+        text = block.text
+        for written, instead in CHANGED.items():
+            text = text.replace(written, instead)
+        for long, brief in BRIEF.items():
+            text = re.sub(long, brief, text)
+        if "gymnasium.register(" in text:
+            Path("point.py").write_text(text)
+        else:
+            exec(compile(text, block.place, "exec"), names)
 
 
 def test_no_block_is_left_out():

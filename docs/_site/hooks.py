@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,19 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import rlsparse  # noqa: E402
+
 DOCS, PACKAGE = ROOT / "docs", ROOT / "rlsparse"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
 RARE = "---\nsearch:\n  boost: 0.2\n---"
 """The search shows what pages say before what the code says."""
+
+CALLED = {"train": "rlsparse.train.from_script", "compare": "rlsparse.compare.from_python.from_script"}
+"""Functions that `import rlsparse` gives under another name."""
+
+WITHOUT_NAME = "\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
 
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "agents/README.md", "envs/README.md")
 
@@ -38,16 +48,24 @@ def on_files(files: Files, config: Any) -> Files:
             files.append(File.generated(config, place(path), abs_src_path=str(path)))
     for room in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
         files.append(File.generated(config, f"reference/{room.name}.md", content=reference(room)))
-    top = [f"::: rlsparse.{module}" for module in ("train", "loop", "errors")]
-    files.append(File.generated(config, "reference/rlsparse.md", content="\n\n".join([RARE, "# rlsparse", *top])))
+    files.append(File.generated(config, "reference/rlsparse.md", content=public()))
     return files
+
+
+def public() -> str:
+    """Return the page of what `import rlsparse` gives, then of the modules in the root."""
+    names = [name for name in rlsparse.__all__ if not name.startswith("_")]
+    places = {name: CALLED.get(name) or f"rlsparse.{rlsparse.PUBLIC[name]}.{name}" for name in names}
+    options = "\n    options:\n      heading: rlsparse.{0}\n      toc_label: {0}\n"
+    shown = [f"::: {place}{options.format(name)}" for name, place in places.items()]
+    return "\n\n".join([RARE, "# rlsparse", *shown, "::: rlsparse.loop"])
 
 
 def reference(room: Path) -> str:
     """Return the page of a room: its modules in the order of their names."""
     name = f"rlsparse.{room.name}"
     modules = sorted(path.stem for path in room.glob("*.py") if not path.stem.startswith("_"))
-    own = f"::: {name}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
+    own = f"::: {name}{WITHOUT_NAME}"
     return "\n\n".join([RARE, f"# {name}", own, *(f"::: {name}.{module}" for module in modules)])
 
 
@@ -65,3 +83,10 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
         return words
 
     return LINK.sub(there, markdown)
+
+
+def on_page_content(html: str, page: Page, config: Any, files: Files) -> str:
+    """Call functions as their callers do."""
+    for name, place in CALLED.items() if page.file.src_uri == "reference/rlsparse.md" else ():
+        html = re.sub(rf'(id="{re.escape(place)}".*?>)from_script<', rf"\g<1>{name}<", html, count=1, flags=re.DOTALL)
+    return html
