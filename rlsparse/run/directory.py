@@ -133,9 +133,11 @@ def create(
     `device` is where its networks live, and `keep_checkpoints` how many are kept; `reopen` tells both.
     Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
     """
+    from rlsparse.sim.environment import shown_name
+
     if run_dir is None:
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        run_dir = out / recipe.env.replace("/", "-") / agent / stamp
+        run_dir = out / shown_name(recipe.env).replace("/", "-") / agent / stamp
     try:
         remove_leftovers(run_dir)
         if run_dir.exists() and (not run_dir.is_dir() or any(x.name not in BEFORE_RECIPE for x in run_dir.iterdir())):

@@ -87,6 +87,10 @@ def test_mistakes_are_exceptions_and_leave_nothing():
 def test_a_class_is_an_environment_too():
     trained = rlsparse.train(fake_envs.Point, **FIELDS)
     assert trained.recipe.env == "fake_envs:Point"
+    Path("reach.py").write_text("from fake_envs import Point\n")
+    filed = rlsparse.train("reach.py:Point", **FIELDS)
+    assert filed.recipe.env == f"{Path('reach.py').absolute()}:Point"
+    assert filed.path.parent == Path("runs/reach.py:Point/ppo").absolute()
     assert trained.policy().evaluate(2).lengths.min() > 0
     with pytest.raises(UsageError, match="write it to a file, at its top level, or register it"):
         rlsparse.train(type("Local", (fake_envs.Point,), {}), **FIELDS)
