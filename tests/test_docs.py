@@ -240,8 +240,9 @@ CHANGED = {"1_000_000": "64", "8192": "2", 'device="cuda"': 'device="cpu"', "num
 """What takes long, or a GPU, and what is put in its place."""
 
 BRIEF = {
-    r"total_steps=[\d_]+": "total_steps=32, num_envs=2, rollout_length=16, eval_every=32, eval_episodes=1",
-    r"episodes=10": "episodes=2",
+    r"total_steps=[\d_]+": "total_steps=32, num_envs=2, rollout_length=16, eval_episodes=1",
+    r"eval_every=[\d_]+": "eval_every=32",
+    r"\bepisodes=10": "episodes=2",
 }
 """What `rlsparse` is asked for in a story, and less of it."""
 
