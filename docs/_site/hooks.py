@@ -24,13 +24,13 @@ CALLED = {"train": "rlsparse.train.from_script", "compare": "rlsparse.compare.fr
 
 WITHOUT_NAME = "\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
 
-PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "agents/README.md", "envs/README.md")
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "agents/README.md", "envs/README.md")
 
 
 def place(path: Path) -> str:
     """Return where a file of the repository is in the site."""
     if path == ROOT / "README.md":
-        return "index.md"
+        return "overview.md"  # README.md would be another index.html
     return path.relative_to(DOCS if path.is_relative_to(DOCS) else ROOT).as_posix()
 
 
