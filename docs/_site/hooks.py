@@ -25,6 +25,8 @@ CALLED = {"train": "rlsparse.train.from_script", "compare": "rlsparse.compare.fr
 WITHOUT_NAME = "\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
 
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "agents/README.md", "envs/README.md")
+SHOWN = (".png", ".ipynb")
+"""Pages from elsewhere that the site has, and files that it has if a page links to them."""
 
 
 def place(path: Path) -> str:
@@ -42,8 +44,8 @@ def linked(path: Path) -> set[Path]:
 def on_files(files: Files, config: Any) -> Files:
     """Add pages and pictures from elsewhere, and a page of the reference for each room."""
     pages = [*DOCS.rglob("*.md"), *(ROOT / page for page in PAGES)]
-    pictures = {path for page in pages for path in linked(page) if path.suffix == ".png" and path.exists()}
-    for path in sorted({*pages, *pictures}):
+    others = {path for page in pages for path in linked(page) if path.suffix in SHOWN and path.exists()}
+    for path in sorted({*pages, *others}):
         if not path.is_relative_to(DOCS):
             files.append(File.generated(config, place(path), abs_src_path=str(path)))
     for room in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
