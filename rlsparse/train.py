@@ -243,6 +243,7 @@ def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
     from rlsparse import sim
     from rlsparse.explore.explorer import horizon
     from rlsparse.run import plan
+    from rlsparse.run.warm_start import remarks
 
     if recipe.simulator == "warp":
         from rlsparse.sim.warp_physics import import_warp
@@ -260,7 +261,7 @@ def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
     recipe, change = plan.fitted(recipe, longest, start_given)
-    for reason in filter(None, (change, *plan.warnings(recipe, layout, longest))):
+    for reason in filter(None, (change, *plan.warnings(recipe, layout, longest), *remarks(recipe, layout))):
         log.warning(reason)
     return recipe, plan.describe(recipe, layout, longest)
 
@@ -317,7 +318,7 @@ def train(
     """Train a run that is open to its end, or until told to stop; its `state` says which."""
     from rlsparse import loop, sim
     from rlsparse.run.reporters import Reporters
-    from rlsparse.run.session import open_session, restore
+    from rlsparse.run.session import open_session, restore, start
 
     with run, device.explain_out_of_memory(recipe, where, _how_to_resume(run.given, recipe)), device.prepared(where):
         try:
@@ -325,10 +326,14 @@ def train(
                 workers, told = sim.workers_for(recipe.environment, recipe.num_seeds * recipe.num_envs, run.env_workers)
                 _announce(told, quiet)
                 session = open_session(recipe, run, where, callbacks, workers)
-                begun = f"{agent} on {recipe.env}, {_seeds(recipe)}, {recipe.total_steps:,} steps each: {run.given}"
                 if resumed:
                     restore(session, strict)
                     begun = f"resuming {run.given} at {session.total_steps:,} steps"
+                else:
+                    start(session)
+                    first = f", beginning with {recipe.init.policy}" if recipe.init else ""
+                    steps = f"{_seeds(recipe)}, {recipe.total_steps:,} steps each{first}"
+                    begun = f"{agent} on {recipe.env}, {steps}: {run.given}"
                 _announce(begun, quiet)
                 run.write_status("running", session.total_steps)
                 with Reporters(session, quiet) as reporters:

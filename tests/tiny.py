@@ -75,7 +75,9 @@ def never():
 def begin(run_dir, recipe=RECIPE, device="cpu"):
     """A session at its start, in a new run directory."""
     prepare()
-    return sessions.open_session(recipe, runs.create(recipe, "ppo", run_dir, run_dir, device), device)
+    session = sessions.open_session(recipe, runs.create(recipe, "ppo", run_dir, run_dir, device), device)
+    sessions.start(session)
+    return session
 
 
 def reopen(run_dir):

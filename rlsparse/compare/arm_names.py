@@ -3,12 +3,14 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from rlsparse.compare.record import Log
 from rlsparse.run.choose import recipe_of_name
-from rlsparse.run.naming import OF_ENVIRONMENT, Settings, usual_settings
+from rlsparse.run.naming import OF_ENVIRONMENT, WARM, Settings, usual_settings
 from rlsparse.run.recipe import Recipe, to_dict
 
 NOT_THE_METHOD = {"env", "seed", "num_seeds", "eval_every", "eval_episodes", "env_restarts"}
@@ -31,6 +33,7 @@ def arm_names(logs: Sequence[Log]) -> list[str]:
     in which its runs differ from each other. Different settings in one environment make different names.
     """
     names: dict[int, str] = {}
+    logs = [replace(log, settings=_with_init_in_one(log.settings)) for log in logs]
     recipe_of = cache(recipe_of_name)
     begun = {id(log): _begun_with(log, recipe_of) for log in logs}
     for agent in {agent for agent, _ in begun.values()}:
@@ -46,6 +49,18 @@ def arm_names(logs: Sequence[Log]) -> list[str]:
             origin = [f"({log.kind})"] * (len(kinds) > 1 and log.kind != "rlsparse run")
             names[id(log)] = " ".join([agent, *origin, *words])
     return [names[id(log)] for log in logs]
+
+
+def _with_init_in_one(settings: Settings) -> Settings:
+    """The settings with the policy that a run began with as one of them, called by its folder and its digest."""
+    own = {name: x for name, x in settings.items() if name.startswith("init.")}
+    if not own:
+        return settings
+    path = Path(str(own.pop("init.policy", "")))
+    digest = str(own.pop("init.sha256", ""))[:6]
+    others = {name: x for name, x in settings.items() if not name.startswith("init.")}
+    others["init"] = f"{path.parent.name if path.suffix else path.name}:{digest}"
+    return others | {name.replace(".", "_"): x for name, x in own.items()}
 
 
 def _begun_with(log: Log, recipe_of: Callable[..., tuple[str, Recipe] | None]) -> tuple[str, Settings]:
@@ -72,7 +87,7 @@ def _differences(log: Log, nested: Settings, varied: set[str]) -> Settings:
     for name, value in log.settings.items():
         counts = (
             name in varied
-            or name.startswith(OF_ENVIRONMENT)
+            or name.startswith((*OF_ENVIRONMENT, WARM))
             or (name in usual and name not in NOT_THE_METHOD | {BUDGET})
         )
         if counts and usual.get(name) != value:

@@ -54,6 +54,10 @@ class Dense:
         """Return the parameters to begin with, given those of dense networks, [S, D]."""
         return params
 
+    def adopt(self, params: np.ndarray) -> np.ndarray:
+        """Return the parameters to begin with, given those of trained networks, [S, D]."""
+        return params
+
     def begin(self, progress: np.ndarray) -> None:
         """Begin an iteration with this share of each member's budget spent, [S]."""
 

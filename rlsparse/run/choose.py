@@ -18,7 +18,7 @@ from rlsparse.run.command_line import values
 from rlsparse.run.device import gpu_variant, wants_gpu
 from rlsparse.run.foreign import class_named
 from rlsparse.run.like import recipe_like
-from rlsparse.run.naming import run_name
+from rlsparse.run.naming import WARM, run_name
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sparse.config import Rule, Sparse
 
@@ -29,7 +29,7 @@ RULES = kinds(Rule)
 SHORT_NAMES: dict[str, tuple[str, ...]] = {"explore": ("explorler",), "sparse": tuple(RULES)}
 """Components that a recipe may take from an agent card by a flag of their own, and what else that flag may name."""
 
-CHOOSING = ("env", "wrappers", "agent", "like", "algorithm", "device", "simulator", *SHORT_NAMES)
+CHOOSING = ("env", "wrappers", "agent", "like", "init", "algorithm", "device", "simulator", *SHORT_NAMES)
 """Flags by which `chosen_recipe` chooses."""
 
 ALGORITHMS = kinds(get_type_hints(Recipe)["algorithm"])
@@ -78,7 +78,7 @@ def recipe_of_name(name: str, env_id: str, kinds: Collection[str] = ()) -> tuple
         field = next((field for field in SHORT_NAMES if word in (f"no-{field}", *SHORT_NAMES[field])), None)
         if field or word in ALGORITHMS:
             chosen[field or "algorithm"] = "none" if word == f"no-{field}" else word
-        elif word not in kinds:
+        elif word not in {*kinds, WARM}:
             return None
     with suppress(UsageError):  # a name that no recipe here has
         return _chosen_recipe(env_id, chosen) if agent in cards.agents() else None
@@ -89,6 +89,10 @@ def _chosen_recipe(env_id: str | None, chosen: Mapping[str, str], trust: bool = 
     agent, recipe = _with_algorithm(env_id, chosen, trust)
     for name in (name for name in SHORT_NAMES if name in chosen):
         agent, recipe = _take_from_card(name, chosen[name], agent, recipe)
+    if "init" in chosen:
+        from rlsparse.run.warm_start import with_policy  # which brings networks
+
+        recipe = with_policy(recipe, chosen["init"])
     return agent, recipe
 
 

@@ -34,6 +34,8 @@ class TrainFlags:
     """How to probe around the policy: none, explorler, or as another agent card does; else as the agent's own does."""
     sparse: str | None = None
     """Which weights are absent: none, by a rule (rigl, set, static, magnitude, dcil, ast), or as an agent card has."""
+    init: str | None = None
+    """Run, policy file or agent card, with whose trained policy to begin, normalisers and critic included; or none."""
     sparsity: float | None = None
     """Share of weights that is absent, short for --sparse.sparsity."""
     out: Path = Path("runs")
@@ -99,7 +101,8 @@ def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
     if "like" in chosen and "agent" in chosen:
         raise UsageError("--like and --agent both say which recipe is the default: give one of them")
     agent, default = choose.chosen_recipe(chosen, "--trust" in arguments)
-    choose.refuse_flags_of_nothing(default, {name: short[0] for name, short in choose.SHORT_NAMES.items()}, arguments)
+    examples = {name: short[0] for name, short in choose.SHORT_NAMES.items()} | {"init": "runs"}
+    choose.refuse_flags_of_nothing(default, examples, arguments)
     usual, default = default, choose.with_kinds(default, arguments)
     agent = choose.name_of(chosen, agent, usual, default)
     choose.refuse_flags_of_other_kinds(default, arguments)

@@ -41,6 +41,10 @@ def recipe(
     chosen = {name: x for name, x in given.items() if x is not None}
     if "wrappers" in fields:
         chosen["wrappers"] = "given"
+    if (init := fields.pop("init", None)) is not None:
+        parts = dict(init) if isinstance(init, Mapping) else {"policy": init}
+        chosen["init"] = os.fspath(parts.pop("policy", "none"))
+        fields |= {"init": parts} if parts else {}
     for name in ("algorithm", "simulator", *choose.SHORT_NAMES):
         if name in fields:
             chosen[name] = _named(name, fields[name])

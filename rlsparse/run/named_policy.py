@@ -17,8 +17,13 @@ def find_policy(name: str, env: str | None, best: bool = False) -> tuple[Path, s
     `name` is a run directory or a folder of runs, of which the `best` policies may be asked for, a policy file or an
     agent card. Raises UsageError or RunDirectoryError.
     """
-    file = BEST if best else LAST
     env_id = cards.resolve_environment(env) if env is not None else None
+    return policy_of_name(name, env_id, best)
+
+
+def policy_of_name(name: str, env_id: str | None, best: bool = False) -> tuple[Path, str | None]:
+    """Return what `find_policy` does for an environment whose id is known."""
+    file = BEST if best else LAST
     path = Path(name).expanduser()
     path = path if _may_be_card(name) else newest_run(path)
     if (path / file).is_file():

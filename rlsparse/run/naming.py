@@ -1,5 +1,6 @@
 """What differs between two recipes, as a run's name says it: ppo+nstep is the card ppo with n-step returns."""
 
+from dataclasses import replace
 from typing import Any
 
 from rlsparse.errors import UsageError
@@ -10,11 +11,17 @@ Settings = dict[str, Any]
 OF_ENVIRONMENT = ("env_kwargs.", "wrappers")
 """How the names of settings begin that say what the environment is, beside its id."""
 
+WARM = "init"
+"""Of the name of a run that begins with a trained policy; its curve is not like one from random parameters."""
+
 
 def run_name(agent: str, usual: Recipe, recipe: Recipe) -> str:
     """Return the name of a run: the agent's, whose recipe is `usual`, and every kind of component that differs."""
-    _, changed = usual_settings(to_dict(usual), flat(to_dict(recipe)))
-    return "+".join([agent, *(kind for kind in changed.values() if isinstance(kind, str))])
+    before, after = (replace(x, init=None) for x in (usual, recipe))
+    _, changed = usual_settings(to_dict(before), flat(to_dict(after)))
+    words = [word for word in agent.split("+") if word != WARM]
+    words += [kind for kind in changed.values() if isinstance(kind, str)]
+    return "+".join(words + [WARM] * (recipe.init is not None))
 
 
 def usual_settings(nested: Settings, settings: Settings) -> tuple[Settings, Settings]:

@@ -15,7 +15,7 @@ from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
-from rlsparse.learner.bounds import Count, CountFromZero, Expected
+from rlsparse.learner.bounds import Count, CountFromZero, Expected, Finite, Like
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.network import ActorCritic
@@ -41,6 +41,20 @@ MOST_STEPS = 10**12
 
 MOST_SAMPLES = 2**30
 """Most steps in a rollout of all seeds together."""
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Begin with a trained policy instead of random parameters: a file of certain bytes, read before the first step."""
+
+    policy: str
+    """The policy file, or the agent card that ships one."""
+    sha256: Annotated[str, Like("[0-9a-f]{64}"), Expected("a SHA-256 in hexadecimal")]
+    """Of the policy file."""
+    seed: CountFromZero | None = None
+    """Seed of the policy that all members begin with; if not given, each begins with that of its own seed, if any."""
+    log_std: Finite | None = None
+    """Log standard deviation of every action to begin with; the trained policy's if not given, which is often small."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,8 @@ class Recipe:
     """Probing around the policy; none if not given."""
     sparse: Sparse | None = None
     """Sparse networks; dense ones if not given."""
+    init: WarmStart | None = None
+    """The trained policy to begin with; random parameters if not given."""
 
     def __post_init__(self) -> None:
         if self.env_kwargs:

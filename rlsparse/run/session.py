@@ -32,6 +32,7 @@ from rlsparse.run.records import probe_rows, progress_rows
 from rlsparse.run.reporters import Reporter
 from rlsparse.run.saved import check_arrays, check_values, misfits_told
 from rlsparse.run.storage import remove_leftovers
+from rlsparse.run.warm_start import begin_warm
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import Scores, evaluate
 
@@ -315,6 +316,11 @@ def load(
         learner.load_random_state(saved.values["random"])
 
 
+def start(session: Session) -> None:
+    """Put a session that has just been built where its first step is taken: at the trained policy, if it has one."""
+    begin_warm(session.learner, session.recipe)
+
+
 def restore(session: Session, strict: bool = False) -> None:
     """Put a session where its newest whole checkpoint was, and make good whatever a save has left half done.
 
@@ -326,6 +332,7 @@ def restore(session: Session, strict: bool = False) -> None:
     saved = checkpoint.load_latest(run.checkpoints, strict)
     if saved is None and not (run.path / "policy.safetensors").exists():
         run.records.restore({})
+        start(session)
         return
     if saved is None:
         raise RunDirectoryError(f"{run.given} has a policy but no checkpoint any more: there is nothing to go on from")

@@ -58,6 +58,15 @@ class Masks:
         for slot, final in self._budgets:
             self.active[:, slot.start : slot.stop] = random_mask(slot.stop - slot.start, final, streams)
 
+    def keep_largest(self, params: np.ndarray) -> None:
+        """Let the largest weights of trained params [S, D] be the first ones, in place of random ones if any."""
+        if not self.config.rule.starts_dense:
+            for slot, final in self._budgets:
+                part = slice(slot.start, slot.stop)
+                self.active[:, part] = top(np.abs(params[:, part]), np.full(len(self.seeds), final))
+            self.explored = self.active.copy()
+            self._refresh()
+
     def _refresh(self) -> None:
         self._factor = self._rate_scale = None
         if not self.active.all():

@@ -44,6 +44,11 @@ class Topology(Dense):
         """Return the parameters to begin with, given those of dense networks, [S, D]."""
         return self.masks.initial(params)
 
+    def adopt(self, params: np.ndarray) -> np.ndarray:
+        """Return the parameters to begin with: the largest of trained ones [S, D], unless the rule begins dense."""
+        self.masks.keep_largest(params)
+        return self.initial(np.where(self.masks.active, params, np.float32(0.0)))
+
     def begin(self, progress: np.ndarray) -> None:
         """Begin an iteration with this share of each member's budget spent, [S]."""
         self.masks.begin(progress)

@@ -114,6 +114,16 @@ def test_runs_of_one_method_are_one_arm_whether_or_not_their_names_tell_its_kind
     assert seeds(arms, "ppo nstep") == [0, 1, 2, 3]
 
 
+def test_a_run_that_began_with_a_policy_is_named_by_it(tmp_path):
+    first = {"policy": "/runs/Hopper-v5/ppo/20261120-201348-3059/policy.safetensors", "sha256": "abcdef" + 58 * "0"}
+    write_run(tmp_path / "a", curves(), agent="ppo+init", init=first)
+    write_run(tmp_path / "b", curves(), agent="ppo+init", init={**first, "policy": "ppo", "seed": 3})
+    write_run(tmp_path / "c", curves())
+    names = ["ppo init=20261120-201348-3059:abcdef", "ppo init=ppo:abcdef init_seed=3", "ppo"]
+    assert arms_of(tmp_path).names == names
+    assert arms_of(tmp_path / "a").names == names[:1]
+
+
 def test_what_only_the_card_has_is_named_as_absent(tmp_path):
     write_run(tmp_path / "a", curves(), agent="sparse-ppo")
     write_run(tmp_path / "b", curves(), agent="sparse-ppo", without=["sparse"])

@@ -121,6 +121,7 @@ def test_a_document_names_every_field_that_is_set():
         "env_restarts",
         "explore",
         "sparse",
+        "init",
     }
     assert set(to_dict(RECIPE)["algorithm"]) == {f.name for f in fields(PPO)} - {"target_kl"} | {"kind"}
 
