@@ -55,7 +55,7 @@ def covered(run: Path) -> tuple[np.ndarray, np.ndarray]:
     policy = policy_file.load(run / "policy.safetensors")
     seeds = [env_seeds(seed, "eval_env", 1)[0] for seed in policy.actors.seeds]
     objective = policy.recipe.advantage.objective(cards.about(policy.recipe), None, len(seeds))
-    env, points = sim.make(policy.recipe.env, len(seeds), autoreset=False), []
+    env, points = sim.make(policy.recipe.environment, len(seeds), autoreset=False), []
     lengths = evaluate(env, policy.actors, seeds, watch=lambda obs: points.append(objective.points(env, obs))).lengths
     paths, function = np.stack(points), objective.function
     episodes = [paths[: length + 1, i] for i, length in enumerate(lengths[:, 0])]

@@ -14,7 +14,7 @@ import warnings
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict, Discrete
 
 made = 0
 """Environments made so far in this process."""
@@ -109,6 +109,30 @@ class Flaky(Point):
         if abs(action[0]) > 1 and self.np_random.random() < 0.2:
             raise RuntimeError("the link was lost")
         return super().step(action)
+
+
+class Windy(Point):
+    """Is blown to one side, and observes its speed and on which side it is."""
+
+    observation_space = Dict({"side": Discrete(2), "speed": Box(-np.inf, np.inf, (1,), np.float64)})
+
+    def __init__(self, wind=0.0):
+        super().__init__()
+        self.wind = wind
+
+    def step(self, action):
+        self.speed += self.wind
+        return super().step(action)
+
+    def _observation(self):
+        return {"side": int(self.position > 0), "speed": np.array([self.speed])}
+
+
+class Doubled(gymnasium.RewardWrapper):
+    """Twice the reward."""
+
+    def reward(self, reward):
+        return 2 * reward
 
 
 class Unruly(Point):

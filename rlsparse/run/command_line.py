@@ -4,6 +4,7 @@ import argparse
 import ast
 import errno
 import io
+import json
 import logging
 import os
 import re
@@ -51,11 +52,13 @@ def _arguments_of_environments(hint: PrimitiveTypeInfo) -> PrimitiveConstructorS
     if hint.type != dict[str, Any]:
         return None
     return PrimitiveConstructorSpec(
-        nargs="*",
+        nargs=1,
         metavar=".NAME VALUE",
-        instance_from_str=lambda given: {x.partition("=")[0]: literal(x.partition("=")[2]) for x in given},
+        instance_from_str=lambda given: {
+            name: literal(text) for name, _, text in (x.partition("=") for x in json.loads(given[0]))
+        },
         is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [f"{name}={x}" for name, x in value.items()],
+        str_from_instance=lambda value: [" ".join(f"{name}={x}" for name, x in value.items()) or "none"],
     )
 
 
@@ -93,7 +96,7 @@ def parse(
 
 
 def with_arguments_together(arguments: Sequence[str]) -> list[str]:
-    """Return a command line whose --env-kwargs.NAME VALUE are one flag: --env-kwargs NAME=VALUE ..., at its end.
+    """Return a command line whose --env-kwargs.NAME VALUE are one flag with a JSON list of NAME=VALUE, at its end.
 
     Raises UsageError where a name or a value is missing.
     """
@@ -111,7 +114,7 @@ def with_arguments_together(arguments: Sequence[str]) -> list[str]:
         if not equals and (not left or left[0].startswith("--")):
             raise UsageError(f"--env-kwargs.{name} needs a value")
         given.append(f"{name.replace('-', '_')}={value if equals else left.pop(0)}")
-    return [*rest, "--env-kwargs", *given] if given else rest
+    return [*rest, "--env-kwargs", json.dumps(given)] if given else rest
 
 
 def literal(text: str) -> Any:

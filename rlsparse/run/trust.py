@@ -36,9 +36,9 @@ def trust_environment(
     foreign = {name: module for name, module in foreign_code(environment, source).items() if name not in known}
     if foreign and not trust:
         raise UsageError(_refusal(environment, foreign, source))
-    for name, module in foreign.items():
-        line = f"{source}: running the module {shorten(module)}, {_file_of(shorten(module))}, for {shorten(name)}"
-        print(printable(line), file=sys.stderr)
+    for module in dict.fromkeys(foreign.values()):
+        names = " and ".join(shorten(name) for name, of in foreign.items() if of == module)
+        print(printable(f"{source}: running {_code_of(shorten(module))} for {names}"), file=sys.stderr)
     return environment
 
 
@@ -92,12 +92,13 @@ def foreign_module(env_id: str, source: Path) -> str | None:
     return entry.partition(":")[0] if isinstance(entry, str) and not entry.startswith("gymnasium.") else None
 
 
-def _file_of(module: str) -> str:
-    """Return where a module's code lies, or the package around it: to look further would import that."""
+def _code_of(module: str) -> str:
+    """Say what a module is and where it lies, or the package around it: to look further would import that."""
     if module.endswith(".py"):
-        return str(Path(module).absolute())
+        return f"the file {Path(module).absolute()}"
     try:
         found = find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
         found = None
-    return found.origin or "a folder without __init__.py" if found else "which is not installed"
+    where = found.origin or "a folder without __init__.py" if found else "which is not installed"
+    return f"the module {module}, {where},"

@@ -176,7 +176,7 @@ def evaluate(
 @cache
 def _tell_of_no_end(env_id: str) -> None:
     cut = f"no episode of {env_id} ended within {STEP_CAP:,} steps"
-    log.warning(f"{cut}: returns are of cut episodes; register it with max_episode_steps")
+    log.warning(f"{cut}: returns are of cut episodes; give it --env-kwargs.max-episode-steps")
 
 
 Policies = Callable[[np.ndarray, slice], Callable[[Any], Array]]

@@ -45,7 +45,7 @@ def one_blas_thread():
 def run_of(recipe):
     """Train for three iterations, then evaluate: everything a member ends with, each [S, ...]."""
     learner, collector, explorer = sessions.begin(recipe)
-    eval_env = sim.make(recipe.env, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
+    eval_env = sim.make(recipe.environment, recipe.num_seeds * recipe.eval_episodes, autoreset=False)
     stats = [vars(loop.iterate(recipe, learner, collector, explorer).stats) for _ in range(3)]
     scores = evaluate(
         eval_env, learner.actors(), [s for m in recipe.seeds for s in env_seeds(m, "eval_env", recipe.eval_episodes)]
@@ -98,6 +98,15 @@ CASES = {
         "eval_episodes": 1,
         "algorithm": replace(EARLY, optimiser="adamp"),
         "sparse": Sparse(rule=RigL(every=1)),
+    },
+    "Hopper-v5, other arguments": {
+        "eval_episodes": 1,
+        "env_kwargs": {"healthy_angle_range": [-0.1, 0.1], "exclude_current_positions_from_observation": False},
+    },
+    "fake_envs:Windy": {
+        "eval_episodes": 1,
+        "env_kwargs": {"wind": 0.05, "max_episode_steps": 15},
+        "wrappers": ("fake_envs:Doubled", "gymnasium.wrappers.TimeAwareObservation"),
     },
     "HalfCheetah-v5": {"eval_episodes": 1},
     # one action, one environment: arrays of one column, where sums might be taken in another order

@@ -568,7 +568,7 @@ def test_a_text_means_what_it_means_in_toml_or_python(text, value):
 
 def test_arguments_of_the_environment_become_one_flag():
     given = ["RUN", "--env-kwargs.healthy-reward", "-2", "--x", "1", "--env_kwargs.main_body=torso=1"]
-    together = ["RUN", "--x", "1", "--env-kwargs", "healthy_reward=-2", "main_body=torso=1"]
+    together = ["RUN", "--x", "1", "--env-kwargs", '["healthy_reward=-2", "main_body=torso=1"]']
     assert command_line.with_arguments_together(given) == together
 
 

@@ -11,7 +11,7 @@ import pytest
 import safetensors
 import tiny
 
-from rlsparse import train
+from rlsparse import sim, train
 from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.run import cards, policy_file
 from rlsparse.run.reading import seal, unseal
@@ -56,9 +56,9 @@ def own_run(tmp_path_factory):
 def run_that_names(own_run, tmp_path):
     """Make a run directory whose files name an environment; digests are right, for whoever made it could do so."""
 
-    def make(env_id):
+    def make(env_id, *wrappers):
         run_dir = Path(shutil.copytree(own_run, tmp_path / "run"))
-        recipe = tiny.recipe(env=env_id)
+        recipe = tiny.recipe(env=env_id, wrappers=wrappers)
         with safetensors.safe_open(run_dir / "policy.safetensors", "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             recorded = json.loads(file.metadata()["policy"])
@@ -90,6 +90,84 @@ def test_trust_says_first_which_code_is_run(run_that_names, command, trap, capsy
     with pytest.raises((SystemExit, EnvironmentFailure), match="the module of a file was imported"):
         COMMANDS[command](run_that_names(EVIL), "--trust")
     assert re.search(f"run/.*: running the module trap, {trap}, for {EVIL}$", capsys.readouterr().err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("wrapper", ["trap.Wrapper", "trap:Wrapper"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_wrapper_that_a_file_names_is_refused_by_every_command(run_that_names, command, wrapper):
+    run_dir = run_that_names(tiny.RECIPE.env, "fake_envs:Doubled", wrapper)
+    with pytest.raises(UsageError) as caught:
+        COMMANDS[command](run_dir, "--env", tiny.RECIPE.env)
+    code = "for which the modules fake_envs and trap would be imported and their code run: if you trust them"
+    both = f"names the wrapper fake_envs:Doubled and the wrapper {wrapper}"
+    assert str(caught.value).endswith(f"{both}, {code}, say so by --wrappers fake_envs:Doubled {wrapper} or --trust")
+    assert "trap" not in sys.modules
+
+
+def test_all_that_a_file_would_run_is_named(run_that_names, capsys):
+    run_dir = run_that_names(EVIL, "gymnasium.wrappers.ClipReward", "/x/own robot.py:Wrapper")
+    with pytest.raises(UsageError) as caught:
+        play.run_command([str(run_dir)])
+    assert (
+        f"names the environment {EVIL} and the wrapper /x/own robot.py:Wrapper, for which the modules trap and"
+        in str(caught.value)
+    )
+    says = f"--env {EVIL} --wrappers gymnasium.wrappers.ClipReward '/x/own robot.py:Wrapper' or --trust"
+    assert str(caught.value).endswith(says)
+    with pytest.raises((EnvironmentFailure, SystemExit)):
+        play.run_command([str(run_dir), "--trust"])
+    told = capsys.readouterr().err
+    assert f"running the module trap, {Path.cwd()}/trap.py, for {EVIL}\n" in told
+    assert "running the file /x/own robot.py for /x/own robot.py:Wrapper\n" in told
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gymnasium.wrappers.trap.Env",
+        "gymnasium.wrappers.ClipReward:Env",
+        "gymnasium.wrappersx.A",
+        "gymnasium.os.A",
+        "A",
+    ],
+)
+def test_only_gymnasium_s_own_wrappers_need_no_trust(name):
+    own = Environment("Pendulum-v1", wrappers=("gymnasium.wrappers.ClipReward",))
+    assert trust_environment(own, None, Path("recipe.toml")) == own
+    with pytest.raises(UsageError, match=f"names the wrapper {name}, for which"):
+        trust_environment(Environment("Pendulum-v1", wrappers=(name,)), None, Path("recipe.toml"))
+
+
+def test_wrappers_on_the_command_line_are_trust(run_that_names, capsys):
+    run_dir = run_that_names(tiny.RECIPE.env, "fake_envs:Doubled")
+    named = ["--env", tiny.RECIPE.env, "--wrappers", "fake_envs:Doubled", "--json", "--episodes", "1"]
+    play.run_command([str(run_dir), *named])
+    doubled = json.loads(capsys.readouterr().out)["return_mean"]
+    play.run_command([str(run_dir), *named[:2], *named[4:], "--wrappers"])
+    assert doubled == 2 * json.loads(capsys.readouterr().out)["return_mean"]
+    with pytest.raises(UsageError, match="is a run with fake_envs:Doubled, and keeps its recipe"):
+        train.run_command(["--resume", str(run_dir), *named[:2], "--wrappers", "fake_envs.Doubled"])
+
+
+@pytest.mark.parametrize("kwargs", [{"id": "trap:Env"}, {"render_mode": "human"}, {"disable_env_checker": True}])
+def test_arguments_of_a_file_are_not_what_gymnasium_itself_reads(kwargs):
+    with pytest.raises(UsageError, match="cannot be given to an environment"):
+        tiny.recipe(env_kwargs=kwargs)
+
+
+def test_arguments_of_a_file_are_data_that_no_environment_of_gymnasium_s_imports(run_that_names):
+    for name in ("entry_point", "vector_entry_point", "additional_wrappers", "wrappers", "kwargs"):
+        with pytest.raises(UsageError, match=f"Pendulum-v1 has no argument {name}"):
+            sim.make(Environment("Pendulum-v1", {name: "trap:Env"}), 1)
+        with pytest.raises(UsageError, match=f"Ant-v5 has no argument {name}"):
+            sim.make(Environment("Ant-v5", {name: "trap:Env"}), 1)
+    assert "trap" not in sys.modules
+
+
+def test_an_agent_card_cannot_bring_wrappers(tmp_path):
+    (tmp_path / "card.toml").write_text('name = "x"\ndescription = "y"\n[recipe]\nwrappers = ["trap.Wrapper"]\n')
+    with pytest.raises(UsageError, match="recipe.wrappers do not belong into an agent card: --wrappers says which"):
+        cards.agent(str(tmp_path))
 
 
 def test_trusted_code_plays(run_that_names, trap, capsys):

@@ -122,7 +122,7 @@ def test_an_endless_episode_is_cut(paying, new_learner, monkeypatch):
 def test_it_is_said_once_that_no_episode_ends_by_itself(paying, new_learner, monkeypatch, caplog):
     monkeypatch.setattr(module, "STEP_CAP", 1)
     learner, env = new_learner(seeds=[0, 1]), paying()
-    told = f"no episode of {env.spec.id} ended within 1 steps: returns are of cut episodes; register it with max_"
+    told = f"no episode of {env.spec.id} ended within 1 steps: returns are of cut episodes; give it --env-"
     module._tell_of_no_end.cache_clear()
     for _ in range(2):
         evaluate(env, learner.actors(), SEEDS)

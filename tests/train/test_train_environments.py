@@ -10,10 +10,12 @@ import tiny
 from train_runs import rows, status
 
 from rlsparse import train
-from rlsparse.errors import Interrupted
+from rlsparse.errors import Interrupted, UsageError
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
+from rlsparse.sim.environment import Environment
 from rlsparse.trained import export, play
+from rlsparse.trained.policy import PolicyFlags, acting_environment
 
 
 def command(*flags, env, **variables):
@@ -86,6 +88,68 @@ def test_a_run_with_restarts_that_is_stopped_goes_on_as_if_it_had_not_been(run, 
         tiny.go_on(session, lambda: session.learner.counters.train[0] >= 48)
     tiny.resume(Path("cut"))
     assert tiny.outcome(Path("cut")) == tiny.outcome(Path("whole"))
+
+
+# Arguments and wrappers
+
+
+CHANGED = {
+    "in wrappers": {
+        "env": "fake_envs:Windy",
+        "env_kwargs": {"wind": 0.05, "max_episode_steps": 7},
+        "wrappers": ("fake_envs:Doubled", "gymnasium.wrappers.TimeAwareObservation"),
+    },
+    "in a batch": {
+        "env": "InvertedPendulum-v5",
+        "env_kwargs": {"reset_noise_scale": 0.05, "max_episode_steps": 9},
+    },
+}
+
+
+@pytest.mark.parametrize("changes", CHANGED.values(), ids=CHANGED)
+def test_a_run_with_other_arguments_that_is_stopped_goes_on_as_if_it_had_not_been(changes, run):
+    recipe = tiny.recipe(**changes)
+    tiny.train(Path("whole"), recipe)
+    session = tiny.begin(Path("cut"), recipe)
+    with pytest.raises(Interrupted):
+        tiny.go_on(session, lambda: session.learner.counters.train[0] >= 48)
+    tiny.resume(Path("cut"))
+    assert tiny.outcome(Path("cut")) == tiny.outcome(Path("whole"))
+    usual = tiny.train(Path("usual"), tiny.recipe(env=recipe.env))
+    assert tiny.outcome(usual)["progress"] != tiny.outcome(Path("whole"))["progress"]
+
+
+def test_a_run_is_played_and_exported_with_its_own_arguments_and_wrappers(run, capsys):
+    flags = ["--env-kwargs.wind", "0.5", "--env-kwargs.max-episode-steps=7", "--wrappers", "fake_envs.Doubled"]
+    assert run(*tiny.FLAGS, "--env", "fake_envs:Windy", *flags, "--quiet")[0] == 0
+
+    def returns(*flags):
+        play.main(["run", "--json", "--episodes", "2", *flags])
+        episodes = json.loads(capsys.readouterr().out)["episodes"]
+        return [x["episode_return"] for x in episodes], [x["length"] for x in episodes]
+
+    own, lengths = returns("--trust")
+    assert max(lengths) == 7
+    assert returns("--env", "fake_envs:Windy", "--wrappers", "fake_envs.Doubled")[0] == own
+    assert returns("--trust", "--wrappers") == ([x / 2 for x in own], lengths)
+    changed, shorter = returns("--trust", "--env-kwargs.max-episode-steps", "1", "--env-kwargs.wind", "0")
+    assert (changed != own, shorter) == (True, [1, 1])
+    export.main(["run", "--trust", "--out", "out", "--json"])
+    assert Path("out/policy.rlsp").exists()
+    with pytest.raises(UsageError, match="fake_envs:Windy has no argument wnid: did you mean wind?"):
+        play.run_command(["run", "--trust", "--env-kwargs.wnid", "1"])
+
+
+def test_arguments_and_wrappers_belong_to_the_environment_that_the_policy_was_trained_in():
+    recipe = tiny.recipe(env="/a/robot.py:Robot", env_kwargs={"x": 1}, wrappers=("gymnasium.wrappers.ClipReward",))
+
+    def acting(env_id, **flags):
+        return acting_environment(recipe, env_id, PolicyFlags("run", env_id, **flags), Path("run"))
+
+    assert acting("/b/robot.py:Robot") == Environment("/b/robot.py:Robot", {"x": 1}, recipe.wrappers)  # it has moved
+    assert acting("/b/robot.py:Robot", env_kwargs={"y": 2}, wrappers=()).kwargs == {"x": 1, "y": 2}
+    assert acting("Pendulum-v1") == Environment("Pendulum-v1")
+    assert acting("Pendulum-v1", env_kwargs={"g": 2}) == Environment("Pendulum-v1", {"g": 2})
 
 
 # Environments that print, and move
