@@ -23,6 +23,7 @@ from stable_baselines3 import PPO
 
 from rlsparse import __main__, train
 from rlsparse.run import device
+from rlsparse.sim.arguments import model_path
 
 SHOWN = {"", "text"}
 """Languages of blocks that show what is printed or written."""
@@ -75,9 +76,10 @@ SLOW = ("os.fsync", "matplotlib.figure.Figure.savefig")
 
 @pytest.fixture(autouse=True)
 def fresh_folder(monkeypatch, tmp_path):
-    """Work in a folder of the test's own, beside the module of docs/environments.md, without waiting for the disk."""
+    """Work in a folder of the test's own, with the files of docs/environments.md, without waiting for the disk."""
     monkeypatch.chdir(tmp_path)
-    Path("reach.py").write_text(next(x.text for x in doc_pages.blocks() if x.place.startswith("docs/environments.md:")))
+    Path("reach.py").write_text(next(x.text for x in doc_pages.blocks() if x.text.startswith('"""reach.py: ')))
+    shutil.copy(model_path("ant.xml"), "my_ant.xml")
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
