@@ -33,6 +33,9 @@ Simulator = Literal["mujoco", "warp"]
 MOST_ENVIRONMENTS = 2**20
 """Most environments at once, of all seeds together."""
 
+MOST_WRAPPERS = 32
+"""Most classes around an environment."""
+
 LARGEST_SEED = 2**53 - 1
 """Tables of numbers are read as float64, in which the next whole number has no place of its own."""
 
@@ -162,6 +165,8 @@ def check(recipe: Recipe) -> None:
 
 def _check_environment(recipe: Recipe) -> None:
     """Refuse what is known to be wrong without importing the environment, which a file may name."""
+    if len(recipe.wrappers) > MOST_WRAPPERS:
+        raise UsageError(f"--wrappers names {len(recipe.wrappers):,} classes: expected at most {MOST_WRAPPERS}")
     if not recipe.env or (recipe.simulator != "warp" and not recipe.env_kwargs):
         return
     from rlsparse.sim.arguments import check_task

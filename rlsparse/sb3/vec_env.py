@@ -1,5 +1,6 @@
 """Our simulator under Stable-Baselines3: `make_vec_env`, which takes what Stable-Baselines3's own takes."""
 
+import functools
 import logging
 import os
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common import env_util
 from stable_baselines3.common.monitor import Monitor, ResultsWriter
@@ -20,6 +22,7 @@ from rlsparse.run.cards import resolve_environment
 from rlsparse.run.storage import storage_errors
 from rlsparse.sim.arguments import DRAWING
 from rlsparse.sim.cpu import MujocoVectorEnv
+from rlsparse.sim.environment import entry_point
 from rlsparse.sim.tasks import TASKS
 
 log = logging.getLogger(__name__)
@@ -47,7 +50,7 @@ def make_vec_env(
     """
     if n_envs < 1:
         raise UsageError(f"n_envs is {n_envs}, but at least 1 environment is needed")
-    own = resolve_environment(env_id) if isinstance(env_id, str) else env_id
+    own = entry_point(resolve_environment(env_id)) if isinstance(env_id, str) else env_id
     folder = None if monitor_dir is None else os.fspath(monitor_dir)
     if isinstance(own, str) and own in TASKS:
         single = {"wrapper_class": wrapper_class, "vec_env_cls": vec_env_cls, "vec_env_kwargs": vec_env_kwargs}
@@ -60,6 +63,7 @@ def make_vec_env(
             env.seed(seed)
             return env
         log.warning("%s: %s needs single environments, which are slower than the batched ones", own, reason)
+    own = functools.partial(gymnasium.make, own) if isinstance(own, EnvSpec) else own  # a class of a file or module
     options = (vec_env_cls, vec_env_kwargs, monitor_kwargs, wrapper_kwargs)
     return env_util.make_vec_env(own, n_envs, seed, start_index, folder, wrapper_class, env_kwargs, *options)  # type: ignore[arg-type]
 

@@ -123,6 +123,14 @@ def test_any_other_environment_is_what_stable_baselines3_makes():
     assert make_vec_env("pendulum", 1).get_attr("spec")[0].id == "Pendulum-v1"
 
 
+def test_a_class_is_named_as_for_training(tmp_path):
+    (tmp_path / "robot.py").write_text("import fake_envs\nclass Robot(fake_envs.Windy): pass\n")
+    for env_id in ("fake_envs:Windy", f"{tmp_path / 'robot.py'}:Robot"):
+        env = make_vec_env(env_id, 2, env_kwargs={"wind": 0.5})
+        assert env.get_attr("wind") == [0.5, 0.5]
+        assert set(env.reset()) == {"side", "speed"}  # Stable-Baselines3 has policies for them
+
+
 # The arguments of Stable-Baselines3's function
 
 
