@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -242,35 +243,47 @@ def _packed(environment: Environment) -> bytes:
 def measured(environment: Environment, num_envs: int) -> tuple[int, str]:
     """Return how many processes are worth it for so many environments, and what to tell of it; nothing if one is.
 
-    An environment of its own is stepped with random actions, which are counted nowhere and move no random stream.
+    An environment of its own is stepped with random actions, which are counted nowhere and move no random stream. Cores
+    that other programs keep busy meanwhile are left to them.
     """
-    most = min(usable_cores(), num_envs)
-    if most < 2:
+    if min(usable_cores(), num_envs) < 2:
         return 1, ""
     try:
-        seconds = step_seconds(environment, num_envs)
+        seconds, waited = step_seconds(environment, num_envs)
         _packed(environment)
     except RlsparseError:  # which training tells better
         return 1, ""
-    workers = fitting(seconds, num_envs, most)
+    workers = fitting(seconds, num_envs, round(usable_cores() * (1 - waited)))
     told = f"environments step in {workers} processes ({1e3 * seconds:.2f} ms a step here); --env-workers changes that"
     return workers, told if workers > 1 else ""
 
 
-def step_seconds(environment: Environment, num_envs: int) -> float:
-    """Return the time of a step of one environment, the resets of its episodes included."""
+def step_seconds(environment: Environment, num_envs: int) -> tuple[float, float]:
+    """Return the time of a step of one environment, resets included, and the share of time that waited for a core.
+
+    The time of a step is without that.
+    """
     env = GymVectorEnv(environment, 1)
     env.action_space.seed(0)
     env.reset(seed=0)
     env.step(env.action_space.sample())  # the first may compile or load something
-    begun, steps, seconds = time.perf_counter(), 0, 0.0
+    begun, waited_before, steps, seconds = time.perf_counter(), _waited_for_a_core(), 0, 0.0
     while seconds < MEASURED_SECONDS:
         env.step(env.action_space.sample())
         steps, seconds = steps + 1, time.perf_counter() - begun
         if steps == MEASURED_STEPS and fitting(seconds / steps, num_envs, num_envs) == 1:
             break
+    waited = (_waited_for_a_core() - waited_before) / seconds
     env.close()
-    return seconds / steps
+    return seconds * (1 - waited) / steps, waited
+
+
+def _waited_for_a_core() -> float:
+    """Seconds that this thread has waited for a core so far; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def fitting(step_seconds: float, num_envs: int, most: int) -> int:
@@ -279,5 +292,5 @@ def fitting(step_seconds: float, num_envs: int, most: int) -> int:
     def seconds(workers: int) -> float:
         return math.ceil(num_envs / workers) * step_seconds + (workers * MESSAGE_SECONDS if workers > 1 else 0)
 
-    best = min(range(1, most + 1), key=seconds)
+    best = min(range(1, max(1, min(most, num_envs)) + 1), key=seconds)
     return best if seconds(best) <= WORTH * seconds(1) else 1

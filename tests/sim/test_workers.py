@@ -341,11 +341,27 @@ def test_so_many_processes_as_step_fastest(step_seconds, num_envs, cores, expect
 
 def test_the_number_is_measured_and_told(monkeypatch):
     monkeypatch.setattr(workers, "usable_cores", lambda: 4)
-    monkeypatch.setattr(workers, "step_seconds", lambda *_: 0.0031)
+    monkeypatch.setattr(workers, "step_seconds", lambda *_: (0.0031, 0.1))
     told = "environments step in 4 processes (3.10 ms a step here); --env-workers changes that"
     assert workers.measured(POINT, 8) == (4, told)
     assert sim.workers_for(POINT, 8, 3) == (3, "")
     assert sim.workers_for(Environment("HalfCheetah-v5"), 8, None) == (1, "")
+
+
+def test_cores_that_others_keep_busy_are_left_to_them(monkeypatch):
+    monkeypatch.setattr(workers, "usable_cores", lambda: 8)
+    for waited, expected in ((0.0, 8), (0.5, 4), (0.99, 1)):
+        monkeypatch.setattr(workers, "step_seconds", lambda *_, waited=waited: (0.0031, waited))
+        assert workers.measured(POINT, 8)[0] == expected
+
+
+def test_the_time_of_a_step_is_without_that_of_others(aim, monkeypatch):
+    """Half of the time, here, others had the core."""
+    seconds = iter(np.arange(0.0, 10.0, 0.02))
+    monkeypatch.setattr(workers.time, "perf_counter", lambda: next(seconds))
+    waits = iter((5.0, 5.13))
+    monkeypatch.setattr(workers, "_waited_for_a_core", lambda: next(waits))
+    assert workers.step_seconds(Environment(aim), 8) == pytest.approx((0.01, 0.5))
 
 
 def test_cheap_environments_stay_where_they_are_after_few_steps(aim, monkeypatch):
