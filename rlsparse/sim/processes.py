@@ -31,6 +31,9 @@ BEGIN = (
 )
 """What a process runs."""
 
+POSSIBLE = hasattr(signal, "pthread_sigmask")
+"""Whether this system has what is needed; Windows has not."""
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment variables: the processes share the cores already."""
 
@@ -140,6 +143,8 @@ class Processes:
         self._links[k].send_bytes(packed(refusal))
 
     def _begin(self) -> None:
+        if not POSSIBLE:
+            raise EnvironmentFailure("environments in processes of their own need Linux or macOS; use --env-workers 1")
         main = threading.current_thread() is threading.main_thread()  # a parent, to Linux, is a thread
         ours, theirs = zip(*(socket.socketpair() for _ in range(self.count)), strict=True)
         try:

@@ -20,7 +20,8 @@ import cloudpickle
 from rlsparse.errors import BROKEN, EnvironmentFailure, RlsparseError, in_one_line
 from rlsparse.sim.watchdog import LOOKS, watching
 
-KEPT_FROM_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU")
+KEPT_FROM_WORKERS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 """Terminals and schedulers send them to every process; the parent saves then, and ends its workers."""
 
 PR_SET_PDEATHSIG = 1

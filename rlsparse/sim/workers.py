@@ -29,7 +29,7 @@ from rlsparse.sim.environment import Environment, as_environment
 from rlsparse.sim.environment import given as given_classes
 from rlsparse.sim.finite import place
 from rlsparse.sim.gym import GymVectorEnv, check_fits
-from rlsparse.sim.processes import Processes, ProcessLost
+from rlsparse.sim.processes import POSSIBLE, Processes, ProcessLost
 from rlsparse.sim.restarts import RestartingEnvs, Restarts
 from rlsparse.sim.worker import ask
 
@@ -246,7 +246,7 @@ def measured(environment: Environment, num_envs: int) -> tuple[int, str]:
     An environment of its own is stepped with random actions, which are counted nowhere and move no random stream. Cores
     that other programs keep busy meanwhile are left to them.
     """
-    if min(usable_cores(), num_envs) < 2:
+    if not POSSIBLE or min(usable_cores(), num_envs) < 2:
         return 1, ""
     try:
         seconds, waited = step_seconds(environment, num_envs)

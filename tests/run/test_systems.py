@@ -10,10 +10,12 @@ import sys
 import pytest
 import tiny
 
+from rlsparse import sim
 from rlsparse.compare import own_logs
-from rlsparse.errors import RunDirectoryError
+from rlsparse.errors import EnvironmentFailure, RunDirectoryError
 from rlsparse.run import directory, stop, storage
 from rlsparse.run.reading import read_bytes
+from rlsparse.sim import processes, worker, workers
 
 OF_LINUX = ("sched_getaffinity",)
 """What macOS does not have in `os`."""
@@ -73,6 +75,21 @@ def test_signals_that_a_system_lacks_are_not_listened_to(name, monkeypatch):
     with others["StopSignal"]() as asked:
         signal.raise_signal(signal.SIGTERM)
         assert asked()
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_processes_for_environments_are_not_kept_from_signals_that_a_system_lacks(name, monkeypatch):
+    number = getattr(signal, name)
+    monkeypatch.delattr(signal, name)
+    assert number not in runpy.run_path(worker.__file__)["KEPT_FROM_WORKERS"]
+
+
+def test_where_there_can_be_no_processes_environments_stay_in_this_one(monkeypatch):
+    monkeypatch.setattr(processes, "POSSIBLE", False)
+    monkeypatch.setattr(workers, "POSSIBLE", False)
+    assert sim.workers_for(tiny.RECIPE.environment, 8, None) == (1, "")
+    with pytest.raises(EnvironmentFailure, match="use --env-workers 1"):
+        sim.maker(tiny.RECIPE.environment, "mujoco", "cpu", workers=2)(2)
 
 
 def test_files_are_written_as_they_are_where_text_is_translated(monkeypatch):
