@@ -8,7 +8,7 @@ speed, and a checkpoint does not depend on it.
 import math
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -196,6 +196,14 @@ class WorkerVectorEnv(VectorEnv):
     def metrics(self) -> dict[str, np.ndarray]:
         """Return numbers about the environments, [S] each."""
         return {} if self._restarts is None else self._restarts.metrics(self._members)
+
+    def task_numbers(self) -> dict[str, Any]:
+        """As `GymVectorEnv.task_numbers`."""
+        return self._call("task_numbers", [()])[0]  # type: ignore[no-any-return]
+
+    def set_task(self, values: Mapping[str, np.ndarray]) -> None:
+        """As `GymVectorEnv.set_task`."""
+        self._call("set_task", [({name: x[a:b] for name, x in values.items()},) for a, b in self._slices()])
 
     def get_state(self) -> dict[str, np.ndarray]:
         """The same arrays as those of one process."""

@@ -128,6 +128,24 @@ def test_a_saved_state_goes_on_in_another_number_of_processes(processes):
     assert_equal(steps(fresh, 7), expected)
 
 
+def test_numbers_of_the_task_change_as_in_one_process(three):
+    """From each environment's next episode on; a state goes from processes to one process and back."""
+    env = WorkerVectorEnv(three, "Pendulum-v1", NUM_ENVS)
+    one = sim.make("Pendulum-v1", NUM_ENVS)
+    values = {"max_torque": np.linspace(0.5, 1.5, NUM_ENVS)[:, None]}
+    for each in (env, one):
+        each.reset(seed=3)
+        each.set_task(values)
+        steps(each)
+        each.reset(options={"reset_mask": np.arange(NUM_ENVS) % 2 == 0})
+    assert env.task_numbers() == one.task_numbers()
+    assert_equal(env.get_state(), one.get_state())
+    assert_equal(steps(env), steps(one))
+    again = WorkerVectorEnv(three, "Pendulum-v1", NUM_ENVS)
+    again.set_state(one.get_state())
+    assert_equal(steps(again), steps(one))
+
+
 def test_a_state_of_other_environments_is_refused(three):
     env = usual("Point")
     env.reset(seed=0)
