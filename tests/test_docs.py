@@ -12,6 +12,7 @@ import sys
 import tomllib
 from functools import partialmethod
 from pathlib import Path
+from types import SimpleNamespace
 
 import doc_pages
 import numpy as np
@@ -31,7 +32,7 @@ SHOWN = {"", "text"}
 ELSEWHERE = {"docs/extending.md": "tests/test_extending.py"}
 """Whose snippets other tests run."""
 
-STORIES = ("README.md", "docs/first-steps.md", "docs/python.md")
+STORIES = ("README.md", "docs/first-steps.md", "docs/python.md", "docs/callbacks.md")
 """Whose snippets go on from each other."""
 
 
@@ -167,7 +168,8 @@ def rlsparse_runs(words, request, monkeypatch):
 BEGINS = [
     x
     for x in COMMANDS
-    if x.values[0].words[:2] == ["rlsparse", "train"] and not {"--resume", "--dry-run", "cuda"} & set(x.values[0].words)
+    if x.values[0].words[:2] == ["rlsparse", "train"]
+    and not {"--resume", "--dry-run", "--callbacks", "cuda"} & set(x.values[0].words)
 ]
 
 
@@ -275,11 +277,40 @@ def test_a_snippet_runs(block, beforehand):
     exec(compile(text, block.place, "exec"), names)
 
 
+class Optuna:
+    """In the place of Optuna: a study of two trials, the second of which is pruned."""
+
+    class TrialPruned(Exception):
+        pass
+
+    def __init__(self, reported=()):
+        self.reported = list(reported)
+
+    def suggest_float(self, name, low, high, log):
+        return high
+
+    def report(self, value, step):
+        self.reported.append(step)
+
+    def should_prune(self):
+        return self.reported[0] == -1
+
+    @staticmethod
+    def create_study(direction):
+        def optimize(objective, n_trials):
+            assert np.isfinite(objective(Optuna()))
+            with pytest.raises(Optuna.TrialPruned):
+                objective(Optuna([-1]))
+
+        return SimpleNamespace(optimize=optimize)
+
+
 @pytest.mark.parametrize("page", STORIES)
 def test_a_story_runs_from_first_to_last(page, beforehand, monkeypatch):
     """A snippet that registers an environment is the module that the sentence before it names."""
     monkeypatch.setattr(SLOW[1], lambda *_, **__: None)
     monkeypatch.syspath_prepend(".")
+    monkeypatch.setitem(sys.modules, "optuna", Optuna)
     names = beforehand("")
     told = [x for x in doc_pages.blocks() if x.language == "python" and x.place.startswith(f"{page}:")]
     for block in told:

@@ -77,7 +77,7 @@ class Run:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, Exception):
-            self.fail(str(error))
+            self.fail(str(error) or type(error).__name__)
         self.release()
 
     @property
