@@ -101,6 +101,7 @@ def _tell_end(session: "Session", stop: Stop, flags: TrainFlags | ResumeFlags) -
     if run.state == "interrupted":
         by = "" if stop.received else f" by {stop.reason}"
         how = _how_to_resume(run.given, session.recipe)
+        how += f" --callbacks {shlex.join(flags.callbacks)}" if flags.callbacks else ""
         _announce(f"stopped{by} at {steps:,} steps; go on with: {how}", quiet=False)
         _tell_result({"state": "interrupted", "total_steps": steps}, run.given, flags.json)
         sys.exit(128 + stop.received if stop.received else 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlsparse.learner.records import EpochStats
+from rlsparse.run.reading import printable, shorten
 
 if TYPE_CHECKING:
     from rlsparse.run.session import Session
@@ -36,4 +37,4 @@ class NoCallbacks:
     def load(self, arrays: dict[str, np.ndarray], states: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Restore what `state` returned; a warning tells which callback is not there any more."""
         for name, _ in states:
-            log.warning("the run had a callback %s, which is not there any more", name)
+            log.warning("the run had a callback %s, which is not there any more", printable(shorten(name)))

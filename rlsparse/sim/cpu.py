@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -25,12 +25,12 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch, SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError, in_one_line
-from rlsparse.sim.arguments import STEPS, check_task, make_task, model_path, plain
+from rlsparse.sim.arguments import STEPS, check_numbers, make_task, model_path, numbers_of_task, plain
 from rlsparse.sim.contact import ContactBatch
 from rlsparse.sim.curriculum import Changes, like
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import check_actions
-from rlsparse.sim.task import Fields, Range, Task
+from rlsparse.sim.task import Fields, Task
 
 _64_BITS = (1 << 64) - 1
 
@@ -177,15 +177,11 @@ class MujocoVectorEnv(VectorEnv):
 
     def task_numbers(self) -> dict[str, Any]:
         """The numbers and ranges of the recipe's task that `set_task` changes."""
-        hints = get_type_hints(type(self.task))
-        changing = {name: getattr(self.task, name) for name, hint in hints.items() if hint in (float, Range)}
-        return {name: tuple(map(float, x)) if isinstance(x, tuple) else float(x) for name, x in changing.items()}
+        return numbers_of_task(self.task)
 
     def set_task(self, values: Mapping[str, np.ndarray]) -> None:
         """Change numbers of the task at once, `[num_envs, K]` each; raises UsageError for what is out of bounds."""
-        for name, numbers in values.items():
-            for row in np.unique(numbers, axis=0).tolist():
-                check_task(self._env_id, {name: row if len(row) > 1 else row[0]})
+        check_numbers(self._env_id, values)
         self._changes.set(values)
         self._share_tasks()
 
@@ -313,6 +309,7 @@ class MujocoVectorEnv(VectorEnv):
                 f"environments of {self._env_id} on MuJoCo {mujoco.__version__} need {expected}"
             )
         self._changes.load(state)
+        check_numbers(self._env_id, self._changes.by_name())
         self._share_tasks()
         self._batch.state[:] = state["physics"]
         for name in self.task.derived_fields:

@@ -88,11 +88,13 @@ class Changes:
         """The next episode of environment i, or of several, begins."""
         self.running[i] = self.next[i]
 
+    def by_name(self) -> dict[str, np.ndarray]:
+        """Return the numbers of the running episodes, [E, K] each."""
+        return {name: self.running[:, [x == name for x in self.names]] for name in self.names}
+
     def of(self, i: int) -> dict[str, np.ndarray]:
         """Return what is changed in the running episode of environment i, [K] each."""
-        numbers = self.running[i]
-        named = {name: numbers[[x == name for x in self.names]] for name in self.names}
-        return {name: x for name, x in named.items() if not np.isnan(x).any()}
+        return {name: x[i] for name, x in self.by_name().items() if not np.isnan(x[i]).any()}
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all of it as arrays whose leading axis is E."""

@@ -5,7 +5,7 @@ import pytest
 import tiny
 
 from rlsparse import loop
-from rlsparse.errors import Interrupted, UsageError
+from rlsparse.errors import Interrupted, RunDirectoryError, UsageError
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
@@ -278,6 +278,31 @@ def test_a_resume_without_any_warns_of_all_that_there_were(tmp_path, caplog):
         train(tmp_path / "run", StopAt(32))
     resume(tmp_path / "run")
     assert caplog.messages == ["the run had a callback StopAt, which is not there any more"]
+
+
+@pytest.mark.parametrize(
+    "saved, told",
+    [
+        ([{"name": "Calls", "state": "[1]"}], "does not fit recipe and environment: TypeError"),
+        ([{"name": "Calls", "state": "[" * 10**5}], "does not fit recipe and environment: RecursionError"),
+        ([{"name": "Calls"}], r"the key callbacks\[0\].state is missing"),
+        ([{"name": 1, "state": "{}"}], r"callbacks\[0\].name must be text, not 1"),
+    ],
+)
+def test_states_that_somebody_made_are_refused_in_one_line(saved, told, tmp_path, monkeypatch):
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", StopAt(32))
+    newest = checkpoint.load_latest(tmp_path / "run" / "checkpoint")
+    newest.values["callbacks"] = saved
+    monkeypatch.setattr(checkpoint, "load_latest", lambda *_: newest)
+    with pytest.raises(RunDirectoryError, match=told):
+        tiny.reopen(tmp_path / "run")
+
+
+def test_a_name_that_somebody_made_moves_no_cursor(caplog):
+    callbacks_of([], print).load({}, [("A\x1b[2J" * 1000, {})])
+    assert caplog.messages[0].isprintable()
+    assert len(caplog.messages[0]) < 300
 
 
 @pytest.mark.parametrize("thing", [object(), np.array([object()]), np.array(["text"])])

@@ -5,7 +5,7 @@ import pytest
 import tiny
 
 from rlsparse import loop, sim
-from rlsparse.errors import Interrupted, UsageError
+from rlsparse.errors import EnvironmentFailure, Interrupted, UsageError
 from rlsparse.run import directory as runs
 from rlsparse.run.callbacks import Callback
 from rlsparse.run.reporters import Reporters, callbacks_of
@@ -149,6 +149,25 @@ def test_a_state_brings_back_what_the_running_episodes_and_the_next_ones_have(en
         np.testing.assert_array_equal(a, b)
     for name, x in env.get_state().items():
         np.testing.assert_array_equal(again.get_state()[name], x)
+
+
+@pytest.mark.parametrize(
+    "env_id, name, value, error",
+    [
+        ("Hopper-v5", "reset_noise_scale", np.inf, UsageError),
+        ("Hopper-v5", "xml_file", 1.0, UsageError),
+        ("Hopper-v5", "max_episode_steps", 5.0, LookupError),  # which is told as a state that does not fit
+        ("Pendulum-v1", "step", 1.0, EnvironmentFailure),
+        ("Pendulum-v1", "np_random", 1.0, EnvironmentFailure),
+    ],
+)
+def test_a_state_that_somebody_made_sets_nothing_but_numbers_of_the_task(env_id, name, value, error):
+    env = sim.make(env_id, 2)
+    env.reset(seed=0)
+    letters = np.frombuffer(name.encode(), np.uint8)
+    made = {"task_names": np.tile(letters, (2, 1)), "task": np.full((2, 2, 1), value)}
+    with pytest.raises(error):
+        env.set_state(env.get_state() | made)
 
 
 # Runs

@@ -45,6 +45,7 @@ def test_one_on_the_command_line_stops_the_run_which_goes_on_where_it_was(run):
     code, out, err = run(*tiny.FLAGS, "--callbacks", "own_patience:Patience")
     assert (code, out) == (0, "run\n")  # what it prints is on stderr
     assert "stopped by Patience at 32 steps; go on with: rlsparse train --resume run" in err
+    assert err.endswith("--callbacks own_patience:Patience\n")
     assert (status()["state"], status()["reason"]) == ("interrupted", "Patience")
     Path("run/go on").touch()
     assert run("--resume", "run", "--callbacks", "own_patience:Patience", "--quiet")[0] == 0
