@@ -55,7 +55,7 @@ class Reporters:
 
             self._reporters.append(TensorBoard(session.run.path / "tb", session))
         except BROKEN as error:
-            if not (isinstance(error, ModuleNotFoundError) and error.name == "tensorboard"):  # which is an extra
+            if not (isinstance(error, ModuleNotFoundError) and str(error.name).startswith("tensorboard")):  # an extra
                 _warn("TensorBoard", error)
             elif not quiet:
                 _say("no TensorBoard events: they need 'rlsparse[tb]', and rlsparse tensorboard writes them later")

@@ -105,7 +105,10 @@ def test_without_tensorboard_only_its_files_are_missing(run, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # importing it raises ImportError
-    assert run(*tiny.FLAGS)[0] == 0
+    code, _, err = run(*tiny.FLAGS)
+    assert code == 0
+    told = "no TensorBoard events: they need 'rlsparse[tb]', and rlsparse tensorboard writes them later"
+    assert err.splitlines().count(told) == 1
     assert not Path("run/tb").exists()
 
 
