@@ -56,11 +56,11 @@ def from_maker(make_env: Callable[..., Any]) -> EpisodeEnvironments:
     first = guarded("make", make_env)
     if isinstance(first, VectorEnv):
         raise UsageError(
-            "make_env makes a vector environment: let it take their number, as lambda n: "
+            "env makes a vector of environments: let it take their number, as lambda n: "
             'gymnasium.make_vec("HalfCheetah-v5", num_envs=n)'
         )
     if not isinstance(first, gymnasium.Env):
-        raise UsageError(f"make_env gave {first!r}: expected a Gymnasium environment")
+        raise UsageError(f"env() gave {first!r}: expected a Gymnasium environment")
     _refuse_own_statistics(first)
     make = partial(made_anew, make_env, [first])
     return EpisodeEnvironments(make, MOST_AT_ONCE, longest_episode(first), first.action_space)
@@ -72,7 +72,7 @@ def _from_vector_maker(make_env: Callable[[int], Any]) -> EpisodeEnvironments:
     def vector(n: int) -> VectorEnv:
         env = guarded("make", make_env, n)
         if not isinstance(env, VectorEnv) or env.num_envs != n:
-            raise UsageError(f"make_env({n}) gave {env!r}: expected a vector environment of {n}")
+            raise UsageError(f"env({n}) gave {env!r}: expected a vector environment of {n}")
         return env
 
     def make(n: int) -> Any:
@@ -103,8 +103,8 @@ def _refuse_own_statistics(env: Any) -> None:
     while isinstance(env, gymnasium.Wrapper | VectorWrapper):
         if type(env).__name__ in OWN_STATISTICS and getattr(env, "update_running_mean", True):
             raise UsageError(
-                f"make_env wraps environments in {type(env).__name__}, whose statistics would be its own: make them "
-                "without it, and normalise observations in act= by the statistics of training"
+                f"env wraps environments in {type(env).__name__}, whose statistics would be its own: make them without "
+                "it, and normalise observations in act= by the statistics of training"
             )
         env = env.env
 
@@ -125,7 +125,7 @@ def made_anew(make_env: Callable[[], gymnasium.Env], made: list[gymnasium.Env], 
     while len(made) < num_envs:
         new = guarded("make", make_env)
         if any(new.unwrapped is env.unwrapped for env in made):
-            raise UsageError("make_env gave the same environment twice: it must make a new one at each call")
+            raise UsageError("what makes environments gave the same environment twice: make a new one at each call")
         made.append(new)
     return GymEnvironments(made[:num_envs])
 

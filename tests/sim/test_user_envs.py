@@ -98,7 +98,7 @@ def test_the_time_limit_may_be_a_wrapper_s_or_none():
 def refused():
     yield "expected a Gymnasium environment", lambda: "Hopper-v5"
     yield "let it take their number", lambda: vector(1)
-    yield r"make_env\(1\) gave .*expected a vector environment of 1", lambda n: gymnasium.make(POINT)
+    yield r"env\(1\) gave .*expected a vector environment of 1", lambda n: gymnasium.make(POINT)
     yield "expected a vector environment of 1", lambda n: vector(2)
     normalised = gymnasium.wrappers.NormalizeObservation
     yield "NormalizeObservation", lambda: normalised(gymnasium.make(POINT))
