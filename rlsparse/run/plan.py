@@ -12,6 +12,9 @@ from rlsparse.run.recipe import Recipe
 EVALUATED = 0.25
 """Most steps of evaluations, as a share of the budget, unless --eval-every says how often they are."""
 
+FEWEST_EVALUATIONS = 2
+"""However short a run is: before the first step, and at the end."""
+
 EARLIEST = 0.5
 """Share of the budget before which a start of probing is not moved."""
 
@@ -33,11 +36,10 @@ def fitted(recipe: Recipe, horizon: int, start_given: bool = False) -> tuple[Rec
 
 
 def _with_fewer_evaluations(recipe: Recipe, horizon: int) -> Recipe:
-    """The first and the last evaluation always are."""
     most = int(EVALUATED * recipe.total_steps // (recipe.eval_episodes * horizon))
     if recipe.eval_every is not None or most > recipe.total_steps // recipe.eval_interval:
         return recipe
-    return replace(recipe, eval_every=math.ceil(recipe.total_steps / max(1, most - 1)))
+    return replace(recipe, eval_every=math.ceil(recipe.total_steps / (max(FEWEST_EVALUATIONS, most) - 1)))
 
 
 @dataclass

@@ -81,7 +81,7 @@ class Recipe:
     rollout_length: Count = 256
     """Steps of every environment between two updates."""
     eval_every: Annotated[int, Ge(1), Expected("a positive number of steps")] | None = None
-    """Steps between two evaluations; a twentieth of the budget if not given."""
+    """Steps between two evaluations; a twentieth of the budget if not given, more in a short run."""
     eval_episodes: Count = 10
     """Episodes of each evaluation, on seeds of their own."""
     env_restarts: CountFromZero | None = None
