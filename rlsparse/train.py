@@ -21,6 +21,7 @@ from rlsparse.run import cards, device, from_python, trust
 from rlsparse.run.callable_module import make_callable
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, values
 from rlsparse.run.compatibility import check_bounds
+from rlsparse.run.extension import extend
 from rlsparse.run.flags import ResumeFlags, TrainFlags, resume_flags, train_flags
 from rlsparse.run.foreign import class_named, contained
 from rlsparse.run.newest import newest_run, newest_unfinished
@@ -167,10 +168,10 @@ def from_script(
         return _train_new(
             *chosen, device, Path(out), run_dir, keep_checkpoints, env_workers, quiet, callbacks, start_given
         )
-    wrappers = from_python.names_of(fields.pop("wrappers", None))
+    wrappers, total_steps = from_python.names_of(fields.pop("wrappers", None)), fields.pop("total_steps", None)
     from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
     flags = ResumeFlags(
-        Path(resume), env, wrappers, trust, device, keep_checkpoints, env_workers=env_workers, quiet=quiet
+        Path(resume), env, wrappers, trust, total_steps, device, keep_checkpoints, env_workers=env_workers, quiet=quiet
     )
     check_bounds(flags)
     return _go_on(flags, callbacks)
@@ -287,7 +288,14 @@ def _reopen(flags: ResumeFlags) -> tuple["Run", Recipe, str, str, str]:
     recipe, begun_on = directory.read_recipe(flags.resume), directory.read_device(flags.resume)
     _check_named(recipe, flags)
     where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
-    run, _, agent, _ = directory.reopen(flags.resume)
+    run, begun, agent, _ = directory.reopen(flags.resume)
+    with run.released_on_error():
+        recipe = extend(run, begun, flags.total_steps)
+    if recipe != begun:
+        log.warning(
+            f"{run.given} goes on to {recipe.total_steps:,} steps instead of {begun.total_steps:,}: schedules follow "
+            "the new budget from here on, so it will not equal a run that began with it"
+        )
     run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
     run.env_timeout, run.env_workers = flags.env_timeout or run.env_timeout, flags.env_workers
     return run, recipe, agent, where, why

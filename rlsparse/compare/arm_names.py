@@ -10,7 +10,7 @@ from typing import Any
 
 from rlsparse.compare.record import Log
 from rlsparse.run.choose import recipe_of_name
-from rlsparse.run.naming import OF_ENVIRONMENT, WARM, Settings, usual_settings
+from rlsparse.run.naming import EXTENDED, OF_ENVIRONMENT, WARM, Settings, usual_settings
 from rlsparse.run.recipe import Recipe, to_dict
 
 NOT_THE_METHOD = {"env", "seed", "num_seeds", "eval_every", "eval_episodes", "env_restarts"}
@@ -87,7 +87,7 @@ def _differences(log: Log, nested: Settings, varied: set[str]) -> Settings:
     for name, value in log.settings.items():
         counts = (
             name in varied
-            or name.startswith((*OF_ENVIRONMENT, WARM))
+            or name.startswith((*OF_ENVIRONMENT, EXTENDED, WARM))
             or (name in usual and name not in NOT_THE_METHOD | {BUDGET})
         )
         if counts and usual.get(name) != value:

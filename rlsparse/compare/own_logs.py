@@ -22,7 +22,8 @@ from rlsparse.compare.record import (
 from rlsparse.compare.table import parse_table, read_lines
 from rlsparse.errors import UsageError
 from rlsparse.run.digests import first_flaw
-from rlsparse.run.naming import OF_ENVIRONMENT, flat
+from rlsparse.run.extension import extensions, in_force
+from rlsparse.run.naming import EXTENDED, OF_ENVIRONMENT, flat
 from rlsparse.run.reading import MOST_TOML, parse_toml, read_json, read_text
 
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
@@ -53,7 +54,7 @@ def read_run(path: Path, training: bool = False) -> Log:
         read_json(path / f"{name}.json") if (path / f"{name}.json").exists() else {}
         for name in ("versions", "status", "summary")
     )
-    settings = _settings(path / "recipe.toml", versions.get("recipe_sha256"))
+    settings = _settings(path, versions.get("recipe_sha256"))
     env, packages, progress = settings.get("env"), versions.get("packages"), path / "progress.csv"
     steps_per_update = _count(settings, "num_envs") * _count(settings, "rollout_length")
     lines = read_lines(progress) if progress.exists() else []
@@ -94,10 +95,13 @@ def _text(value: Any) -> str:
     return value[:LONGEST_TEXT] if isinstance(value, str) else ""
 
 
-def _settings(path: Path, digest: Any) -> dict[str, Any]:
-    """The recipe by dotted name, if it is what `digest` says, where there is one."""
+def _settings(run: Path, digest: Any) -> dict[str, Any]:
+    """The recipe by dotted name, if it is what `digest` says, where there is one, or what it became by extensions."""
+    path = run / "recipe.toml"
     text = read_text(path, MOST_TOML)
-    if isinstance(digest, str) and hashlib.sha256(text.encode()).hexdigest() != digest:
+    found = hashlib.sha256(text.encode()).hexdigest()
+    extended = in_force(extensions(run), found)
+    if isinstance(digest, str) and found != digest and not extended:
         raise UnreadableLog(f"{path} is not as it was written, by its digest in versions.json")
     try:
         settings = flat(parse_toml(text, str(path)))
@@ -106,7 +110,7 @@ def _settings(path: Path, digest: Any) -> dict[str, Any]:
     own = [pair for pair in settings.items() if not pair[0].startswith(OF_ENVIRONMENT)]
     if any(len(str(x)) > LONGEST_TEXT for pair in own for x in pair):
         raise UnreadableLog(f"{path} is damaged: a setting has more than {LONGEST_TEXT} characters")
-    return settings
+    return settings | ({EXTENDED: "-".join(str(x.before) for x in extended)} if extended else {})
 
 
 def read_progress_file(path: Path, agent: str, env: str | None, training: bool = False) -> Log:

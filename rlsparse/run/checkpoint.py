@@ -161,6 +161,11 @@ def steps_first(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (_steps(path), path.suffix != ".old"), reverse=True)
 
 
+def newest_steps(folder: Path) -> int:
+    """Return the steps of the checkpoint that has most, whole or not; 0 if there is none."""
+    return max(map(_steps, steps_first(folder)), default=0)
+
+
 def _steps(path: Path) -> int:
     return int(path.name.removesuffix(".old"))
 

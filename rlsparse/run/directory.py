@@ -12,7 +12,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
@@ -114,6 +114,15 @@ class Run:
         """Say that the run ends here, and why."""
         with contextlib.suppress(StorageError):
             self.write_status("failed", self._total_steps, reason)
+
+    @contextlib.contextmanager
+    def released_on_error(self) -> Iterator[None]:
+        """Let go of the directory, and tell nothing there, if this cannot be done."""
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let other processes use the directory."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from rlsparse.errors import UsageError
+from rlsparse.learner.bounds import Count
 from rlsparse.run import choose
 from rlsparse.run.command_line import parse, values
 from rlsparse.run.compatibility import check_bounds
@@ -77,6 +78,8 @@ class ResumeFlags:
     """The run's own wrappers, to be named for the same reason."""
     trust: bool = False
     """Run the code of the environment that the run names, whatever it is; a line says first which that is."""
+    total_steps: Count | None = None
+    """Another budget, with which a finished run goes on too; schedules follow the new one from then on."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
     keep_checkpoints: Kept | None = None

@@ -11,6 +11,9 @@ Settings = dict[str, Any]
 OF_ENVIRONMENT = ("env_kwargs.", "wrappers")
 """How the names of settings begin that say what the environment is, beside its id."""
 
+EXTENDED = "extended_from"
+"""The setting of a run whose budget was another at first: its schedules are not those of a run from the start."""
+
 WARM = "init"
 """Of the name of a run that begins with a trained policy; its curve is not like one from random parameters."""
 

@@ -13,6 +13,7 @@ from rlsparse.errors import RunDirectoryError
 from rlsparse.learner.bounds import Expected, NotNegative
 from rlsparse.run.checkpoint import Checkpoint, read_manifest, shapes, steps_first
 from rlsparse.run.convert import told
+from rlsparse.run.extension import earlier_budgets
 from rlsparse.run.naming import flat
 from rlsparse.run.reading import shorten
 from rlsparse.run.recipe import Recipe, to_dict
@@ -49,6 +50,8 @@ def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> Va
     source = run_dir / "checkpoint"
     read = told(Values, values, source)
     then, now = flat(read.recipe), flat(to_dict(recipe))
+    if then.get("total_steps") in earlier_budgets(run_dir, recipe):
+        then["total_steps"] = recipe.total_steps
     differing = [
         shorten(f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} in recipe.toml")
         for name in then | now

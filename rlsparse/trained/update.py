@@ -1,6 +1,6 @@
 """One update of a run, made in memory from a kept checkpoint, and what it went through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from rlsparse.run import checkpoint
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.device import TENSORS_ON_CPU
 from rlsparse.run.directory import read_device, read_recipe
+from rlsparse.run.extension import budget_after
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.saved import check_values
 from rlsparse.run.session import begin, load, single_episodes
@@ -67,6 +68,8 @@ def next_update(path: Path, seed: int | None = None, iteration: int | None = Non
     member = _member(path, recipe, seed)
     updates = 2 if recipe.explore is None and recipe.algorithm.epochs == 1 else 1
     saved = _newest_before(path, recipe, member, iteration, updates)
+    steps = saved.arrays["learner"]["counters.train"] + saved.arrays["learner"]["counters.probe"]
+    recipe = replace(recipe, total_steps=budget_after(path, recipe, int(steps.max())))
     device = _device(path)
     learner, collector, _ = begin(recipe, device)
     config = recipe.explore or ExploRLer(num_anchors=max(recipe.algorithm.epochs, 1 + updates))
