@@ -180,7 +180,8 @@ def with_environment(recipe: Recipe, default: Recipe) -> Recipe:
 
     Its arguments are put beside those of an agent card.
     """
-    recipe = replace(recipe, env=default.env, wrappers=tuple(map(class_named, recipe.wrappers)))
+    wrappers = recipe.wrappers if recipe.wrappers == default.wrappers else tuple(map(class_named, recipe.wrappers))
+    recipe = replace(recipe, env=default.env, wrappers=wrappers)
     if not recipe.env_kwargs:
         return recipe
     from rlsparse.sim.arguments import located
