@@ -67,7 +67,7 @@ def read_run(path: Path, training: bool = False) -> Log:
         path=path,
         kind="rlsparse run",
         agent=_text(versions.get("agent")) or path.parent.name,
-        env=_text(env) or None,
+        env=_environment(_text(env)) or None,
         measure=TRAINING if training else EVALUATION,
         accounting=PROBES_COUNTED,
         curves=curves,
@@ -88,6 +88,15 @@ def _refuse_another_end(path: Path, curves: tuple[Curve, ...], told: Any) -> Non
         known = isinstance(seed, int) and isinstance(steps, int)
         if known and steps not in [curve.spent["train"] for curve in curves if curve.seed == seed]:
             raise UnreadableLog(f"{path} does not end where summary.json says, at step {steps} of seed {seed}")
+
+
+def _environment(env_id: str) -> str:
+    """The id, or the class of a file whose folder is another on every machine."""
+    if ".py:" not in env_id:
+        return env_id
+    from rlsparse.sim.environment import shown_name
+
+    return shown_name(env_id)
 
 
 def _text(value: Any) -> str:

@@ -98,7 +98,8 @@ def model_path(xml_file: str) -> Path:
         found = path.stat()
     except (OSError, ValueError):
         near = nearest(xml_file, (x.name for x in _ASSETS.glob("*.xml"))) if own else None
-        hint = f": did you mean {near}?" if near else ", and Gymnasium has none of this name" if own else ""
+        beside = f": write ./{xml_file}" if own and os.path.exists(xml_file) else ""
+        hint = beside or (f": did you mean {near}?" if near else ", and Gymnasium has none of this name" if own else "")
         raise UsageError(f"{flag('xml_file')} {xml_file}: there is no such file{hint}") from None
     if not S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
         raise UsageError(f"{flag('xml_file')} {path}: expected a regular file of at most {MOST_BYTES:,} bytes")

@@ -170,8 +170,9 @@ def make_environment(member: Member, render_mode: str | None = None) -> "gymnasi
     sizes = [int(np.prod(space.shape)) for space in spaces]
     expected = [member.actors.layout.obs_size, member.actors.layout.action_size]
     if sizes != expected:
+        here = " with these arguments and wrappers" if member.env_id == member.trained_on else ""
         raise UsageError(
-            f"{member.env_id} has {sizes[0]} observations and {sizes[1]} actions, but the policy, trained on "
+            f"{member.env_id}{here} has {sizes[0]} observations and {sizes[1]} actions, but the policy, trained on "
             f"{member.trained_on}, has {expected[0]} and {expected[1]}"
         )
     return env

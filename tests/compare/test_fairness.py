@@ -69,6 +69,13 @@ def test_arguments_and_wrappers_of_an_environment(tmp_path):
     refused(tmp_path / "w", r"with other arguments or wrappers: g=5 \(.*\) and g=5 wrappers=\['own:Wrapper'\]")
 
 
+def test_a_class_of_a_file_is_the_same_task_wherever_the_file_lies(tmp_path):
+    write_run(tmp_path / "a", curves(), env="/home/a/robot.py:Robot")
+    write_run(tmp_path / "b", curves(), env="/Users/b/robot.py:Robot", agent="trpo")
+    found = compared(tmp_path)
+    assert ([panel.env for panel in found.panels], found.mismatches) == (["robot.py:Robot"], [])
+
+
 def test_the_same_arguments_are_one_task(tmp_path):
     write_run(tmp_path / "a", curves(), env_kwargs={"g": 5})
     write_run(tmp_path / "b", curves(), env_kwargs={"g": 5}, agent="trpo")

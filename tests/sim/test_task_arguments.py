@@ -222,6 +222,14 @@ def test_a_model_that_cannot_be_one_is_told_in_one_line(env_id, kwargs, told):
             make_single(Environment(env_id, kwargs))
 
 
+def test_a_file_of_the_working_directory_is_named_as_gymnasium_names_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.xml").write_text((ASSETS / "ant.xml").read_text())
+    with pytest.raises(UsageError, match="own.xml: there is no such file: write ./own.xml$"):
+        sim.make(Environment("Ant-v5", {"xml_file": "own.xml"}), 1)
+    assert sim.make(Environment("Ant-v5", {"xml_file": "./own.xml"}), 1).single_observation_space.shape == (105,)
+
+
 def test_files_that_are_endless_huge_or_no_model_are_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.xml")
     with open(tmp_path / "huge.xml", "wb") as file:
