@@ -9,6 +9,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -118,7 +119,8 @@ def load_module(place: str) -> ModuleType:
         del sys.modules[name]
         raise
     finally:
-        sys.path.remove(str(path.parent))
+        with suppress(ValueError):
+            sys.path.remove(str(path.parent))
     return module
 
 
