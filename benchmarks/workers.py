@@ -1,6 +1,6 @@
 """Environments in several processes beside one process, and beside Gymnasium's AsyncVectorEnv.
 
-    python benchmarks/workers.py [--rounds 7] [--seconds 1]
+    python benchmarks/workers.py [--rounds 7] [--seconds 1] [--only waits]
 
 Sixteen copies of an environment are stepped with random actions: Gymnasium's own HalfCheetah-v5, through the way of any
 Gymnasium environment, and environments that compute, or wait, for a given time in each step. Prints the median of
@@ -22,7 +22,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from rlsparse import sim
 
-NUM_ENVS, WORKERS = 16, (1, 2, 4)
+NUM_ENVS, WORKERS = 16, (1, 2, 4, 16)
 RESULTS = Path(__file__).parent / "results" / "workers.csv"
 
 
@@ -87,9 +87,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--only", default="", help="environments whose name begins so")
     flags = parser.parse_args()
     rows = []
-    for env_id, name in register().items():
+    for env_id, name in [(env_id, name) for env_id, name in register().items() if name.startswith(flags.only)]:
         envs = {way: make() for way, make in makers(env_id).items()}
         for env in envs.values():
             env.reset(seed=0)

@@ -33,7 +33,7 @@ from rlsparse.sim.processes import POSSIBLE, Processes, ProcessLost
 from rlsparse.sim.restarts import RestartingEnvs, Restarts
 from rlsparse.sim.worker import ask
 
-MESSAGE_SECONDS = 1e-4
+MESSAGE_SECONDS = 1.5e-4
 """What a message to one process and its answer cost, about, whatever the environment."""
 
 WORTH = 0.8
@@ -67,6 +67,7 @@ def make_part(
     told: bytes, num_envs: int, first: int, total: int, restarting: bool, options: dict[str, Any]
 ) -> tuple[GymVectorEnv, tuple[Any, ...]]:
     """In a worker: make environments `first` to `first + num_envs` of `total`; return them, and what they are."""
+    np.seterr(over="ignore", invalid="ignore")  # as around training
     environment, spec, given = pickle.loads(told)
     given_classes.update(given)
     if spec is not None:  # registered by a script that this process has not run
