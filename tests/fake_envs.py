@@ -201,7 +201,7 @@ class Grouped(Point):
 
 def surroundings():
     """What a process has: nothing to be held, and an answer."""
-    return None, {"modules": list(sys.modules), "threads": os.environ["OMP_NUM_THREADS"]}
+    return None, {"modules": list(sys.modules), "threads": os.environ["OMP_NUM_THREADS"], "flags": tuple(sys.flags)}
 
 
 def signalled(*signals):

@@ -171,7 +171,7 @@ def _start(told: str, descriptor: int) -> subprocess.Popen:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, KEPT_FROM_WORKERS)  # until it has set handlers of its own
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", BEGIN, told],
+            [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", BEGIN, told],  # type: ignore[attr-defined]
             stdin=subprocess.DEVNULL,
             stdout=2,
             pass_fds=[descriptor],

@@ -47,7 +47,7 @@ class Parent:
 
     def __init__(self, link: Connection) -> None:
         self._link = link
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()  # what is collected while something is sent may have something to tell
         self.waits = False
         """Whether it waits for an answer."""
 
@@ -60,8 +60,9 @@ class Parent:
 
     def tell(self, kind: Kind, content: Any = None) -> None:
         """Send it a message."""
+        message = packed((kind, content))
         with self._sending:
-            self._link.send_bytes(packed((kind, content)))
+            self._link.send_bytes(message)
 
     def ask(self, question: str) -> None:
         """Ask it for leave; raises EnvironmentFailure if it has none to give."""
@@ -107,6 +108,7 @@ def serve(descriptor: int, parent_id: int, seconds: float | None) -> None:
         parent.tell(Kind.DONE)
         with nullcontext() if seconds is None else watching(seconds, parent.end_of_a_call_that_hangs):
             _work(parent, {})
+    ctypes.CDLL(None).fflush(None)  # what compiled code has printed and not yet written
     os._exit(0)
 
 

@@ -235,6 +235,7 @@ def test_what_environments_log_and_warn_of_reaches_the_parent_once(three, caplog
 def test_a_process_holds_no_torch_and_one_thread_for_blas(three):
     found = three.call(three.new_key(), fake_envs.surroundings, {0: ()}, str)[0]
     assert "torch" not in found["modules"]
+    assert found["flags"] == tuple(sys.flags)
     assert found["threads"] == os.environ.get("OMP_NUM_THREADS", "1")
 
 
