@@ -88,7 +88,8 @@ class _Forward(logging.Handler):
     """Lets the parent log what is logged here."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _parents[0].tell(Kind.LOGS, (record.name, record.levelno, record.getMessage()))
+        with suppress(OSError):  # it may have ended
+            _parents[0].tell(Kind.LOGS, (record.name, record.levelno, record.getMessage()))
 
 
 def serve(descriptor: int, parent_id: int, seconds: float | None) -> None:

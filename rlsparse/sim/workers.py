@@ -107,10 +107,11 @@ class WorkerVectorEnv(VectorEnv):
         environment = as_environment(environment)
         self._env_id, self._members, self._restarts = environment.id, seeds, restarts
         parts = min(processes.count, num_envs)
-        self._bounds = [num_envs * k // parts for k in range(parts + 1)]
+        self._slices = [(num_envs * k // parts, num_envs * (k + 1) // parts) for k in range(parts)]
+        """First environment of every part, and the one after its last."""
         options = {"autoreset": autoreset, "seeds": seeds}
         told = _packed(environment)
-        arguments = [(told, b - a, a, num_envs, restarts is not None, options) for a, b in self._slices()]
+        arguments = [(told, b - a, a, num_envs, restarts is not None, options) for a, b in self._slices]
         self.spec, observation, action = self._call(make_part, arguments)[0]
         self.single_observation_space, self.single_action_space = observation, action
         self.observation_space, self.action_space = batch_space(observation, num_envs), batch_space(action, num_envs)
@@ -118,23 +119,19 @@ class WorkerVectorEnv(VectorEnv):
         self._truncated = np.zeros(num_envs, bool)
         self._begun = False
 
-    def _slices(self) -> list[tuple[int, int]]:
-        """First environment of every part, and the one after its last."""
-        return list(zip(self._bounds, self._bounds[1:], strict=False))
-
     def _call(self, method: str | Callable[..., Any], arguments: Sequence[tuple | None]) -> list[Any]:
         """Call a method of the parts, each with its arguments; those without any are left out."""
         given = {k: x for k, x in enumerate(arguments) if x is not None}
         return self._processes.call(self._key, method, given, self._whose)
 
     def _everywhere(self, method: str, *arguments: Any) -> list[Any]:
-        return self._call(method, [arguments] * (len(self._bounds) - 1))
+        return self._call(method, [arguments] * len(self._slices))
 
     def _split(self, array: np.ndarray) -> list[tuple[np.ndarray]]:
-        return [(array[a:b],) for a, b in self._slices()]
+        return [(array[a:b],) for a, b in self._slices]
 
     def _whose(self, k: int) -> str:
-        first, last = (place(i, self.num_envs, self._members) for i in (self._bounds[k], self._bounds[k + 1] - 1))
+        first, last = (place(i, self.num_envs, self._members) for i in (self._slices[k][0], self._slices[k][1] - 1))
         member, _, number = last.rpartition(" ")
         until = "" if last == first else f" to {number if first.startswith(member) else last}"
         return f"{self._env_id}: the process of {first}{until}"
@@ -145,9 +142,9 @@ class WorkerVectorEnv(VectorEnv):
         chosen, seeds = chosen_environments(options, self.num_envs), seed_each(seed, self.num_envs)
         if not self._begun and not chosen.all():
             raise ResetNeeded("the first reset() must start every environment")
-        given = [(seeds[a:b], chosen[a:b]) if chosen[a:b].any() else None for a, b in self._slices()]
+        given = [(seeds[a:b], chosen[a:b]) if chosen[a:b].any() else None for a, b in self._slices]
         answers = iter(self._call("reset", given))
-        for (a, b), arguments in zip(self._slices(), given, strict=True):
+        for (a, b), arguments in zip(self._slices, given, strict=True):
             if arguments is not None:
                 self._observation[a:b] = next(answers)
         self._begun = True
@@ -171,7 +168,7 @@ class WorkerVectorEnv(VectorEnv):
         if not any(infos):
             return {}
         final, over = np.full(self.num_envs, None, dtype=object), np.zeros(self.num_envs, bool)
-        for (a, b), info in zip(self._slices(), infos, strict=True):
+        for (a, b), info in zip(self._slices, infos, strict=True):
             if info:
                 final[a:b], over[a:b] = info["final_obs"], info["_final_obs"]
         return {"final_obs": final, "_final_obs": over}
@@ -188,9 +185,8 @@ class WorkerVectorEnv(VectorEnv):
 
     def restore(self, i: int, snapshot: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, int]:
         """As `GymVectorEnv.restore`."""
-        k = int(np.searchsorted(self._bounds, i, "right")) - 1
-        arguments = (i - self._bounds[k], snapshot, np.asarray(actions))
-        observation, steps = self._call("restore", [None] * k + [arguments])[0]
+        arguments = [(i - a, snapshot, np.asarray(actions)) if a <= i < b else None for a, b in self._slices]
+        observation, steps = self._call("restore", arguments)[0]
         self._observation[i], self._truncated[i] = observation, False
         return observation, steps
 
@@ -204,7 +200,7 @@ class WorkerVectorEnv(VectorEnv):
 
     def set_task(self, values: Mapping[str, np.ndarray]) -> None:
         """As `GymVectorEnv.set_task`."""
-        self._call("set_task", [({name: x[a:b] for name, x in values.items()},) for a, b in self._slices()])
+        self._call("set_task", [({name: x[a:b] for name, x in values.items()},) for a, b in self._slices])
 
     def get_state(self) -> dict[str, np.ndarray]:
         """The same arrays as those of one process."""
@@ -222,7 +218,7 @@ class WorkerVectorEnv(VectorEnv):
         rest = {name: state[name] for name in ("restarts",) if name in state}
         parts = [
             {name: x[a:b] for name, x in whole.items()} | {"actions": state["actions"][rows[a] : rows[b]]} | rest
-            for a, b in self._slices()
+            for a, b in self._slices
         ]
         self._call("set_state", [(part,) for part in parts])
         self._observation, self._truncated = state["observation"].copy(), state["truncated"].copy()
