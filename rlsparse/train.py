@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from rlsparse.run.foreign import class_named, contained
 from rlsparse.run.newest import newest_run, newest_unfinished
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe, check, to_toml
+from rlsparse.run.reporters import callbacks_of
 from rlsparse.run.status import FEWEST_KEPT
 from rlsparse.run.stop import Stop, StopInterrupt, StopSignal
 from rlsparse.run.storage import write_atomic
@@ -56,36 +57,27 @@ def run_command(arguments: Sequence[str]) -> None:
         _resume_command(resume_flags(arguments))
         return
     agent, recipe, flags = train_flags(arguments)
-    check_new(recipe, flags.keep_checkpoints, flags.env_timeout, flags.env_workers)
     _check_shipped_curve(flags.compare_with, recipe)
-    where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
-    with contained(flags.env_timeout):
-        recipe, plan = _make_plan(recipe, bool(values(["explore.start", "like"], arguments)))
+    recipe, where, plan = _planned(recipe, flags, bool(values(["explore.start", "like"], arguments)))
     if flags.dry_run:
         print(f"{to_toml(recipe)}\n{plan}")
         return
-    _announce(why, flags.quiet)
     with StopSignal() as stop:
-        callbacks = _callbacks(flags.callbacks, stop)
-        run = _new_run(recipe, agent, where, flags.out, flags.run_dir, flags.keep_checkpoints)
-        run.env_timeout, run.env_workers = flags.env_timeout, flags.env_workers
-        _tell_end(train(run, recipe, agent, where, stop, callbacks, flags.quiet), stop, flags)
+        _tell_end(_start(recipe, agent, where, flags, flags.callbacks, stop), stop, flags)
 
 
 def _resume_command(flags: ResumeFlags) -> None:
     with StopSignal() as stop:
-        callbacks = _callbacks(flags.callbacks, stop)
-        run, recipe, agent, where, why = _reopen(flags)
-        if run.complete:
-            run.release()
+        told = callbacks_of(flags.callbacks, stop.ask)
+        opened = _reopen(flags)
+        if opened.run.complete:
+            opened.run.release()
             other = newest_unfinished(flags.resume)
             hint = f"; the newest run in {flags.resume} that is not: {other}" if other else ""
-            _announce(f"{run.given} is finished: nothing is left to do{hint}", flags.quiet)
-            _tell_result(read_json(run.path / "summary.json"), run.given, flags.json)
+            _announce(f"{opened.run.given} is finished: nothing is left to do{hint}", flags.quiet)
+            _tell_result(read_json(opened.run.path / "summary.json"), opened.run.given, flags.json)
             return
-        _announce(why, flags.quiet)
-        session = train(run, recipe, agent, where, stop, callbacks, flags.quiet, resumed=True, strict=flags.strict)
-        _tell_end(session, stop, flags)
+        _tell_end(train(opened, stop, told, flags.quiet, resumed=True, strict=flags.strict), stop, flags)
 
 
 def _check_shipped_curve(agent: str | None, recipe: Recipe) -> None:
@@ -163,55 +155,34 @@ def from_script(
     """
     env = from_python.name_of(env)
     if resume is None:
-        chosen = from_python.recipe(env, agent, device, fields, like, trust)
-        start_given = like is not None or from_python.is_parts(fields.get("explore"))
-        return _train_new(
-            *chosen, device, Path(out), run_dir, keep_checkpoints, env_workers, quiet, callbacks, start_given
-        )
+        name, recipe = from_python.recipe(env, agent, device, fields, like, trust)
+        folder, keep = None if run_dir is None else Path(run_dir), keep_checkpoints or FEWEST_KEPT
+        new = TrainFlags(recipe, None, out=Path(out), run_dir=folder, device=device, keep_checkpoints=keep)
+        new = replace(new, env_workers=env_workers, quiet=quiet)
+        return _train_new(name, new, callbacks, like is not None or from_python.is_parts(fields.get("explore")))
     wrappers, total_steps = from_python.names_of(fields.pop("wrappers", None)), fields.pop("total_steps", None)
     from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
-    flags = ResumeFlags(
-        Path(resume), env, wrappers, trust, total_steps, device, keep_checkpoints, env_workers=env_workers, quiet=quiet
-    )
-    check_bounds(flags)
-    return _go_on(flags, callbacks)
+    flags = ResumeFlags(Path(resume), env, wrappers, trust, total_steps, device, keep_checkpoints)
+    return _go_on(replace(flags, env_workers=env_workers, quiet=quiet), callbacks)
 
 
-def _train_new(
-    agent: str,
-    recipe: Recipe,
-    wanted: str,
-    out: Path,
-    run_dir: str | os.PathLike[str] | None,
-    keep_checkpoints: int | None,
-    env_workers: int | None,
-    quiet: bool,
-    callbacks: Sequence["Callback"],
-    start_given: bool,
-) -> "TrainedRun":
-    keep = keep_checkpoints or FEWEST_KEPT
-    check_new(recipe, keep, env_workers=env_workers)
-    where, why = device.resolve(wanted, recipe, device.gpu_agent(recipe))
-    recipe, _ = _make_plan(recipe, start_given)
-    _announce(why, quiet)
+def _train_new(agent: str, flags: TrainFlags, callbacks: Sequence["Callback"], start_given: bool) -> "TrainedRun":
+    recipe, where, _ = _planned(flags.recipe, flags, start_given)
     with StopInterrupt() as stop:
-        told = _callbacks(callbacks, stop)
-        run = _new_run(recipe, agent, where, out, None if run_dir is None else Path(run_dir), keep)
-        run.env_workers = env_workers
-        return _result(train(run, recipe, agent, where, stop, told, quiet), agent, stop)
+        return _result(_start(recipe, agent, where, flags, callbacks, stop), agent, stop)
 
 
 def _go_on(flags: ResumeFlags, callbacks: Sequence["Callback"]) -> "TrainedRun":
     from rlsparse.trained.result import TrainedRun
 
+    check_bounds(flags)
     with StopInterrupt() as stop:
-        told = _callbacks(callbacks, stop)
-        run, recipe, agent, where, why = _reopen(flags)
-        if run.complete:
-            run.release()
-            return TrainedRun(run.path, recipe, agent, run.state)
-        _announce(why, flags.quiet)
-        return _result(train(run, recipe, agent, where, stop, told, flags.quiet, resumed=True), agent, stop)
+        told = callbacks_of(callbacks, stop.ask)
+        opened = _reopen(flags)
+        if opened.run.complete:
+            opened.run.release()
+            return TrainedRun(opened.run.path, opened.recipe, opened.agent, opened.run.state)
+        return _result(train(opened, stop, told, flags.quiet, resumed=True), opened.agent, stop)
 
 
 def _result(session: "Session", agent: str, stop: Stop) -> "TrainedRun":
@@ -226,15 +197,31 @@ def _result(session: "Session", agent: str, stop: Stop) -> "TrainedRun":
 # What both do
 
 
-def check_new(
-    recipe: Recipe, keep_checkpoints: int, env_timeout: float | None = None, env_workers: int | None = None
-) -> None:
-    """Raise UsageError if a run cannot be trained as it is asked for."""
+@dataclass(frozen=True)
+class Opened:
+    """A run that this process holds, to be trained."""
+
+    run: "Run"
+    recipe: Recipe
+    agent: str
+    device: str
+    """Where its networks live."""
+
+
+def _planned(recipe: Recipe, flags: TrainFlags, start_given: bool) -> tuple[Recipe, str, str]:
+    """Check a new run; return the recipe that is paid for, its device, and its plan as text.
+
+    Raises UsageError or EnvironmentFailure.
+    """
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe), None, recipe.num_seeds * recipe.num_envs)
-    check_bounds(
-        ResumeFlags(Path(), keep_checkpoints=keep_checkpoints, env_timeout=env_timeout, env_workers=env_workers)
-    )
+    kept, seconds, workers = flags.keep_checkpoints, flags.env_timeout, flags.env_workers
+    check_bounds(ResumeFlags(Path(), keep_checkpoints=kept, env_timeout=seconds, env_workers=workers))
+    where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
+    with contained(flags.env_timeout):
+        recipe, plan = _make_plan(recipe, start_given)
+    _announce(why, flags.quiet or flags.dry_run)
+    return recipe, where, plan
 
 
 def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
@@ -268,20 +255,20 @@ def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
     return recipe, plan.describe(recipe, layout, longest)
 
 
-def _callbacks(given: Sequence[object], stop: Stop) -> "NoCallbacks":
-    from rlsparse.run.reporters import callbacks_of
-
-    return callbacks_of(given, stop.ask)
-
-
-def _new_run(recipe: Recipe, agent: str, where: str, out: Path, run_dir: Path | None, keep_checkpoints: int) -> "Run":
+def _start(
+    recipe: Recipe, agent: str, where: str, flags: TrainFlags, callbacks: Sequence[object], stop: Stop
+) -> "Session":
+    """Train a new run."""
     from rlsparse.run import directory
 
-    return directory.create(recipe, agent, out, run_dir, where, keep_checkpoints)
+    told = callbacks_of(callbacks, stop.ask)
+    run = directory.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
+    run.env_timeout, run.env_workers = flags.env_timeout, flags.env_workers
+    return train(Opened(run, recipe, agent, where), stop, told, flags.quiet)
 
 
-def _reopen(flags: ResumeFlags) -> tuple["Run", Recipe, str, str, str]:
-    """Open a run that goes on: it, its recipe, its agent, the device, and why there, if that needs saying."""
+def _reopen(flags: ResumeFlags) -> Opened:
+    """Open a run that goes on, and say why it computes where it does, if that needs saying."""
     from rlsparse.run import directory
 
     flags = replace(flags, resume=newest_run(flags.resume))
@@ -298,7 +285,9 @@ def _reopen(flags: ResumeFlags) -> tuple["Run", Recipe, str, str, str]:
         )
     run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
     run.env_timeout, run.env_workers = flags.env_timeout or run.env_timeout, flags.env_workers
-    return run, recipe, agent, where, why
+    if not run.complete:
+        _announce(why, flags.quiet)
+    return Opened(run, recipe, agent, where)
 
 
 def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
@@ -313,10 +302,7 @@ def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
 
 
 def train(
-    run: "Run",
-    recipe: Recipe,
-    agent: str,
-    where: str,
+    opened: Opened,
     stop: Stop,
     callbacks: "NoCallbacks",
     quiet: bool,
@@ -324,11 +310,12 @@ def train(
     resumed: bool = False,
     strict: bool = False,
 ) -> "Session":
-    """Train a run that is open to its end, or until told to stop; its `state` says which."""
+    """Train a run to its end, or until told to stop; its `state` says which."""
     from rlsparse import loop, sim
     from rlsparse.run.reporters import Reporters
     from rlsparse.run.session import open_session, restore, start
 
+    run, recipe, where = opened.run, opened.recipe, opened.device
     with run, device.explain_out_of_memory(recipe, where, _how_to_resume(run.given, recipe)), device.prepared(where):
         try:
             with contained(run.env_timeout, run.fail):
@@ -342,7 +329,7 @@ def train(
                     start(session)
                     first = f", beginning with {recipe.init.policy}" if recipe.init else ""
                     steps = f"{_seeds(recipe)}, {recipe.total_steps:,} steps each{first}"
-                    begun = f"{agent} on {recipe.env}, {steps}: {run.given}"
+                    begun = f"{opened.agent} on {recipe.env}, {steps}: {run.given}"
                 _announce(begun, quiet)
                 run.write_status("running", session.total_steps)
                 with Reporters(session, quiet) as reporters:
@@ -351,7 +338,7 @@ def train(
             reason = signal.Signals(stop.received).name if stop.received else stop.reason
             run.write_status("interrupted", session.total_steps, reason)
         else:
-            _finish(session, agent)
+            _finish(session, opened.agent)
     return session
 
 
