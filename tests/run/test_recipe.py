@@ -1,8 +1,6 @@
 """Recipes: a document says all of a recipe, and every mistake in one is told with what would be right."""
 
-import json
 import math
-import sys
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
@@ -35,7 +33,6 @@ from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import cards
 from rlsparse.run.recipe import Recipe, check, from_dict, from_toml, to_dict, to_toml
-from rlsparse.sim.environment import Environment
 
 counts = st.integers(1, 500)
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
@@ -612,39 +609,3 @@ def test_a_mistake_in_a_document_is_told_with_its_place(document, message):
     with pytest.raises(UsageError) as error:
         from_toml(document, "card.toml")
     assert str(error.value).startswith(message)
-
-
-# Arguments and wrappers of the environment
-
-
-def test_arguments_come_back_from_every_file_as_they_were_given():
-    kwargs = {"healthy_z_range": (0.7, math.inf), "lookat": {"at": [1, -math.inf]}, "name": "x", "flag": False, "n": 3}
-    recipe = replace(RECIPE, env_kwargs=kwargs, wrappers=("a.B", "c:D"))
-    assert recipe.env_kwargs["healthy_z_range"] == [0.7, math.inf]
-    assert from_toml(to_toml(recipe), "recipe.toml") == recipe
-    text = json.dumps(to_dict(recipe), allow_nan=False)
-    assert from_dict(json.loads(text), "policy") == recipe
-    assert recipe.environment == Environment(RECIPE.env, recipe.env_kwargs, ("a.B", "c:D"))
-
-
-def test_arguments_of_a_task_are_checked_with_the_recipe_and_of_others_when_they_are_made():
-    with pytest.raises(UsageError, match="--env-kwargs.ctrl-cost-weight is much: expected a number"):
-        from_dict({"env": "Hopper-v5", "env_kwargs": {"ctrl_cost_weight": "much"}}, "recipe.toml")
-    from_dict({"env": "nowhere:Env-v0", "env_kwargs": {"x": "much"}}, "recipe.toml")
-    assert "nowhere" not in sys.modules
-
-
-@pytest.mark.parametrize(
-    ("data", "told"),
-    [
-        ({"env_kwargs": {"a.b": 1}}, "a.b cannot be given to an environment"),
-        ({"env_kwargs": [1]}, "env_kwargs must be a table, not"),
-        ({"wrappers": "a.B"}, "wrappers must be a list, not"),
-        ({"wrappers": [1]}, "wrappers must be text, not 1"),
-        ({"wrappers": ["a.B"] * 33}, "--wrappers names 33 classes: expected at most 32"),
-        ({"simulator": "warp", "env": "Ant-v5", "wrappers": ["a.B"]}, "--simulator warp: --wrappers need single"),
-    ],
-)
-def test_arguments_and_wrappers_that_cannot_be_are_told(data, told):
-    with pytest.raises(UsageError, match=told):
-        from_dict({"env": "Pendulum-v1", **data}, "recipe.toml")
