@@ -21,7 +21,6 @@ from rlsparse.run import cards, device, from_python, trust
 from rlsparse.run.callable_module import make_callable
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, values
 from rlsparse.run.compatibility import check_bounds
-from rlsparse.run.extension import extend
 from rlsparse.run.flags import ResumeFlags, TrainFlags, resume_flags, train_flags
 from rlsparse.run.foreign import class_named, contained
 from rlsparse.run.newest import newest_run, newest_unfinished
@@ -270,6 +269,7 @@ def _start(
 def _reopen(flags: ResumeFlags) -> Opened:
     """Open a run that goes on, and say why it computes where it does, if that needs saying."""
     from rlsparse.run import directory
+    from rlsparse.run.extension import extend
 
     flags = replace(flags, resume=newest_run(flags.resume))
     recipe, begun_on = directory.read_recipe(flags.resume), directory.read_device(flags.resume)

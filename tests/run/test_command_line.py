@@ -313,10 +313,10 @@ def test_what_cannot_be_resumed_is_refused(run, tmp_path):
     assert_one_line(run("train", "--resume"), 2, "--resume needs a value")
 
 
-@pytest.mark.parametrize("flag", [("--total-steps", "9"), ("--out", "x"), ("--dry-run",)])
+@pytest.mark.parametrize("flag", [("--rollout-length", "9"), ("--out", "x"), ("--dry-run",)])
 def test_a_resumed_run_takes_no_recipe(flag, run):
-    only = "--env, --wrappers, --trust, --device, --keep-checkpoints, --env-timeout, --callbacks, --env-workers, "
-    only += "--strict, --quiet and --json"
+    only = "--env, --wrappers, --trust, --total-steps, --device, --keep-checkpoints, --env-timeout, --callbacks, "
+    only += "--env-workers, --strict, --quiet and --json"
     message = f"unknown flag {flag[0]}: a resumed run keeps its recipe, so only {only} go with --resume"
     assert_one_line(run("train", "--resume", "run", *flag), 2, message)
 

@@ -96,10 +96,11 @@ def test_code_that_the_run_names_is_run_only_if_it_is_named_or_trusted(like, tmp
 
 def test_wrappers_of_the_run_are_kept_and_trusted_or_given_anew(like):
     ours = "gymnasium.wrappers.TimeAwareObservation"
-    directory.create(replace(RECIPE, wrappers=("hostile:Wrap",)), "ppo", Path("runs"), Path("runs/wrapped")).release()
-    with pytest.raises(UsageError, match="names the wrapper hostile:Wrap"):
+    wrapped = replace(RECIPE, wrappers=("fake_envs:Point",))
+    directory.create(wrapped, "ppo", Path("runs"), Path("runs/wrapped")).release()
+    with pytest.raises(UsageError, match="names the wrapper fake_envs:Point"):
         like(name="runs/wrapped")
-    assert like("--trust", "runs/wrapped")[1].wrappers == ("hostile:Wrap",)
+    assert like("--trust", "runs/wrapped")[1].wrappers == ("fake_envs:Point",)
     assert like(f"--wrappers {ours}", "runs/wrapped")[1].wrappers == (ours,)
     assert from_python.recipe(None, None, "auto", {"wrappers": [ours]}, "runs/wrapped")[1].wrappers == (ours,)
 
