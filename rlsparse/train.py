@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ResumeFlags, TrainFlags, resume_flags, train_flags
 from rlsparse.run.foreign import class_named, contained
 from rlsparse.run.newest import newest_run, newest_unfinished
+from rlsparse.run.plan import ASKED
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.reporters import callbacks_of
@@ -57,7 +58,8 @@ def run_command(arguments: Sequence[str]) -> None:
         return
     agent, recipe, flags = train_flags(arguments)
     _check_shipped_curve(flags.compare_with, recipe)
-    recipe, where, plan = _planned(recipe, flags, bool(values(["explore.start", "like"], arguments)))
+    asked = ASKED if flags.like else values(ASKED, arguments)
+    recipe, where, plan = _planned(recipe, flags, asked)
     if flags.dry_run:
         print(f"{to_toml(recipe)}\n{plan}")
         return
@@ -158,15 +160,15 @@ def from_script(
         folder, keep = None if run_dir is None else Path(run_dir), keep_checkpoints or FEWEST_KEPT
         new = TrainFlags(recipe, None, out=Path(out), run_dir=folder, device=device, keep_checkpoints=keep)
         new = replace(new, env_workers=env_workers, quiet=quiet)
-        return _train_new(name, new, callbacks, like is not None or from_python.is_parts(fields.get("explore")))
+        return _train_new(name, new, callbacks, ASKED if like is not None else from_python.asked(fields))
     wrappers, total_steps = from_python.names_of(fields.pop("wrappers", None)), fields.pop("total_steps", None)
     from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
     flags = ResumeFlags(Path(resume), env, wrappers, trust, total_steps, device, keep_checkpoints)
     return _go_on(replace(flags, env_workers=env_workers, quiet=quiet), callbacks)
 
 
-def _train_new(agent: str, flags: TrainFlags, callbacks: Sequence["Callback"], start_given: bool) -> "TrainedRun":
-    recipe, where, _ = _planned(flags.recipe, flags, start_given)
+def _train_new(agent: str, flags: TrainFlags, callbacks: Sequence["Callback"], asked: Collection[str]) -> "TrainedRun":
+    recipe, where, _ = _planned(flags.recipe, flags, asked)
     with StopInterrupt() as stop:
         return _result(_start(recipe, agent, where, flags, callbacks, stop), agent, stop)
 
@@ -207,7 +209,7 @@ class Opened:
     """Where its networks live."""
 
 
-def _planned(recipe: Recipe, flags: TrainFlags, start_given: bool) -> tuple[Recipe, str, str]:
+def _planned(recipe: Recipe, flags: TrainFlags, asked: Collection[str]) -> tuple[Recipe, str, str]:
     """Check a new run; return the recipe that is paid for, its device, and its plan as text.
 
     Raises UsageError or EnvironmentFailure.
@@ -218,12 +220,12 @@ def _planned(recipe: Recipe, flags: TrainFlags, start_given: bool) -> tuple[Reci
     check_bounds(ResumeFlags(Path(), keep_checkpoints=kept, env_timeout=seconds, env_workers=workers))
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
-        recipe, plan = _make_plan(recipe, start_given)
+        recipe, plan = _make_plan(recipe, asked)
     _announce(why, flags.quiet or flags.dry_run)
     return recipe, where, plan
 
 
-def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
+def _make_plan(recipe: Recipe, asked: Collection[str]) -> tuple[Recipe, str]:
     """Try environment and optimiser, before a run directory is made; return the recipe that is paid for, and its plan.
 
     Warns of what may surprise.
@@ -248,7 +250,7 @@ def _make_plan(recipe: Recipe, start_given: bool) -> tuple[Recipe, str]:
     env.close()
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
-    recipe, change = plan.fitted(recipe, longest, start_given)
+    recipe, change = plan.fitted(recipe, longest, asked)
     for reason in filter(None, (change, *plan.warnings(recipe, layout, longest), *remarks(recipe, layout))):
         log.warning(reason)
     return recipe, plan.describe(recipe, layout, longest)

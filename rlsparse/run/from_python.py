@@ -78,6 +78,12 @@ def is_parts(given: Any) -> bool:
     return isinstance(given, Mapping) or is_dataclass(given)
 
 
+def asked(fields: Mapping[str, Any]) -> list[str]:
+    """Return which flags that a short budget would change are given."""
+    given = {"eval-episodes": "eval_episodes" in fields, "explore.start": is_parts(fields.get("explore"))}
+    return [flag for flag, is_given in given.items() if is_given]
+
+
 def refuse_beside_resume(fields: Mapping[str, Any], **others: Any) -> None:
     """Raise UsageError for what a run that goes on cannot take: it keeps its recipe."""
     for name in (*fields, *(name for name, given in others.items() if given is not None)):

@@ -1,7 +1,7 @@
 """What a run will take, before its first step: rollouts, updates, steps, evaluations and probes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
 
@@ -9,25 +9,28 @@ from rlsparse.explore.forecast import foresee, latest_start, moved, why_never
 from rlsparse.learner.layout import Layout
 from rlsparse.run.recipe import Recipe
 
+ASKED = ("eval-episodes", "explore.start")
+"""Flags of what a short budget would change."""
+
 EVALUATED = 0.25
 """Most steps of evaluations, as a share of the budget, unless --eval-every says how often they are."""
 
-FEWEST_EVALUATIONS = 2
-"""However short a run is: before the first step, and at the end."""
+FEWEST_EVALUATIONS = 5
+"""Of fewer there is no curve to see: before that, evaluations have fewer episodes."""
 
 EARLIEST = 0.5
 """Share of the budget before which a start of probing is not moved."""
 
 
-def fitted(recipe: Recipe, horizon: int, start_given: bool = False) -> tuple[Recipe, str | None]:
+def fitted(recipe: Recipe, horizon: int, asked: Collection[str] = ()) -> tuple[Recipe, str | None]:
     """Return the recipe that a short budget can pay for, and what to say of it; most recipes stay as they are.
 
-    Evaluations, if nobody said how often, are fewer; probing begins earlier if it could otherwise pay for no probe,
-    unless its start is `start_given` by the user.
+    Evaluations, if nobody said how often, are fewer, and then shorter; probing begins earlier if it could otherwise pay
+    for no probe. What the user has `asked` for, among ASKED, stays.
     """
-    recipe, extent = _with_fewer_evaluations(recipe, horizon), _extent(recipe, horizon)
+    recipe, extent = _with_fewer_evaluations(recipe, horizon, "eval-episodes" in asked), _extent(recipe, horizon)
     explore = recipe.explore
-    if explore is None or start_given or why_never(explore, *extent) is None:
+    if explore is None or "explore.start" in asked or why_never(explore, *extent) is None:
         return recipe, None
     start = latest_start(explore, *extent)
     if start is None or start < EARLIEST:
@@ -35,11 +38,17 @@ def fitted(recipe: Recipe, horizon: int, start_given: bool = False) -> tuple[Rec
     return replace(recipe, explore=replace(explore, start=start)), moved(explore, start, *extent[:2])
 
 
-def _with_fewer_evaluations(recipe: Recipe, horizon: int) -> Recipe:
-    most = int(EVALUATED * recipe.total_steps // (recipe.eval_episodes * horizon))
+def _with_fewer_evaluations(recipe: Recipe, horizon: int, as_long: bool) -> Recipe:
+    paid, episodes = int(EVALUATED * recipe.total_steps // horizon), recipe.eval_episodes
+    most = paid // episodes
     if recipe.eval_every is not None or most > recipe.total_steps // recipe.eval_interval:
         return recipe
-    return replace(recipe, eval_every=math.ceil(recipe.total_steps / (max(FEWEST_EVALUATIONS, most) - 1)))
+    if most < FEWEST_EVALUATIONS and not as_long:
+        most = min(FEWEST_EVALUATIONS, paid)
+        episodes = min(episodes, max(1, paid // max(1, most)))
+    # the first one is before the first step, and the last one at the end, however short the run is
+    every = math.ceil(recipe.total_steps / (max(2, most) - 1))
+    return replace(recipe, eval_every=every, eval_episodes=episodes)
 
 
 @dataclass

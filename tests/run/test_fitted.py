@@ -27,25 +27,37 @@ def test_a_million_steps_are_evaluated_as_ever(env, agent):
     assert (recipe.eval_every, recipe.eval_interval) == (None, 50_000)
 
 
-@pytest.mark.parametrize("total_steps", [2_000, 40_000, 99_999, 100_000, 250_001, 300_000, 839_999, 840_000, 5_000_000])
-@pytest.mark.parametrize("num_envs", [1, 8, 64])
-def test_evaluations_take_at_most_a_quarter_of_the_steps_but_the_first_and_the_last_always_are(total_steps, num_envs):
+@pytest.mark.parametrize("total_steps", [8_000, 40_000, 99_999, 100_000, 250_001, 300_000, 839_999, 840_000, 5_000_000])
+@pytest.mark.parametrize("num_envs", [1, 8])
+def test_evaluations_take_at_most_a_quarter_of_the_steps_and_are_five_or_more_where_they_can(total_steps, num_envs):
     recipe, horizon = usual()
-    recipe, said = fitted(replace(recipe, total_steps=total_steps, num_envs=num_envs), horizon)
-    evaluations = predict(recipe, horizon).evaluations
+    short, said = fitted(replace(recipe, total_steps=total_steps, num_envs=num_envs), horizon)
+    evaluations = predict(short, horizon).evaluations
     assert said is None
-    assert evaluations == 2 or evaluations * recipe.eval_episodes * horizon <= total_steps / 4
-    assert evaluations >= 2
-    longer = predict(replace(recipe, eval_every=recipe.eval_interval * 3 // 4), horizon).evaluations
-    assert evaluations == 2 or longer * recipe.eval_episodes * horizon > total_steps / 4 or evaluations == 21
+    assert evaluations * short.eval_episodes * horizon <= total_steps / 4
+    assert evaluations >= min(5, total_steps / 4 // horizon)
+    assert (short.eval_episodes == recipe.eval_episodes) == (total_steps >= 5 * 10 * horizon * 4)
+    longer = predict(replace(short, eval_every=short.eval_interval * 3 // 4), horizon).evaluations
+    assert longer * short.eval_episodes * horizon > total_steps / 4 or evaluations in (5, 21)
+
+
+def test_a_run_of_a_few_steps_is_evaluated_at_its_start_and_its_end():
+    recipe, horizon = usual()
+    short, _ = fitted(replace(recipe, total_steps=2_000), horizon)
+    assert (predict(short, horizon).evaluations, short.eval_episodes) == (2, 1)
 
 
 def test_short_episodes_are_evaluated_more_often():
-    """Ten episodes of 50 steps, 2,000 / 4 steps for them: one; 20,000 / 4: ten, the first before the first step."""
+    """Ten episodes of 50 steps: of 2,000 steps a quarter are ten, of 20,000 a hundred."""
     recipe, horizon = usual("Reacher-v5")
-    assert [fitted(replace(recipe, total_steps=n), horizon)[0].eval_every for n in (2_000, 20_000, 84_000)] == [
-        *(2_000, 2_223, None),
-    ]
+    short = [fitted(replace(recipe, total_steps=n), horizon)[0] for n in (2_000, 20_000, 84_000)]
+    assert [(x.eval_every, x.eval_episodes) for x in short] == [(500, 2), (2_223, 10), (None, 10)]
+
+
+def test_as_many_episodes_as_the_user_says_are_evaluated_though_only_twice():
+    recipe, horizon = usual()
+    short, _ = fitted(replace(recipe, total_steps=40_000), horizon, ["eval-episodes"])
+    assert (short.eval_every, short.eval_episodes) == (40_000, 10)
 
 
 def test_how_often_is_what_the_user_says():
@@ -89,7 +101,7 @@ def test_a_short_run_begins_to_probe_as_late_as_it_can_pay_for_a_probe(total_ste
 def test_a_start_that_the_user_gave_stays_and_what_would_help_is_told():
     recipe, horizon = usual(explore="explorler")
     recipe = replace(recipe, total_steps=60_000)
-    assert fitted(recipe, horizon, start_given=True)[0].explore == recipe.explore
+    assert fitted(recipe, horizon, asked=["explore.start"])[0].explore == recipe.explore
     told = why_never(*extent(recipe, horizon))
     assert told == (
         "there will be no probe: one may take 13,000 steps (13 episodes of 1,000), and probing has 6,000 of "

@@ -102,6 +102,11 @@ def test_what_does_not_fit_is_told_with_the_nearest_choice(given, told):
     assert str(caught.value).startswith(told)
 
 
+def test_what_a_short_budget_would_change_stays_where_it_is_asked_for():
+    assert from_python.asked({"total_steps": 2000, "explore": "explorler"}) == []
+    assert from_python.asked({"eval_episodes": 3, "explore": {"start": 0.5}}) == ["eval-episodes", "explore.start"]
+
+
 def test_a_run_that_goes_on_keeps_its_recipe():
     refuse_beside_resume({}, agent=None, run_dir=None)
     with pytest.raises(UsageError, match="num_envs does not go with resume: a resumed run keeps its recipe"):
