@@ -54,7 +54,7 @@ def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> Non
             reporter.iteration(session, session.last.stats)
             if session.last.choice is not None:
                 record_probe(session, np.arange(session.learner.members), session.last.choice, reporter)
-        if time.monotonic() - saved > SAVE_INTERVAL:
+        if time.monotonic() - saved > SAVE_INTERVAL or session.checkpoint_due:
             save(session)
             saved = time.monotonic()
 

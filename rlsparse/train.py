@@ -141,6 +141,7 @@ def from_script(
     resume: str | os.PathLike[str] | None = None,
     device: str = "auto",
     keep_checkpoints: int | None = None,
+    checkpoint_every: int | None = None,
     env_workers: int | None = None,
     trust: bool = False,
     quiet: bool = True,
@@ -159,12 +160,13 @@ def from_script(
         name, recipe = from_python.recipe(env, agent, device, fields, like, trust)
         folder, keep = None if run_dir is None else Path(run_dir), keep_checkpoints or FEWEST_KEPT
         new = TrainFlags(recipe, None, out=Path(out), run_dir=folder, device=device, keep_checkpoints=keep)
-        new = replace(new, env_workers=env_workers, quiet=quiet)
+        new = replace(new, checkpoint_every=checkpoint_every, env_workers=env_workers, quiet=quiet)
         return _train_new(name, new, callbacks, ASKED if like is not None else from_python.asked(fields))
     wrappers, total_steps = from_python.names_of(fields.pop("wrappers", None)), fields.pop("total_steps", None)
     from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
     flags = ResumeFlags(Path(resume), env, wrappers, trust, total_steps, device, keep_checkpoints)
-    return _go_on(replace(flags, env_workers=env_workers, quiet=quiet), callbacks)
+    flags = replace(flags, checkpoint_every=checkpoint_every, env_workers=env_workers, quiet=quiet)
+    return _go_on(flags, callbacks)
 
 
 def _train_new(agent: str, flags: TrainFlags, callbacks: Sequence["Callback"], asked: Collection[str]) -> "TrainedRun":
@@ -217,18 +219,20 @@ def _planned(recipe: Recipe, flags: TrainFlags, asked: Collection[str]) -> tuple
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe), None, recipe.num_seeds * recipe.num_envs)
     kept, seconds, workers = flags.keep_checkpoints, flags.env_timeout, flags.env_workers
-    check_bounds(ResumeFlags(Path(), keep_checkpoints=kept, env_timeout=seconds, env_workers=workers))
+    bounded = ResumeFlags(Path(), keep_checkpoints=kept, env_timeout=seconds, env_workers=workers)
+    check_bounds(replace(bounded, checkpoint_every=flags.checkpoint_every))
+    stay = kept + recipe.total_steps // (flags.checkpoint_every or recipe.total_steps + 1)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
-        recipe, plan = _make_plan(recipe, asked)
+        recipe, plan = _make_plan(recipe, asked, stay)
     _announce(why, flags.quiet or flags.dry_run)
     return recipe, where, plan
 
 
-def _make_plan(recipe: Recipe, asked: Collection[str]) -> tuple[Recipe, str]:
+def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int) -> tuple[Recipe, str]:
     """Try environment and optimiser, before a run directory is made; return the recipe that is paid for, and its plan.
 
-    Warns of what may surprise.
+    Warns of what may surprise, such as the disk that so many `checkpoints` take.
     """
     from rlsparse import sim
     from rlsparse.explore.explorer import horizon
@@ -251,7 +255,8 @@ def _make_plan(recipe: Recipe, asked: Collection[str]) -> tuple[Recipe, str]:
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
     recipe, change = plan.fitted(recipe, longest, asked)
-    for reason in filter(None, (change, *plan.warnings(recipe, layout, longest), *remarks(recipe, layout))):
+    reasons = [change, *plan.warnings(recipe, layout, longest), plan.disk(recipe, layout, checkpoints)]
+    for reason in filter(None, (*reasons, *remarks(recipe, layout))):
         log.warning(reason)
     return recipe, plan.describe(recipe, layout, longest)
 
@@ -265,6 +270,7 @@ def _start(
     told = callbacks_of(callbacks, stop.ask)
     run = directory.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
     run.env_timeout, run.env_workers = flags.env_timeout, flags.env_workers
+    run.checkpoint_every = flags.checkpoint_every
     return train(Opened(run, recipe, agent, where), stop, told, flags.quiet)
 
 
@@ -286,6 +292,7 @@ def _reopen(flags: ResumeFlags) -> Opened:
             "the new budget from here on, so it will not equal a run that began with it"
         )
     run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
+    run.checkpoint_every = flags.checkpoint_every or run.checkpoint_every
     run.env_timeout, run.env_workers = flags.env_timeout or run.env_timeout, flags.env_workers
     if not run.complete:
         _announce(why, flags.quiet)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,26 +66,36 @@ def encode_arrays(arrays: dict[str, np.ndarray], metadata: dict[str, str] | None
     return safetensors.numpy.save(contiguous, metadata)
 
 
-def kept(steps: Sequence[int], count: int, budget: int) -> set[int]:
+def kept(steps: Sequence[int], count: int, budget: int, every: int | None = None) -> set[int]:
     """Return which of the checkpoints after so many steps stay, at most `count`: the two newest, others spread evenly.
 
-    Those are the first at or after each of `count` - 2 marks that divide the budget evenly. What is removed now would
-    not be kept later, so a run ends with the same checkpoints however often they were thinned out.
+    Those are the first at or after each of `count` - 2 marks that divide the budget evenly. Beside them the first at or
+    after each multiple of `every` stays. What is removed now would not be kept later, so a run ends with the same
+    checkpoints however often they were thinned out.
     """
+    rising = sorted(set(steps))
+    passing = [at for before, at in pairwise([0, *rising]) if every and at // every > before // every]
     marks = [budget * i / (count - 1) for i in range(1, count - 1)]
     spread = [min((at for at in steps if at >= mark), default=max(steps)) for mark in marks]
-    return {*sorted(set(steps))[-FEWEST_KEPT:], *spread}
+    return {*rising[-FEWEST_KEPT:], *spread, *passing}
 
 
-def save(folder: Path, total_steps: int, checkpoint: Checkpoint, count: int = FEWEST_KEPT, budget: int = 0) -> None:
-    """Write folder/<total_steps>/: beside first, synced, then renamed; `count` are kept, spread over the budget.
+def save(
+    folder: Path,
+    total_steps: int,
+    checkpoint: Checkpoint,
+    count: int = FEWEST_KEPT,
+    budget: int = 0,
+    every: int | None = None,
+) -> None:
+    """Write folder/<total_steps>/: beside first, synced, then renamed; those that `kept` returns stay.
 
     Raises StorageError, leaving earlier checkpoints as they were.
     """
     files = {f"{group}.safetensors": encode_arrays(x) for group, x in checkpoint.arrays.items()}
     files["manifest.json"] = seal(_describe(files, checkpoint.values)).encode()
     persist(folder / str(total_steps), lambda: _write(folder, str(total_steps), files))
-    _remove_outdated(folder, total_steps, count, budget)
+    _remove_outdated(folder, total_steps, count, budget, every)
 
 
 def _write(folder: Path, name: str, files: dict[str, bytes]) -> None:
@@ -115,10 +126,10 @@ def _put_in_place(beside: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove_outdated(folder: Path, total_steps: int, count: int, budget: int) -> None:
+def _remove_outdated(folder: Path, total_steps: int, count: int, budget: int, every: int | None) -> None:
     """Thin out; those of more steps than the one just written were damaged and passed over."""
     found = steps_first(folder)
-    stay = kept([_steps(path) for path in found if _steps(path) <= total_steps], count, budget)
+    stay = kept([_steps(path) for path in found if _steps(path) <= total_steps], count, budget, every)
     for path in found:
         replaced = path.suffix == ".old" and path.with_suffix("") in found
         if _steps(path) not in stay or replaced:

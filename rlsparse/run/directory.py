@@ -64,6 +64,8 @@ class Run:
         """As it was last told, or found."""
         self.keep_checkpoints = FEWEST_KEPT
         """How many stay; written with the status, so that a resumed run keeps as many."""
+        self.checkpoint_every: int | None = None
+        """Steps from one to the next of further ones that stay; written with the status too."""
         self.env_timeout: float | None = None
         """Most seconds for a call of an environment; written with the status too."""
         self.env_workers: int | None = None
@@ -98,6 +100,7 @@ class Run:
             "total_steps": total_steps,
             "reason": reason,
             "keep_checkpoints": self.keep_checkpoints,
+            "checkpoint_every": self.checkpoint_every,
             "env_timeout": self.env_timeout,
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -191,6 +194,7 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
         file = path / "status.json"
         status = told(Status, read_json(file) if file.exists() else {}, file)
         run.state, run.keep_checkpoints, run.env_timeout = status.state, status.keep_checkpoints, status.env_timeout
+        run.checkpoint_every = status.checkpoint_every
         begun = _begun(path)
         check_newest(path, recipe)
     except RunDirectoryError:

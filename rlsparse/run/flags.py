@@ -50,6 +50,8 @@ class TrainFlags:
     default agent is the one whose simulator does."""
     keep_checkpoints: Kept = FEWEST_KEPT
     """Checkpoints that stay: the two newest, the others spread evenly over the run, for `rlsparse landscape`."""
+    checkpoint_every: Count | None = None
+    """Steps from one to the next of further checkpoints that stay, to go back to or to draw."""
     env_timeout: Seconds | None = None
     """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
     env_workers: Workers | None = None
@@ -84,6 +86,8 @@ class ResumeFlags:
     """auto, cpu, cuda or cuda:N; auto is where the run has been so far."""
     keep_checkpoints: Kept | None = None
     """Checkpoints that stay, spread over the run; as many as so far if not given."""
+    checkpoint_every: Count | None = None
+    """Steps from one to the next of further checkpoints that stay; as so far if not given."""
     env_timeout: Seconds | None = None
     """Most seconds for one call of an environment; as so far if not given."""
     callbacks: tuple[str, ...] = ()

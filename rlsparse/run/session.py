@@ -70,6 +70,8 @@ class Session:
     callbacks: NoCallbacks = field(default_factory=NoCallbacks)
     last: Iteration | None = None
     failed_saves: int = 0
+    saved_at: int = 0
+    """Steps at the last checkpoint, whether or not it could be written."""
     seconds_before: float = 0.0
     eval_seconds: float = 0.0
     """Those of `seconds` that went to evaluations."""
@@ -84,6 +86,12 @@ class Session:
     def finished(self) -> np.ndarray:
         """Which members have spent their budget, or all of it that their last probes could use, [S] bool."""
         return (self.learner.counters.total >= self.recipe.total_steps) | self.explorer.ended()
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether a checkpoint is asked for at so many steps."""
+        every = self.run.checkpoint_every
+        return every is not None and self.total_steps // every > self.saved_at // every
 
     @property
     def evaluation_due(self) -> np.ndarray:
@@ -264,8 +272,9 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
     the third failure in a row raise StorageError.
     """
     run, now = session.run, now or state(session)
+    session.saved_at, budget = session.total_steps, session.recipe.total_steps
     try:  # the checkpoint first: it makes good what comes after it
-        checkpoint.save(run.checkpoints, session.total_steps, now, run.keep_checkpoints, session.recipe.total_steps)
+        checkpoint.save(run.checkpoints, session.saved_at, now, run.keep_checkpoints, budget, run.checkpoint_every)
         run.records.write()
         policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
         session.best.write(run.path, session.recipe, session.learner)
@@ -345,6 +354,7 @@ def restore(session: Session, strict: bool = False) -> None:
         session.seconds_before, session.eval_seconds = saved.values["seconds"], saved.values["eval_seconds"]
         run.records.restore(saved.values["records"])
         states = [(x.name, dict(json.loads(x.state))) for x in values.callbacks]
+    session.saved_at = session.total_steps
     session.callbacks.load(saved.arrays.get("callbacks", {}), states)
     policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
     session.best.write(run.path, session.recipe, session.learner)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from rlsparse.learner.bounds import Expected
+from rlsparse.learner.bounds import Count, Expected
 
 FEWEST_KEPT = 2
 """Checkpoints: the newest, and the one before it should that be damaged."""
@@ -22,5 +22,7 @@ class Status:
     state: Literal["running", "finished", "interrupted", "failed"] = "running"
     keep_checkpoints: Kept = FEWEST_KEPT
     """How many stay."""
+    checkpoint_every: Count | None = None
+    """Steps from one to the next of further ones that stay."""
     env_timeout: Seconds | None = None
     """Most seconds for a call of an environment."""

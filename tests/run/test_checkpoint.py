@@ -61,6 +61,15 @@ def test_arrays_that_come_back_can_be_written_to(folder):
         assert all(x.flags.writeable for x in arrays.values())
 
 
+@given(st.lists(st.integers(1, 300), min_size=1, unique=True), st.integers(1, 400))
+def test_the_first_one_at_or_after_each_multiple_stays_however_often_they_are_thinned_out(steps, every):
+    steps, found = sorted(steps), []
+    for at in steps:
+        found = sorted(checkpoint.kept([*found, at], 2, 300, every))
+    wanted = {min(at for at in steps if at >= mark) for mark in range(every, steps[-1] + 1, every)}
+    assert found == sorted(wanted | set(steps[-2:]))
+
+
 def test_the_two_newest_are_kept_in_order_of_their_steps(folder):
     checkpoint.save(folder, 1000, contents(3))
     assert sorted(os.listdir(folder)) == ["1000", "200"]

@@ -152,6 +152,27 @@ def test_a_resumed_run_keeps_as_many_checkpoints_as_it_began_with_or_as_it_is_to
     assert len(list(Path("other/checkpoint").iterdir())) == 2
 
 
+def test_checkpoints_at_every_so_many_steps_stay_however_the_run_is_stopped_and_change_nothing(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch)
+        run(*tiny.FLAGS, "--quiet", "--checkpoint-every", 20)
+    assert run("--resume", "run", "--quiet")[0] == 0
+    run(*tiny.FLAGS, "--quiet", "--run-dir", "whole", "--checkpoint-every", 20)
+    run(*tiny.FLAGS, "--quiet", "--run-dir", "plain")
+    found = [
+        sorted(int(path.name) for path in Path(name, "checkpoint").iterdir()) for name in ("run", "whole", "plain")
+    ]
+    assert found == [[32, 48, 64, 80, 96], [32, 48, 64, 80, 96], [64, 96]]
+    assert tiny.outcome(Path("run")) == tiny.outcome(Path("whole")) == tiny.outcome(Path("plain"))
+
+
+def test_checkpoints_that_would_fill_the_disk_are_told_before_the_run(run, caplog):
+    run(*tiny.FLAGS, "--dry-run", "--total-steps", 10**9, "--checkpoint-every", 1000)
+    told = "up to 1,000,002 checkpoints of about 0.0 MB each stay, 1.1 GB on the disk"
+    assert told in caplog.text
+    assert run(*tiny.FLAGS, "--dry-run", "--checkpoint-every", 0)[0] == 2
+
+
 @pytest.mark.parametrize("command", [tiny.FLAGS, ("--resume", "run")], ids=["new", "resumed"])
 def test_fewer_checkpoints_than_two_and_very_many_are_refused(command, run):
     run(*tiny.FLAGS, "--quiet")
