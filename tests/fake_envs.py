@@ -195,10 +195,6 @@ class Picture(Point):
     observation_space = Box(0, 255, (8, 8, 3), np.uint8)
 
 
-class Grouped(Point):
-    observation_space = gymnasium.spaces.Dict({"position": Box(-1, 1, (1,))})
-
-
 def surroundings():
     """What a process has: nothing to be held, and an answer."""
     return None, {"modules": list(sys.modules), "threads": os.environ["OMP_NUM_THREADS"], "flags": tuple(sys.flags)}
@@ -216,7 +212,7 @@ def _register(name, cls, **kwargs):
 
 
 gymnasium.register("Endless-v0", Endless, disable_env_checker=True)
-for cls in (Point, Steady, Raises, Unbuildable, Signalled, Discrete, Unbounded, Picture, Grouped):
+for cls in (Point, Steady, Raises, Unbuildable, Signalled, Discrete, Unbounded, Picture):
     _register(f"{cls.__name__}-v0", cls)
 for cls in (Flaky, Unruly, Hanging, Talking, Frozen, ResetNan):
     _register(f"{cls.__name__}-v0", cls)

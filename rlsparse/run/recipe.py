@@ -66,7 +66,7 @@ class Recipe:
 
     env: str
     """Environment: a card's name or alias, any Gymnasium id, module:Id, module:Class or file.py:Class."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    env_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
     """Arguments of the environment, each as --env-kwargs.NAME VALUE: a number, true, a list as [0.2, 1.0], or text."""
     wrappers: tuple[str, ...] = ()
     """Classes put around each environment, the innermost first: package.module.Class, module:Class or file.py:Class."""

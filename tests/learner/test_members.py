@@ -157,7 +157,7 @@ def test_the_ledger_is_every_step_taken(register, tmp_path):
     Counting.steps = 0
     flags = (
         "--num-seeds 2 --num-envs 3 --rollout-length 16 --total-steps 150 --eval-every 50 --eval-episodes 3 "
-        "--algorithm.minibatches 4 --algorithm.epochs 1 --quiet"
+        "--algorithm.minibatches 4 --algorithm.epochs 1 --env-workers 1 --quiet"
     )
     train.main(["--env", register(Counting), *flags.split(), "--run-dir", str(tmp_path / "run")])
     rows = read_progress(tmp_path / "run" / "progress.csv")

@@ -231,7 +231,6 @@ UNSUITABLE_ENVIRONMENTS = {
     "fake_envs:Discrete-v0": "Discrete-v0 has the action space Discrete(2)",
     "fake_envs:Unbounded-v0": "Unbounded-v0 has the action space Box(-inf, inf",
     "fake_envs:Picture-v0": "Picture-v0 has observations of shape (8, 8, 3)",
-    "fake_envs:Grouped-v0": "Grouped-v0 has the observation space Dict",
 }
 
 

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.xdist_group("warp")
 TINY = [
     *("--env", "InvertedPendulum", "--agent", "ppo-gpu", "--num-envs", "4", "--total-steps", "128", "--num-seeds", "2"),
     *("--policy.actor-hidden", "8", "--policy.critic-hidden", "8", "--eval-episodes", "2", "--run-dir", "run"),
+    *("--eval-every", "6"),
 ]
 SLOW = "simulating on the CPU, which takes long with MuJoCo Warp: "
 

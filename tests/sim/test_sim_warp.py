@@ -249,7 +249,7 @@ def test_an_unstable_simulation_ends_its_episode_alone(value, make, autoreset, m
 def test_what_it_cannot_do_is_refused_in_one_line(monkeypatch):
     with pytest.raises(UnsupportedEnvironment, match=r"CartPole-v1 is not simulated on a GPU, only Ant-v5"):
         make("CartPole-v1")
-    with pytest.raises(UsageError, match="no parameter gravity"):
+    with pytest.raises(UsageError, match="Hopper-v5 has no argument gravity"):
         make("Hopper-v5", gravity=1)
     with pytest.raises(UsageError, match="device mps: torch has no such GPU"):
         WarpVectorEnv("Hopper-v5", 1, device="mps")
