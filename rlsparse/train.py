@@ -21,10 +21,9 @@ from rlsparse.run import cards, device, from_python, trust
 from rlsparse.run.callable_module import make_callable
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, values
 from rlsparse.run.compatibility import check_bounds
-from rlsparse.run.flags import ResumeFlags, TrainFlags, resume_flags, train_flags
+from rlsparse.run.flags import ASKED, ResumeFlags, TrainFlags, resume_flags, train_flags
 from rlsparse.run.foreign import class_named, contained
 from rlsparse.run.newest import newest_run, newest_unfinished
-from rlsparse.run.plan import ASKED
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.reporters import callbacks_of

@@ -105,6 +105,7 @@ class AgentCard:
         return path if path.is_file() else None
 
 
+@cache
 def find_cards_root(package: Path | None = None) -> Path:
     """Return the folder that holds `agents/` and `envs/`: shipped inside `package`, or the clone around it.
 

@@ -12,7 +12,6 @@ import tyro
 
 from rlsparse.errors import RunDirectoryError, UsageError, import_extra
 from rlsparse.run.command_line import fail_in_one_line, parse
-from rlsparse.run.directory import read_progress, read_table
 from rlsparse.run.newest import runs_below
 from rlsparse.run.reading import read_json
 from rlsparse.run.storage import make_folder, write_atomic
@@ -79,6 +78,8 @@ def write_events(run: Path) -> str:
 
 def _points(run: Path) -> dict[int, list[Point]]:
     """Return what is told of each seed in the order of steps; a probe's time is that of the evaluation before it."""
+    from rlsparse.run.directory import read_progress, read_table  # which bring networks
+
     found: dict[int, list[Point]] = {}
     begun = _begun(run)
     for row in read_progress(run / "progress.csv"):

@@ -1,5 +1,6 @@
 """A folder that holds runs, such as runs/Hopper-v5, means the newest run in it."""
 
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -7,7 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 from rlsparse.errors import RunDirectoryError
+from rlsparse.run.foreign import COMMAND
 from rlsparse.run.reading import printable, read_json
+
+log = logging.getLogger(__name__)
 
 DEEPEST = 4
 """Folders below the one that is named, in which runs are looked for: <out>/<env>/<agent>/<run> has three."""
@@ -16,14 +20,19 @@ DEEPEST = 4
 def newest_run(path: Path) -> Path:
     """Return the run directory that `path` means: itself, or the run below it that was begun last.
 
-    A line on stderr says which run was taken. What holds no run, such as a file, is returned as it is.
+    A command says on stderr which run was taken, a script in the log. What holds no run, such as a file, is returned as
+    it is.
     """
     if (path / "recipe.toml").is_file():
         return path
     found = runs_below(path)
     if not found:
         return path
-    print(printable(f"{path}: taking its newest run, {found[0]}"), file=sys.stderr)
+    told = printable(f"{path}: taking its newest run, {found[0]}")
+    if COMMAND.get():
+        print(told, file=sys.stderr)
+    else:
+        log.info("%s", told)
     return found[0]
 
 

@@ -9,9 +9,6 @@ from rlsparse.explore.forecast import foresee, latest_start, moved, why_never
 from rlsparse.learner.layout import Layout
 from rlsparse.run.recipe import Recipe
 
-ASKED = ("eval-episodes", "explore.start")
-"""Flags of what a short budget would change."""
-
 EVALUATED = 0.25
 """Most steps of evaluations, as a share of the budget, unless --eval-every says how often they are."""
 
@@ -26,7 +23,7 @@ def fitted(recipe: Recipe, horizon: int, asked: Collection[str] = ()) -> tuple[R
     """Return the recipe that a short budget can pay for, and what to say of it; most recipes stay as they are.
 
     Evaluations, if nobody said how often, are fewer, and then shorter; probing begins earlier if it could otherwise pay
-    for no probe. What the user has `asked` for, among ASKED, stays.
+    for no probe. What the user has `asked` for stays: eval-episodes, explore.start.
     """
     recipe, extent = _with_fewer_evaluations(recipe, horizon, "eval-episodes" in asked), _extent(recipe, horizon)
     explore = recipe.explore

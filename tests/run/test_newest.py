@@ -1,9 +1,11 @@
 """A folder of runs means the run that was begun last, whatever was written last."""
 
+import logging
 import os
 
 import pytest
 
+from rlsparse.run.foreign import COMMAND
 from rlsparse.run.newest import newest_run, runs_below
 from rlsparse.run.reading import seal
 
@@ -27,10 +29,17 @@ def runs(tmp_path):
     return folder
 
 
-def test_the_newest_by_its_records_is_taken_and_told(runs, capsys):
+def test_the_newest_by_its_records_is_taken_and_commands_tell_it(runs, capsys, caplog):
     os.utime(runs / "Ant-v5" / "ppo" / "a", (2**32, 2**32))
+    told = f"{runs}: taking its newest run, {runs / 'Hopper-v5' / 'ppo' / 'b'}"
+    before = COMMAND.set(True)
     assert newest_run(runs) == runs / "Hopper-v5" / "ppo" / "b"
-    assert capsys.readouterr().err == f"{runs}: taking its newest run, {runs / 'Hopper-v5' / 'ppo' / 'b'}\n"
+    COMMAND.reset(before)
+    assert capsys.readouterr().err == f"{told}\n"
+    with caplog.at_level(logging.INFO, "rlsparse"):
+        newest_run(runs)
+    assert capsys.readouterr().err == ""
+    assert caplog.messages == [told]
     assert newest_run(runs / "Hopper-v5" / "trpo").name == "c"
 
 
