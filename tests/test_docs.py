@@ -32,13 +32,17 @@ SHOWN = {"", "text"}
 ELSEWHERE = {"docs/extending.md": "tests/test_extending.py"}
 """Whose snippets other tests run."""
 
-STORIES = ("README.md", "docs/first-steps.md", "docs/python.md", "docs/callbacks.md")
+STORIES = ("README.md", "docs/going-on.md", "docs/first-steps.md", "docs/python.md", "docs/callbacks.md")
 """Whose snippets go on from each other."""
+
+
+ON_FROM_RUNS = {"--resume", "--like", "--init"}
+"""Flags of `rlsparse train` that name runs."""
 
 
 def worker(code):
     """Those that share runs are for one worker, those that load Warp for the one that has it."""
-    plans, warp = code.words[1:2] == ["train"] and "--resume" not in code.words, "cuda" in code.words
+    plans, warp = code.words[1:2] == ["train"] and not ON_FROM_RUNS & set(code.words), "cuda" in code.words
     return [pytest.mark.xdist_group("warp" if warp else "docs")] if warp or not plans else []
 
 
@@ -65,7 +69,7 @@ TRAINED = {
 }
 """Runs that the pages name, or whose folder they name, and how to train the like of them."""
 
-CUT = re.compile(r" --video \S+| --iteration \d+")
+CUT = re.compile(r" --video \S+| --iteration \d+| --total-steps \d+")
 """Flags that cost much time, or are about a longer run."""
 
 FEW = {"play": "--episodes 1", "landscape": "--episodes 2 --samples 2"}
@@ -153,6 +157,10 @@ def rlsparse_runs(words, request, monkeypatch):
     """Plan a training; run any other command on tiny runs."""
     command, run = words[0], request.getfixturevalue("run")
     if command == "train" and "--resume" not in words:
+        if ON_FROM_RUNS & set(words):
+            shutil.copytree(request.getfixturevalue("trained"), "here")
+            monkeypatch.chdir("here")
+            request.getfixturevalue("caplog").clear()
         monkeypatch.setattr(device, "look", lambda: device.Machine(("a GPU",)))  # so that the plan is made without one
         assert "total_steps = " in run(*words, "--dry-run")
         assert request.getfixturevalue("caplog").messages == []  # what a page shows is worth no warning
@@ -169,7 +177,7 @@ BEGINS = [
     x
     for x in COMMANDS
     if x.values[0].words[:2] == ["rlsparse", "train"]
-    and not {"--resume", "--dry-run", "--callbacks", "cuda"} & set(x.values[0].words)
+    and not {*ON_FROM_RUNS, "--dry-run", "--callbacks", "cuda"} & set(x.values[0].words)
 ]
 
 
@@ -244,6 +252,7 @@ CHANGED = {"1_000_000": "64", "8192": "2", 'device="cuda"': 'device="cpu"', "num
 """What takes long, or a GPU, and what is put in its place."""
 
 BRIEF = {
+    r"resume=run\.path, total_steps=[\d_]+": "resume=run.path, total_steps = 64",
     r"total_steps=[\d_]+": "total_steps=32, num_envs=2, rollout_length=16, eval_episodes=1",
     r"eval_every=[\d_]+": "eval_every=32",
     r"\bepisodes=10": "episodes=2",
