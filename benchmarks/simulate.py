@@ -36,8 +36,9 @@ from stable_baselines3.common import env_util
 
 from rlsparse import sb3, sim
 from rlsparse.run import cards
-from rlsparse.sim.cpu import load_model, usable_cores
+from rlsparse.sim.cpu import load_model
 from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.vector import usable_cores
 
 RESULTS = Path(__file__).parent / "results"
 FLOOR_SIMULATIONS = 256

@@ -38,6 +38,8 @@ LEAVES = {
     "explore/propose": "a normal distribution and a line as proposals",
     "explore/evolution": "proposals that learn from scores",
     "explore/gaussian_process": "ascent on a fitted surface",
+    "sim/locomotion": "MuJoCo tasks of robots that move",
+    "sim/fixed_base": "MuJoCo tasks of arms and pendulums",
     "sim/restarts": "environments that are made anew when they raise",
     "sim/watchdog": "environments that hang",
     "sim/workers": "environments in several processes",
@@ -75,6 +77,7 @@ UNIONS = {
     "run/command_line",
     "run/foreign",
     "sim/__init__",
+    "sim/tasks",
 }
 """Files that may name leaves: each has a union of kinds, a field of a leaf's type, a flag or a public name for it."""
 

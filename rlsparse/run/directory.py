@@ -272,7 +272,7 @@ def _rows(path: Path, parse: Callable[[dict[str, str]], Row]) -> list[Row]:
 
 
 def _versions(recipe: Recipe) -> dict[str, Any]:
-    from rlsparse.sim.cpu import usable_cores  # which brings MuJoCo
+    from rlsparse.sim.vector import usable_cores  # whose room brings Gymnasium
 
     return {
         "packages": _packages(recipe),

@@ -6,7 +6,6 @@ generators, and the arithmetic of `tasks`.
 
 import dataclasses
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,17 +30,11 @@ from rlsparse.sim.curriculum import Changes, like
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import check_actions
 from rlsparse.sim.task import Fields, Task
+from rlsparse.sim.vector import StepResult, chosen_environments, seed_each, usable_cores
 
 _64_BITS = (1 << 64) - 1
 
 logger = logging.getLogger("rlsparse.sim")
-
-StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
-
-
-def usable_cores() -> int:
-    """Number of cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_model(task: Task) -> mujoco.MjModel:
@@ -351,28 +344,6 @@ def _generator(words: np.ndarray) -> np.random.Generator:
         "uinteger": uinteger,
     }
     return np.random.Generator(bits)
-
-
-def seed_each(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
-    """One seed per environment: an int s means s, s + 1, ...; a sequence has one for each; None means none."""
-    if seed is None:
-        return [None] * num_envs
-    seeds = range(int(seed), int(seed) + num_envs) if isinstance(seed, int | np.integer) else seed
-    if len(seeds) != num_envs:
-        raise ValueError(f"{len(seeds)} seeds were given for {num_envs} environments")
-    return [None if given is None else int(given) for given in seeds]
-
-
-def chosen_environments(options: dict[str, Any] | None, num_envs: int) -> np.ndarray:
-    """Which environments to reset, bool `[num_envs]`: options["reset_mask"], else all."""
-    mask = (options or {}).get("reset_mask")
-    if mask is None:
-        return np.ones(num_envs, bool)
-    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (num_envs,):
-        raise ValueError(f"options['reset_mask'] must be a bool array of shape ({num_envs},), not {mask!r}")
-    if not mask.any():
-        raise ValueError("options['reset_mask'] chooses no environment")
-    return mask
 
 
 _seen: Counter[str] = Counter()

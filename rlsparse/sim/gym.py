@@ -17,11 +17,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, UsageError, in_one_line
-from rlsparse.sim.cpu import StepResult, chosen_environments, logger, route_warnings, seed_each
+from rlsparse.sim.cpu import logger, route_warnings
 from rlsparse.sim.curriculum import Changes, like, numbers_of
 from rlsparse.sim.environment import Environment, as_environment, make_single
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import NUMBERS, supported_spaces
+from rlsparse.sim.vector import StepResult, chosen_environments, seed_each
 
 
 def episode_seed(seed: int, episode: int) -> int:

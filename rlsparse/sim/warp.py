@@ -23,9 +23,10 @@ from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.learner.recorded import Recorded, Results, overwrite, recorder
 from rlsparse.sim.arguments import make_task
 from rlsparse.sim.counter_random import EpisodeStream, signed
-from rlsparse.sim.cpu import changed_spec, load_model, numbers_of_bodies, seed_each
+from rlsparse.sim.cpu import changed_spec, load_model, numbers_of_bodies
 from rlsparse.sim.task import Fields, flat
 from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.vector import seed_each
 from rlsparse.sim.warp_physics import WarpPhysics
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]

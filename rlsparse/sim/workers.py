@@ -24,13 +24,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, RlsparseError, in_one_line
-from rlsparse.sim.cpu import StepResult, chosen_environments, seed_each, usable_cores
 from rlsparse.sim.environment import Environment, as_environment
 from rlsparse.sim.environment import given as given_classes
 from rlsparse.sim.finite import place
 from rlsparse.sim.gym import GymVectorEnv, check_fits
 from rlsparse.sim.processes import POSSIBLE, Processes, ProcessLost
 from rlsparse.sim.restarts import RestartingEnvs, Restarts
+from rlsparse.sim.vector import StepResult, chosen_environments, seed_each, usable_cores
 from rlsparse.sim.worker import ask
 
 MESSAGE_SECONDS = 1.5e-4
