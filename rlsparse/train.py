@@ -27,7 +27,7 @@ from rlsparse.run.newest import newest_run, newest_unfinished
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe, check, to_toml
 from rlsparse.run.reporters import callbacks_of
-from rlsparse.run.status import FEWEST_KEPT
+from rlsparse.run.status import FEWEST_KEPT, Settings
 from rlsparse.run.stop import Stop, StopInterrupt, StopSignal
 from rlsparse.run.storage import write_atomic
 
@@ -208,6 +208,8 @@ class Opened:
     agent: str
     device: str
     """Where its networks live."""
+    env_workers: int | None
+    """Processes in which its environments step, to be measured if None."""
 
 
 def _planned(recipe: Recipe, flags: TrainFlags, asked: Collection[str]) -> tuple[Recipe, str, str]:
@@ -217,10 +219,8 @@ def _planned(recipe: Recipe, flags: TrainFlags, asked: Collection[str]) -> tuple
     """
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe), None, recipe.num_seeds * recipe.num_envs)
-    kept, seconds, workers = flags.keep_checkpoints, flags.env_timeout, flags.env_workers
-    bounded = ResumeFlags(Path(), keep_checkpoints=kept, env_timeout=seconds, env_workers=workers)
-    check_bounds(replace(bounded, checkpoint_every=flags.checkpoint_every))
-    stay = kept + recipe.total_steps // (flags.checkpoint_every or recipe.total_steps + 1)
+    check_bounds(flags)
+    stay = flags.keep_checkpoints + recipe.total_steps // (flags.checkpoint_every or recipe.total_steps + 1)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
         recipe, plan = _make_plan(recipe, asked, stay)
@@ -267,10 +267,8 @@ def _start(
     from rlsparse.run import directory
 
     told = callbacks_of(callbacks, stop.ask)
-    run = directory.create(recipe, agent, flags.out, flags.run_dir, where, flags.keep_checkpoints)
-    run.env_timeout, run.env_workers = flags.env_timeout, flags.env_workers
-    run.checkpoint_every = flags.checkpoint_every
-    return train(Opened(run, recipe, agent, where), stop, told, flags.quiet)
+    run = directory.create(recipe, agent, flags.out, flags.run_dir, where, Settings().changed_by(flags))
+    return train(Opened(run, recipe, agent, where, flags.env_workers), stop, told, flags.quiet)
 
 
 def _reopen(flags: ResumeFlags) -> Opened:
@@ -290,12 +288,10 @@ def _reopen(flags: ResumeFlags) -> Opened:
             f"{run.given} goes on to {recipe.total_steps:,} steps instead of {begun.total_steps:,}: schedules follow "
             "the new budget from here on, so it will not equal a run that began with it"
         )
-    run.keep_checkpoints = flags.keep_checkpoints or run.keep_checkpoints
-    run.checkpoint_every = flags.checkpoint_every or run.checkpoint_every
-    run.env_timeout, run.env_workers = flags.env_timeout or run.env_timeout, flags.env_workers
+    run.settings = run.settings.changed_by(flags)
     if not run.complete:
         _announce(why, flags.quiet)
-    return Opened(run, recipe, agent, where)
+    return Opened(run, recipe, agent, where, flags.env_workers)
 
 
 def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
@@ -326,8 +322,9 @@ def train(
     run, recipe, where = opened.run, opened.recipe, opened.device
     with run, device.explain_out_of_memory(recipe, where, _how_to_resume(run.given, recipe)), device.prepared(where):
         try:
-            with contained(run.env_timeout, run.fail):
-                workers, told = sim.workers_for(recipe.environment, recipe.num_seeds * recipe.num_envs, run.env_workers)
+            with contained(run.settings.env_timeout, run.fail):
+                num_envs = recipe.num_seeds * recipe.num_envs
+                workers, told = sim.workers_for(recipe.environment, num_envs, opened.env_workers)
                 _announce(told, quiet)
                 session = open_session(recipe, run, where, callbacks, workers)
                 if resumed:

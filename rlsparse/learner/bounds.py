@@ -124,7 +124,8 @@ def _is_finite(given: object) -> bool:
 
 
 def _bounds(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    known = (Expected, MinLen, *HOLDS)  # others' annotations are no bounds
+    return tuple(x for x in get_args(hint)[1:] if isinstance(x, known)) if get_origin(hint) is Annotated else ()
 
 
 def _item(hint: Any) -> Any:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +31,7 @@ from rlsparse.run.reading import read_json, read_text, read_toml, seal, shorten
 from rlsparse.run.recipe import Recipe, from_dict, to_toml
 from rlsparse.run.record_files import RecordFiles
 from rlsparse.run.saved import check_newest
-from rlsparse.run.status import FEWEST_KEPT, Status
+from rlsparse.run.status import Settings, Status
 from rlsparse.run.storage import make_folder, remove_leftovers, write_atomic
 
 PACKAGES = ("rlsparse", "numpy", "torch", "gymnasium", "mujoco", "safetensors")
@@ -62,14 +62,7 @@ class Run:
         """For files; environments may change the working directory."""
         self.state = "running"
         """As it was last told, or found."""
-        self.keep_checkpoints = FEWEST_KEPT
-        """How many stay; written with the status, so that a resumed run keeps as many."""
-        self.checkpoint_every: int | None = None
-        """Steps from one to the next of further ones that stay; written with the status too."""
-        self.env_timeout: float | None = None
-        """Most seconds for a call of an environment; written with the status too."""
-        self.env_workers: int | None = None
-        """Processes in which environments step, to be measured if None; changes no result, and is not written."""
+        self.settings = Settings()
         self._lock = Lock(path)
         self.records = RecordFiles(self.path)
         self._total_steps = 0
@@ -99,9 +92,7 @@ class Run:
             "state": state,
             "total_steps": total_steps,
             "reason": reason,
-            "keep_checkpoints": self.keep_checkpoints,
-            "checkpoint_every": self.checkpoint_every,
-            "env_timeout": self.env_timeout,
+            **{f.name: getattr(self.settings, f.name) for f in fields(Settings)},
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "written": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -138,11 +129,11 @@ def create(
     out: Path,
     run_dir: Path | None,
     device: str = "cpu",
-    keep_checkpoints: int = FEWEST_KEPT,
+    settings: Settings | None = None,
 ) -> Run:
     """Make a new run directory, exactly at `run_dir` or out/<env>/<agent>/<timestamp>-<4 hex>.
 
-    `device` is where its networks live, and `keep_checkpoints` how many are kept; `reopen` tells both.
+    `device` is where its networks live; `reopen` tells it, and the settings.
     Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
     """
     from rlsparse.sim.environment import shown_name
@@ -165,7 +156,7 @@ def create(
     place = {"device": device, "device_name": name_of(device), "simulator": recipe.simulator}
     begun = {"agent": agent, **place, **_versions(recipe), "recipe_sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_atomic(run_dir / "versions.json", seal(begun) + "\n")
-    run.keep_checkpoints = keep_checkpoints
+    run.settings = settings or run.settings
     run.write_status("running", 0)
     write_atomic(run_dir / "recipe.toml", text)
     return run
@@ -193,8 +184,7 @@ def reopen(path: Path) -> tuple[Run, Recipe, str, str]:
     try:
         file = path / "status.json"
         status = told(Status, read_json(file) if file.exists() else {}, file)
-        run.state, run.keep_checkpoints, run.env_timeout = status.state, status.keep_checkpoints, status.env_timeout
-        run.checkpoint_every = status.checkpoint_every
+        run.state, run.settings = status.state, status
         begun = _begun(path)
         check_newest(path, recipe)
     except RunDirectoryError:

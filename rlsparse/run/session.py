@@ -90,7 +90,7 @@ class Session:
     @property
     def checkpoint_due(self) -> bool:
         """Whether a checkpoint is asked for at so many steps."""
-        every = self.run.checkpoint_every
+        every = self.run.settings.checkpoint_every
         return every is not None and self.total_steps // every > self.saved_at // every
 
     @property
@@ -162,7 +162,7 @@ def open_session(
     recipe: Recipe, run: Run, device: str, callbacks: NoCallbacks | None = None, workers: int = 1
 ) -> Session:
     """Build a run as it is before its first step; its environments step in `workers` processes."""
-    make = environments(recipe, device, workers, run.env_timeout)
+    make = environments(recipe, device, workers, run.settings.env_timeout)
     learner, collector, explorer = begin(recipe, device, make)
     eval_env = make(recipe.num_seeds * recipe.eval_episodes, autoreset=False, seeds=recipe.seeds)
     never, best = np.full(recipe.num_seeds, -1), BestPolicies(learner)
@@ -271,10 +271,10 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
     A failure is only warned of, for training may outlive a full disk; the `last` save of a session and
     the third failure in a row raise StorageError.
     """
-    run, now = session.run, now or state(session)
-    session.saved_at, budget = session.total_steps, session.recipe.total_steps
+    run, now, budget = session.run, now or state(session), session.recipe.total_steps
+    session.saved_at, kept, every = session.total_steps, run.settings.keep_checkpoints, run.settings.checkpoint_every
     try:  # the checkpoint first: it makes good what comes after it
-        checkpoint.save(run.checkpoints, session.saved_at, now, run.keep_checkpoints, budget, run.checkpoint_every)
+        checkpoint.save(run.checkpoints, session.saved_at, now, kept, budget, every)
         run.records.write()
         policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
         session.best.write(run.path, session.recipe, session.learner)

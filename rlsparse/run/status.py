@@ -1,7 +1,7 @@
-"""How a run stands, in so far as it matters to go on with it, and the bounds of that."""
+"""How a run stands and is carried out, in so far as it matters to go on with it, and the bounds of that."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le
 
@@ -16,13 +16,24 @@ Workers = Annotated[int, Ge(1), Expected("1 or more processes")]
 
 
 @dataclass(frozen=True)
-class Status:
-    """What status.json tells."""
+class Settings:
+    """What changes no number of a run; status.json has it, so that a resumed run is carried out alike."""
 
-    state: Literal["running", "finished", "interrupted", "failed"] = "running"
     keep_checkpoints: Kept = FEWEST_KEPT
     """How many stay."""
     checkpoint_every: Count | None = None
     """Steps from one to the next of further ones that stay."""
     env_timeout: Seconds | None = None
     """Most seconds for a call of an environment."""
+
+    def changed_by(self, flags: object) -> Self:
+        """Return these settings with those that the command line gives."""
+        given = {f.name: getattr(flags, f.name) for f in fields(Settings)}
+        return replace(self, **{name: x for name, x in given.items() if x is not None})
+
+
+@dataclass(frozen=True)
+class Status(Settings):
+    """What status.json tells."""
+
+    state: Literal["running", "finished", "interrupted", "failed"] = "running"

@@ -51,7 +51,7 @@ def reopen(run_dir):
     """What is read before environments are made."""
     run, recipe, agent, device = runs.reopen(run_dir)
     run.release()
-    return recipe, agent, device, run.state, run.keep_checkpoints
+    return recipe, agent, device, run.state, run.settings.keep_checkpoints
 
 
 def resume(run_dir):
@@ -65,7 +65,7 @@ def resume(run_dir):
         run.release()
     arrays = {(group, name): as_bytes(x) for group, own in now.arrays.items() for name, x in own.items()}
     values = {name: x for name, x in now.values.items() if name not in ("seconds", "eval_seconds")}
-    return recipe, agent, device, run.keep_checkpoints, arrays, values
+    return recipe, agent, device, run.settings.keep_checkpoints, arrays, values
 
 
 def play(run_dir):

@@ -42,7 +42,7 @@ def test_a_resumed_run_waits_no_longer_than_before_unless_told(run):
     assert status()["env_timeout"] == 60
     held = runs.reopen(Path("run"))[0]
     held.release()
-    assert held.env_timeout == 60
+    assert held.settings.env_timeout == 60
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])

@@ -18,6 +18,7 @@ from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.run import directory as runs
+from rlsparse.run.status import Settings
 from rlsparse.trained.update import next_update
 
 SEEDS = (3, 4)
@@ -56,7 +57,7 @@ class Notes(tiny.Silent):
 def train(run_dir, recipe, keep_checkpoints=2):
     """A whole run; returns the actors [S, P] after every update."""
     session, notes = tiny.begin(run_dir, recipe), Notes()
-    session.run.keep_checkpoints = keep_checkpoints
+    session.run.settings = Settings(keep_checkpoints)
     loop.train(session, notes, tiny.never)
     session.run.release()
     return notes.after
