@@ -25,6 +25,8 @@ def places(cls, where=""):
 
 
 PLACES = dict(places(Recipe))
+REQUIRED = {"init": {"policy": "policy.safetensors", "sha256": "0" * 64}}
+"""What a component of the recipe cannot be without."""
 
 
 def holds_numbers(hint):
@@ -50,7 +52,7 @@ def recipe_with(where, **changes):
             return replace(part, **changes)
         name, kind = path[0].split(":")
         cls = kinds(get_type_hints(type(part))[name])[kind]
-        return replace(part, **{name: build(cls(), path[1:])})
+        return replace(part, **{name: build(cls(**REQUIRED.get(name, {})), path[1:])})
 
     return build(Recipe("Pendulum-v1"), where.split(".") if where else [])
 
