@@ -294,7 +294,7 @@ def leaves(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def difference(base: dict[str, Any], head: dict[str, Any]) -> str:
-    """Return what differs first, or nothing."""
+    """Return what differs first, or nothing; what the base does not have is no difference, and told by `additions`."""
     if not base:
         return "the base has no results"
     for name in base:
@@ -302,8 +302,13 @@ def difference(base: dict[str, Any], head: dict[str, Any]) -> str:
             return f"{name} is missing"
         if said := one_difference(base[name], head[name]):
             return f"{name}: {said}"
+    return ""
+
+
+def additions(base: dict[str, Any], head: dict[str, Any]) -> str:
+    """Return how many arrays, columns and texts the base does not have, and the first of them; or nothing."""
     more = [name for name in head if name not in base]
-    return f"{more[0]} is new" if more else ""
+    return f", and {len(more)} new, such as {more[0]}" if more else ""
 
 
 def one_difference(base: Any, head: Any) -> str:
@@ -327,16 +332,17 @@ def one_difference(base: Any, head: Any) -> str:
 
 def both(cell: str, trees: dict[str, Path], kept: dict[str, Path]) -> tuple[str, str]:
     """Run a cell with the base and with the head, or with the head alone; returns its name and what differs."""
-    start, said = time.monotonic(), ""
+    start, said, new = time.monotonic(), "", ""
     try:
         for which, tree in sorted(trees.items()):  # the base first
             shutil.rmtree(kept[which] / cell, ignore_errors=True)
             (kept[which] / cell).mkdir(parents=True)
             CELLS[cell](tree, kept[which] / cell, kept["base"] / cell if which == "head" else None)
-        said = difference(results(kept["base"] / cell), results(kept["head"] / cell))
+        base, head = results(kept["base"] / cell), results(kept["head"] / cell)
+        said, new = difference(base, head), additions(base, head)
     except (RuntimeError, OSError, ValueError) as error:
         said = f"failed: {error}"
-    print(f"{cell:<32} {said or 'equal'} ({time.monotonic() - start:.0f} s)", flush=True)
+    print(f"{cell:<32} {said or 'equal'}{new} ({time.monotonic() - start:.0f} s)", flush=True)
     return cell, said
 
 
