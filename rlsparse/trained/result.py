@@ -41,9 +41,12 @@ class TrainedRun:
         """What summary.json says: final returns, their mean and its 95 % interval. Raises if it is not finished."""
         return read_json(self.path / "summary.json")
 
-    def policy(self, member: int = 0, *, density: float | None = None) -> Policy:
-        """Return the policy of one member, counted from 0; `density` chooses among those that --sparse ast trains."""
-        return load(self.path, self.recipe.env, member, wrappers=self.recipe.wrappers, density=density)
+    def policy(self, member: int = 0, *, density: float | None = None, best: bool = False) -> Policy:
+        """Return the policy of one member, counted from 0; `density` chooses among those that --sparse ast trains.
+
+        With `best` it is that of the member's best evaluation, whose return is a maximum and no score.
+        """
+        return load(self.path, self.recipe.env, member, wrappers=self.recipe.wrappers, density=density, best=best)
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -62,6 +62,7 @@ def test_the_result_tells_what_the_directory_holds():
     assert trained.path.is_absolute()
     assert trained.path.parent == Path("runs/fake_envs:Point-v0/ppo").absolute()
     assert trained.policy(member=1).seed == 4
+    assert trained.policy(best=True).path == trained.path / "policy-best.safetensors"
     assert repr(trained).endswith(": ppo on fake_envs:Point-v0, 2 seeds, finished)")
 
 
