@@ -25,7 +25,7 @@ def policy_of_name(name: str, env_id: str | None, best: bool = False) -> tuple[P
     """Return what `find_policy` does for an environment whose id is known."""
     file = BEST if best else LAST
     path = Path(name).expanduser()
-    path = path if _may_be_card(name) else newest_run(path)
+    path = path if _may_be_card(name) else newest_run(path, file)
     if (path / file).is_file():
         return path / file, env_id
     if path.is_file() and path.suffix == ".safetensors":

@@ -17,15 +17,15 @@ DEEPEST = 4
 """Folders below the one that is named, in which runs are looked for: <out>/<env>/<agent>/<run> has three."""
 
 
-def newest_run(path: Path) -> Path:
+def newest_run(path: Path, file: str = "recipe.toml") -> Path:
     """Return the run directory that `path` means: itself, or the run below it that was begun last.
 
-    A command says on stderr which run was taken, a script in the log. What holds no run, such as a file, is returned as
-    it is.
+    Runs that hold the `file` go before those that do not, such as one that failed in its first step. A command says on
+    stderr which run was taken, a script in the log. What holds no run, such as a file, is returned as it is.
     """
     if (path / "recipe.toml").is_file():
         return path
-    found = runs_below(path)
+    found = sorted(runs_below(path), key=lambda run: not (run / file).is_file())
     if not found:
         return path
     told = printable(f"{path}: taking its newest run, {found[0]}")

@@ -43,6 +43,12 @@ def test_the_newest_by_its_records_is_taken_and_commands_tell_it(runs, capsys, c
     assert newest_run(runs / "Hopper-v5" / "trpo").name == "c"
 
 
+def test_a_run_that_holds_the_file_goes_before_newer_ones_that_do_not(runs):
+    (runs / "Ant-v5" / "ppo" / "a" / "policy.safetensors").touch()
+    assert newest_run(runs, "policy.safetensors").name == "a"
+    assert newest_run(runs / "Hopper-v5", "policy.safetensors").name == "b"
+
+
 def test_a_run_and_what_holds_no_run_are_returned_as_they_are(runs, tmp_path, capsys):
     for path in (runs / "Ant-v5" / "ppo" / "a", tmp_path / "none", tmp_path / "none" / "policy.safetensors"):
         assert newest_run(path) == path
