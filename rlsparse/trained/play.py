@@ -74,6 +74,8 @@ def run_command(arguments: Sequence[str]) -> None:
         raise UsageError(f"--episodes is {episodes}: expected a positive whole number")
     if flags.video is not None:
         video.check_path(flags.video)
+        if ":" in (flags.env or ""):  # a module that is imported next, and may import mujoco
+            video.choose_renderer()
     path, env_id = find_policy(flags.policy, flags.env, flags.best)
     if flags.video is not None:
         video.choose_renderer()

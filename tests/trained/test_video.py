@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 
 from rlsparse.errors import EnvironmentFailure, StorageError, UsageError
 from rlsparse.sim.cpu import route_warnings
-from rlsparse.trained import video
+from rlsparse.trained import play, video
 
 
 def pictures(count, height=40, width=60):
@@ -248,6 +248,20 @@ def test_a_renderer_that_mujoco_refuses_is_one_line(renderer):
     assert done.returncode == 3
     assert done.stderr.startswith(f"rlsparse: MuJoCo cannot draw with MUJOCO_GL={renderer} (")
     assert done.stderr.endswith("): apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, or libosmesa6\n")
+
+
+def test_the_renderer_is_chosen_before_the_file_of_an_environment_is_imported(monkeypatch):
+    called = []
+
+    def find(*_):
+        called.append("import")
+        raise UsageError("enough")
+
+    monkeypatch.setattr(video, "choose_renderer", lambda: called.append("renderer"))
+    monkeypatch.setattr(play, "find_policy", find)
+    with pytest.raises(UsageError, match="enough"):
+        play.run_command(["run", "--env", "arm.py:Arm", "--video", "arm.gif"])
+    assert called == ["renderer", "import"]
 
 
 def robot_pixels(frame):
