@@ -186,7 +186,7 @@ def resolve_environment(name: str) -> str:
 
 def _of_module(name: str) -> str:
     """Return the id or class of a module or file, which is imported unless this process was given the class itself."""
-    from rlsparse.sim.environment import given, has_object
+    from rlsparse.sim.environment import classes, given, has_object
 
     if name in given:
         return name
@@ -194,7 +194,7 @@ def _of_module(name: str) -> str:
     place = import_named(module)
     registered, known = _registered(env_id)
     if registered != env_id and not has_object(f"{place}:{env_id}"):
-        raise _unknown_environment(name, known)
+        raise _unknown_environment(name, [*_of_others(known), *classes(place)])
     return f"{place}:{env_id}"
 
 
@@ -315,7 +315,16 @@ def _registered(name: str) -> tuple[str | None, list[str]]:
     return newest, known
 
 
+def _of_others(ids: Iterable[str]) -> list[str]:
+    """The ids that are not Gymnasium's own."""
+    import gymnasium
+
+    return [env_id for env_id in ids if not str(gymnasium.registry[env_id].entry_point).startswith("gymnasium.")]
+
+
 def _unknown_environment(name: str, registered: Iterable[str]) -> UsageError:
+    if name.endswith(".py"):
+        return UsageError(f"unknown environment '{name}': name a class of the file too, as in {name}:MyEnv")
     module, colon, env_id = name.rpartition(":")
     base = _split_version(env_id)[0]
     choices = {_key(_split_version(other)[0]): module + colon + other for other in registered}
@@ -324,6 +333,8 @@ def _unknown_environment(name: str, registered: Iterable[str]) -> UsageError:
         return UsageError(f"unknown environment '{name}'{hint}")
     hint = _did_you_mean(_key(base), {**choices, **{key: card.id for key, card in _card_keys().items()}})
     others = f"; of another package, name the module too, as module:{name}" if not hint and "-v" in name else ""
+    if Path(f"{name.partition('.')[0]}.py").is_file():
+        others = f"; a class of your own is named as in {name.partition('.')[0]}.py:MyEnv"
     return UsageError(f"unknown environment '{name}'{hint} (rlsparse envs lists them{others})")
 
 

@@ -45,7 +45,7 @@ def class_named(name: str) -> str:
     if name in given:
         return name
     place, mark, attribute = name.rpartition(":" if ":" in name else ".")
-    if not place or not attribute:
+    if not place or not attribute or name.endswith(".py"):
         raise UsageError(f"'{name}' names no class: expected package.module.Class, module:Class or file.py:Class")
     name = f"{import_named(place)}{mark}{attribute}"
     with contained():

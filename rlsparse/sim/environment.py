@@ -144,6 +144,12 @@ def load_object(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def classes(place: str) -> list[str]:
+    """Return the names of the environments' classes in a module or file, which is imported."""
+    found = vars(load_module(place)).items()
+    return [name for name, x in found if isinstance(x, type) and issubclass(x, gymnasium.Env)]
+
+
 def has_object(name: str) -> bool:
     """Whether there is a class, or what else can be called, of that name in its module, which is imported."""
     try:

@@ -51,6 +51,30 @@ def test_the_working_directory_is_searched_for_what_lies_there_alone(folder):
     assert sys.path == [str(folder), *before]
 
 
+def test_a_class_that_is_mistyped_is_suggested_and_no_task_of_gymnasium(folder):
+    (folder / "arm.py").write_text("import gymnasium\nclass Arm(gymnasium.Env): pass\n")
+    with pytest.raises(UsageError, match=r"^unknown environment 'arm.py:Arn': did you mean .*arm.py:Arm\?$"):
+        cards.resolve_environment("arm.py:Arn")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("arm.py", "unknown environment 'arm.py': name a class of the file too, as in arm.py:MyEnv"),
+        (
+            "arm",
+            "unknown environment 'arm' (rlsparse envs lists them; a class of your own is named as in arm.py:MyEnv)",
+        ),
+        ("arm.Arm", "unknown environment 'arm.Arm' (rlsparse envs lists them; a class of your own is named as in "),
+    ],
+)
+def test_a_file_without_its_class_is_told_how_classes_are_named(name, told, folder):
+    (folder / "arm.py").touch()
+    with pytest.raises(UsageError) as caught:
+        cards.resolve_environment(name)
+    assert str(caught.value).startswith(told)
+
+
 @pytest.mark.parametrize("name", ["Walker", "walker-v0", "Walker-v1", "walkr-v0"])
 def test_a_name_that_is_nearly_one_of_the_module_is_suggested(name, folder):
     (folder / "own_envs.py").write_text(OWN)
