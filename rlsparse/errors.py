@@ -3,7 +3,9 @@
 import difflib
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
+
+C = TypeVar("C")
 
 BROKEN = (Exception, SystemExit)
 """What code of others may raise, at its import too."""
@@ -41,6 +43,13 @@ def import_extra(module: str, extra: str, what: str) -> Any:
         raise UsageError(f"{what} needs {error.name}: pip install 'rlsparse[{extra}]'") from error
     except BROKEN as error:
         raise UsageError(f"{what} needs {module}, which is installed but fails with {in_one_line(error)}") from error
+
+
+def listed(name: str, given: Iterable[C]) -> Iterable[C]:
+    """Return what the argument `name` is given; raises UsageError for a text, and for one thing instead of a list."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise UsageError(f"{name} must be a list, as in {name}=[...], not {given!r}")
+    return given
 
 
 def in_one_line(error: BaseException) -> str:

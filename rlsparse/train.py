@@ -154,16 +154,17 @@ def from_script(
     card (`{"learning_rate": 1e-4}`). Ctrl-C saves and then raises KeyboardInterrupt; with `quiet=False` progress is
     printed. Raises what `rlsparse.errors` has, such as UsageError for arguments that do not fit.
     """
-    env = from_python.name_of(env)
+    env, text = from_python.name_of(env), from_python.text
     if resume is None:
         name, recipe = from_python.recipe(env, agent, device, fields, like, trust)
-        folder, keep = None if run_dir is None else Path(run_dir), keep_checkpoints or FEWEST_KEPT
-        new = TrainFlags(recipe, None, out=Path(out), run_dir=folder, device=device, keep_checkpoints=keep)
+        folder = None if run_dir is None else Path(text("run_dir", run_dir))
+        keep = FEWEST_KEPT if keep_checkpoints is None else keep_checkpoints
+        new = TrainFlags(recipe, None, out=Path(text("out", out)), run_dir=folder, device=device, keep_checkpoints=keep)
         new = replace(new, checkpoint_every=checkpoint_every, env_workers=env_workers, quiet=quiet)
         return _train_new(name, new, callbacks, ASKED if like is not None else from_python.asked(fields))
     wrappers, total_steps = from_python.names_of(fields.pop("wrappers", None)), fields.pop("total_steps", None)
     from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
-    flags = ResumeFlags(Path(resume), env, wrappers, trust, total_steps, device, keep_checkpoints)
+    flags = ResumeFlags(Path(text("resume", resume)), env, wrappers, trust, total_steps, device, keep_checkpoints)
     flags = replace(flags, checkpoint_every=checkpoint_every, env_workers=env_workers, quiet=quiet)
     return _go_on(flags, callbacks)
 

@@ -76,6 +76,7 @@ UNIONS = {
     "run/recipe",
     "run/command_line",
     "run/foreign",
+    "run/from_python",
     "sim/__init__",
     "sim/tasks",
 }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rlsparse.errors import UsageError
+
 if TYPE_CHECKING:  # imported once there is something to compare
     from rlsparse.compare.comparison import Comparison
 
@@ -51,10 +53,9 @@ def from_script(
     """
     from rlsparse.compare.__main__ import CompareFlags, read_and_compare
     from rlsparse.compare.report import write_report
-    from rlsparse.errors import UsageError
 
     named = {name: _paths(given) for entry in runs if isinstance(entry, Mapping) for name, given in entry.items()}
-    plain = tuple(os.fspath(entry) for entry in runs if not isinstance(entry, Mapping))
+    plain = tuple(_path(entry) for entry in runs if not isinstance(entry, Mapping))
     if not plain and not named:
         raise UsageError("compare what? e.g. rlsparse.compare('runs/HalfCheetah-v5')")
     flags = CompareFlags(plain, x=x, baseline=baseline, env=env, allow_mixed=allow_mixed)
@@ -66,4 +67,12 @@ def from_script(
 
 
 def _paths(given: Run | Iterable[Run]) -> list[str]:
-    return [os.fspath(given)] if isinstance(given, str | os.PathLike) else [os.fspath(run) for run in given]
+    if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
+        return [_path(given)]
+    return [_path(run) for run in given]
+
+
+def _path(run: object) -> str:
+    if isinstance(run, str | os.PathLike):
+        return os.fspath(run)
+    raise UsageError(f"expected a run, a path, or a dict of them by the names of arms, not {run!r}")

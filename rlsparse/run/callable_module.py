@@ -17,5 +17,6 @@ class _CallableModule(ModuleType):
 
 def make_callable(module: str, function: Callable[..., Any]) -> None:
     """Let a module that is imported be called as `function`; the rest of it stays as it is."""
+    function.__qualname__ = module  # which errors about its arguments name
     called = {"__call__": staticmethod(function), "__signature__": inspect.signature(function)}
     sys.modules[module].__class__ = type("CallableModule", (_CallableModule,), called)

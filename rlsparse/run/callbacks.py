@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlsparse.errors import UsageError, in_one_line
+from rlsparse.errors import UsageError, in_one_line, listed
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.records import Counters, EpochStats
 from rlsparse.run.foreign import class_named
@@ -132,7 +132,7 @@ class Callbacks(NoCallbacks):
     """
 
     def __init__(self, given: Sequence[object], ask_to_stop: Callable[[str], None]) -> None:
-        self._callbacks = [_named(x) if isinstance(x, str) else _checked(x) for x in given]
+        self._callbacks = [_named(x) if isinstance(x, str) else _checked(x) for x in listed("callbacks", given)]
         self._ask_to_stop = ask_to_stop
         self._training: Training | None = None
 

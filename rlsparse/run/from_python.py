@@ -1,6 +1,7 @@
 """The recipe that Python code asks for: components, names of kinds or plain dicts, over an agent's card."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
@@ -8,14 +9,22 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from rlsparse.errors import UsageError, nearest
+from rlsparse.errors import UsageError, listed, nearest
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import choose
 from rlsparse.run.compatibility import components
+from rlsparse.run.other_names import ours
+from rlsparse.run.reading import shorten
 from rlsparse.run.recipe import Recipe, from_dict, to_dict
 
 SOURCE = "rlsparse.train"
 """What errors name."""
+
+OTHERS = (
+    *("agent", "like", "init", "sparsity", "out", "run_dir", "resume", "device", "keep_checkpoints", "env_workers"),
+    *("checkpoint_every", "trust", "quiet", "callbacks"),
+)
+"""Arguments of `rlsparse.train` that are no fields of the recipe, or are more than that."""
 
 
 def recipe(
@@ -37,13 +46,13 @@ def recipe(
         raise UsageError("which environment? e.g. rlsparse.train('HalfCheetah') (rlsparse envs lists them)")
     fields = dict(fields)
     sparsity = fields.pop("sparsity", None)
-    given = {"env": env, "device": device, "agent": agent, "like": None if like is None else os.fspath(like)}
-    chosen = {name: x for name, x in given.items() if x is not None}
+    given = {"env": env, "device": device, "agent": agent, "like": like}
+    chosen = {name: text(name, x) for name, x in given.items() if x is not None or name == "device"}
     if "wrappers" in fields:
         chosen["wrappers"] = "given"
     if (init := fields.pop("init", None)) is not None:
         parts = dict(init) if isinstance(init, Mapping) else {"policy": init}
-        chosen["init"] = os.fspath(parts.pop("policy", "none"))
+        chosen["init"] = text("init", parts.pop("policy", "none"))
         fields |= {"init": parts} if parts else {}
     for name in ("algorithm", "simulator", *choose.SHORT_NAMES):
         if name in fields:
@@ -59,22 +68,33 @@ def recipe(
     return choose.name_of(chosen, name_of_agent, default, found), found
 
 
-def name_of(env: str | Callable[..., Any] | None) -> str | None:
+def text(name: str, given: object) -> str:
+    """Return what the argument `name` is given, a name or a path, as text; raises UsageError for anything else."""
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given)
+    raise UsageError(f"{name} must be text or a path, not {shorten(repr(given))}")
+
+
+def name_of(env: str | os.PathLike[str] | Callable[..., Any] | None) -> str | None:
     """Return the id of an environment that may be given as a class; raises UsageError where it cannot be imported."""
-    if env is None or isinstance(env, str):
-        return env
+    if env is None or isinstance(env, str | os.PathLike):
+        return None if env is None else os.fspath(env)
     from rlsparse.sim.environment import entry_of
 
+    if not callable(env):
+        raise UsageError(f"expected a name, as 'Hopper-v5' or 'file.py:Class', or a class, not {shorten(repr(env))}")
     return entry_of(env)
 
 
 def names_of(wrappers: Iterable[str | Callable[..., Any]] | None) -> tuple[str, ...] | None:
     """Return the names of wrappers that may be given as classes; None if none are given."""
-    return None if wrappers is None else tuple(filter(None, map(name_of, wrappers)))
+    return None if wrappers is None else tuple(filter(None, map(name_of, listed("wrappers", wrappers))))
 
 
 def is_parts(given: Any) -> bool:
-    """Whether a component is given, or what differs in one: not its name alone."""
+    """Whether a component is given, or what differs in one: not its name alone. Raises UsageError for its class."""
+    if isinstance(given, type) and is_dataclass(given):
+        raise UsageError(f"{SOURCE}: {given.__name__} is a class: write {given.__name__}()")
     return isinstance(given, Mapping) or is_dataclass(given)
 
 
@@ -96,8 +116,10 @@ def _named(name: str, given: Any) -> str:
         return given
     if given is None:
         return "none" if name in choose.SHORT_NAMES else ""
+    if not is_parts(given):
+        raise UsageError(f"{SOURCE}: {name} must be a name, a dict or an object, not {shorten(repr(given))}")
     if name == "sparse":
-        rule = given.get("rule") if isinstance(given, Mapping) else given.rule
+        rule = given.get("rule") if isinstance(given, Mapping) else getattr(given, "rule", None)
         return _kind(rule) or choose.SHORT_NAMES[name][0]
     return choose.SHORT_NAMES[name][0] if name in choose.SHORT_NAMES else _kind(given)
 
@@ -109,10 +131,12 @@ def _kind(given: Any) -> str:
 
 
 def _check_names(default: Recipe, fields: Mapping[str, Any]) -> None:
-    known = [f.name for f in fields_of(default)]
+    known = [*(f.name for f in fields_of(default)), *OTHERS]
     for name in (name for name in fields if name not in known):
-        inside = next(_places(default, name), "")
-        hint = f"did you mean {near}?" if (near := nearest(name, known)) else f"known are {', '.join(known)}"
+        flag = re.search(r"--([\w.-]+)", ours(name.replace("_", "-")) or "")
+        own = flag[1].rpartition(".")[2].replace("-", "_") if flag else name
+        inside, near = next(_places(default, own), ""), own if own in known else nearest(name, known)
+        hint = f"did you mean {near}?" if near else f"known are {', '.join(dict.fromkeys(known))}"
         raise UsageError(f"{SOURCE}: unknown argument {name}: {f'write {inside}' if inside else hint}")
 
 
@@ -130,7 +154,7 @@ def _places(default: Recipe, name: str) -> Iterator[str]:
 def _plain(hint: Any, before: Any, given: Any) -> Any:
     """Return a field as the plain value that a recipe's file would have; `before` is what it is otherwise."""
     options = kinds(hint)
-    if is_dataclass(given):
+    if not isinstance(given, Mapping) and is_parts(given):
         return ({"kind": kind_of(type(given))} if len(options) > 1 else {}) | to_dict(given)
     if isinstance(given, str) and len(options) > 1:
         given = {"kind": given}

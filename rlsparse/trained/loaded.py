@@ -1,5 +1,6 @@
 """A trained policy in Python: called with observations, it gives actions of its environment."""
 
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from rlsparse import sim
 from rlsparse.errors import UsageError
 from rlsparse.learner.network import Actors
 from rlsparse.learner.streams import env_seeds
-from rlsparse.run.from_python import name_of, names_of
+from rlsparse.run.from_python import name_of, names_of, text
 from rlsparse.run.named_policy import find_policy
 from rlsparse.sim.collect import ActionBox
 from rlsparse.sim.episodes import evaluate
@@ -87,6 +88,8 @@ class Policy:
         return self._act(observation, std), state
 
     def _act(self, obs: Any, std: np.ndarray | float) -> np.ndarray:
+        if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
+            raise ValueError("expected an observation, not what env.reset() gives: obs, info = env.reset()")
         obs = np.asarray(obs)
         width = len(self._obs_shape)
         if obs.shape[obs.ndim - width :] != self._obs_shape or obs.ndim not in (width, width + 1):
@@ -100,7 +103,7 @@ class Policy:
 
     def evaluate(self, episodes: int = 10, seed: int = 0) -> Evaluation:
         """Run deterministic episodes, begun from seeds that neither training nor its evaluations use."""
-        if episodes < 1:
+        if _whole("episodes", episodes) < 1:
             raise UsageError(f"episodes is {episodes}: expected 1 or more")
         seeds = env_seeds(seed, "play", episodes)
         env = sim.make(self._member.environment, episodes, autoreset=False, seeds=(self.seed,))
@@ -133,5 +136,12 @@ def load(
     which selected it. Raises UsageError or RunDirectoryError.
     """
     kwargs, around = dict(env_kwargs or {}), names_of(wrappers)
-    flags = PolicyFlags(os.fspath(name), name_of(env), kwargs, around, density=density, best=best, trust=trust)
-    return Policy(load_member(*find_policy(flags.policy, flags.env, best), flags, member))
+    flags = PolicyFlags(text("name", name), name_of(env), kwargs, around, density=density, best=best, trust=trust)
+    return Policy(load_member(*find_policy(flags.policy, flags.env, best), flags, _whole("member", member)))
+
+
+def _whole(name: str, given: Any) -> int:
+    try:
+        return operator.index(given)
+    except TypeError:
+        raise UsageError(f"{name} is {given!r}: expected a whole number") from None

@@ -48,3 +48,6 @@ def test_mistakes_are_exceptions(tmp_path):
         rlsparse.compare()
     with pytest.raises(RlsparseError, match="nothing"):
         rlsparse.compare(tmp_path / "nothing")
+    for given in (["a", "b"], {"arm": 5}, {"arm": [5]}):
+        with pytest.raises(UsageError, match="expected a run, a path, or a dict of them by the names of arms, not "):
+            rlsparse.compare(given)

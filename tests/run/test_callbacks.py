@@ -330,6 +330,9 @@ def test_what_is_no_callback_is_refused():
         callbacks_of([Calls], Stop().ask)
     with pytest.raises(UsageError, match="is no object of a subclass"):
         callbacks_of([print], Stop().ask)
+    for given in (Calls, Calls(), "own:Calls"):
+        with pytest.raises(UsageError, match=r"callbacks must be a list, as in callbacks=\[...\], not "):
+            callbacks_of(given, Stop().ask)
 
 
 def test_the_command_line_names_them_by_module_and_class(tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """What Python code may say of a recipe: names of kinds, dicts of what differs, components; each as the flags say it."""
 
+import inspect
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
+import rlsparse
 from rlsparse.advantage.estimators import NStep
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
@@ -78,6 +81,22 @@ WRONG = {
         {"learning_rate": 1e-3},
         "rlsparse.train: unknown argument learning_rate: write algorithm={'learning_rate': ...}",
     ),
+    "a name of another library": (
+        {"lr": 1},
+        "rlsparse.train: unknown argument lr: write algorithm={'learning_rate': ...}",
+    ),
+    "a list of seeds": ({"seeds": [0, 1]}, "rlsparse.train: unknown argument seeds: did you mean num_seeds?"),
+    "an argument of train alone": (
+        {"callback": 1},
+        "rlsparse.train: unknown argument callback: did you mean callbacks?",
+    ),
+    "a class": ({"algorithm": PPO}, "rlsparse.train: PPO is a class: write PPO()"),
+    "a class within": ({"algorithm": {"objective": PPO}}, "rlsparse.train: PPO is a class: write PPO()"),
+    "yes": ({"sparse": True}, "rlsparse.train: sparse must be a name, a dict or an object, not True"),
+    "a component for an agent": ({"agent": PPO()}, "agent must be text or a path, not PPO(learning_rate="),
+    "a policy that is no file": ({"init": 5}, "init must be text or a path, not 5"),
+    "no device": ({"device": None}, "device must be text or a path, not None"),
+    "one wrapper": ({"wrappers": "a.b:C"}, "wrappers must be a list, as in wrappers=[...], not 'a.b:C'"),
     "a field far inside": ({"epsilon": 1}, "rlsparse.train: unknown argument epsilon: "),
     "a mistyped field": (
         {"algorithm": {"learning_rat": 1}},
@@ -100,6 +119,18 @@ def test_what_does_not_fit_is_told_with_the_nearest_choice(given, told):
     with pytest.raises(UsageError) as caught:
         recipe(**given)
     assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("given", [5, ["Hopper"], gymnasium.Env()], ids=["number", "list", "environment"])
+def test_an_environment_is_a_name_or_a_class(given):
+    assert from_python.name_of(Path("own.py:Env")) == "own.py:Env"
+    with pytest.raises(UsageError, match="expected a name, as 'Hopper-v5' or 'file.py:Class', or a class, not "):
+        from_python.name_of(given)
+
+
+def test_every_argument_of_train_may_be_suggested():
+    known = inspect.signature(rlsparse.train).parameters.keys() - {"env", "fields"}
+    assert known <= set(from_python.OTHERS)
 
 
 def test_what_a_short_budget_would_change_stays_where_it_is_asked_for():

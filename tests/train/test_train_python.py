@@ -249,6 +249,8 @@ def test_modules_that_are_called_are_pickled_by_name():
 
 def test_the_signature_is_that_of_the_function():
     assert list(inspect.signature(rlsparse.train).parameters)[:2] == ["env", "agent"]
+    with pytest.raises(TypeError, match=r"rlsparse.train\(\) takes from 0 to 1 positional arguments"):
+        rlsparse.train("MlpPolicy", "Hopper")
 
 
 def test_public_names_are_all_there():

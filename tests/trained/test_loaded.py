@@ -62,6 +62,11 @@ def test_observations_of_another_shape_are_refused(shape, policy):
         policy(np.zeros(shape))
 
 
+def test_an_observation_with_its_info_is_told_how_reset_is_unpacked(policy):
+    with pytest.raises(ValueError, match=r"not what env.reset\(\) gives: obs, info = env.reset\(\)"):
+        policy(gymnasium.make(POINT).reset())
+
+
 def test_predict_is_what_stable_baselines3_evaluates(policy):
     env = make_vec_env(POINT, 2, seed=3)
     mean, _ = evaluate_policy(policy, env, n_eval_episodes=4)  # type: ignore[arg-type]
@@ -105,6 +110,8 @@ def test_evaluate_repeats_itself_and_depends_on_its_seed(policy):
     assert (again.returns != other.returns).any()
     with pytest.raises(UsageError, match="episodes is 0: expected 1 or more"):
         policy.evaluate(0)
+    with pytest.raises(UsageError, match="episodes is '10': expected a whole number"):
+        policy.evaluate("10")
 
 
 def test_a_shipped_policy_acts_on_its_task_as_play_does(capsys):
