@@ -236,8 +236,7 @@ def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int) -> tupl
     """
     from rlsparse import sim
     from rlsparse.explore.explorer import horizon
-    from rlsparse.run import plan
-    from rlsparse.run.warm_start import remarks
+    from rlsparse.run import plan, policy_file
 
     if recipe.simulator == "warp":
         from rlsparse.sim.warp_physics import import_warp
@@ -256,7 +255,8 @@ def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int) -> tupl
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
     recipe, change = plan.fitted(recipe, longest, asked)
     reasons = [change, *plan.warnings(recipe, layout, longest), plan.disk(recipe, layout, checkpoints)]
-    for reason in filter(None, (*reasons, *remarks(recipe, layout))):
+    reasons += recipe.beginning.remarks(recipe, layout, policy_file.load)
+    for reason in filter(None, reasons):
         log.warning(reason)
     return recipe, plan.describe(recipe, layout, longest)
 

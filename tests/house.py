@@ -47,6 +47,8 @@ LEAVES = {
     "sim/worker": "what each of them does",
     "sim/registration": "the tasks in Gymnasium's registry",
     "run/like": "new runs like old ones",
+    "run/warm_start": "runs that begin with a trained policy",
+    "run/named_policy": "the file of a policy that is named by its run or card",
     "run/other_names": "what other libraries call our flags",
     "run/progress_line": "progress on a terminal",
     "run/tensorboard": "TensorBoard events",

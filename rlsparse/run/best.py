@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from rlsparse.learner.learner import Learner
-from rlsparse.run.named_policy import BEST
 from rlsparse.run.policy_file import Best, policy_arrays, save
 from rlsparse.run.recipe import Recipe
+from rlsparse.run.status import BEST
 
 
 class BestPolicies:

@@ -20,6 +20,7 @@ from rlsparse.run.foreign import class_named
 from rlsparse.run.like import recipe_like
 from rlsparse.run.naming import WARM, run_name
 from rlsparse.run.recipe import Recipe, from_dict
+from rlsparse.run.warm_start import with_policy
 from rlsparse.sparse.config import Rule, Sparse
 
 C = TypeVar("C")
@@ -90,9 +91,9 @@ def _chosen_recipe(env_id: str | None, chosen: Mapping[str, str], trust: bool = 
     for name in (name for name in SHORT_NAMES if name in chosen):
         agent, recipe = _take_from_card(name, chosen[name], agent, recipe)
     if "init" in chosen:
-        from rlsparse.run.warm_start import with_policy  # which brings networks
+        from rlsparse.run import policy_file  # which brings networks
 
-        recipe = with_policy(recipe, chosen["init"])
+        recipe = with_policy(recipe, chosen["init"], policy_file.load)
     return agent, recipe
 
 

@@ -6,9 +6,7 @@ from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run import cards
 from rlsparse.run.listing import trained_environments
 from rlsparse.run.newest import newest_run
-
-LAST, BEST = "policy.safetensors", "policy-best.safetensors"
-"""Files of a run directory: the policies as they were last, and each as it was at its best evaluation."""
+from rlsparse.run.status import BEST, LAST
 
 
 def find_policy(name: str, env: str | None, best: bool = False) -> tuple[Path, str | None]:

@@ -20,12 +20,9 @@ from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.run.checkpoint import encode_arrays
 from rlsparse.run.convert import Reader
-from rlsparse.run.reading import parse_json, read_bytes, shorten
+from rlsparse.run.reading import MOST_OF_ARRAYS, parse_json, read_bytes, shorten
 from rlsparse.run.recipe import Recipe, check, to_dict
 from rlsparse.run.storage import write_atomic
-
-MOST_BYTES = 2**30
-"""Largest policy file that is read."""
 
 STATISTICS = ("obs_count", "return_mean", "return_var", "return_count")
 """What training goes on from beside the policy, [S] float64: how many observations the normaliser has seen, and moments
@@ -106,7 +103,7 @@ def load(path: Path) -> TrainedPolicy:
 
     Runs no code from it.
     """
-    content = read_bytes(path, MOST_BYTES)
+    content = read_bytes(path, MOST_OF_ARRAYS)
     try:
         return _decode(content, str(path))
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:

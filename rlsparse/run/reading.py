@@ -15,7 +15,10 @@ from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run.storage import opening, patiently
 
 MOST_BYTES = 2**26
-"""Largest text or JSON file that is read; files of arrays may be larger."""
+"""Largest text or JSON file that is read."""
+
+MOST_OF_ARRAYS = 2**30
+"""Largest file of arrays that is read."""
 
 MOST_TOML = 2**18
 """Largest TOML file that is read: the time of Python's reader grows with the square of the parts of keys."""

@@ -15,14 +15,16 @@ from rlsparse.algorithms.kinds import Algorithm
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.errors import UsageError, require
 from rlsparse.explore.explorler import ExploRLer
-from rlsparse.learner.bounds import Count, CountFromZero, Expected, Finite, Like
+from rlsparse.learner.bounds import Count, CountFromZero, Expected
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.sparsity import DENSE, NewSparsity
 from rlsparse.run import compatibility
 from rlsparse.run.convert import Reader
+from rlsparse.run.random_start import RANDOM, RandomStart
 from rlsparse.run.reading import parse_toml
+from rlsparse.run.warm_start import WarmStart
 from rlsparse.sparse.config import Sparse
 
 if TYPE_CHECKING:  # environments are imported once they are asked for: with them comes Gymnasium
@@ -44,20 +46,6 @@ MOST_STEPS = 10**12
 
 MOST_SAMPLES = 2**30
 """Most steps in a rollout of all seeds together."""
-
-
-@dataclass(frozen=True)
-class WarmStart:
-    """Begin with a trained policy instead of random parameters: a file of certain bytes, read before the first step."""
-
-    policy: str
-    """The policy file, or the agent card that ships one."""
-    sha256: Annotated[str, Like("[0-9a-f]{64}"), Expected("a SHA-256 in hexadecimal")]
-    """Of the policy file."""
-    seed: CountFromZero | None = None
-    """Seed of the policy that all members begin with; if not given, each begins with that of its own seed, if any."""
-    log_std: Finite | None = None
-    """Log standard deviation of every action to begin with; the trained policy's if not given, which is often small."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +115,11 @@ class Recipe:
     def sparsity(self) -> NewSparsity:
         """What says which weights exist: all of them unless networks are sparse."""
         return self.sparse or DENSE
+
+    @property
+    def beginning(self) -> RandomStart:
+        """With what learning begins."""
+        return self.init or RANDOM
 
     @property
     def gives(self) -> frozenset[str]:

@@ -32,7 +32,6 @@ from rlsparse.run.records import probe_rows, progress_rows
 from rlsparse.run.reporters import Reporter
 from rlsparse.run.saved import check_arrays, check_values, misfits_told
 from rlsparse.run.storage import remove_leftovers
-from rlsparse.run.warm_start import begin_warm
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import Scores, evaluate
 
@@ -327,7 +326,7 @@ def load(
 
 def start(session: Session) -> None:
     """Put a session that has just been built where its first step is taken: at the trained policy, if it has one."""
-    begin_warm(session.learner, session.recipe)
+    session.recipe.beginning.begin(session.learner, session.recipe, policy_file.load)
 
 
 def restore(session: Session, strict: bool = False) -> None:

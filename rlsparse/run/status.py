@@ -7,6 +7,9 @@ from annotated_types import Ge, Gt, Le
 
 from rlsparse.learner.bounds import Count, Expected
 
+LAST, BEST = "policy.safetensors", "policy-best.safetensors"
+"""Files of a run directory: the policies as they were last, and each as it was at its best evaluation."""
+
 FEWEST_KEPT = 2
 """Checkpoints: the newest, and the one before it should that be damaged."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rlsparse.compare.logs import read_logs
 from rlsparse.errors import RlsparseError, RunDirectoryError
 from rlsparse.run import directory as runs
-from rlsparse.run import named_policy, policy_file
+from rlsparse.run import policy_file, status
 from rlsparse.run import session as sessions
 from rlsparse.run.reading import printable, read_json
 
@@ -70,7 +70,7 @@ def resume(run_dir):
 
 def play(run_dir):
     """All that acts."""
-    return [policy_of(policy_file.load(run_dir / name)) for name in (named_policy.LAST, named_policy.BEST)]
+    return [policy_of(policy_file.load(run_dir / name)) for name in (status.LAST, status.BEST)]
 
 
 def policy_of(policy):

@@ -10,7 +10,8 @@ from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.learner.learner import Learner
 from rlsparse.run import policy_file
 from rlsparse.run.best import BestPolicies
-from rlsparse.run.named_policy import BEST, find_policy
+from rlsparse.run.named_policy import find_policy
+from rlsparse.run.status import BEST
 from rlsparse.sim.episodes import evaluate
 
 RECIPE = tiny.recipe(num_seeds=3, seed=4, total_steps=160, algorithm=tiny.fast())

@@ -13,9 +13,10 @@ from test_policy_file import parts
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.errors import Interrupted, RunDirectoryError, UsageError
 from rlsparse.learner.network import ActorCritic
-from rlsparse.run import from_python, policy_file, warm_start
+from rlsparse.run import from_python, policy_file
 from rlsparse.run.flags import train_flags
-from rlsparse.run.recipe import WarmStart, check
+from rlsparse.run.recipe import check
+from rlsparse.run.warm_start import WarmStart, with_policy
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.dcil import DCIL
 from rlsparse.sparse.rules import SET, Magnitude, RigL, Static
@@ -39,8 +40,13 @@ def path(trained):
 
 def warm(path, recipe=TRAINED, **init):
     """The recipe that begins with a policy file."""
-    recipe = warm_start.with_policy(recipe, str(path))
+    recipe = with_policy(recipe, str(path), policy_file.load)
     return replace(recipe, init=replace(recipe.init, **init))
+
+
+def remarks(recipe, layout):
+    """What is said of the beginning before the first step."""
+    return list(recipe.beginning.remarks(recipe, layout, policy_file.load))
 
 
 def begun(folder, recipe):
@@ -161,7 +167,7 @@ def test_without_a_critic_in_the_file_the_critic_begins_anew_and_that_is_said(pa
     group = replace(TRAINED, advantage=GroupRelative(group_size=2))
     file = tiny.train(tmp_path / "group", group) / path.name
     recipe = warm(file)
-    (remark,) = warm_start.remarks(recipe, LAYOUT)
+    (remark,) = remarks(recipe, LAYOUT)
     assert remark == f"--init {file}: it was trained without a critic, so the critic begins anew"
     learner, fresh = begun(tmp_path / "a", recipe), begun(tmp_path / "b", TRAINED)
     critic = LAYOUT.group("critic")
@@ -179,7 +185,7 @@ def test_files_of_earlier_versions_begin_with_a_count_that_is_assumed_and_said(p
     older = {name: x for name, x in arrays.items() if name not in policy_file.STATISTICS}
     file = tmp_path / "older.safetensors"
     file.write_bytes(policy_file._encode(recorded, older))
-    (remark,) = warm_start.remarks(warm(file), LAYOUT)
+    (remark,) = remarks(warm(file), LAYOUT)
     assert remark.endswith("which begins anew; its normaliser counts as if it had seen 96 observations")
     learner = begun(tmp_path / "run", warm(file))
     assert (learner.obs_moments.count == 96).all()
@@ -197,17 +203,17 @@ def test_files_of_earlier_versions_begin_with_a_count_that_is_assumed_and_said(p
 def test_other_networks_are_refused_with_both_shapes(policy, message, path):
     recipe = replace(warm(path), policy=policy)
     with pytest.raises(UsageError, match=message):
-        list(warm_start.remarks(recipe, recipe.layout(2, 1)))
+        remarks(recipe, recipe.layout(2, 1))
 
 
 def test_other_observations_are_refused(path):
     with pytest.raises(UsageError, match="its actor is 2-8-1, the recipe's 3-8-1: use a policy of an environment with"):
-        list(warm_start.remarks(warm(path), TRAINED.layout(3, 1)))
+        remarks(warm(path), TRAINED.layout(3, 1))
 
 
 def test_a_seed_that_the_file_does_not_hold_is_refused(path):
     with pytest.raises(UsageError, match=r"--init.seed 5: .* holds 3 to 4"):
-        list(warm_start.remarks(warm(path, seed=5), LAYOUT))
+        remarks(warm(path, seed=5), LAYOUT)
 
 
 def test_a_file_that_has_changed_or_gone_is_refused(path, tmp_path):
@@ -217,10 +223,10 @@ def test_a_file_that_has_changed_or_gone_is_refused(path, tmp_path):
     with pytest.raises(
         UsageError, match="is not the policy that the recipe begins with, by its SHA-256: .* --init none"
     ):
-        list(warm_start.remarks(recipe, LAYOUT))
+        remarks(recipe, LAYOUT)
     copy.unlink()
     with pytest.raises(RunDirectoryError, match="there is no run directory"):
-        list(warm_start.remarks(recipe, LAYOUT))
+        remarks(recipe, LAYOUT)
 
 
 @pytest.mark.parametrize("sha256", ["", "x" * 64, "a" * 63])
@@ -247,7 +253,7 @@ def test_the_flag_gives_the_networks_of_the_policy_and_the_name_says_so(trained,
 def test_a_shipped_policy_is_known_by_its_card(tmp_path):
     agent, recipe, _ = train_flags(["--env", "Hopper", "--init", "ppo", "--sparse", "rigl"])
     assert (agent, recipe.init.policy) == ("ppo+rigl+init", "ppo")
-    assert list(warm_start.remarks(recipe, recipe.layout(11, 3)))
+    assert remarks(recipe, recipe.layout(11, 3))
 
 
 def test_a_run_like_a_warm_started_one_begins_with_the_same_policy_unless_told_else(path, tmp_path):
