@@ -83,14 +83,14 @@ def test_in_another_environment_nothing_of_the_old_one_stays(like):
 
 
 def test_code_that_the_run_names_is_run_only_if_it_is_named_or_trusted(like, tmp_path, capsys):
-    (tmp_path / "untrusted.py").write_text("raise SystemExit('run')")
-    directory.create(replace(RECIPE, env="untrusted:Env-v0"), "ppo", Path("runs"), Path("runs/untrusted")).release()
-    with pytest.raises(UsageError, match=r"runs/untrusted/recipe.toml names the environment untrusted:Env-v0, .* --trust"):
-        like(name="runs/untrusted")
-    assert like("--trust", "runs/untrusted")[1].env == "untrusted:Env-v0"
-    assert "running the module untrusted" in capsys.readouterr().err
-    assert "untrusted" not in sys.modules
-    assert like("--env Hopper", "runs/untrusted")[1].env == "Hopper-v5"
+    (tmp_path / "sly.py").write_text("raise SystemExit('run')")
+    directory.create(replace(RECIPE, env="sly:Env-v0"), "ppo", Path("runs"), Path("runs/sly")).release()
+    with pytest.raises(UsageError, match=r"runs/sly/recipe.toml names the environment sly:Env-v0, .* --trust"):
+        like(name="runs/sly")
+    assert like("--trust", "runs/sly")[1].env == "sly:Env-v0"
+    assert "running the module sly" in capsys.readouterr().err
+    assert "sly" not in sys.modules
+    assert like("--env Hopper", "runs/sly")[1].env == "Hopper-v5"
 
 
 def test_wrappers_of_the_run_are_kept_and_trusted_or_given_anew(like):
