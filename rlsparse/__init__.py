@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes n
     from rlsparse.run.mlflow import MLflow as MLflow
     from rlsparse.run.torch_loop import Explorer as Explorer
     from rlsparse.run.weights_and_biases import WeightsAndBiases as WeightsAndBiases
-    from rlsparse.train import from_script as train
+    from rlsparse.train.from_python import from_script as train
     from rlsparse.trained.loaded import Policy as Policy
     from rlsparse.trained.loaded import load as load
     from rlsparse.trained.result import TrainedRun as TrainedRun

@@ -49,6 +49,9 @@ LEAVES = {
     "run/like": "new runs like old ones",
     "run/warm_start": "runs that begin with a trained policy",
     "run/named_policy": "the file of a policy that is named by its run or card",
+    "train/from_python": "the command in Python",
+    "run/from_python": "recipes that Python code asks for",
+    "run/callable_module": "functions that are modules",
     "run/other_names": "what other libraries call our flags",
     "run/progress_line": "progress on a terminal",
     "run/tensorboard": "TensorBoard events",
@@ -81,6 +84,7 @@ UNIONS = {
     "run/from_python",
     "sim/__init__",
     "sim/tasks",
+    "train/__init__",
 }
 """Files that may name leaves: each has a union of kinds, a field of a leaf's type, a flag or a public name for it."""
 

@@ -19,7 +19,7 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?
 RARE = "---\nsearch:\n  boost: 0.2\n---"
 """The search shows what pages say before what the code says."""
 
-CALLED = {"train": "rlsparse.train.from_script", "compare": "rlsparse.compare.from_python.from_script"}
+CALLED = {"train": "rlsparse.train.from_python.from_script", "compare": "rlsparse.compare.from_python.from_script"}
 """Functions that `import rlsparse` gives under another name."""
 
 WITHOUT_NAME = "\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"

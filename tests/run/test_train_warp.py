@@ -21,6 +21,7 @@ from rlsparse.run import device
 from rlsparse.run import session as sessions
 from rlsparse.run.device import Machine
 from rlsparse.run.recipe import Recipe
+from rlsparse.run.stop import StopSignal
 from rlsparse.trained import landscape, play
 
 pytest.importorskip("mujoco_warp", reason="needs pip install 'rlsparse[gpu]'")
@@ -105,7 +106,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, monkeypatch):
         return stop.received != 0
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.StopSignal, "__call__", stopped)
+        patch.setattr(StopSignal, "__call__", stopped)
         run(*TINY, "--quiet", "--run-dir", "halves")
     assert rows("halves/progress.csv") != rows("run/progress.csv")
     assert run("--resume", "halves", "--quiet") == (0, "halves\n", "")

@@ -13,7 +13,6 @@ import pytest
 import tiny
 from train_runs import PROBING, rows, status
 
-from rlsparse import train
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.explore.explorler import ExploRLer, Proposal
 from rlsparse.explore.racing import Racing
@@ -23,6 +22,7 @@ from rlsparse.run import cards, choose
 from rlsparse.run import directory as runs
 from rlsparse.run.reading import read_json
 from rlsparse.run.recipe import from_dict, from_toml
+from rlsparse.run.stop import StopSignal
 from rlsparse.sim.episodes import ProbeEpisodes
 
 # When all goes well
@@ -274,7 +274,7 @@ def test_a_run_that_is_stopped_while_it_probes_goes_on_as_if_it_had_not_been(run
 
     with monkeypatch.context() as patch:
         patch.setattr(ProbeEpisodes, "__call__", lambda *a: (begun.append(fake_envs.steps), probe(*a))[1])
-        patch.setattr(train.StopSignal, "__call__", asked)
+        patch.setattr(StopSignal, "__call__", asked)
         assert run(*flags)[0] == 143
     assert not Path("run/probe.csv").exists()
     assert run("--resume", "run", "--quiet")[0] == 0

@@ -14,9 +14,10 @@ import safetensors.numpy
 import tiny
 from train_runs import interrupt, rows, sound_twin, status
 
-from rlsparse import loop, train
+from rlsparse import loop
 from rlsparse.errors import Interrupted, StorageError
 from rlsparse.run import checkpoint, policy_file
+from rlsparse.run.stop import StopSignal
 
 # Numbers that are not finite
 
@@ -165,7 +166,7 @@ def test_a_run_directory_that_is_removed_is_an_error_and_does_not_come_back_in_p
             shutil.rmtree("run", ignore_errors=True)
         return False
 
-    monkeypatch.setattr(train.StopSignal, "__call__", remove)
+    monkeypatch.setattr(StopSignal, "__call__", remove)
     code, out, err = run(*tiny.FLAGS, "--quiet")
     assert (code, out) == (6, "")
     assert "No such file or directory" in err

@@ -9,8 +9,8 @@ from pathlib import Path
 import fake_envs
 import tiny
 
-from rlsparse import train
 from rlsparse.run import directory as runs
+from rlsparse.run.stop import StopSignal
 
 PROBING = f"--env fake_envs:Steady-v0 --explore {shlex.quote(str(tiny.PROBING))}"
 """Episodes are five steps long, always: a probe takes 2 x 5 x 5 = 50 steps."""
@@ -39,4 +39,4 @@ def interrupt(monkeypatch, at=60):
         return stop.received != 0
 
     before = fake_envs.steps
-    monkeypatch.setattr(train.StopSignal, "__call__", asked)
+    monkeypatch.setattr(StopSignal, "__call__", asked)

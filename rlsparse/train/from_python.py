@@ -1,0 +1,87 @@
+"""`rlsparse.train(...)`: what the command does, in Python."""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlsparse.run import from_python
+from rlsparse.run.compatibility import check_bounds
+from rlsparse.run.flags import ASKED, ResumeFlags, TrainFlags
+from rlsparse.run.reporters import callbacks_of
+from rlsparse.run.status import FEWEST_KEPT
+from rlsparse.run.stop import Stop, StopInterrupt
+from rlsparse.train.training import planned, reopen, start, train
+
+if TYPE_CHECKING:
+    from rlsparse import Callback
+    from rlsparse.run.session import Session
+    from rlsparse.trained.result import TrainedRun
+
+
+def from_script(
+    env: str | Callable[..., Any] | None = None,
+    *,
+    agent: str | None = None,
+    like: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] = "runs",
+    run_dir: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    keep_checkpoints: int | None = None,
+    checkpoint_every: int | None = None,
+    env_workers: int | None = None,
+    trust: bool = False,
+    quiet: bool = True,
+    callbacks: Sequence["Callback"] = (),
+    **fields: Any,
+) -> "TrainedRun":
+    """Train an agent, or go on with a run, to its end: what `rlsparse train` does, with the same names and defaults.
+
+    `env` is an id, a card's name, or a class that another process can import. `fields` are those of the recipe:
+    numbers, components (`TRPO(target_kl=0.02)`), names of kinds (`"trpo"`) or dicts of what differs from the agent's
+    card (`{"learning_rate": 1e-4}`). Ctrl-C saves and then raises KeyboardInterrupt; with `quiet=False` progress is
+    printed. Raises what `rlsparse.errors` has, such as UsageError for arguments that do not fit.
+    """
+    env, text = from_python.name_of(env), from_python.text
+    if resume is None:
+        name, recipe = from_python.recipe(env, agent, device, fields, like, trust)
+        folder = None if run_dir is None else Path(text("run_dir", run_dir))
+        keep = FEWEST_KEPT if keep_checkpoints is None else keep_checkpoints
+        new = TrainFlags(recipe, None, out=Path(text("out", out)), run_dir=folder, device=device, keep_checkpoints=keep)
+        new = replace(new, checkpoint_every=checkpoint_every, env_workers=env_workers, quiet=quiet)
+        return _train_new(name, new, callbacks, ASKED if like is not None else from_python.asked(fields))
+    wrappers, total_steps = from_python.names_of(fields.pop("wrappers", None)), fields.pop("total_steps", None)
+    from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
+    flags = ResumeFlags(Path(text("resume", resume)), env, wrappers, trust, total_steps, device, keep_checkpoints)
+    flags = replace(flags, checkpoint_every=checkpoint_every, env_workers=env_workers, quiet=quiet)
+    return _go_on(flags, callbacks)
+
+
+def _train_new(agent: str, flags: TrainFlags, callbacks: Sequence["Callback"], asked: Collection[str]) -> "TrainedRun":
+    recipe, where, _ = planned(flags.recipe, flags, asked)
+    with StopInterrupt() as stop:
+        return _result(start(recipe, agent, where, flags, callbacks, stop), agent, stop)
+
+
+def _go_on(flags: ResumeFlags, callbacks: Sequence["Callback"]) -> "TrainedRun":
+    from rlsparse.trained.result import TrainedRun
+
+    check_bounds(flags)
+    with StopInterrupt() as stop:
+        told = callbacks_of(callbacks, stop.ask)
+        opened = reopen(flags)
+        if opened.run.complete:
+            opened.run.release()
+            return TrainedRun(opened.run.path, opened.recipe, opened.agent, opened.run.state)
+        return _result(train(opened, stop, told, flags.quiet, resumed=True), opened.agent, stop)
+
+
+def _result(session: "Session", agent: str, stop: Stop) -> "TrainedRun":
+    from rlsparse.trained.result import TrainedRun
+
+    if stop.received:
+        done = f"stopped at {session.total_steps:,} steps"
+        raise KeyboardInterrupt(f"{done}; go on with rlsparse.train(resume={str(session.run.given)!r})")
+    return TrainedRun(session.run.path, session.recipe, agent, session.run.state)
