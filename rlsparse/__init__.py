@@ -3,27 +3,35 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rlsparse.run.version import __version__ as __version__
+from rlsparse.run.version import __version__
 
 if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes no time
-    from rlsparse.compare.from_python import Compared as Compared
+    from rlsparse.compare.from_python import Compared
     from rlsparse.compare.from_python import from_script as compare
-    from rlsparse.errors import DivergenceError as DivergenceError
-    from rlsparse.errors import EnvironmentFailure as EnvironmentFailure
-    from rlsparse.errors import RlsparseError as RlsparseError
-    from rlsparse.errors import RunDirectoryError as RunDirectoryError
-    from rlsparse.errors import StorageError as StorageError
-    from rlsparse.errors import UnsupportedEnvironment as UnsupportedEnvironment
-    from rlsparse.errors import UsageError as UsageError
-    from rlsparse.run.callbacks import Callback as Callback
-    from rlsparse.run.callbacks import Training as Training
-    from rlsparse.run.mlflow import MLflow as MLflow
-    from rlsparse.run.torch_loop import Explorer as Explorer
-    from rlsparse.run.weights_and_biases import WeightsAndBiases as WeightsAndBiases
+    from rlsparse.errors import (
+        DivergenceError,
+        EnvironmentFailure,
+        RlsparseError,
+        RunDirectoryError,
+        StorageError,
+        UnsupportedEnvironment,
+        UsageError,
+    )
+    from rlsparse.run.callbacks import Callback, Training
+    from rlsparse.run.mlflow import MLflow
+    from rlsparse.run.torch_loop import Explorer
+    from rlsparse.run.weights_and_biases import WeightsAndBiases
     from rlsparse.train.from_python import from_script as train
-    from rlsparse.trained.loaded import Policy as Policy
-    from rlsparse.trained.loaded import load as load
-    from rlsparse.trained.result import TrainedRun as TrainedRun
+    from rlsparse.trained.loaded import Policy, load
+    from rlsparse.trained.result import TrainedRun
+
+__all__ = ["__version__", "compare", "train", "load", "Policy", "TrainedRun", "Compared", "Callback", "Training"]
+__all__ += ["Explorer", "WeightsAndBiases", "MLflow"]
+__all__ += ["RlsparseError", "UsageError", "EnvironmentFailure", "UnsupportedEnvironment"]
+__all__ += ["RunDirectoryError", "DivergenceError", "StorageError"]
+
+CALLED = ("compare", "train")
+"""Modules that are called."""
 
 PUBLIC = {
     "Compared": "compare.from_python",
@@ -35,32 +43,15 @@ PUBLIC = {
     "load": "trained.loaded",
     "Policy": "trained.loaded",
     "TrainedRun": "trained.result",
-    **dict.fromkeys(
-        (
-            "RlsparseError",
-            "UsageError",
-            "EnvironmentFailure",
-            "UnsupportedEnvironment",
-            "RunDirectoryError",
-            "DivergenceError",
-            "StorageError",
-        ),
-        "errors",
-    ),
 }
-"""Of each public name the module that has it."""
-
-CALLED = ("compare", "train")
-"""Modules that are called."""
-
-__all__ = ["__version__", "compare", "train", *PUBLIC]
+"""Of each public name the module that has it, where that is not `errors`."""
 
 
 def __getattr__(name: str) -> Any:
     if name in CALLED:
         return import_module(f"rlsparse.{name}")
-    if name in PUBLIC:
-        return getattr(import_module(f"rlsparse.{PUBLIC[name]}"), name)
+    if name in __all__:
+        return getattr(import_module(f"rlsparse.{PUBLIC.get(name, 'errors')}"), name)
     raise AttributeError(f"module rlsparse has no attribute {name}")
 
 

@@ -57,7 +57,7 @@ def on_files(files: Files, config: Any) -> Files:
 def public() -> str:
     """Return the page of what `import rlsparse` gives, then of the modules in the root."""
     names = [name for name in rlsparse.__all__ if not name.startswith("_")]
-    places = {name: CALLED.get(name) or f"rlsparse.{rlsparse.PUBLIC[name]}.{name}" for name in names}
+    places = {name: CALLED.get(name) or f"rlsparse.{rlsparse.PUBLIC.get(name, 'errors')}.{name}" for name in names}
     options = "\n    options:\n      heading: rlsparse.{0}\n      toc_label: {0}\n"
     shown = [f"::: {place}{options.format(name)}" for name, place in places.items()]
     return "\n\n".join([RARE, "# rlsparse", *shown, "::: rlsparse.loop"])
