@@ -211,7 +211,8 @@ class Speaking(gymnasium.Wrapper):
 # Classes that are given as objects
 
 
-def test_a_class_of_a_module_is_named_by_it():
+def test_a_class_of_a_module_is_named_by_it(monkeypatch):
+    monkeypatch.setattr("rlsparse.sim.environment.given", {})  # what is given is trusted, in other tests too
     assert entry_of(fake_envs.Point) == "fake_envs:Point"
     assert entry_of(Speaking) == f"{__name__}:Speaking"
 
