@@ -213,6 +213,8 @@ def agent(name: str) -> AgentCard:
         return read_agent_card(path)
     if "/" in name or path.suffix == ".toml":
         raise UsageError(f"no agent card at '{name}': expected a card.toml or a folder that holds one")
+    if _card_named(name):
+        raise UsageError(f"unknown agent '{name}': it is an environment, which --env names beside an agent")
     hint = _did_you_mean(name, {card.casefold(): card for card in cards})
     raise UsageError(f"unknown agent '{name}'{hint} (rlsparse agents lists them)")
 

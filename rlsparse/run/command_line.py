@@ -89,9 +89,11 @@ def parse(
         raise
     if unknown:
         name = unknown[0].partition("=")[0]
-        near = _alike(name, _flag_names(cls, prog, **keywords))
+        known, is_flag = _flag_names(cls, prog, **keywords), name.startswith("-")
+        bare = name == arguments[0] and not is_flag and "--env" in known
+        near = f"--env {name}" if bare else _alike(name, known)
         hint = unknown_hint or (f"did you mean {near}?" if near else f"{prog} --help lists the flags")
-        raise UsageError(f"unknown {'flag' if name.startswith('-') else 'argument'} {name}: {hint}")
+        raise UsageError(f"unknown {'flag' if is_flag else 'argument'} {name}: {hint}")
     return flags
 
 
@@ -158,6 +160,8 @@ def _one_line(box: str, arguments: Sequence[str]) -> str:
     body = " ".join(takewhile(_has_words, dropwhile(lambda row: not _has_words(row), rows)))
     if missing := re.match(r"Missing value for argument '(\S+)'", body):
         return f"{missing[1]} needs a value"
+    if missing := re.match(r"Missing from .+?: (\S+) (.*?)\.? \(required\)", body):
+        return f"{missing[1]} is missing: {missing[2]}"
     if choice := re.match(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", body):
         choices = choice[3].replace("'", "")
         return f"{choice[2]} {choice[1]}: expected one of {choices}"

@@ -269,6 +269,7 @@ def test_a_folder_called_like_a_shipped_agent_does_not_replace_it(tmp_path, monk
     [
         ("pppo", "unknown agent 'pppo': did you mean ppo? (rlsparse agents lists them)"),
         ("xyzzy", "unknown agent 'xyzzy' (rlsparse agents lists them)"),
+        ("hopper", "unknown agent 'hopper': it is an environment, which --env names beside an agent"),
         ("no/such", "no agent card at 'no/such': expected a card.toml or a folder that holds one"),
         ("other.toml", "no agent card at 'other.toml': expected a card.toml or a folder that holds one"),
     ],
