@@ -82,7 +82,7 @@ def compare(
     """
     found = mismatches(arms, axis)
     if found and not allow_mixed:
-        raise UsageError(f"{'; '.join(found)}; --allow-mixed shows them together and says so on the figure")
+        raise UsageError(f"{'; '.join(found)}; name runs that go together, or let --allow-mixed show all and say so")
     if baseline is not None and baseline not in arms.names:
         raise UsageError(f"--baseline {baseline}: the arms are {', '.join(arms.names)}")
     for env in set(thresholds or {}) - {""} - set(arms.environments):
@@ -137,7 +137,7 @@ def _short_budgets(panels: list[Panel]) -> list[str]:
     known = cards.environments()
     short = {p.env: p.end / known[p.env].total_steps for p in panels if p.env in known}
     listed = ", ".join(f"{env} {100 * share:.0f} %" for env, share in short.items() if share < 1 / 4)
-    return [f"a test of the plumbing, not of the agents, by the share of their usual steps: {listed}"] if listed else []
+    return [f"curves this short say little about the agents; share of the usual steps: {listed}"] if listed else []
 
 
 def _log_remarks(arms: Arms, logs: list[Log]) -> list[str]:

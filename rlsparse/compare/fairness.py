@@ -68,7 +68,7 @@ def _environment_arguments(members: list[tuple[str, str, Member]]) -> list[str]:
         logs = [member.log for _, of, member in members if of == env]
         known = [log for log in logs if log.settings or log.kind == "agent card"]
         if several := _several((_arguments(log), str(log.path)) for log in known):
-            found.append(f"{env} is another task with other arguments or wrappers: {several}")
+            found.append(f"{env} with other arguments or wrappers is another task: {several}")
     return found
 
 

@@ -61,12 +61,15 @@ def test_arguments_and_wrappers_of_an_environment(tmp_path):
     write_run(tmp_path / "a", curves(), env="Ant-v5")
     write_run(tmp_path / "b", curves(), env="Ant-v5", env_kwargs={"healthy_reward": 2.0})
     allowed = refused(
-        tmp_path, r"Ant-v5 is another task with other arguments or wrappers: as it is .* healthy_reward=2.0"
+        tmp_path, r"Ant-v5 with other arguments or wrappers is another task: as it is .* healthy_reward=2.0"
     )
     assert list(allowed.panels[0].cells) == ["ppo", "ppo healthy_reward=2.0"]
     write_run(tmp_path / "w" / "a", curves(), env_kwargs={"g": 5}, wrappers=["own:Wrapper"])
     write_run(tmp_path / "w" / "b", curves(), env_kwargs={"g": 5})
-    refused(tmp_path / "w", r"with other arguments or wrappers: g=5 \(.*\) and g=5 wrappers=\['own:Wrapper'\]")
+    refused(
+        tmp_path / "w",
+        r"or wrappers is another task: g=5 \(.*\) and g=5 wrappers=\['own:Wrapper'\]",
+    )
 
 
 def test_a_class_of_a_file_is_the_same_task_wherever_the_file_lies(tmp_path):
