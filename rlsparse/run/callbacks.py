@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlsparse.errors import UsageError, in_one_line, listed
+from rlsparse.errors import UsageError, in_one_line, listed, nearest
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.records import Counters, EpochStats
 from rlsparse.run.foreign import class_named
@@ -132,7 +132,7 @@ class Callbacks(NoCallbacks):
     """
 
     def __init__(self, given: Sequence[object], ask_to_stop: Callable[[str], None]) -> None:
-        self._callbacks = [_named(x) if isinstance(x, str) else _checked(x) for x in listed("callbacks", given)]
+        self._callbacks = [_checked(_named(x) if isinstance(x, str) else x) for x in listed("callbacks", given)]
         self._ask_to_stop = ask_to_stop
         self._training: Training | None = None
 
@@ -207,6 +207,11 @@ def _checked(given: object) -> Callback:
     if not isinstance(given, Callback):
         hint = f": write {given.__name__}()" if isinstance(given, type) else ""
         raise UsageError(f"{given!r} is no object of a subclass of rlsparse.Callback{hint}")
+    calls = [name for name in vars(Callback) if name.startswith("on_")]
+    for name in dir(given):
+        near = nearest(name, calls, cutoff=0.8)
+        if near and name not in calls:  # it would never be called
+            raise UsageError(f"the callback {type(given).__name__} has {name}: did you mean {near}?")
     return given
 
 

@@ -330,6 +330,9 @@ def test_what_is_no_callback_is_refused():
         callbacks_of([Calls], Stop().ask)
     with pytest.raises(UsageError, match="is no object of a subclass"):
         callbacks_of([print], Stop().ask)
+    mistyped = type("Typo", (Callback,), {"on_evalution": lambda self, training, rows: None})
+    with pytest.raises(UsageError, match=r"the callback Typo has on_evalution: did you mean on_evaluation\?"):
+        callbacks_of([mistyped()], Stop().ask)
     for given in (Calls, Calls(), "own:Calls"):
         with pytest.raises(UsageError, match=r"callbacks must be a list, as in callbacks=\[...\], not "):
             callbacks_of(given, Stop().ask)
