@@ -164,15 +164,21 @@ def make_task(env_id: str, options: Mapping[str, Any]) -> Task:
     return task(**{name: value for name, value in own.items() if name not in (*DRAWING, STEPS)})
 
 
-def check_names(env_id: str, creator: Callable[..., Any], kwargs: Iterable[str]) -> None:
-    """Raise UsageError for the first argument that a constructor does not take; one with **kwargs takes all."""
+def check_names(env_id: str, creator: Callable[..., Any], kwargs: Iterable[str], known: Iterable[str] = ()) -> None:
+    """Raise UsageError for the first argument that a constructor does not take, or needs; one with **kwargs takes all.
+
+    Those that are `known` are given to it by the registry.
+    """
     try:
         parameters = inspect.signature(creator).parameters.values()
     except (TypeError, ValueError):  # compiled code may not tell
         return
+    named = {x.name: x for x in parameters if x.kind in (x.POSITIONAL_OR_KEYWORD, x.KEYWORD_ONLY)}
     if not any(x.kind is x.VAR_KEYWORD for x in parameters):
-        named = [x.name for x in parameters if x.kind in (x.POSITIONAL_OR_KEYWORD, x.KEYWORD_ONLY)]
         refuse_unknown(env_id, kwargs, named)
+    needed = {name for name, x in named.items() if x.default is x.empty} - {*kwargs, *known, *NOT_ARGUMENTS, STEPS}
+    for name in (name for name in named if name in needed):
+        raise UsageError(f"{env_id} needs {flag(name)}")
 
 
 def refuse_unknown(env_id: str, kwargs: Iterable[str], known: Iterable[str]) -> None:

@@ -60,8 +60,9 @@ def make_single(environment: "Environment | str", render_mode: str | None = None
     steps = kwargs.pop(STEPS, None)
     if environment.id in TASKS:
         check_task(environment.id, kwargs)
-    elif kwargs:
-        check_names(environment.id, creator := _creator(entry), kwargs)
+    elif kwargs or ":" in environment.id or entry in gymnasium.registry:
+        spec = gymnasium.spec(entry) if isinstance(entry, str) else entry
+        check_names(shown_name(environment.id), creator := _creator(spec), kwargs, spec.kwargs)
     if "xml_file" in kwargs and (environment.id in TASKS or creator.__module__.startswith("gymnasium.")):
         model_path(kwargs["xml_file"])
     if render_mode is not None:  # an environment that cannot be drawn may know no render mode
@@ -92,8 +93,8 @@ def shown_name(env_id: str) -> str:
     return f"{Path(place).name}:{name}" if place.endswith(".py") else env_id
 
 
-def _creator(entry: str | EnvSpec) -> Callable[..., Any]:
-    found = (gymnasium.spec(entry) if isinstance(entry, str) else entry).entry_point
+def _creator(spec: EnvSpec) -> Callable[..., Any]:
+    found = spec.entry_point
     return load_env_creator(found) if isinstance(found, str) else found  # type: ignore[return-value]
 
 

@@ -13,7 +13,7 @@ import tiny
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeAwareObservation, TimeLimit
 
 from rlsparse import sim
-from rlsparse.errors import EnvironmentFailure, UnsupportedEnvironment, UsageError
+from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.sim.environment import Environment, entry_of, given, has_object, load_module, load_object, make_single
 from rlsparse.sim.gym import GymVectorEnv
 
@@ -26,6 +26,10 @@ class Robot(fake_envs.Point):
     def __init__(self, drag, gain=1.0, *, render_mode=None):
         super().__init__()
         self.drag, self.gain, self.render_mode = drag, gain, render_mode
+
+class Any(Robot):
+    def __init__(self, drag_of_air, **others):
+        super().__init__(drag_of_air, **others)
 
 class Arm:
     class Hand(fake_envs.Point):
@@ -156,9 +160,15 @@ def test_arguments_are_checked_before_the_environment_is_made(env_id, kwargs, to
         assert told in str(caught.value)
 
 
-def test_an_argument_that_is_missing_is_told(robot):
-    with pytest.raises(EnvironmentFailure, match="failed in make with TypeError: .*missing 1 required .*'drag'"):
-        GymVectorEnv(f"{robot}:Robot", 1)
+def test_an_argument_that_is_missing_is_told_before_the_environment_is_made(robot):
+    for make in (make_single, lambda x: GymVectorEnv(x, 1)):
+        with pytest.raises(UsageError, match=r"^robot arm.py:Robot needs --env-kwargs.drag$"):
+            make(Environment(f"{robot}:Robot", {"gain": 2}))
+    with pytest.raises(UsageError, match=r"robot arm.py:Robot has no argument dragg: did you mean drag.$"):
+        make_single(Environment(f"{robot}:Robot", {"dragg": 2}))
+    with pytest.raises(UsageError, match=r"^robot arm.py:Any needs --env-kwargs.drag-of-air$"):
+        make_single(f"{robot}:Any")
+    assert make_single(f"{robot}:Robot-v0").unwrapped.drag == 0.5  # which the registry gives
 
 
 # Wrappers
