@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from rlsparse.errors import UsageError, listed, nearest
+from rlsparse.learner.bounds import whole_number
 from rlsparse.learner.kinds import kind_of, kinds
 from rlsparse.run import choose
 from rlsparse.run.compatibility import components
@@ -45,7 +46,7 @@ def recipe(
     if env is None and like is None:
         raise UsageError("which environment? e.g. rlsparse.train('HalfCheetah') (rlsparse envs lists them)")
     fields = dict(fields)
-    sparsity = fields.pop("sparsity", None)
+    sparsity = _plain_numbers(fields.pop("sparsity", None))
     given = {"env": env, "device": device, "agent": agent, "like": like}
     chosen = {name: text(name, x) for name, x in given.items() if x is not None or name == "device"}
     if "wrappers" in fields:
@@ -61,10 +62,11 @@ def recipe(
     _check_names(default, fields)
     if "wrappers" in fields:
         fields["wrappers"] = names_of(fields["wrappers"])
-    plain = to_dict(default)
+    table = to_dict(default)
     for name in (name for name in fields if not (name in choose.SHORT_NAMES and not is_parts(fields[name]))):
-        plain[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
-    found = choose.with_sparsity(choose.with_environment(from_dict(plain, SOURCE), default), sparsity)
+        table[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
+    given_recipe = from_dict(_plain_numbers(table), SOURCE)
+    found = choose.with_sparsity(choose.with_environment(given_recipe, default), sparsity)
     return choose.name_of(chosen, name_of_agent, default, found), found
 
 
@@ -102,6 +104,17 @@ def asked(fields: Mapping[str, Any]) -> list[str]:
     """Return which flags that a short budget would change are given."""
     given = {"eval-episodes": "eval_episodes" in fields, "explore.start": is_parts(fields.get("explore"))}
     return [flag for flag, is_given in given.items() if is_given]
+
+
+def settings(**given: Any) -> dict[str, Any]:
+    """Return what is given of flags that are whole numbers and no fields; raises UsageError for a part of one."""
+    found = {name: _plain_numbers(x) for name, x in given.items() if x is not None}
+    for name, x in found.items():
+        try:
+            found[name] = whole_number(x) if isinstance(x, float) else x
+        except ValueError:
+            raise UsageError(f"{name} is {x}: expected a whole number") from None
+    return found
 
 
 def refuse_beside_resume(fields: Mapping[str, Any], **others: Any) -> None:
@@ -160,9 +173,16 @@ def _plain(hint: Any, before: Any, given: Any) -> Any:
         given = {"kind": given}
     if isinstance(given, Mapping) and options:
         return _plain_parts(options, before, given)
-    if isinstance(given, np.generic):
-        return given.item()
-    return list(given) if isinstance(given, tuple | range | np.ndarray) else given
+    return given
+
+
+def _plain_numbers(given: Any) -> Any:
+    """Return numbers and arrays of numpy as Python's, and sequences as lists, in tables and lists too."""
+    if isinstance(given, np.generic | np.ndarray):
+        return given.tolist()
+    if isinstance(given, Mapping):
+        return {name: _plain_numbers(x) for name, x in given.items()}
+    return [*map(_plain_numbers, given)] if isinstance(given, list | tuple | range) else given
 
 
 def _plain_parts(options: dict[str, type], before: Any, given: Mapping[str, Any]) -> dict[str, Any]:

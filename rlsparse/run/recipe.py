@@ -214,7 +214,7 @@ def to_dict(component: Any) -> dict[str, Any]:
             plain[f.name] = kind | to_dict(x)
         elif isinstance(x, dict):
             plain |= {f.name: without_infinity(x)} if x else {}
-        elif x is not None and (x != () or f.default != ()):
+        elif x is not None and not (isinstance(x, tuple) and x == () == f.default):
             plain[f.name] = list(x) if isinstance(x, tuple) else x
     return plain
 

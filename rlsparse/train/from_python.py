@@ -10,7 +10,6 @@ from rlsparse.run import from_python
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ASKED, ResumeFlags, TrainFlags
 from rlsparse.run.reporters import callbacks_of
-from rlsparse.run.status import FEWEST_KEPT
 from rlsparse.run.stop import Stop, StopInterrupt
 from rlsparse.train.training import planned, reopen, start, train
 
@@ -45,18 +44,20 @@ def from_script(
     printed. Raises what `rlsparse.errors` has, such as UsageError for arguments that do not fit.
     """
     env, text = from_python.name_of(env), from_python.text
+    settings = from_python.settings(
+        keep_checkpoints=keep_checkpoints, checkpoint_every=checkpoint_every, env_workers=env_workers
+    )
     if resume is None:
         name, recipe = from_python.recipe(env, agent, device, fields, like, trust)
         folder = None if run_dir is None else Path(text("run_dir", run_dir))
-        keep = FEWEST_KEPT if keep_checkpoints is None else keep_checkpoints
-        new = TrainFlags(recipe, None, out=Path(text("out", out)), run_dir=folder, device=device, keep_checkpoints=keep)
-        new = replace(new, checkpoint_every=checkpoint_every, env_workers=env_workers, quiet=quiet)
-        return _train_new(name, new, callbacks, ASKED if like is not None else from_python.asked(fields))
-    wrappers, total_steps = from_python.names_of(fields.pop("wrappers", None)), fields.pop("total_steps", None)
+        new = TrainFlags(recipe, None, out=Path(text("out", out)), run_dir=folder, device=device, quiet=quiet)
+        asked = ASKED if like is not None else from_python.asked(fields)
+        return _train_new(name, replace(new, **settings), callbacks, asked)
+    wrappers = from_python.names_of(fields.pop("wrappers", None))
+    settings |= from_python.settings(total_steps=fields.pop("total_steps", None))
     from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
-    flags = ResumeFlags(Path(text("resume", resume)), env, wrappers, trust, total_steps, device, keep_checkpoints)
-    flags = replace(flags, checkpoint_every=checkpoint_every, env_workers=env_workers, quiet=quiet)
-    return _go_on(flags, callbacks)
+    flags = ResumeFlags(Path(text("resume", resume)), env, wrappers, trust, device=device, quiet=quiet)
+    return _go_on(replace(flags, **settings), callbacks)
 
 
 def _train_new(agent: str, flags: TrainFlags, callbacks: Sequence["Callback"], asked: Collection[str]) -> "TrainedRun":

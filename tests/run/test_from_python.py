@@ -16,7 +16,7 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import from_python
 from rlsparse.run.flags import train_flags
-from rlsparse.run.from_python import refuse_beside_resume
+from rlsparse.run.from_python import refuse_beside_resume, settings
 
 
 def recipe(env="Hopper", agent=None, device="cpu", **fields):
@@ -51,6 +51,20 @@ ALIKE = {
         {"num_envs": np.int64(4), "algorithm": {"learning_rate": np.float32(0.5)}},
         "--num-envs 4 --algorithm.learning-rate 0.5",
     ),
+    "whole numbers that are floats": (
+        {"eval_every": 1e4, "total_steps": np.float64(2e5)},
+        "--eval-every 1e4 --total-steps 2e5",
+    ),
+    "arrays of numpy": (
+        {"eval_every": np.array(500), "policy": {"actor_hidden": np.array([32, 32])}},
+        "--eval-every 500 --policy.actor-hidden 32 32",
+    ),
+    "lists of numbers of numpy": ({"policy": {"actor_hidden": [np.int64(32)]}}, "--policy.actor-hidden 32"),
+    "a component with numbers of numpy": ({"advantage": NStep(n=np.int64(8))}, "--advantage nstep --advantage.n 8"),
+    "a share that is a number of numpy": (
+        {"sparse": "set", "sparsity": np.float64(0.5)},
+        "--sparse set --sparsity 0.5",
+    ),
 }
 
 
@@ -58,6 +72,14 @@ ALIKE = {
 def test_arguments_mean_what_the_flags_mean(given, flags):
     agent, expected, _ = train_flags(["--env", "Hopper", *flags.split()])
     assert recipe(**given) == (agent, expected)
+
+
+def test_flags_that_are_no_fields_are_whole_numbers_too():
+    found = settings(keep_checkpoints=np.int64(3), checkpoint_every=1e4, env_workers=None)
+    assert (found, *map(type, found.values())) == ({"keep_checkpoints": 3, "checkpoint_every": 10_000}, int, int)
+    for x in (224.5, float("inf"), float("nan"), np.float32(0.5)):
+        with pytest.raises(UsageError, match=f"^total_steps is {x}: expected a whole number$"):
+            settings(total_steps=x)
 
 
 def test_components_are_taken_as_they_are():
