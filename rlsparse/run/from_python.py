@@ -60,6 +60,8 @@ def recipe(
             chosen[name] = _named(name, fields[name])
     name_of_agent, default = choose.chosen_recipe({name: x for name, x in chosen.items() if x}, trust)
     _check_names(default, fields)
+    if "init" in fields and default.init is None:
+        raise UsageError(f"{SOURCE}: init needs a policy to begin with, as in init={{'policy': RUN, ...}}")
     if "wrappers" in fields:
         fields["wrappers"] = names_of(fields["wrappers"])
     table = to_dict(default)

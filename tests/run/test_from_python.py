@@ -117,6 +117,7 @@ WRONG = {
     "yes": ({"sparse": True}, "rlsparse.train: sparse must be a name, a dict or an object, not True"),
     "a component for an agent": ({"agent": PPO()}, "agent must be text or a path, not PPO(learning_rate="),
     "a policy that is no file": ({"init": 5}, "init must be text or a path, not 5"),
+    "no policy to begin with": ({"init": {"log_std": -1.0}}, "rlsparse.train: init needs a policy to begin with"),
     "no device": ({"device": None}, "device must be text or a path, not None"),
     "one wrapper": ({"wrappers": "a.b:C"}, "wrappers must be a list, as in wrappers=[...], not 'a.b:C'"),
     "a field far inside": ({"epsilon": 1}, "rlsparse.train: unknown argument epsilon: "),
