@@ -330,7 +330,7 @@ def about(place: str) -> dict[str, Any]:
         with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     return {
-        "device": device.name_of(place) or "cpu",
+        "device": device.gpu_name(place) or "cpu",
         "cuda": torch.version.cuda,
         "packages": packages,
         "python": platform.python_version(),

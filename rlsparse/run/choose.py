@@ -46,7 +46,7 @@ def chosen_recipe(chosen: Mapping[str, str], trust: bool = False) -> tuple[str, 
     return _chosen_recipe(None if env is None else cards.resolve_environment(env), chosen, trust)
 
 
-def name_of(chosen: Mapping[str, str], agent: str, usual: Recipe, recipe: Recipe) -> str:
+def agent_name(chosen: Mapping[str, str], agent: str, usual: Recipe, recipe: Recipe) -> str:
     """Return what to call a run with this recipe, which began as the `usual` one of the `agent`.
 
     One that is like another run is called by all that differs from the agent's card, not from that run.

@@ -213,6 +213,12 @@ def ignore_lost_reader(stream: TextIO) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def say(text: str) -> None:
+    """Print a line on stderr, if anybody reads it."""
+    with ignore_lost_reader(sys.stderr):
+        print(text, file=sys.stderr)
+
+
 LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT)
 """Failures of a stream that only its reader notices."""
 
@@ -261,6 +267,5 @@ def fail_in_one_line() -> Iterator[None]:
 
 
 def _tell(text: str, exit_code: int) -> NoReturn:
-    with ignore_lost_reader(sys.stderr):
-        print(f"rlsparse: {printable(text)}", file=sys.stderr)
+    say(f"rlsparse: {printable(text)}")
     sys.exit(exit_code)

@@ -149,7 +149,7 @@ def resumed(begun_on: str, device: str, recipe: Recipe) -> str:
     return device
 
 
-def name_of(device: str) -> str | None:
+def gpu_name(device: str) -> str | None:
     """Return what a GPU is called; None for the CPU."""
     if not device.startswith("cuda"):
         return None
@@ -165,7 +165,7 @@ def memory_of(device: str) -> str:
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
-    return f" ({name_of(device)}, {total / 2**30:.0f} GiB, {free / 2**30:.0f} GiB of them free)"
+    return f" ({gpu_name(device)}, {total / 2**30:.0f} GiB, {free / 2**30:.0f} GiB of them free)"
 
 
 @contextmanager

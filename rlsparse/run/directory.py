@@ -25,7 +25,7 @@ from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.learner.bounds import Expected, Like
 from rlsparse.run import digests
 from rlsparse.run.convert import told
-from rlsparse.run.device import name_of
+from rlsparse.run.device import gpu_name
 from rlsparse.run.lock import Lock
 from rlsparse.run.reading import read_json, read_text, read_toml, seal, shorten
 from rlsparse.run.recipe import Recipe, from_dict, to_toml
@@ -153,7 +153,7 @@ def create(
         raise RunDirectoryError(str(error)) from error
     run = Run(run_dir)
     text = to_toml(recipe)
-    place = {"device": device, "device_name": name_of(device), "simulator": recipe.simulator}
+    place = {"device": device, "device_name": gpu_name(device), "simulator": recipe.simulator}
     begun = {"agent": agent, **place, **_versions(recipe), "recipe_sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_atomic(run_dir / "versions.json", seal(begun) + "\n")
     run.settings = settings or run.settings

@@ -114,7 +114,7 @@ def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
     examples = {name: short[0] for name, short in choose.SHORT_NAMES.items()} | {"init": "runs"}
     choose.refuse_flags_of_nothing(default, examples, arguments)
     usual, default = default, choose.with_kinds(default, arguments)
-    agent = choose.name_of(chosen, agent, usual, default)
+    agent = choose.agent_name(chosen, agent, usual, default)
     choose.refuse_flags_of_other_kinds(default, arguments)
     if not default.env and not {"-h", "--help"}.isdisjoint(arguments):
         default = replace(default, env=tyro.MISSING)  # which the help shows as required

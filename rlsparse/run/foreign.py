@@ -40,11 +40,11 @@ def class_named(name: str) -> str:
 
     A file is then named with its whole path. Raises UsageError.
     """
-    from rlsparse.sim.environment import given, load_object
+    from rlsparse.sim.environment import given_classes, load_object, split_name
 
-    if name in given:
+    if name in given_classes:
         return name
-    place, mark, attribute = name.rpartition(":" if ":" in name else ".")
+    place, mark, attribute = split_name(name)
     if not place or not attribute or name.endswith(".py"):
         raise UsageError(f"'{name}' names no class: expected package.module.Class, module:Class or file.py:Class")
     name = f"{import_named(place)}{mark}{attribute}"

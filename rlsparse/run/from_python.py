@@ -58,18 +58,18 @@ def recipe(
     for name in ("algorithm", "simulator", *choose.SHORT_NAMES):
         if name in fields:
             chosen[name] = _named(name, fields[name])
-    name_of_agent, default = choose.chosen_recipe({name: x for name, x in chosen.items() if x}, trust)
+    agent, default = choose.chosen_recipe({name: x for name, x in chosen.items() if x}, trust)
     _check_names(default, fields)
     if "init" in fields and default.init is None:
         raise UsageError(f"{SOURCE}: init needs a policy to begin with, as in init={{'policy': RUN, ...}}")
     if "wrappers" in fields:
-        fields["wrappers"] = names_of(fields["wrappers"])
+        fields["wrappers"] = class_names(fields["wrappers"])
     table = to_dict(default)
     for name in (name for name in fields if not (name in choose.SHORT_NAMES and not is_parts(fields[name]))):
         table[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
     given_recipe = from_dict(_plain_numbers(table), SOURCE)
     found = choose.with_sparsity(choose.with_environment(given_recipe, default), sparsity)
-    return choose.name_of(chosen, name_of_agent, default, found), found
+    return choose.agent_name(chosen, agent, default, found), found
 
 
 def text(name: str, given: object) -> str:
@@ -79,7 +79,7 @@ def text(name: str, given: object) -> str:
     raise UsageError(f"{name} must be text or a path, not {shorten(repr(given))}")
 
 
-def name_of(env: str | os.PathLike[str] | Callable[..., Any] | None) -> str | None:
+def class_name(env: str | os.PathLike[str] | Callable[..., Any] | None) -> str | None:
     """Return the id of an environment that may be given as a class; raises UsageError where it cannot be imported."""
     if env is None or isinstance(env, str | os.PathLike):
         return None if env is None else os.fspath(env)
@@ -90,9 +90,9 @@ def name_of(env: str | os.PathLike[str] | Callable[..., Any] | None) -> str | No
     return entry_of(env)
 
 
-def names_of(wrappers: Iterable[str | Callable[..., Any]] | None) -> tuple[str, ...] | None:
+def class_names(wrappers: Iterable[str | Callable[..., Any]] | None) -> tuple[str, ...] | None:
     """Return the names of wrappers that may be given as classes; None if none are given."""
-    return None if wrappers is None else tuple(filter(None, map(name_of, listed("wrappers", wrappers))))
+    return None if wrappers is None else tuple(filter(None, map(class_name, listed("wrappers", wrappers))))
 
 
 def is_parts(given: Any) -> bool:

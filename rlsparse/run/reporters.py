@@ -1,14 +1,13 @@
 """Who is told how training goes."""
 
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from rlsparse.errors import BROKEN, Interrupted, in_one_line
 from rlsparse.learner.records import EpochStats
-from rlsparse.run.command_line import ignore_lost_reader
+from rlsparse.run.command_line import say
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.progress_line import ProgressLine
 
@@ -58,7 +57,7 @@ class Reporters:
             if not (isinstance(error, ModuleNotFoundError) and str(error.name).startswith("tensorboard")):  # an extra
                 _warn("TensorBoard", error)
             elif not quiet:
-                _say("no TensorBoard events: they need 'rlsparse[tb]', and rlsparse tensorboard writes them later")
+                say("no TensorBoard events: they need 'rlsparse[tb]', and rlsparse tensorboard writes them later")
 
     def __enter__(self) -> Self:
         return self
@@ -99,8 +98,3 @@ class Reporters:
 
 def _warn(name: str, error: BaseException) -> None:
     log.warning("%s fails and is left out from now on: %s; training goes on", name, in_one_line(error))
-
-
-def _say(text: str) -> None:
-    with ignore_lost_reader(sys.stderr):
-        print(text, file=sys.stderr)

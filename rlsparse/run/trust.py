@@ -65,13 +65,13 @@ def foreign_code(environment: "Environment", source: Path) -> dict[str, str]:
 
     Raises EnvironmentFailure, naming the file `source`, for an id that nothing registers.
     """
-    from rlsparse.sim.environment import given
+    from rlsparse.sim.environment import given_classes, split_name
 
-    module = None if environment.id in given else foreign_module(environment.id, source)
+    module = None if environment.id in given_classes else foreign_module(environment.id, source)
     foreign = {} if module is None else {environment.id: module}
     for name in environment.wrappers:
-        if name not in given and (not name.startswith(OURS) or ":" in name or "." in name.removeprefix(OURS)):
-            foreign[name] = name.rpartition(":" if ":" in name else ".")[0]
+        if name not in given_classes and (not name.startswith(OURS) or ":" in name or "." in name.removeprefix(OURS)):
+            foreign[name] = split_name(name)[0]
     return foreign
 
 

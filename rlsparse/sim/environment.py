@@ -24,7 +24,7 @@ from rlsparse.sim.arguments import STEPS, check_names, check_task, model_path, p
 from rlsparse.sim.spaces import flattened
 from rlsparse.sim.tasks import TASKS
 
-given: dict[str, Callable[..., gymnasium.Env]] = {}
+given_classes: dict[str, Callable[..., gymnasium.Env]] = {}
 """Classes that this process has been given as objects, by their entries: their files are not imported again."""
 
 
@@ -80,7 +80,7 @@ def entry_point(env_id: str) -> str | EnvSpec:
     place, colon, name = env_id.rpartition(":")
     if not colon:
         return env_id
-    if env_id not in given:
+    if env_id not in given_classes:
         load_module(place)
         if name in gymnasium.registry:
             return name
@@ -125,14 +125,19 @@ def load_module(place: str) -> ModuleType:
     return module
 
 
+def split_name(name: str) -> tuple[str, str, str]:
+    """Return module or file, the mark after it, and the class of what `load_object` takes."""
+    return name.rpartition(":" if ":" in name else ".")
+
+
 def load_object(name: str) -> Callable[..., Any]:
     """Return the class that is named as "module:Class", "file.py:Class" or "package.module.Class"; imports its module.
 
     Raises UsageError if there is none of that name.
     """
-    if name in given:
-        return given[name]
-    place, _, attribute = name.rpartition(":" if ":" in name else ".")
+    if name in given_classes:
+        return given_classes[name]
+    place, _, attribute = split_name(name)
     module = load_module(place)
     try:
         found = attrgetter(attribute)(module)
@@ -179,5 +184,5 @@ def entry_of(cls: Callable[..., gymnasium.Env]) -> str:
             f"{name or cls} cannot be imported by another process, which resuming and playing need: write it to a "
             "file, at its top level, or register it by gymnasium.register and name the id"
         )
-    given[f"{place}:{name}"] = cls
+    given_classes[f"{place}:{name}"] = cls
     return f"{place}:{name}"

@@ -24,8 +24,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, RlsparseError, in_one_line
-from rlsparse.sim.environment import Environment, as_environment
-from rlsparse.sim.environment import given as given_classes
+from rlsparse.sim.environment import Environment, as_environment, given_classes
 from rlsparse.sim.finite import place
 from rlsparse.sim.gym import GymVectorEnv, check_fits
 from rlsparse.sim.processes import POSSIBLE, Processes, ProcessLost

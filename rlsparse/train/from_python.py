@@ -43,7 +43,7 @@ def from_script(
     card (`{"learning_rate": 1e-4}`). Ctrl-C saves and then raises KeyboardInterrupt; with `quiet=False` progress is
     printed. Raises what `rlsparse.errors` has, such as UsageError for arguments that do not fit.
     """
-    env, text = from_python.name_of(env), from_python.text
+    env, text = from_python.class_name(env), from_python.text
     settings = from_python.settings(
         keep_checkpoints=keep_checkpoints, checkpoint_every=checkpoint_every, env_workers=env_workers
     )
@@ -53,7 +53,7 @@ def from_script(
         new = TrainFlags(recipe, None, out=Path(text("out", out)), run_dir=folder, device=device, quiet=quiet)
         asked = ASKED if like is not None else from_python.asked(fields)
         return _train_new(name, replace(new, **settings), callbacks, asked)
-    wrappers = from_python.names_of(fields.pop("wrappers", None))
+    wrappers = from_python.class_names(fields.pop("wrappers", None))
     settings |= from_python.settings(total_steps=fields.pop("total_steps", None))
     from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
     flags = ResumeFlags(Path(text("resume", resume)), env, wrappers, trust, device=device, quiet=quiet)

@@ -3,7 +3,6 @@
 import logging
 import shlex
 import signal
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from rlsparse.errors import Interrupted, UsageError
 from rlsparse.run import cards, device, trust
-from rlsparse.run.command_line import ignore_lost_reader
+from rlsparse.run.command_line import say
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ResumeFlags, TrainFlags
 from rlsparse.run.foreign import class_named, contained
@@ -209,5 +208,4 @@ def how_to_resume(run: Path, recipe: Recipe) -> str:
 def announce(text: str, quiet: bool) -> None:
     """Print a line on stderr, if there is anything to say."""
     if text and not quiet:
-        with ignore_lost_reader(sys.stderr):
-            print(text, file=sys.stderr)
+        say(text)

@@ -14,7 +14,7 @@ from rlsparse import sim
 from rlsparse.errors import UsageError
 from rlsparse.learner.network import Actors
 from rlsparse.learner.streams import env_seeds
-from rlsparse.run.from_python import name_of, names_of, text
+from rlsparse.run.from_python import class_name, class_names, text
 from rlsparse.run.named_policy import find_policy
 from rlsparse.sim.collect import ActionBox
 from rlsparse.sim.episodes import evaluate
@@ -135,8 +135,8 @@ def load(
     `density` chooses among those that --sparse ast trains at once, and `best` the policy of a run's best evaluation,
     which selected it. Raises UsageError or RunDirectoryError.
     """
-    kwargs, around = dict(env_kwargs or {}), names_of(wrappers)
-    flags = PolicyFlags(text("name", name), name_of(env), kwargs, around, density=density, best=best, trust=trust)
+    kwargs, around = dict(env_kwargs or {}), class_names(wrappers)
+    flags = PolicyFlags(text("name", name), class_name(env), kwargs, around, density=density, best=best, trust=trust)
     return Policy(load_member(*find_policy(flags.policy, flags.env, best), flags, _whole("member", member)))
 
 

@@ -146,9 +146,9 @@ def test_what_does_not_fit_is_told_with_the_nearest_choice(given, told):
 
 @pytest.mark.parametrize("given", [5, ["Hopper"], gymnasium.Env()], ids=["number", "list", "environment"])
 def test_an_environment_is_a_name_or_a_class(given):
-    assert from_python.name_of(Path("own.py:Env")) == "own.py:Env"
+    assert from_python.class_name(Path("own.py:Env")) == "own.py:Env"
     with pytest.raises(UsageError, match="expected a name, as 'Hopper-v5' or 'file.py:Class', or a class, not "):
-        from_python.name_of(given)
+        from_python.class_name(given)
 
 
 def test_every_argument_of_train_may_be_suggested():

@@ -14,6 +14,7 @@ from rlsparse.run import directory, from_python
 from rlsparse.run.flags import train_flags
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe
+from rlsparse.sim.environment import given_classes
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import SET
 
@@ -93,7 +94,8 @@ def test_code_that_the_run_names_is_run_only_if_it_is_named_or_trusted(like, tmp
     assert like("--env Hopper", "runs/sly")[1].env == "Hopper-v5"
 
 
-def test_wrappers_of_the_run_are_kept_and_trusted_or_given_anew(like):
+def test_wrappers_of_the_run_are_kept_and_trusted_or_given_anew(like, monkeypatch):
+    monkeypatch.delitem(given_classes, "fake_envs:Point", raising=False)  # which other tests give
     ours = "gymnasium.wrappers.TimeAwareObservation"
     wrapped = replace(RECIPE, wrappers=("fake_envs:Point",))
     directory.create(wrapped, "ppo", Path("runs"), Path("runs/wrapped")).release()

@@ -14,7 +14,15 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeAwareObser
 
 from rlsparse import sim
 from rlsparse.errors import UnsupportedEnvironment, UsageError
-from rlsparse.sim.environment import Environment, entry_of, given, has_object, load_module, load_object, make_single
+from rlsparse.sim.environment import (
+    Environment,
+    entry_of,
+    given_classes,
+    has_object,
+    load_module,
+    load_object,
+    make_single,
+)
 from rlsparse.sim.gym import GymVectorEnv
 
 ROBOT = """
@@ -63,9 +71,9 @@ def robot(tmp_path):
     """The path of a file with classes, beside a module that it imports; forgotten afterwards."""
     (tmp_path / "robot arm.py").write_text(ROBOT)
     (tmp_path / "beside.py").write_text(BESIDE)
-    modules, registry, known = set(sys.modules), set(gymnasium.registry), set(given)
+    modules, registry, known = set(sys.modules), set(gymnasium.registry), set(given_classes)
     yield str(tmp_path / "robot arm.py")
-    for names, table in ((modules, sys.modules), (registry, gymnasium.registry), (known, given)):
+    for names, table in ((modules, sys.modules), (registry, gymnasium.registry), (known, given_classes)):
         for name in set(table) - names:
             del table[name]
 
@@ -222,7 +230,7 @@ class Speaking(gymnasium.Wrapper):
 
 
 def test_a_class_of_a_module_is_named_by_it(monkeypatch):
-    monkeypatch.setattr("rlsparse.sim.environment.given", {})  # what is given is trusted, in other tests too
+    monkeypatch.setattr("rlsparse.sim.environment.given_classes", {})  # what is given is trusted, in other tests too
     assert entry_of(fake_envs.Point) == "fake_envs:Point"
     assert entry_of(Speaking) == f"{__name__}:Speaking"
 
