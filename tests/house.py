@@ -40,6 +40,8 @@ LEAVES = {
     "explore/gaussian_process": "ascent on a fitted surface",
     "sim/locomotion": "MuJoCo tasks of robots that move",
     "sim/fixed_base": "MuJoCo tasks of arms and pendulums",
+    "sim/curriculum": "numbers of a task that change while training",
+    "sim/curriculum_envs": "environments whose task changes",
     "sim/restarts": "environments that are made anew when they raise",
     "sim/watchdog": "environments that hang",
     "sim/workers": "environments in several processes",

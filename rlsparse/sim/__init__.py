@@ -78,15 +78,15 @@ def make(
 
         return WarpVectorEnv(environment.id, num_envs, device=device, autoreset=autoreset, **environment.kwargs)
     if environment.batched:
-        from rlsparse.sim.cpu import MujocoVectorEnv
+        from rlsparse.sim.curriculum_envs import MujocoCurriculumEnv
 
         mode = AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED
-        return MujocoVectorEnv(environment.id, num_envs, autoreset_mode=mode, seeds=seeds, **environment.kwargs)
-    from rlsparse.sim.gym import GymVectorEnv
+        return MujocoCurriculumEnv(environment.id, num_envs, autoreset_mode=mode, seeds=seeds, **environment.kwargs)
+    from rlsparse.sim.curriculum_envs import GymCurriculumEnv
 
     if environment.id in TASKS:
         _tell_of_single(environment.id, environment.wrappers)
-    return GymVectorEnv(environment, num_envs, autoreset=autoreset, seeds=seeds)
+    return GymCurriculumEnv(environment, num_envs, autoreset=autoreset, seeds=seeds)
 
 
 @cache

@@ -10,7 +10,6 @@ from stat import S_ISREG
 from typing import Any, get_type_hints
 
 import gymnasium
-import numpy as np
 
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.bounds import NotNegative
@@ -139,20 +138,6 @@ def check_task(env_id: str, kwargs: Mapping[str, Any]) -> None:
         fits, expected = KINDS[hints[name]]
         if not fits(kwargs[name]):
             raise UsageError(f"{flag(name)} is {kwargs[name]}: expected {expected}")
-
-
-def check_numbers(env_id: str, values: Mapping[str, np.ndarray]) -> None:
-    """Raise UsageError for the first of numbers, `[num_envs, K]` each, that a MuJoCo task does not take."""
-    for name, numbers in values.items():
-        for row in np.unique(numbers, axis=0).tolist():
-            check_task(env_id, {name: row if len(row) > 1 else row[0]})
-
-
-def numbers_of_task(task: Task) -> dict[str, Any]:
-    """Return the fields of a MuJoCo task that are real numbers, or ranges of them."""
-    hints = get_type_hints(type(task))
-    found = {name: getattr(task, name) for name, hint in hints.items() if hint in (float, Range)}
-    return {name: tuple(map(float, x)) if isinstance(x, tuple) else float(x) for name, x in found.items()}
 
 
 def make_task(env_id: str, options: Mapping[str, Any]) -> Task:

@@ -24,9 +24,8 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import Batch, SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError, in_one_line
-from rlsparse.sim.arguments import STEPS, check_numbers, make_task, model_path, numbers_of_task, plain
+from rlsparse.sim.arguments import STEPS, make_task, model_path, plain
 from rlsparse.sim.contact import ContactBatch
-from rlsparse.sim.curriculum import Changes, like
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import check_actions
 from rlsparse.sim.task import Fields, Task
@@ -117,8 +116,7 @@ class MujocoVectorEnv(VectorEnv):
         self._progress = np.zeros(num_envs)
         self._mark_over(np.zeros(num_envs, bool))
 
-        self._changes = Changes(num_envs)
-        self._share_tasks()
+        self._parts: list[tuple[slice, Task, Fields]] = [(slice(0, num_envs), self.task, self._fields)]
         width = self._width_of_observation()
         self.single_observation_space = Box(-np.inf, np.inf, (width,), np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -167,29 +165,6 @@ class MujocoVectorEnv(VectorEnv):
     def _observe(self) -> np.ndarray:
         seen = [task.observe(fields) for _, task, fields in self._parts]
         return seen[0] if len(seen) == 1 else np.concatenate(seen)
-
-    def task_numbers(self) -> dict[str, Any]:
-        """The numbers and ranges of the recipe's task that `set_task` changes."""
-        return numbers_of_task(self.task)
-
-    def set_task(self, values: Mapping[str, np.ndarray]) -> None:
-        """Change numbers of the task at once, `[num_envs, K]` each; raises UsageError for what is out of bounds."""
-        check_numbers(self._env_id, values)
-        self._changes.set(values)
-        self._share_tasks()
-
-    def _share_tasks(self) -> None:
-        """Put neighbours with the same task together: rows, task, and their part of the physics."""
-        self._changes.begin(slice(None))
-        present, numbers, each = self.task_numbers(), self._changes.running, ("qpos", "qvel", "ctrl")
-        differs = (numbers[1:] != numbers[:-1]) & ~np.isnan(numbers[1:] + numbers[:-1])
-        bounds = [0, *np.flatnonzero(differs.any(1)) + 1, self.num_envs]
-        self._parts: list[tuple[slice, Task, Fields]] = []
-        for rows in map(slice, bounds, bounds[1:]):
-            changes = {name: like(present[name], x) for name, x in self._changes.of(rows.start).items()}
-            own = {name: getattr(self._fields, name)[rows] for name in (*each, *self.task.derived_fields)}
-            fields = Fields(**vars(self._fields) | own)
-            self._parts.append((rows, dataclasses.replace(self.task, **changes) if changes else self.task, fields))
 
     def step(self, actions: np.ndarray) -> StepResult:
         """Advance every environment by one action `[num_envs, A]`, in native units.
@@ -291,7 +266,7 @@ class MujocoVectorEnv(VectorEnv):
         generators = np.array([_words(generator) for generator in self._generators], np.uint64)
         state = {"physics": self._batch.state, "elapsed": self._elapsed, "over": self._over, "generators": generators}
         derived = {name: getattr(self._fields, name) for name in self.task.derived_fields}
-        return {name: array.copy() for name, array in (state | derived).items()} | self._changes.state()
+        return {name: array.copy() for name, array in (state | derived).items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Continue exactly from a `get_state` of the same task and num_envs, else raise UsageError."""
@@ -301,9 +276,6 @@ class MujocoVectorEnv(VectorEnv):
                 f"the saved simulator state has shape {state['physics'].shape}, but {self.num_envs} "
                 f"environments of {self._env_id} on MuJoCo {mujoco.__version__} need {expected}"
             )
-        self._changes.load(state)
-        check_numbers(self._env_id, self._changes.by_name())
-        self._share_tasks()
         self._batch.state[:] = state["physics"]
         for name in self.task.derived_fields:
             getattr(self._fields, name)[:] = state[name]

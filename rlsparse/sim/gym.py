@@ -5,7 +5,7 @@ state is small and portable: seeds, episode numbers and the actions of the runni
 replays.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -18,7 +18,6 @@ from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, UsageError, in_one_line
 from rlsparse.sim.cpu import logger, route_warnings
-from rlsparse.sim.curriculum import Changes, like, numbers_of
 from rlsparse.sim.environment import Environment, as_environment, make_single
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import NUMBERS, supported_spaces
@@ -87,7 +86,6 @@ class GymVectorEnv(VectorEnv):
         self._observation = np.zeros((num_envs, low.size))
         self._terminated = np.zeros(num_envs, bool)
         self._truncated = np.zeros(num_envs, bool)
-        self._changes = Changes(num_envs)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -112,16 +110,7 @@ class GymVectorEnv(VectorEnv):
         self._terminated[chosen] = self._truncated[chosen] = False
         return self._observation.copy(), {}
 
-    def task_numbers(self) -> dict[str, Any]:
-        """The attributes of the environments within their wrappers that `set_task` changes, as they are now."""
-        return numbers_of(self._envs[0].unwrapped)
-
-    def set_task(self, values: Mapping[str, np.ndarray]) -> None:
-        """Change numbers of the task, `[num_envs, K]` each, from the next episode of every environment on."""
-        self._changes.set(values)
-
     def _start_episode(self, i: int) -> None:
-        self._changes.begin(i)
         self._start_from(i, episode_seed(self._seeds[i], int(self._episode[i])))
 
     def _start_from(self, i: int, seed: int) -> None:
@@ -129,9 +118,6 @@ class GymVectorEnv(VectorEnv):
         self._guard(i, "reset", self._reset_one, i, seed)
 
     def _reset_one(self, i: int, seed: int) -> None:
-        for name, numbers in self._changes.of(i).items():
-            task = self._envs[i].unwrapped
-            setattr(task, name, like(numbers_of(task)[name], numbers))
         observation, _ = self._envs[i].reset(seed=seed)
         self._observation[i] = as_vector(observation, self._observation.shape[1])
 
@@ -206,7 +192,6 @@ class GymVectorEnv(VectorEnv):
             "observation": self._observation.copy(),
             "terminated": self._terminated.copy(),
             "truncated": self._truncated.copy(),
-            **self._changes.state(),
         }
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -217,7 +202,6 @@ class GymVectorEnv(VectorEnv):
         check_fits(state, self._observation, self._env_id)
         self._seeds = [int(seed) for seed in state["seed"]]
         self._episode = state["episode"].copy()
-        self._changes.load(state)
         episode_seeds = state["episode_seeds"].tolist()
         episodes = np.split(state["actions"], np.cumsum(state["length"])[:-1])
         for i, actions in enumerate(episodes):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from rlsparse.errors import EnvironmentFailure
+from rlsparse.sim.curriculum_envs import GymCurriculumEnv
 from rlsparse.sim.environment import Environment
-from rlsparse.sim.gym import GymVectorEnv
 
 log = logging.getLogger("rlsparse.sim")
 
@@ -47,7 +47,7 @@ class Restarts:
         self.used = int(state["restarts"][0])
 
 
-class RestartingEnvs(GymVectorEnv):
+class RestartingEnvs(GymCurriculumEnv):
     """As GymVectorEnv; all that share `restarts` are made anew so often together."""
 
     def __init__(self, restarts: Restarts, environment: Environment | str, num_envs: int, **options: Any) -> None:

@@ -24,6 +24,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, RlsparseError, in_one_line
+from rlsparse.sim.curriculum_envs import GymCurriculumEnv
 from rlsparse.sim.environment import Environment, as_environment, given_classes
 from rlsparse.sim.finite import place
 from rlsparse.sim.gym import GymVectorEnv, check_fits
@@ -64,7 +65,7 @@ class _Asking(Restarts):
 
 def make_part(
     told: bytes, num_envs: int, first: int, total: int, restarting: bool, options: dict[str, Any]
-) -> tuple[GymVectorEnv, tuple[Any, ...]]:
+) -> tuple[GymCurriculumEnv, tuple[Any, ...]]:
     """In a worker: make environments `first` to `first + num_envs` of `total`; return them, and what they are."""
     np.seterr(over="ignore", invalid="ignore")  # as around training
     environment, spec, given = pickle.loads(told)
@@ -72,7 +73,7 @@ def make_part(
     if spec is not None:  # registered by a script that this process has not run
         gymnasium.registry[spec.id] = spec
 
-    class Part(RestartingEnvs if restarting else GymVectorEnv):  # type: ignore[misc]
+    class Part(RestartingEnvs if restarting else GymCurriculumEnv):  # type: ignore[misc]
         def where(self, i: int) -> str:
             return f"{self._env_id}: {place(first + i, total, self._members)}"
 
@@ -194,11 +195,11 @@ class WorkerVectorEnv(VectorEnv):
         return {} if self._restarts is None else self._restarts.metrics(self._members)
 
     def task_numbers(self) -> dict[str, Any]:
-        """As `GymVectorEnv.task_numbers`."""
+        """As `GymCurriculumEnv.task_numbers`."""
         return self._call("task_numbers", [()])[0]  # type: ignore[no-any-return]
 
     def set_task(self, values: Mapping[str, np.ndarray]) -> None:
-        """As `GymVectorEnv.set_task`."""
+        """As `GymCurriculumEnv.set_task`."""
         self._call("set_task", [({name: x[a:b] for name, x in values.items()},) for a, b in self._slices])
 
     def get_state(self) -> dict[str, np.ndarray]:

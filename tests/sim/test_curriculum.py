@@ -11,9 +11,8 @@ from rlsparse.run.callbacks import Callback
 from rlsparse.run.reporters import Reporters, callbacks_of
 from rlsparse.run.session import open_session, restore
 from rlsparse.run.stop import Stop
-from rlsparse.sim.cpu import MujocoVectorEnv
 from rlsparse.sim.curriculum import for_each
-from rlsparse.sim.gym import GymVectorEnv
+from rlsparse.sim.curriculum_envs import GymCurriculumEnv, MujocoCurriculumEnv
 from rlsparse.sim.tasks import TASKS
 
 
@@ -47,10 +46,10 @@ def other(number):
 @pytest.mark.parametrize("env_id", TASKS)
 def test_every_number_of_every_task_changes_at_once_as_if_the_task_had_been_made_so(env_id):
     """Of three members the middle one changes; it equals an environment with these options, the others one without."""
-    together = MujocoVectorEnv(env_id, 6)
+    together = MujocoCurriculumEnv(env_id, 6)
     present = together.task_numbers()
     options = {name: other(x) for name, x in present.items() if name != "reset_noise_scale"}
-    own, plain = MujocoVectorEnv(env_id, 2, **options), MujocoVectorEnv(env_id, 2)
+    own, plain = MujocoCurriculumEnv(env_id, 2, **options), MujocoCurriculumEnv(env_id, 2)
     together.reset(seed=[0, 1] * 3)
     for env in (own, plain):
         env.reset(seed=[0, 1])
@@ -64,7 +63,7 @@ def test_every_number_of_every_task_changes_at_once_as_if_the_task_had_been_made
 
 
 def test_a_task_that_has_not_changed_is_not_divided():
-    env = MujocoVectorEnv("Hopper-v5", 4)
+    env = MujocoCurriculumEnv("Hopper-v5", 4)
     assert len(env._parts) == 1
     assert env._parts[0][1] is env.task
     change(env, 2, healthy_reward=[2.0, 3.0])
@@ -74,7 +73,7 @@ def test_a_task_that_has_not_changed_is_not_divided():
 
 
 def test_noise_of_resets_is_that_of_the_environment_s_own_task():
-    env = MujocoVectorEnv("Swimmer-v5", 4)
+    env = MujocoCurriculumEnv("Swimmer-v5", 4)
     change(env, 2, reset_noise_scale=[0.0, 0.1])
     env.reset(seed=0)
     assert not env.qpos[:2].any()
@@ -96,7 +95,7 @@ def test_noise_of_resets_is_that_of_the_environment_s_own_task():
     ],
 )
 def test_what_the_task_does_not_take_is_refused_and_changes_nothing(fields, message):
-    env = MujocoVectorEnv("Hopper-v5", 4)
+    env = MujocoCurriculumEnv("Hopper-v5", 4)
     with pytest.raises(UsageError, match=message):
         change(env, 2, **fields)
     assert env._parts[0][1] is env.task
@@ -111,7 +110,7 @@ def lengths(env):
 
 
 def test_another_environment_changes_when_its_next_episode_begins():
-    env = GymVectorEnv("Pendulum-v1", 2)
+    env = GymCurriculumEnv("Pendulum-v1", 2)
     env.reset(seed=0)
     change(env, 2, max_torque=[1.0, 3.0], dt=0.1)
     assert lengths(env) == [2.0, 2.0]
@@ -124,7 +123,7 @@ def test_another_environment_changes_when_its_next_episode_begins():
 
 
 def test_a_number_keeps_its_type():
-    env = GymVectorEnv("Pendulum-v1", 1)
+    env = GymCurriculumEnv("Pendulum-v1", 1)
     change(env, max_speed=4)
     env.reset(seed=0)
     assert type(env._envs[0].unwrapped.max_speed) is int

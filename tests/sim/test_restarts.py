@@ -8,7 +8,8 @@ from gymnasium.spaces import Box
 from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure
 from rlsparse.sim.episodes import run_episodes
-from rlsparse.sim.gym import GymVectorEnv, episode_seed
+from rlsparse.sim.gym import episode_seed
+from rlsparse.sim.restarts import RestartingEnvs
 
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (40, 3, 1)).astype(np.float32)
 
@@ -67,7 +68,7 @@ def rollout(env, steps=40):
 
 def test_without_restarts_an_environment_is_the_usual_one(env_id):
     env = make(env_id, None)
-    assert type(env) is GymVectorEnv
+    assert not isinstance(env, RestartingEnvs)
     Walk.crashes = {"step": 0}
     with pytest.raises(
         EnvironmentFailure, match=r"environment 0 failed in step 1 after reset\(seed=\d+\) with .* lost$"
