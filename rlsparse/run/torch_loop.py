@@ -81,12 +81,16 @@ class Explorer:
         seed: int = 0,
     ) -> None:
         self._module = actor if isinstance(actor, nn.Module) else None
+        if isinstance(actor, type) or not isinstance(actor, nn.Module | Iterable):
+            raise UsageError(f"the actor must be a module of torch, or parameters, not {actor!r}")
         parameters = list(actor.parameters() if isinstance(actor, nn.Module) else actor)
         self._vector = ParameterVector([p for p in parameters if p.requires_grad])
         if not self._vector.parameters:
             raise UsageError("the actor has no parameters that require a gradient, so there is nothing to search")
         self._act: Act | None = act or self._module
         env = Environment(resolve_environment(env)) if isinstance(env, str) else env
+        if not (env is None or callable(env) or isinstance(env, Environment)):
+            raise UsageError(f"env must be an id, or a function that makes environments, not {env!r}: lambda: ...")
         env_id = env.id if isinstance(env, Environment) else None
         self._config = configuration(explore, budget_fraction, env_id, "in a loop of your own")
         self._refuse(env, evaluate, optimizer, max_episode_steps)

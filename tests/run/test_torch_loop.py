@@ -386,6 +386,9 @@ def refused():
     yield "num-anchors is 1", {"env": POINT, "explore": replace(NEVER, num_anchors=1)}
     yield "no parameters that require a gradient", {"env": POINT, "actor": linear().requires_grad_(False)}
     yield r"shape \(1, 2\): expected \(1, 1\)", {"env": POINT, "actor": linear(2, 2)}
+    yield "the actor must be a module of torch", {"env": POINT, "actor": None}
+    yield "the actor must be a module of torch", {"env": POINT, "actor": torch.nn.Linear}
+    yield "env must be an id, or a function", {"env": gymnasium.Env()}
     yield "without noise", {"env": POINT, "act": lambda obs: torch.rand(1, 1)}
 
 
