@@ -29,16 +29,18 @@ LONGEST = 100
 def arm_names(logs: Sequence[Log]) -> list[str]:
     """Name each log by its agent, by what wrote it, and by the settings that differ from the agent's card.
 
-    What wrote it is added only where an agent's logs differ in that. An agent without a card is named by those settings
+    What wrote it is added only where an agent's logs differ in that, and arguments and wrappers of an environment only
+    where its logs differ in them. An agent without a card is named by those settings
     in which its runs differ from each other. Different settings in one environment make different names.
     """
     names: dict[int, str] = {}
     logs = [replace(log, settings=_with_init_in_one(log.settings)) for log in logs]
     recipe_of = cache(recipe_of_name)
+    tasks = {name for name in _varied_fields(logs) if name.startswith(OF_ENVIRONMENT)}
     begun = {id(log): _begun_with(log, recipe_of) for log in logs}
     for agent in {agent for agent, _ in begun.values()}:
         own = [log for log in logs if begun[id(log)][0] == agent]
-        kinds, varied = {log.kind for log in own}, _varied_fields(own)
+        kinds, varied = {log.kind for log in own}, _varied_fields(own) | tasks
         differences = [_differences(log, begun[id(log)][1], varied) for log in own]
         ends = Counter(name.rpartition(".")[2] for name in {name for changed in differences for name in changed})
         for log, changed in zip(own, differences, strict=True):
@@ -87,8 +89,8 @@ def _differences(log: Log, nested: Settings, varied: set[str]) -> Settings:
     for name, value in log.settings.items():
         counts = (
             name in varied
-            or name.startswith((*OF_ENVIRONMENT, EXTENDED, WARM))
-            or (name in usual and name not in NOT_THE_METHOD | {BUDGET})
+            or name.startswith((EXTENDED, WARM))
+            or (name in usual and name not in NOT_THE_METHOD | {BUDGET} and not name.startswith(OF_ENVIRONMENT))
         )
         if counts and usual.get(name) != value:
             changed[name] = value

@@ -48,6 +48,14 @@ def test_runs_of_an_agent_are_named_by_what_differs_from_its_card(tmp_path):
     assert seeds(arms, "ppo learning_rate=0.0001", "Hopper-v5") == [0, 1, 2]
 
 
+def test_what_all_runs_in_an_environment_share_of_its_arguments_and_wrappers_names_no_arm(tmp_path):
+    task = {"env_kwargs": {"max_episode_steps": 50}, "wrappers": ["own:A"]}
+    write_run(tmp_path / "a", curves(), **task)
+    write_run(tmp_path / "b", curves(), **task, agent="trpo")
+    write_run(tmp_path / "c", curves(), env="Hopper-v5")
+    assert arms_of(tmp_path).names == ["ppo", "trpo"]
+
+
 def test_arguments_and_wrappers_of_the_environment_are_part_of_the_name(tmp_path):
     write_run(tmp_path / "a", curves(), env_kwargs={"g": 5.0, "max_episode_steps": 50})
     write_run(tmp_path / "b", {3: curves()[0]}, env_kwargs={"g": 5.0, "max_episode_steps": 50})
