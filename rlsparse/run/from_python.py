@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
@@ -109,13 +110,13 @@ def asked(fields: Mapping[str, Any]) -> list[str]:
 
 
 def settings(**given: Any) -> dict[str, Any]:
-    """Return what is given of flags that are whole numbers and no fields; raises UsageError for a part of one."""
+    """Return what is given of flags that are whole numbers and no fields; raises UsageError for anything else."""
     found = {name: _plain_numbers(x) for name, x in given.items() if x is not None}
     for name, x in found.items():
-        try:
+        with suppress(ValueError):
             found[name] = whole_number(x) if isinstance(x, float) else x
-        except ValueError:
-            raise UsageError(f"{name} is {x}: expected a whole number") from None
+        if type(found[name]) is not int:
+            raise UsageError(f"{name} is {x!r}: expected a whole number")
     return found
 
 

@@ -12,6 +12,8 @@ OTHER_NAMES = {
     "capture-video": "rlsparse play RUN --video FILE",
     "clip-coef": "--algorithm.clip-range",
     "clip-param": "--algorithm.clip-range",
+    "conf-file": "--like RUN",
+    "config": "--like RUN",
     "cuda": "--device cuda",
     "ent-coef": "--algorithm.entropy-coef",
     "env-id": "--env",
@@ -49,8 +51,12 @@ OTHER_NAMES = {
     "steps": "--total-steps",
     "timesteps": "--total-steps",
     "total-timesteps": "--total-steps",
+    "track": "--callbacks rlsparse:WeightsAndBiases",
+    "trained-agent": "--init",
     "update-epochs": "--algorithm.epochs",
+    "vec-env": "--env-workers",
     "vf-coef": "--algorithm.value-coef",
+    "wandb": "--callbacks rlsparse:WeightsAndBiases",
 }
 """By the other name, dashes between words: what to write here."""
 

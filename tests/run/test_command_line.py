@@ -64,7 +64,7 @@ UNKNOWN_NAMES = {
     (*CHEETAH, "--ent-coef", "0"): "unknown flag --ent-coef: did you mean --algorithm.entropy-coef?",
     (*CHEETAH, "--batch-size", "64"): "did you mean --algorithm.minibatches, the number of equal parts of a rollout?",
     (*CHEETAH, "--total-timesteps", "64"): "unknown flag --total-timesteps: did you mean --total-steps?",
-    (*CHEETAH, "--wandb"): "unknown flag --wandb: rlsparse train --help lists the flags",
+    (*CHEETAH, "--wandb"): "unknown flag --wandb: did you mean --callbacks rlsparse:WeightsAndBiases?",
     (*CHEETAH, "--xyzzy"): "unknown flag --xyzzy: rlsparse train --help lists the flags",
     (*CHEETAH, "Hopper"): "unknown argument Hopper: rlsparse train --help lists the flags",
     ("train", "Hopper", "--seed", "3"): "unknown argument Hopper: did you mean --env Hopper?",
