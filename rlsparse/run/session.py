@@ -18,6 +18,7 @@ from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, Sto
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.no_probing import NoProbing
+from rlsparse.learner.arrays import Array
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.learner.records import EpochStats
@@ -175,11 +176,14 @@ def finished_kept(session: Session) -> Iterator[None]:
     if not done.size:
         yield
         return
-    arrays = [learner.params, *vars(learner.counters).values()]
-    moments = learner.obs_moments.state_dict()
-    kept = [x[done] + 0 for x in [*arrays, *moments.values()]]
+
+    def arrays() -> list[Array]:  # moments are replaced by others in every update
+        moments = (learner.obs_moments.state_dict(), learner.return_moments.state_dict())
+        return [learner.params, *vars(learner.counters).values(), *(x for each in moments for x in each.values())]
+
+    kept = [x[done] + 0 for x in arrays()]
     yield
-    for array, rows in zip([*arrays, *learner.obs_moments.state_dict().values()], kept, strict=True):
+    for array, rows in zip(arrays(), kept, strict=True):
         array[done] = rows
 
 

@@ -21,6 +21,7 @@ from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.network import forward
+from rlsparse.run import policy_file
 from rlsparse.run.plan import predict
 
 CONSTANT = replace(tiny.RECIPE.algorithm, learning_rate_decay=False)
@@ -186,3 +187,18 @@ def test_on_torch_tensors_it_is_the_same_within_rounding(case, tmp_path):
     assert not isinstance(theirs.learner.params, np.ndarray)
     np.testing.assert_allclose(theirs.learner.params.numpy(), ours.learner.params, atol=1e-5)
     np.testing.assert_array_equal(theirs.learner.counters.probe, ours.learner.counters.probe)
+
+
+def test_a_member_whose_budget_is_spent_before_that_of_others_leaves_the_policy_file_of_its_solo_run(tmp_path):
+    explore = replace(PROBING, probe=Episodes(2))
+    recipe = tiny.recipe(total_steps=272, num_seeds=3, algorithm=tiny.fast(), explore=explore)
+    session = tiny.begin(tmp_path / "run", recipe)
+    tiny.go_on(session)
+    assert len(set(session.learner.counters.train.tolist())) > 1, "all of them ended at the same time"
+    whole = policy_file.load(tmp_path / "run" / "policy.safetensors")
+    for member, seed in enumerate(recipe.seeds):
+        alone = tiny.train(tmp_path / str(seed), replace(recipe, seed=seed, num_seeds=1))
+        solo = policy_file.load(alone / "policy.safetensors")
+        np.testing.assert_array_equal(solo.actors.params[0], whole.actors.params[member])
+        for name, x in solo.statistics.items():
+            assert x[0] == whole.statistics[name][member], name
