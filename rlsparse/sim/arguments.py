@@ -34,6 +34,12 @@ MOST_BYTES = 2**26
 # Found by path: importing gymnasium.envs.mujoco would load its renderer.
 _ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 
+LARGEST_COUNT = 10_000
+"""Largest whole number of a MuJoCo task, such as the physics steps in one of its own: more would seem to hang."""
+
+LONGEST_TOLD = 100
+"""Most characters of a name or a value that a message repeats."""
+
 DEEPEST = 8
 """Most lists and tables within each other."""
 
@@ -49,8 +55,9 @@ def plain(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     Raises UsageError for any other value, and for a name that no argument can have.
     """
     for name in kwargs:
-        if name in NOT_ARGUMENTS or not str(name).isidentifier():
-            raise UsageError(f"{flag(str(name))}: {name} cannot be given to an environment")
+        if name in NOT_ARGUMENTS or not str(name).isidentifier() or len(name) > LONGEST_TOLD:
+            told = str(name)[:LONGEST_TOLD]
+            raise UsageError(f"{flag(told)}: {told} cannot be given to an environment")
     values = {name: _plain(value, flag(name)) for name, value in kwargs.items()}
     steps = values.get(STEPS, 1)
     if type(steps) is not int or steps < 1:
@@ -74,7 +81,7 @@ def _plain(value: Any, place: str, depth: int = 0) -> Any:
     if isinstance(value, dict) and depth < DEEPEST and all(isinstance(key, str) for key in value):
         return {key: _plain(item, place, depth + 1) for key, item in value.items()}
     raise UsageError(
-        f"{place} is {str(value)[:100]}: expected text, a number, true or false, or a list or table of these"
+        f"{place} is {str(value)[:LONGEST_TOLD]}: expected text, a number, true or false, or a list or table of these"
     )
 
 
@@ -96,10 +103,11 @@ def model_path(xml_file: str) -> Path:
     try:
         found = path.stat()
     except (OSError, ValueError):
-        near = nearest(xml_file, (x.name for x in _ASSETS.glob("*.xml"))) if own else None
-        beside = f": write ./{xml_file}" if own and os.path.exists(xml_file) else ""
+        told, known = xml_file[:LONGEST_TOLD], _ASSETS.glob("*.xml") if own else ()
+        near = nearest(xml_file, (x.name for x in known))
+        beside = f": write ./{told}" if own and os.path.exists(xml_file) else ""
         hint = beside or (f": did you mean {near}?" if near else ", and Gymnasium has none of this name" if own else "")
-        raise UsageError(f"{flag('xml_file')} {xml_file}: there is no such file{hint}") from None
+        raise UsageError(f"{flag('xml_file')} {told}: there is no such file{hint}") from None
     if not S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
         raise UsageError(f"{flag('xml_file')} {path}: expected a regular file of at most {MOST_BYTES:,} bytes")
     return path
@@ -110,7 +118,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value <= LARGEST_COUNT
+
+
+def _is_place(value: Any) -> bool:
+    return type(value) is int and abs(value) <= LARGEST_COUNT
 
 
 def _is_range(value: Any) -> bool:
@@ -119,12 +131,12 @@ def _is_range(value: Any) -> bool:
 
 KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
-    int: (_is_count, "a positive whole number"),
+    int: (_is_count, f"a whole number from 1 to {LARGEST_COUNT:,}"),
     float: (_is_number, "a number"),
     NotNegative: (lambda value: _is_number(value) and 0 <= value < math.inf, "zero or a positive number"),
     Range: (_is_range, "two numbers, the lower one first, such as [0.2, 1.0]"),
     str: (lambda value: isinstance(value, str), "text"),
-    int | str: (lambda value: isinstance(value, int | str) and not isinstance(value, bool), "a number or a name"),
+    int | str: (lambda value: isinstance(value, str) or _is_place(value), "a number or a name"),
 }
 """By the type of a task's field: whether a value is one, and what is expected."""
 
@@ -137,7 +149,7 @@ def check_task(env_id: str, kwargs: Mapping[str, Any]) -> None:
     for name in kwargs.keys() & known:
         fits, expected = KINDS[hints[name]]
         if not fits(kwargs[name]):
-            raise UsageError(f"{flag(name)} is {kwargs[name]}: expected {expected}")
+            raise UsageError(f"{flag(name)} is {str(kwargs[name])[:LONGEST_TOLD]}: expected {expected}")
 
 
 def make_task(env_id: str, options: Mapping[str, Any]) -> Task:

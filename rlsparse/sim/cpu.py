@@ -129,7 +129,7 @@ class MujocoVectorEnv(VectorEnv):
             self.task.reward(self._fields, self._progress, self._fields.ctrl)
             return int(self.task.observe(self._fields).shape[1])
         except (LookupError, ValueError) as error:
-            fault = f"{self._env_id} does not fit the model {self.task.xml_file}: {in_one_line(error)}"
+            fault = f"{self._env_id} does not fit the model {self.task.xml_file}: {in_one_line(error)[:200]}"
             raise UsageError(fault) from error
 
     def reset(

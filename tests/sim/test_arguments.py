@@ -46,10 +46,19 @@ def test_other_values_are_refused(value):
         plain({"a_b": value})
 
 
-@pytest.mark.parametrize("name", ["id", "self", "render_mode", "disable_env_checker", "a.b", "a b", "", "1x"])
+@pytest.mark.parametrize(
+    "name", ["id", "self", "render_mode", "disable_env_checker", "a.b", "a b", "", "1x", 200 * "x"]
+)
 def test_names_that_are_no_arguments_are_refused(name):
     with pytest.raises(UsageError, match="cannot be given to an environment"):
         plain({name: 1})
+
+
+def test_what_a_message_repeats_is_short():
+    for kwargs in ({"x" * 9000: 1}, {"xml_file": ["x" * 9000]}, {"xml_file": "x" * 9000}, {"main_body": "x" * 9000}):
+        with pytest.raises(UsageError) as caught:
+            sim.make(Environment("Ant-v5", kwargs), 1)
+        assert len(str(caught.value)) < 500
 
 
 def test_arguments_fit_into_a_recipe():
@@ -70,8 +79,9 @@ def test_a_time_limit_is_a_positive_whole_number(steps):
         ("Hopper-v5", "healthy_z_range", 0.5, "two numbers"),
         ("Hopper-v5", "ctrl_cost_weight", True, "a number"),
         ("Hopper-v5", "ctrl_cost_weight", "much", "a number"),
-        ("Hopper-v5", "frame_skip", 2.0, "a positive whole number"),
-        ("Hopper-v5", "frame_skip", 0, "a positive whole number"),
+        ("Hopper-v5", "frame_skip", 2.0, "a whole number from 1 to 10,000"),
+        ("Hopper-v5", "frame_skip", 0, "a whole number from 1 to 10,000"),
+        ("Hopper-v5", "frame_skip", 2**40, "a whole number from 1 to 10,000"),
         ("Hopper-v5", "reset_noise_scale", -0.1, "zero or a positive number"),
         ("Hopper-v5", "xml_file", 3, "text"),
         ("Hopper-v5", "terminate_when_unhealthy", 1, "true or false"),
