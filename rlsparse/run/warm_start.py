@@ -88,7 +88,9 @@ class WarmStart(RandomStart):
 
     def _load(self, recipe: "Recipe", read: Read) -> "TrainedPolicy":
         """Read the policy; raises UsageError if it is another by now."""
-        path, _ = policy_of_name(self.policy, recipe.env)
+        # a file may name it: no folder is searched
+        shipped = self.policy in cards.agents()
+        path = policy_of_name(self.policy, recipe.env)[0] if shipped else Path(self.policy)
         if _sha256(path) != self.sha256:
             raise UsageError(
                 f"{path} is not the policy that the recipe begins with, by its SHA-256: name the one to begin with by "

@@ -225,8 +225,14 @@ def test_a_file_that_has_changed_or_gone_is_refused(path, tmp_path):
     ):
         remarks(recipe, LAYOUT)
     copy.unlink()
-    with pytest.raises(RunDirectoryError, match="there is no run directory"):
+    with pytest.raises(RunDirectoryError, match="^cannot read .*copy.safetensors: No such file"):
         remarks(recipe, LAYOUT)
+
+
+def test_a_folder_that_a_recipe_names_is_not_searched(trained, path, tmp_path):
+    for policy in ("/", str(trained.run.path), "runs"):
+        with pytest.raises(RunDirectoryError, match="^cannot read "):
+            begun(tmp_path / policy.strip("/").replace("/", "_"), warm(path, policy=policy))
 
 
 @pytest.mark.parametrize("sha256", ["", "x" * 64, "a" * 63])
