@@ -23,7 +23,8 @@ def import_named(place: str) -> str:
     from rlsparse.sim.environment import load_module
 
     here, top = Path.cwd(), place.partition(".")[0]
-    place = str(Path(place).expanduser().resolve()) if place.endswith(".py") else place
+    if place.endswith(".py"):  # which is not searched for
+        place, top = str(Path(place).expanduser().resolve()), ""
     if top and ((here / top).is_dir() or (here / f"{top}.py").is_file()) and str(here) not in sys.path:
         sys.path.insert(0, str(here))
     try:

@@ -47,6 +47,8 @@ def test_the_working_directory_is_searched_for_what_lies_there_alone(folder):
     before = list(sys.path)
     import_named("fake_envs")
     assert sys.path == before
+    import_named("own_envs.py")
+    assert sys.path == before
     import_named("own_envs")
     assert sys.path == [str(folder), *before]
 
