@@ -54,7 +54,11 @@ def listed(name: str, given: Iterable[C]) -> Iterable[C]:
 
 def in_one_line(error: BaseException) -> str:
     """Return kind and message of an error as one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    try:
+        message = str(error)
+    except Exception:
+        message = "it has no message"
+    return " ".join(f"{type(error).__name__}: {message}".split()).removesuffix(":")
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -4,6 +4,7 @@ Environments are counted as they are made. A training run makes one to look at i
 those it evaluates in: with two to train in, numbers 1 and 2 are training's, those from 3 on evaluation's.
 """
 
+import atexit
 import ctypes
 import logging
 import os
@@ -11,6 +12,7 @@ import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -157,6 +159,36 @@ class Hanging(Point):
         return super().step(action)
 
 
+class Panics(Point):
+    """Raises what no handler of exceptions sees, as compiled code of Rust does."""
+
+    def step(self, action):
+        class Panic(BaseException):
+            def __str__(self):
+                raise ValueError
+
+        raise Panic
+
+
+class Forking(Point):
+    """Is killed in its first step, and leaves a process, named in the file LEFT, that holds all that it held."""
+
+    def step(self, action):
+        if (child := os.fork()) == 0:
+            threading.Event().wait(60)
+            os._exit(0)
+        Path(os.environ["LEFT"]).write_text(str(child))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Leaving(Point):
+    """Says at its end, in the file that the variable LEFT names, that its interpreter ends."""
+
+    def __init__(self):
+        super().__init__()
+        atexit.register(Path(os.environ["LEFT"]).touch)
+
+
 class Talking(Point):
     """Logs and warns at every reset."""
 
@@ -214,7 +246,7 @@ def _register(name, cls, **kwargs):
 gymnasium.register("Endless-v0", Endless, disable_env_checker=True)
 for cls in (Point, Steady, Raises, Unbuildable, Signalled, Discrete, Unbounded, Picture):
     _register(f"{cls.__name__}-v0", cls)
-for cls in (Flaky, Unruly, Hanging, Talking, Frozen, ResetNan):
+for cls in (Flaky, Unruly, Hanging, Talking, Frozen, ResetNan, Panics, Forking, Leaving):
     _register(f"{cls.__name__}-v0", cls)
 for what in ("observation", "last observation", "reward"):
     for bad in (np.nan, np.inf, -np.inf, 1e200):

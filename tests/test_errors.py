@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from rlsparse import errors
-from rlsparse.errors import UsageError, import_extra
+from rlsparse.errors import UsageError, import_extra, in_one_line
 
 
 def test_a_package_that_is_there_is_imported():
@@ -27,3 +27,11 @@ def test_a_broken_package_is_named_with_what_it_says(error, monkeypatch):
     with pytest.raises(UsageError, match=rf"installed but fails with {type(error).__name__}: .*") as told:
         import_extra("onnx", "onnx", "--format onnx")
     assert "\n" not in str(told.value)
+
+
+def test_an_error_that_cannot_be_told_is_told_by_its_kind():
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError
+
+    assert in_one_line(Mute()) == "Mute: it has no message"

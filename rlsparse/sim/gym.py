@@ -16,7 +16,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rlsparse.errors import BROKEN, EnvironmentFailure, UsageError, in_one_line
+from rlsparse.errors import EnvironmentFailure, UsageError, in_one_line
 from rlsparse.sim.cpu import logger, route_warnings
 from rlsparse.sim.environment import Environment, as_environment, make_single
 from rlsparse.sim.finite import place
@@ -232,7 +232,9 @@ class GymVectorEnv(VectorEnv):
             raise
         except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
             raise UsageError(f"no environment called {self._env_id}: {error}") from error
-        except BROKEN as error:  # an environment that calls sys.exit does not end the program
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit does not end the program, nor what compiled code of Rust raises
             failed = f"{self.where(i)} failed in {self.told(i, doing)} with {in_one_line(error)}"
             raise EnvironmentFailure(failed) from error
 

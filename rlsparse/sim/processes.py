@@ -128,11 +128,19 @@ class Processes:
     def _wait(self, k: int) -> None:
         """Wait until process k says something: while it is busy it does several times within `timeout`."""
         if self._timeout is None:
+            while not self._links[k].poll(PATIENCE):
+                self._check_alive(k)
             return
         for _ in range(4 * LOOKS):  # waits are counted, for this process may have been stopped meanwhile
             if self._links[k].poll(self._timeout / LOOKS):
                 return
+            self._check_alive(k)
         raise TimeoutError(f"in compiled code, far longer than --env-timeout {self._timeout:g} s")
+
+    def _check_alive(self, k: int) -> None:
+        """Raise EOFError if process k has ended, though a fork of it may hold its end of the connection."""
+        if self._running[k].poll() is not None and not self._links[k].poll():
+            raise EOFError
 
     def _reply(self, k: int, question: str) -> None:
         try:

@@ -1,5 +1,6 @@
 """What one of the processes does that `rlsparse.sim.processes` starts: it holds objects and calls their methods."""
 
+import atexit
 import ctypes
 import logging
 import os
@@ -109,6 +110,7 @@ def serve(descriptor: int, parent_id: int, seconds: float | None) -> None:
         parent.tell(Kind.DONE)
         with nullcontext() if seconds is None else watching(seconds, parent.end_of_a_call_that_hangs):
             _work(parent, {})
+    atexit._run_exitfuncs()  # environments may have said what ends with them
     ctypes.CDLL(None).fflush(None)  # what compiled code has printed and not yet written
     os._exit(0)
 
@@ -128,7 +130,7 @@ def _work(parent: Parent, held: dict[int, Any]) -> None:
             answer: tuple[Kind, Any] = Kind.DONE, _call(held, *pickle.loads(message))
         except RlsparseError as error:
             answer = Kind.FAILED, error
-        except BROKEN as error:
+        except BaseException as error:
             failed = f"environments fail in a process of their own, with {in_one_line(error)}; use --env-workers 1"
             answer = Kind.FAILED, EnvironmentFailure(failed)
         parent.waits = False

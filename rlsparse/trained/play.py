@@ -54,14 +54,15 @@ def _stop_signals() -> Iterator[None]:
     """End on Ctrl-C or SIGTERM in one line, with the usual exit codes, once an unfinished video is cleared away."""
 
     def terminate(number: int, _: object) -> None:
-        sys.exit(128 + number)
+        raise KeyboardInterrupt(number)  # environments may raise SystemExit
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt:
-        print("rlsparse: stopped", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+    except KeyboardInterrupt as stop:
+        if not stop.args:
+            print("rlsparse: stopped", file=sys.stderr)
+        sys.exit(128 + next(iter(stop.args), signal.SIGINT))
     finally:
         signal.signal(signal.SIGTERM, before)
 

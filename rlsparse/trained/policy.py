@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from rlsparse.errors import DivergenceError, EnvironmentFailure, RlsparseError, UsageError
+from rlsparse.errors import BROKEN, DivergenceError, EnvironmentFailure, RlsparseError, UsageError, in_one_line
 
 if TYPE_CHECKING:  # imported once the command line is known to be good
     import gymnasium
@@ -186,8 +186,8 @@ def closing(env: "gymnasium.Env") -> Iterator["gymnasium.Env"]:
     finally:
         try:
             env.close()
-        except Exception as error:
-            log.warning("the environment failed in close with %s: %s", type(error).__name__, error)
+        except BROKEN as error:
+            log.warning("the environment failed in close with %s", in_one_line(error))
 
 
 def run_episode(
@@ -237,6 +237,7 @@ def _failures_of(env_id: str) -> Iterator[None]:
         yield
     except RlsparseError:
         raise
-    except Exception as error:
-        message = " ".join(str(error).split())
-        raise EnvironmentFailure(f"{env_id} failed with {type(error).__name__}: {message}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # as in training
+        raise EnvironmentFailure(f"{env_id} failed with {in_one_line(error)}") from error

@@ -182,7 +182,7 @@ def error_of(call):
     return type(caught.value), str(caught.value)
 
 
-@pytest.mark.parametrize("env", ["Flaky", "Nothing", "Unbuildable", "Discrete", "Picture", "BadReward"])
+@pytest.mark.parametrize("env", ["Flaky", "Panics", "Nothing", "Unbuildable", "Discrete", "Picture", "BadReward"])
 def test_errors_are_those_of_one_process(env, processes):
     def run(make, **options):
         batch = make(seeds=(7,), **options)
@@ -260,6 +260,25 @@ def test_a_process_that_is_killed_is_told_and_nothing_goes_on(monkeypatch):
         other.reset(seed=0)
     env.close()
     assert ProcessLost.exit_code == 3
+
+
+@pytest.mark.parametrize("timeout", [None, 0.1])
+def test_one_that_is_killed_is_told_though_a_process_of_its_environment_lives_on(timeout, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEFT", str(tmp_path / "left"))
+    monkeypatch.setattr("rlsparse.sim.processes.PATIENCE", 0.2)
+    env = alone("Forking", timeout, 1)
+    try:
+        with pytest.raises(ProcessLost, match="of seed 3, environment 0 was killed by SIGKILL"):
+            env.step(np.zeros((1, 1)))
+    finally:
+        os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
+
+
+def test_what_an_environment_has_registered_for_the_end_of_the_interpreter_is_called(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEFT", str(tmp_path / "left"))
+    env = alone("Leaving", None, 1)
+    env._processes.end()
+    assert (tmp_path / "left").exists()
 
 
 @pytest.mark.parametrize(

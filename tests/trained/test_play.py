@@ -37,8 +37,8 @@ class Pull(gymnasium.Env):
     observation_space = Box(-np.inf, np.inf, (2,), np.float32)
     action_space = Box(-1.0, 3.0, (1,), np.float32)
 
-    def __init__(self, render_mode=None, endless=False, broken_at=None):
-        self.render_mode, self.endless, self.broken_at = render_mode, endless, broken_at
+    def __init__(self, render_mode=None, endless=False, broken_at=None, exits=False):
+        self.render_mode, self.endless, self.broken_at, self.exits = render_mode, endless, broken_at, exits
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -49,7 +49,7 @@ class Pull(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         if self.steps == self.broken_at:
-            raise RuntimeError("the rope\nis torn")
+            raise SystemExit(7) if self.exits else RuntimeError("the rope\nis torn")
         position, speed = self.state
         speed = speed + 0.2 * (float(action[0]) - 1)
         self.state = np.array([position + 0.2 * speed, speed])
@@ -66,6 +66,7 @@ VARIANTS = {
     "Pull-v0": {"max_episode_steps": 40},
     "PullOn-v0": {"kwargs": {"endless": True}},
     "PullTorn-v0": {"kwargs": {"broken_at": 5}},
+    "PullExits-v0": {"kwargs": {"broken_at": 5, "exits": True}},
 }
 
 
@@ -296,6 +297,7 @@ def fails(capsys):
         ),
         (["--env", "CartPole-v1"], 2, "CartPole-v1 has the action space Discrete"),
         (["--env", "PullTorn-v0"], 3, "PullTorn-v0 failed with RuntimeError: the rope is torn"),
+        (["--env", "PullExits-v0"], 3, "PullExits-v0 failed with SystemExit: 7"),
     ],
 )
 def test_bad_flags(fails, run_dir, flags, code, message):
