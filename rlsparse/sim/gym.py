@@ -84,6 +84,7 @@ class GymVectorEnv(VectorEnv):
         self._episode_seeds = np.zeros(num_envs, np.uint64)  # of the running episodes
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]  # of the running episodes
         self._observation = np.zeros((num_envs, low.size))
+        self._reward = np.zeros(num_envs)
         self._terminated = np.zeros(num_envs, bool)
         self._truncated = np.zeros(num_envs, bool)
 
@@ -163,6 +164,7 @@ class GymVectorEnv(VectorEnv):
         observation, reward, terminated, truncated, _ = self._envs[i].step(action.reshape(self._action_shape))
         outcome = as_number(reward), bool(terminated), bool(truncated)
         self._observation[i] = as_vector(observation, self._observation.shape[1])
+        self._reward[i] = outcome[0]
         self._actions[i].append(action)
         return outcome
 
@@ -190,6 +192,7 @@ class GymVectorEnv(VectorEnv):
             "length": np.array([len(episode) for episode in self._actions], np.int64),
             "actions": np.array(actions, self._action_dtype).reshape(-1, self._action_width),
             "observation": self._observation.copy(),
+            "reward": self._reward.copy(),
             "terminated": self._terminated.copy(),
             "truncated": self._truncated.copy(),
         }
@@ -206,12 +209,19 @@ class GymVectorEnv(VectorEnv):
         episodes = np.split(state["actions"], np.cumsum(state["length"])[:-1])
         for i, actions in enumerate(episodes):
             self._replay(i, episode_seeds[i], actions)
-        if not np.array_equal(self._observation, state["observation"], equal_nan=True):
+        stepped = state["length"] > 0
+        told = {
+            "observation": (self._observation, state["observation"]),
+            "reward": (self._reward[stepped], state["reward"][stepped]),
+        }
+        if other := [name for name, (now, then) in told.items() if not np.array_equal(now, then, equal_nan=True)]:
             logger.warning(
-                "%s is not deterministic: replaying the saved actions led to another observation, so the "
+                "%s is not deterministic: replaying the saved actions led to another %s, so the "
                 "resumed run will differ from an uninterrupted one",
                 self._env_id,
+                other[0],
             )
+        self._reward = state["reward"].copy()
         self._terminated, self._truncated = state["terminated"].copy(), state["truncated"].copy()
 
     def close_extras(self, **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
 from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, UnsupportedEnvironment, UsageError
+from rlsparse.sim.environment import Environment
 
 REALS = Box(-100, 100, (2,), np.float32)
 
@@ -168,6 +169,19 @@ def test_restoring_an_environment_that_is_not_deterministic_warns(register, capl
     env.step(np.zeros((2, 1)))
     sim.make("Pendulum-v1", 2).set_state(env.get_state())
     assert caplog.text == ""
+
+
+def test_a_wrapper_that_remembers_earlier_episodes_is_told_as_not_deterministic(caplog):
+    env_id = Environment("Pendulum-v1", {"max_episode_steps": 3}, ("gymnasium.wrappers.NormalizeReward",))
+    env, again = sim.make(env_id, 2), sim.make(env_id, 2)
+    env.reset(seed=0)
+    for _ in range(4):
+        env.step(np.ones((2, 1)))
+    with caplog.at_level(logging.WARNING, logger="rlsparse.sim"):
+        again.set_state(env.get_state())
+    assert "Pendulum-v1 is not deterministic: replaying the saved actions led to another reward" in caplog.text
+    for name, x in env.get_state().items():
+        np.testing.assert_array_equal(again.get_state()[name], x)
 
 
 def test_a_halted_environment_is_not_stepped_until_reset(register):
