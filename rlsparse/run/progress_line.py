@@ -1,12 +1,15 @@
 """The progress of a run on stderr, in a line that is drawn anew on a terminal."""
 
+import logging
 import math
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from rlsparse.errors import BROKEN
 from rlsparse.learner.records import EpochStats
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ class ProgressLine:
         """Redraw the live line."""
         if self._live and time.monotonic() - self._drawn > REDRAW_INTERVAL:
             self._drawn = time.monotonic()
-            self._open = True
             print(f"\r\x1b[2K{self.line(session)}", end="", file=sys.stderr, flush=True)
+            self._set_open(True)
 
     def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Print a lasting line."""
@@ -52,14 +55,27 @@ class ProgressLine:
             self._print(f"{'':>11} probe: {steps:,.0f} steps per seed, {accepted} of {len(rows)} policies replaced")
 
     def _print(self, text: str) -> None:
-        self._open = False
+        self._set_open(False)
         print(("\r\x1b[2K" if self._live else "") + text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """End the live line: what is said next begins a line of its own."""
         if self._open:
-            self._open = False
+            self._set_open(False)
             print(file=sys.stderr, flush=True)
+
+    def _set_open(self, is_open: bool) -> None:
+        """While the line is open, what logs on the same terminal ends it first."""
+        if is_open != self._open:
+            self._open = is_open
+            for handler in _handlers_on(sys.stderr):
+                others = [x for x in handler.filters if x != self._before_record]
+                handler.filters = [*others, *([self._before_record] if is_open else [])]  # it may be read just now
+
+    def _before_record(self, _: logging.LogRecord) -> bool:
+        with suppress(*BROKEN):
+            self.close()
+        return True
 
     def line(self, session: "Session") -> str:
         """Return the line as it stands."""
@@ -74,6 +90,12 @@ class ProgressLine:
         if self._returns:
             text += f"  return {describe_returns(np.array([*self._returns.values()]))}"
         return text
+
+
+def _handlers_on(stream: TextIO) -> list[logging.Handler]:
+    """Return what writes records of ours to a stream."""
+    found = [*logging.getLogger("rlsparse").handlers, *logging.getLogger().handlers, logging.lastResort]
+    return [x for x in found if isinstance(x, logging.StreamHandler) and x.stream is stream]
 
 
 def describe_returns(returns: np.ndarray) -> str:

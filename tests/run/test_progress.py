@@ -1,6 +1,7 @@
 """The progress line: a live one on a terminal, plain lines elsewhere, and numbers that are right."""
 
 import io
+import logging
 import re
 import sys
 from types import SimpleNamespace
@@ -103,6 +104,34 @@ def test_a_live_line_ends_before_anything_else_is_said(monkeypatch, clock):
     line.close()
     line.close()
     assert stream.getvalue().endswith("left\n")
+
+
+def test_a_warning_that_is_logged_begins_a_line_of_its_own(monkeypatch, clock):
+    line = shown(monkeypatch, stream := Terminal())
+    handlers = [logging.StreamHandler(stream), logging.StreamHandler(other := io.StringIO())]
+    handlers[0].addFilter(lambda record: "secret" not in record.msg)
+    monkeypatch.setattr(logging.getLogger(), "handlers", handlers)
+    for steps in (1000, 2000):
+        clock.now += 1.0
+        line.iteration(at(steps), None)
+        logging.getLogger("rlsparse.sim").warning("made anew")
+        logging.getLogger("rlsparse.sim").warning("made again")
+        logging.getLogger("rlsparse.sim").warning("secret")
+    texts = stream.getvalue().split("\r\x1b[2K")
+    assert [text.partition("left")[2] for text in texts[1:]] == ["\nmade anew\nmade again\n"] * 2
+    assert other.getvalue() == "made anew\nmade again\nsecret\n" * 2
+    assert [len(x.filters) for x in handlers] == [1, 0]
+
+
+def test_a_terminal_that_is_gone_hinders_no_logging(monkeypatch, clock):
+    line = shown(monkeypatch, stream := Terminal())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(stream)])
+    clock.now += 1.0
+    line.iteration(at(1000), None)
+    stream.close()
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    logging.getLogger("rlsparse.sim").warning("made anew")
+    assert not logging.getLogger().handlers[0].filters
 
 
 def test_an_overrun_budget_is_not_more_than_all_of_it(monkeypatch, clock):
