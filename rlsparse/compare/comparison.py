@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rlsparse.compare.arms import Arms
 from rlsparse.compare.cells import Cell, Panel, panel
 from rlsparse.compare.contrasts import Contrast, Overall, choose_pairs, contrast_all, overall
-from rlsparse.compare.fairness import merge_versions, mismatches
+from rlsparse.compare.fairness import merge_versions, mismatches, remarks_on_files
 from rlsparse.compare.record import AXIS_LABELS, Axis, Log
 from rlsparse.compare.statistics import FEWEST
 from rlsparse.errors import RunDirectoryError, UsageError
@@ -98,6 +98,7 @@ def compare(
         failures.append("there are no results over environments: not two of them have every arm")
     said = [
         *failures,
+        *remarks_on_files(arms),
         *(text for panel in panels for text in panel.remarks),
         *(_short_budgets(panels) if axis == "steps" else []),
         *arms.remarks,

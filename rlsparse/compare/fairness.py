@@ -90,6 +90,18 @@ def _simulators(members: list[tuple[str, str, Member]]) -> list[str]:
     return found
 
 
+def remarks_on_files(arms: Arms) -> list[str]:
+    """Return a sentence per file of an environment that is not the same in all runs: what differs may not matter."""
+    found = []
+    for env in arms.environments:
+        logs = [member.log for _, of, member in arms.all() if of == env]
+        for file in sorted({name for log in logs for name in log.files}):
+            known = _several((log.files[file][:8], str(log.path)) for log in logs if file in log.files)
+            if known:
+                found.append(f"{env} may be another task, for {file} has other contents: {known}")
+    return found
+
+
 def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 

@@ -55,7 +55,8 @@ def read_run(path: Path, training: bool = False) -> Log:
         for name in ("versions", "status", "summary")
     )
     settings = _settings(path, versions.get("recipe_sha256"))
-    env, packages, progress = settings.get("env"), versions.get("packages"), path / "progress.csv"
+    env, packages, files = settings.get("env"), versions.get("packages"), versions.get("files")
+    progress = path / "progress.csv"
     steps_per_update = _count(settings, "num_envs") * _count(settings, "rollout_length")
     lines = read_lines(progress) if progress.exists() else []
     curves, episodes = _curves(lines, progress, training, steps_per_update) if lines else ((), ())
@@ -76,6 +77,7 @@ def read_run(path: Path, training: bool = False) -> Log:
         reason=_text(status.get("reason")),
         settings=settings,
         versions={name: x for name in DECIDES_ENVIRONMENT if (x := _text(known.get(name)))},
+        files={_text(name): _text(x) for name, x in files.items()} if isinstance(files, dict) else {},
         episodes=episodes,
         started=_text(versions.get("started")),
     )

@@ -76,6 +76,8 @@ class Log:
     """The recipe's fields by dotted name."""
     versions: dict[str, str] = field(default_factory=dict)
     """Packages, and the backend, that decide what the environment computes."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the user's own files that decide what the environment is, by name."""
     episodes: tuple[int, ...] = ()
     """Episodes behind each point; several numbers if they differ."""
     started: str = ""

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_info
 
 from rlsparse.errors import RunDirectoryError, StorageError, UsageError
 from rlsparse.learner.bounds import Expected, Like
-from rlsparse.run import digests
+from rlsparse.run import digests, environment_files
 from rlsparse.run.convert import told
 from rlsparse.run.device import gpu_name
 from rlsparse.run.lock import Lock
@@ -163,7 +163,7 @@ def create(
 
 
 @dataclass(frozen=True)
-class Begun:
+class Begun(environment_files.Files):
     """With what a run began, in so far as it matters to go on with it."""
 
     agent: str = "unknown"
@@ -214,6 +214,8 @@ def _warn_of_other_versions(path: Path, begun: Begun, recipe: Recipe) -> None:
     here, then = _packages(recipe) | _arithmetic(), begun.packages | {"cpu": begun.cpu, "blas": begun.blas}
     both = [(name, then.get(name) or now, now) for name, now in here.items()]
     changed = [f"{name} {shorten(before)} then, {now} now" for name, before, now in both if before != now]
+    files = environment_files.changed(begun.files, recipe.environment)
+    changed += [f"{name} has other contents now" for name in files]
     if changed:
         log.warning("%s may go on differently than without the stop: %s", path, "; ".join(changed))
 
@@ -266,6 +268,7 @@ def _versions(recipe: Recipe) -> dict[str, Any]:
 
     return {
         "packages": _packages(recipe),
+        "files": environment_files.digests(recipe.environment),
         **_arithmetic(),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -64,11 +64,13 @@ def run_command(arguments: Sequence[str]) -> None:
     from rlsparse.run import cards  # slow imports, once the command line is known to be good
     from rlsparse.run.device import prepared
     from rlsparse.run.directory import read_recipe
+    from rlsparse.run.environment_files import warn_of_changes
     from rlsparse.run.trust import trust_environment
 
     named = None if flags.env is None else cards.resolve_environment(flags.env)
     environment = read_recipe(flags.run).environment
     trust_environment(environment, named, flags.run / "recipe.toml", flags.trust, flags.wrappers)
+    warn_of_changes(flags.run, environment)
 
     from rlsparse.trained import landscape_account as account
     from rlsparse.trained.survey import survey

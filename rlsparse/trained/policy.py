@@ -118,6 +118,7 @@ def acting_environment(recipe: "Recipe", env_id: str | None, flags: PolicyFlags,
     Arguments and wrappers of the recipe belong to its own environment alone. Raises UsageError for code that a file
     names and nobody trusts.
     """
+    from rlsparse.run.environment_files import warn_of_changes
     from rlsparse.run.foreign import class_named
     from rlsparse.run.trust import trust_environment
     from rlsparse.sim.arguments import located
@@ -130,7 +131,9 @@ def acting_environment(recipe: "Recipe", env_id: str | None, flags: PolicyFlags,
     if flags.wrappers is not None:
         environment = replace(environment, wrappers=tuple(map(class_named, flags.wrappers)))
     trust_environment(environment, flags.env and env_id, path, flags.trust, flags.wrappers)
-    return replace(environment, kwargs={**environment.kwargs, **located(flags.env_kwargs)})
+    environment = replace(environment, kwargs={**environment.kwargs, **located(flags.env_kwargs)})
+    warn_of_changes(path.parent, environment)
+    return environment
 
 
 def of_density(policy: "TrainedPolicy", density: float) -> "Actors":

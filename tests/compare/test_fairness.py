@@ -1,5 +1,8 @@
 """What is not alike is refused, or compared and said."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 from synthetic_runs import write_run
@@ -77,6 +80,21 @@ def test_a_class_of_a_file_is_the_same_task_wherever_the_file_lies(tmp_path):
     write_run(tmp_path / "b", curves(), env="/Users/b/robot.py:Robot", agent="trpo")
     found = compared(tmp_path)
     assert ([panel.env for panel in found.panels], found.mismatches) == (["robot.py:Robot"], [])
+
+
+def test_files_of_an_environment_that_are_not_the_same_are_told(tmp_path):
+    for name, digest in (("a", "1" * 64), ("b", "2" * 64), ("c", "")):
+        run = write_run(tmp_path / name, curves(), env=f"/{name}/robot.py:Robot", seed=3 * ord(name))
+        versions = json.loads((run / "versions.json").read_text())
+        (run / "versions.json").write_text(
+            json.dumps({**versions, "files": {"robot.py:Robot": digest} if digest else {}})
+        )
+    found = compared(tmp_path)
+    told = (
+        "robot.py:Robot may be another task, for robot.py:Robot has other contents: 11111111 (.*/a) and 22222222 (.*/b)"
+    )
+    assert re.fullmatch(re.escape(told).replace(r"\.\*", ".*"), found.remarks[0])
+    assert found.mismatches == []
 
 
 def test_the_same_arguments_are_one_task(tmp_path):
