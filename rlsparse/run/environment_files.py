@@ -28,9 +28,9 @@ class Files:
 
 def digests(environment: "Environment") -> dict[str, str]:
     """Return the SHA-256 of the files that an environment names, as `Files`; files that these import are left out."""
-    from rlsparse.sim.environment import shown_name
+    from rlsparse.sim.environment import name_now, shown_name
 
-    places = {shown_name(name): name.rpartition(":")[0] for name in (environment.id, *environment.wrappers)}
+    places = {shown_name(name): name_now(name).rpartition(":")[0] for name in (environment.id, *environment.wrappers)}
     named = {name: place for name, place in places.items() if place.endswith(".py")}
     model = environment.kwargs.get("xml_file")
     if isinstance(model, str) and model.startswith((".", "/", "~")):  # any other is Gymnasium's own

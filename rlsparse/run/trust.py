@@ -42,6 +42,21 @@ def trust_environment(
     return environment
 
 
+def trust_run(
+    run: Path, environment: "Environment", named: str | None, wrappers: Sequence[str] | None, trust: bool
+) -> None:
+    """Raise UsageError if a run's environment is not what --env and --wrappers name, or nobody trusts its code."""
+    from rlsparse.sim.environment import means
+
+    if named is not None and not means(cards.resolve_environment(named), environment.id):
+        raise UsageError(f"--env {named}: {run} is a run on {environment.id}, and keeps its recipe")
+    given, own = tuple(map(class_named, wrappers or ())), environment.wrappers
+    if wrappers is not None and (len(given) != len(own) or not all(map(means, given, own))):
+        raise UsageError(f"--wrappers: {run} is a run with {' '.join(own) or 'none'}, and keeps its recipe")
+    named, wrappers = named and environment.id, wrappers and own
+    trust_environment(environment, named, run / "recipe.toml", trust, wrappers)
+
+
 def _refusal(environment: "Environment", foreign: dict[str, str], source: Path) -> str:
     modules = [shorten(x) for x in dict.fromkeys(foreign.values())]
     parts = [f"the environment {shorten(name)}" for name in foreign if name == environment.id]
@@ -54,8 +69,10 @@ def _refusal(environment: "Environment", foreign: dict[str, str], source: Path) 
 
 def flags_that_name(environment: "Environment", foreign: dict[str, str]) -> str:
     """Return the flags by which the command line names what an environment makes Python import."""
-    env = [f"--env {shlex.quote(shorten(environment.id))}"] if environment.id in foreign else []
-    named = [shlex.quote(shorten(name)) for name in environment.wrappers]
+    from rlsparse.sim.environment import name_now
+
+    env = [f"--env {shlex.quote(shorten(name_now(environment.id)))}"] if environment.id in foreign else []
+    named = [shlex.quote(shorten(name_now(name))) for name in environment.wrappers]
     wrappers = [f"--wrappers {' '.join(named)}"] if foreign.keys() - {environment.id} else []
     return " ".join(env + wrappers)
 

@@ -27,6 +27,9 @@ from rlsparse.sim.tasks import TASKS
 given_classes: dict[str, Callable[..., gymnasium.Env]] = {}
 """Classes that this process has been given as objects, by their entries: their files are not imported again."""
 
+moved_files: dict[str, str] = {}
+"""Where files lie now that are no longer in the place by which a recipe names them, by that place."""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -93,6 +96,25 @@ def shown_name(env_id: str) -> str:
     return f"{Path(place).name}:{name}" if place.endswith(".py") else env_id
 
 
+def means(named: str, name: str) -> bool:
+    """Whether the user has `named` what a recipe calls `name`: the same, or its class in a file that was moved.
+
+    Such a file is found in its new place from now on.
+    """
+    if named == name or shown_name(named) != shown_name(name) or Path(split_name(name)[0]).exists():
+        return named == name
+    moved_files[split_name(name)[0]] = split_name(named)[0]
+    if named in given_classes:
+        given_classes[name] = given_classes[named]
+    return True
+
+
+def name_now(name: str) -> str:
+    """Return the name of a class or an id with the place where its file lies now."""
+    place, mark, own = split_name(name)
+    return f"{moved_files.get(place, place)}{mark}{own}"
+
+
 def _creator(spec: EnvSpec) -> Callable[..., Any]:
     found = spec.entry_point
     return load_env_creator(found) if isinstance(found, str) else found  # type: ignore[return-value]
@@ -105,7 +127,7 @@ def load_module(place: str) -> ModuleType:
     """
     if not place.endswith(".py"):
         return importlib.import_module(place)
-    path = Path(place).resolve()
+    path = Path(place if Path(place).exists() else moved_files.get(place, place)).resolve()
     name = f"rlsparse_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -25,7 +25,7 @@ from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, RlsparseError, in_one_line
 from rlsparse.sim.curriculum_envs import GymCurriculumEnv
-from rlsparse.sim.environment import Environment, as_environment, given_classes
+from rlsparse.sim.environment import Environment, as_environment, given_classes, moved_files
 from rlsparse.sim.finite import place
 from rlsparse.sim.gym import GymVectorEnv, check_fits
 from rlsparse.sim.processes import POSSIBLE, Processes, ProcessLost
@@ -68,8 +68,9 @@ def make_part(
 ) -> tuple[GymCurriculumEnv, tuple[Any, ...]]:
     """In a worker: make environments `first` to `first + num_envs` of `total`; return them, and what they are."""
     np.seterr(over="ignore", invalid="ignore")  # as around training
-    environment, spec, given = pickle.loads(told)
+    environment, spec, given, moved = pickle.loads(told)
     given_classes.update(given)
+    moved_files.update(moved)
     if spec is not None:  # registered by a script that this process has not run
         gymnasium.registry[spec.id] = spec
 
@@ -238,7 +239,7 @@ def _packed(environment: Environment) -> bytes:
     given = {name: given_classes[name] for name in (environment.id, *environment.wrappers) if name in given_classes}
     main = {name: cls for name, cls in given.items() if cls.__module__ == "__main__"}
     try:
-        return cloudpickle.dumps((environment, spec, main))  # type: ignore[no-any-return]
+        return cloudpickle.dumps((environment, spec, main, moved_files))  # type: ignore[no-any-return]
     except BROKEN as error:
         raise EnvironmentFailure(
             f"{environment.id} cannot be given to other processes, for {in_one_line(error)}; use --env-workers 1"

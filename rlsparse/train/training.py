@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlsparse.errors import Interrupted, UsageError
+from rlsparse.errors import Interrupted
 from rlsparse.run import cards, device, trust
 from rlsparse.run.command_line import say
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ResumeFlags, TrainFlags
-from rlsparse.run.foreign import class_named, contained
+from rlsparse.run.foreign import contained
 from rlsparse.run.newest import newest_run
 from rlsparse.run.reading import seal
 from rlsparse.run.recipe import Recipe, check
@@ -111,7 +111,7 @@ def reopen(flags: ResumeFlags) -> Opened:
 
     flags = replace(flags, resume=newest_run(flags.resume))
     recipe, begun_on = directory.read_recipe(flags.resume), directory.read_device(flags.resume)
-    _check_named(recipe, flags)
+    trust.trust_run(flags.resume, recipe.environment, flags.env, flags.wrappers, flags.trust)
     where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
     run, begun, agent, _ = directory.reopen(flags.resume)
     with run.released_on_error():
@@ -125,17 +125,6 @@ def reopen(flags: ResumeFlags) -> Opened:
     if not run.complete:
         announce(why, flags.quiet)
     return Opened(run, recipe, agent, where, flags.env_workers)
-
-
-def _check_named(recipe: Recipe, flags: ResumeFlags) -> None:
-    """Raise UsageError if the run is of another environment than --env says, or of one that nobody trusts."""
-    named = None if flags.env is None else cards.resolve_environment(flags.env)
-    if named not in (None, recipe.env):
-        raise UsageError(f"--env {flags.env}: {flags.resume} is a run on {recipe.env}, and keeps its recipe")
-    if flags.wrappers is not None and tuple(map(class_named, flags.wrappers)) != recipe.wrappers:
-        own = " ".join(recipe.wrappers) or "none"
-        raise UsageError(f"--wrappers: {flags.resume} is a run with {own}, and keeps its recipe")
-    trust.trust_environment(recipe.environment, named, flags.resume / "recipe.toml", flags.trust, flags.wrappers)
 
 
 def train(

@@ -61,15 +61,13 @@ def run_command(arguments: Sequence[str]) -> None:
     flags = replace(flags, run=newest_run(flags.run))
     _check(flags)
 
-    from rlsparse.run import cards  # slow imports, once the command line is known to be good
-    from rlsparse.run.device import prepared
+    from rlsparse.run.device import prepared  # slow imports, once the command line is known to be good
     from rlsparse.run.directory import read_recipe
     from rlsparse.run.environment_files import warn_of_changes
-    from rlsparse.run.trust import trust_environment
+    from rlsparse.run.trust import trust_run
 
-    named = None if flags.env is None else cards.resolve_environment(flags.env)
     environment = read_recipe(flags.run).environment
-    trust_environment(environment, named, flags.run / "recipe.toml", flags.trust, flags.wrappers)
+    trust_run(flags.run, environment, flags.env, flags.wrappers, flags.trust)
     warn_of_changes(flags.run, environment)
 
     from rlsparse.trained import landscape_account as account

@@ -21,6 +21,7 @@ REACH = "import fake_envs\nclass Reach(fake_envs.Point): pass\ndef wrapped(env):
 @pytest.fixture
 def reach(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.fsync", lambda _: None)
     (tmp_path / "reach.py").write_text(REACH)
     return tmp_path / "reach.py"
 
