@@ -84,6 +84,11 @@ def contained(timeout: float | None = None, fail: Callable[[str], object] = lamb
             os.chdir(folder or ".")
 
 
+def left_to_workers(timeout: float | None, workers: int) -> float | None:
+    """Return the `timeout` where it is for `workers` to see to: a command in one process is ended by `contained`."""
+    return None if COMMAND.get() and workers == 1 else timeout
+
+
 def _watched(timeout: float | None, fail: Callable[[str], object]) -> AbstractContextManager[None]:
     if timeout is None:
         return nullcontext()

@@ -24,7 +24,7 @@ SOURCE = "rlsparse.train"
 
 OTHERS = (
     *("agent", "like", "init", "sparsity", "out", "run_dir", "resume", "device", "keep_checkpoints", "env_workers"),
-    *("checkpoint_every", "trust", "quiet", "callbacks"),
+    *("env_timeout", "checkpoint_every", "trust", "quiet", "callbacks"),
 )
 """Arguments of `rlsparse.train` that are no fields of the recipe, or are more than that."""
 
@@ -109,15 +109,15 @@ def asked(fields: Mapping[str, Any]) -> list[str]:
     return [flag for flag, is_given in given.items() if is_given]
 
 
-def settings(**given: Any) -> dict[str, Any]:
-    """Return what is given of flags that are whole numbers and no fields; raises UsageError for anything else."""
+def settings(env_timeout: Any = None, **given: Any) -> dict[str, Any]:
+    """Return what is given of flags that are no fields; raises UsageError for a number, but the first, not whole."""
     found = {name: _plain_numbers(x) for name, x in given.items() if x is not None}
     for name, x in found.items():
         with suppress(ValueError):
             found[name] = whole_number(x) if isinstance(x, float) else x
         if type(found[name]) is not int:
             raise UsageError(f"{name} is {x!r}: expected a whole number")
-    return found
+    return found if env_timeout is None else found | {"env_timeout": _plain_numbers(env_timeout)}
 
 
 def refuse_beside_resume(fields: Mapping[str, Any], **others: Any) -> None:

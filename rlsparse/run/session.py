@@ -27,6 +27,7 @@ from rlsparse.run import cards, checkpoint, policy_file
 from rlsparse.run.best import BestPolicies
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.directory import Run
+from rlsparse.run.foreign import left_to_workers
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe, to_dict
 from rlsparse.run.records import probe_rows, progress_rows
@@ -162,7 +163,7 @@ def open_session(
     recipe: Recipe, run: Run, device: str, callbacks: NoCallbacks | None = None, workers: int = 1
 ) -> Session:
     """Build a run as it is before its first step; its environments step in `workers` processes."""
-    make = environments(recipe, device, workers, run.settings.env_timeout)
+    make = environments(recipe, device, workers, left_to_workers(run.settings.env_timeout, workers))
     learner, collector, explorer = begin(recipe, device, make)
     eval_env = make(recipe.num_seeds * recipe.eval_episodes, autoreset=False, seeds=recipe.seeds)
     never, best = np.full(recipe.num_seeds, -1), BestPolicies(learner)

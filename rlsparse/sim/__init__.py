@@ -27,10 +27,11 @@ def maker(
     """Return `make` for the environments of one run, called with `num_envs` and, if wanted, `autoreset` and `seeds`.
 
     All of them together may be begun anew so often as `restarts` says, where they raise, and step in so many processes
-    as `workers` says, where a call may take `timeout` seconds; MuJoCo's tasks do neither.
+    as `workers` says; with a `timeout`, the seconds that a call may take there, one is not this one either. MuJoCo's
+    tasks do neither.
     """
     environment = as_environment(environment)
-    if workers > 1 and not environment.batched:
+    if (workers > 1 or timeout is not None) and not environment.batched:
         from rlsparse.sim.workers import shared
 
         return shared(workers, environment, restarts, timeout)

@@ -1,11 +1,13 @@
 """`rlsparse.train(...)`: what the command does, in Python."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlsparse.errors import EnvironmentFailure, RlsparseError
 from rlsparse.run import from_python
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ASKED, ResumeFlags, TrainFlags
@@ -30,6 +32,7 @@ def from_script(
     device: str = "auto",
     keep_checkpoints: int | None = None,
     checkpoint_every: int | None = None,
+    env_timeout: float | None = None,
     env_workers: int | None = None,
     trust: bool = False,
     quiet: bool = True,
@@ -40,12 +43,13 @@ def from_script(
 
     `env` is an id, a card's name, or a class that another process can import. `fields` are those of the recipe:
     numbers, components (`TRPO(target_kl=0.02)`), names of kinds (`"trpo"`) or dicts of what differs from the agent's
-    card (`{"learning_rate": 1e-4}`). Ctrl-C saves and then raises KeyboardInterrupt; with `quiet=False` progress is
-    printed. Raises what `rlsparse.errors` has, such as UsageError for arguments that do not fit.
+    card (`{"learning_rate": 1e-4}`). With `env_timeout`, the most seconds for a call of an environment, these step in
+    `env_workers` processes beside this one, in one if not given. Ctrl-C saves and then raises KeyboardInterrupt; with
+    `quiet=False` progress is printed. Raises what `rlsparse.errors` has, such as UsageError.
     """
     env, text = from_python.class_name(env), from_python.text
     settings = from_python.settings(
-        keep_checkpoints=keep_checkpoints, checkpoint_every=checkpoint_every, env_workers=env_workers
+        env_timeout, keep_checkpoints=keep_checkpoints, checkpoint_every=checkpoint_every, env_workers=env_workers
     )
     if resume is None:
         name, recipe = from_python.recipe(env, agent, device, fields, like, trust)
@@ -60,12 +64,27 @@ def from_script(
     return _go_on(replace(flags, **settings), callbacks)
 
 
+@contextmanager
+def _told_as_failures() -> Iterator[None]:
+    """Raise as an EnvironmentFailure, which is public, what ends the processes of environments too."""
+    try:
+        yield
+    except EnvironmentFailure:
+        raise
+    except RlsparseError as error:
+        if error.exit_code != EnvironmentFailure.exit_code:
+            raise
+        raise EnvironmentFailure(str(error)) from error
+
+
+@_told_as_failures()
 def _train_new(agent: str, flags: TrainFlags, callbacks: Sequence["Callback"], asked: Collection[str]) -> "TrainedRun":
     recipe, where, _ = planned(flags.recipe, flags, asked)
     with StopInterrupt() as stop:
         return _result(start(recipe, agent, where, flags, callbacks, stop), agent, stop)
 
 
+@_told_as_failures()
 def _go_on(flags: ResumeFlags, callbacks: Sequence["Callback"]) -> "TrainedRun":
     from rlsparse.trained.result import TrainedRun
 

@@ -15,7 +15,7 @@ from rlsparse.run import cards, device, trust
 from rlsparse.run.command_line import say
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.flags import ResumeFlags, TrainFlags
-from rlsparse.run.foreign import contained
+from rlsparse.run.foreign import contained, left_to_workers
 from rlsparse.run.newest import newest_run
 from rlsparse.run.reading import seal
 from rlsparse.run.recipe import Recipe, check
@@ -56,12 +56,12 @@ def planned(recipe: Recipe, flags: TrainFlags, asked: Collection[str]) -> tuple[
     stay = flags.keep_checkpoints + recipe.total_steps // (flags.checkpoint_every or recipe.total_steps + 1)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
-        recipe, plan = _make_plan(recipe, asked, stay)
+        recipe, plan = _make_plan(recipe, asked, stay, left_to_workers(flags.env_timeout, 1))
     announce(why, flags.quiet or flags.dry_run)
     return recipe, where, plan
 
 
-def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int) -> tuple[Recipe, str]:
+def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int, timeout: float | None) -> tuple[Recipe, str]:
     """Try environment and optimiser, before a run directory is made; return the recipe that is paid for, and its plan.
 
     Warns of what may surprise, such as the disk that so many `checkpoints` take.
@@ -74,7 +74,7 @@ def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int) -> tupl
         from rlsparse.sim.warp_physics import import_warp
 
         import_warp(on_cpu=False)
-    env = sim.make(recipe.environment, 1)
+    env = sim.maker(recipe.environment, "mujoco", "cpu", timeout=timeout)(1)
     longest = horizon(env)
     obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
     recipe.advantage.check_environment(cards.about(recipe), obs_size, recipe.num_seeds * recipe.num_envs)
@@ -146,7 +146,9 @@ def train(
         try:
             with contained(run.settings.env_timeout, run.fail):
                 num_envs = recipe.num_seeds * recipe.num_envs
-                workers, told = sim.workers_for(recipe.environment, num_envs, opened.env_workers)
+                apart = left_to_workers(run.settings.env_timeout, 1) is not None  # to measure would be to step here
+                given = opened.env_workers or (1 if apart else None)
+                workers, told = sim.workers_for(recipe.environment, num_envs, given)
                 announce(told, quiet)
                 session = open_session(recipe, run, where, callbacks, workers)
                 if resumed:

@@ -2,13 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from train_runs import status
 
-from rlsparse.errors import Interrupted
+import rlsparse
+from rlsparse.errors import EnvironmentFailure, Interrupted
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
+
+SHORT = {name: getattr(tiny.RECIPE, name) for name in ("total_steps", "num_envs", "rollout_length", "eval_every")}
+FIELDS = {**SHORT, "eval_episodes": 2, "policy": tiny.RECIPE.policy, "algorithm": tiny.RECIPE.algorithm}
+"""As tiny.FLAGS."""
 
 
 def test_a_run_that_is_stopped_in_two_processes_and_goes_on_in_one_is_the_same():
@@ -46,6 +52,34 @@ def test_a_run_with_an_environment_that_hangs_in_a_process_ends_as_in_one(run):
     assert err.startswith(f"rlsparse: {told}")
     assert err.endswith("): longer than --env-timeout 0.3 s\n")
     assert status()["reason"].startswith(told)
+
+
+def test_from_python_an_environment_that_hangs_ends_the_run_and_not_this_process():
+    """Environments then step in a process of their own, which is told from the one that may not end."""
+    with pytest.raises(
+        EnvironmentFailure, match="seed 0, environment 1 hangs in step 3 .*longer than --env-timeout 0.3"
+    ):
+        rlsparse.train("fake_envs:Hanging-v0", run_dir="run", env_timeout=0.3, **FIELDS)
+    assert (status()["state"], status()["env_timeout"]) == ("failed", 0.3)
+    with pytest.raises(EnvironmentFailure, match="environment 1 hangs in step 3"):
+        rlsparse.train("fake_envs:Hanging-v0", resume="run")
+
+
+def test_from_python_one_that_hangs_as_it_is_made_ends_nothing_either():
+    Path("slow.py").write_text(
+        "import fake_envs, time\nclass Slow(fake_envs.Point):\n    def __init__(self): time.sleep(60)"
+    )
+    with pytest.raises(EnvironmentFailure, match="hangs in make: longer than --env-timeout 0.3"):
+        rlsparse.train("slow.py:Slow", env_timeout=np.float64(0.3), **FIELDS)
+    assert not Path("runs").exists()
+
+
+def test_a_timeout_changes_no_number():
+    for name, timeout in (("one", None), ("two", 60)):
+        rlsparse.train(
+            "fake_envs:Point-v0", run_dir=name, env_timeout=timeout, env_workers=None if timeout else 1, **FIELDS
+        )
+    assert tiny.outcome(Path("one")) == tiny.outcome(Path("two"))
 
 
 def test_the_number_of_processes_is_told(run, monkeypatch):
