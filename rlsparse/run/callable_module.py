@@ -16,7 +16,10 @@ class _CallableModule(ModuleType):
 
 
 def make_callable(module: str, function: Callable[..., Any]) -> None:
-    """Let a module that is imported be called as `function`; the rest of it stays as it is."""
+    """Let a module that is imported be called as `function`, and help tell of that; the rest of it stays as it is."""
     function.__qualname__ = module  # which errors about its arguments name
-    called = {"__call__": staticmethod(function), "__signature__": inspect.signature(function)}
+    signature = inspect.signature(function)
+    called = {"__call__": staticmethod(function), "__signature__": signature}
+    about = (sys.modules[module].__doc__ or "").rstrip()
+    sys.modules[module].__doc__ = f"{about}\n\n{module}{signature}\n\n{inspect.getdoc(function)}\n"
     sys.modules[module].__class__ = type("CallableModule", (_CallableModule,), called)

@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import pickle
+import pydoc
 import signal
 import subprocess
 import sys
@@ -251,6 +252,13 @@ def test_the_signature_is_that_of_the_function():
     assert list(inspect.signature(rlsparse.train).parameters)[:2] == ["env", "agent"]
     with pytest.raises(TypeError, match=r"rlsparse.train\(\) takes from 0 to 1 positional arguments"):
         rlsparse.train("MlpPolicy", "Hopper")
+
+
+def test_help_tells_of_the_function():
+    for called in (rlsparse.train, rlsparse.compare):
+        told = pydoc.render_doc(called, renderer=pydoc.plaintext)
+        assert f"{called.__name__}(" in told
+        assert inspect.getdoc(called.__call__).splitlines()[0] in told
 
 
 def test_public_names_are_all_there():
