@@ -321,7 +321,9 @@ def _of_others(ids: Iterable[str]) -> list[str]:
     """The ids that are not Gymnasium's own."""
     import gymnasium
 
-    return [env_id for env_id in ids if not str(gymnasium.registry[env_id].entry_point).startswith("gymnasium.")]
+    made_by = {env_id: gymnasium.registry[env_id].entry_point for env_id in ids}  # text, or a function
+    places = {env_id: str(getattr(entry, "__module__", entry)) for env_id, entry in made_by.items()}
+    return [env_id for env_id, place in places.items() if not place.startswith("gymnasium.")]
 
 
 def _unknown_environment(name: str, registered: Iterable[str]) -> UsageError:

@@ -57,6 +57,10 @@ def test_a_class_that_is_mistyped_is_suggested_and_no_task_of_gymnasium(folder):
     (folder / "arm.py").write_text("import gymnasium\nclass Arm(gymnasium.Env): pass\n")
     with pytest.raises(UsageError, match=r"^unknown environment 'arm.py:Arn': did you mean .*arm.py:Arm\?$"):
         cards.resolve_environment("arm.py:Arn")
+    with pytest.raises(
+        UsageError, match=r"^unknown environment 'arm.py:Hoper': arm.py has no class and registers no id"
+    ):
+        cards.resolve_environment("arm.py:Hoper")
 
 
 @pytest.mark.parametrize(
