@@ -1,10 +1,11 @@
 """Which observation and action spaces are supported; what is not is refused in one line that says what helps."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple, flatten
 
 from rlsparse.errors import UnsupportedEnvironment
 from rlsparse.sim.finite import LARGEST
@@ -29,6 +30,19 @@ def flattened(env_id: str, env: gymnasium.Env) -> gymnasium.Env:
     from gymnasium.wrappers import FlattenObservation
 
     return FlattenObservation(env)
+
+
+def as_vectors(space: Space, obs: Any) -> np.ndarray:
+    """Return an observation of a space as the vector [O] that `flattened` makes of it, or a batch of them [N, O].
+
+    Raises KeyError, IndexError, TypeError or ValueError for what is no observation of the space.
+    """
+    if isinstance(space, Dict | Tuple):
+        keys = space.spaces if isinstance(space, Dict) else range(len(space))
+        return np.concatenate([as_vectors(space[key], obs[key]) for key in keys], axis=-1)  # type: ignore[index]
+    items, shape = np.asarray(obs, space.dtype), space.shape or ()
+    rows = [np.asarray(flatten(space, item)) for item in items.reshape(-1, *shape)]
+    return np.stack(rows).reshape(*items.shape[: items.ndim - len(shape)], -1)
 
 
 def _parts(space: Space) -> Iterator[Space]:

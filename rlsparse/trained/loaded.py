@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Tuple
+from gymnasium.wrappers import FlattenObservation
 
 from rlsparse import sim
-from rlsparse.errors import UsageError
+from rlsparse.errors import UsageError, in_one_line
 from rlsparse.learner.network import Actors
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run.from_python import class_name, class_names, text
 from rlsparse.run.named_policy import find_policy
 from rlsparse.sim.collect import ActionBox
 from rlsparse.sim.episodes import evaluate
+from rlsparse.sim.spaces import as_vectors
 from rlsparse.trained.policy import Member, PolicyFlags, closing, load_member, make_environment
 
 
@@ -50,6 +52,7 @@ class Policy:
         self._member = member
         with closing(make_environment(member)) as env:
             observation, action = cast(Box, env.observation_space), cast(Box, env.action_space)
+            self._space = env.env.observation_space if isinstance(env, FlattenObservation) else observation
         self._obs_shape, self._action_shape, self._dtype = observation.shape, action.shape, action.low.dtype
         self._to_native = ActionBox(action.low.ravel(), action.high.ravel())
         self._generator = np.random.default_rng(self.seed)
@@ -75,7 +78,11 @@ class Policy:
         return self._member.actors
 
     def __call__(self, obs: Any) -> np.ndarray:
-        """Return the mean action for an observation [O], or for several [N, O]; raises ValueError for other shapes."""
+        """Return the mean action for an observation of the environment, such as [O], or for several, as [N, O].
+
+        Of observations of several parts, several are one dict or tuple of arrays [N, ...]. Raises ValueError for
+        other shapes.
+        """
         return self._act(obs, 0.0)
 
     def predict(
@@ -88,10 +95,7 @@ class Policy:
         return self._act(observation, std), state
 
     def _act(self, obs: Any, std: np.ndarray | float) -> np.ndarray:
-        if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
-            raise ValueError("expected an observation, not what env.reset() gives: obs, info = env.reset()")
-        obs = np.asarray(obs)
-        width = len(self._obs_shape)
+        obs, width = self._numbers(obs), len(self._obs_shape)
         if obs.shape[obs.ndim - width :] != self._obs_shape or obs.ndim not in (width, width + 1):
             one = f"{self._obs_shape} or (N, {', '.join(map(str, self._obs_shape))})"
             raise ValueError(f"observations have shape {obs.shape}, expected {one} as {self.env} has")
@@ -100,6 +104,18 @@ class Policy:
         if np.any(std):
             action = action + std * self._generator.standard_normal(action.shape, np.float32)
         return self._to_native(action).astype(self._dtype).reshape(*obs.shape[: obs.ndim - width], *self._action_shape)
+
+    def _numbers(self, obs: Any) -> np.ndarray:
+        """Return observations as the array that the network gets; vectors of several parts are taken too."""
+        if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict) and not isinstance(self._space, Tuple):
+            raise ValueError("expected an observation, not what env.reset() gives: obs, info = env.reset()")
+        parts = isinstance(obs, Mapping | tuple)
+        if isinstance(self._space, Box) or not (parts or np.shape(obs)[-1:] != self._obs_shape):
+            return np.asarray(obs)
+        try:
+            return as_vectors(self._space, obs)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"expected an observation of {self._space}: {in_one_line(error)}") from error
 
     def evaluate(self, episodes: int = 10, seed: int = 0) -> Evaluation:
         """Run deterministic episodes, begun from seeds that neither training nor its evaluations use."""

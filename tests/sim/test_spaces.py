@@ -5,11 +5,11 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Text, Tuple, flatten
 
 from rlsparse.errors import UnsupportedEnvironment
 from rlsparse.sim.cpu import MujocoVectorEnv
-from rlsparse.sim.spaces import flattened, supported_spaces
+from rlsparse.sim.spaces import as_vectors, flattened, supported_spaces
 
 REALS = Box(-1, 1, (3,), np.float32)
 MOST = float(np.finfo(np.float32).max)
@@ -105,6 +105,15 @@ def test_observations_of_several_parts_become_one_vector(space, obs, vector):
     env = flattened("X-v0", Seen(space, obs))
     assert supported_spaces("X-v0", env.observation_space, REALS)[0].shape == (len(vector),)
     np.testing.assert_array_equal(env.reset()[0], vector)
+    np.testing.assert_array_equal(as_vectors(space, obs), vector)
+
+
+def test_several_observations_of_several_parts_become_as_many_vectors():
+    space = Dict([("b", REALS), ("a", Tuple([Discrete(3), Box(-1, 1, ())]))])
+    one = {"b": [1, 2, 3], "a": (2, 0.5)}
+    np.testing.assert_array_equal(as_vectors(space, one), flatten(space, one))
+    two = as_vectors(space, {"b": [[1, 2, 3], [4, 5, 6]], "a": ([2, 0], [0.5, -0.5])})
+    np.testing.assert_array_equal(two, [[1, 2, 3, 0, 0, 1, 0.5], [4, 5, 6, 1, 0, 0, -0.5]])
 
 
 def test_an_image_among_other_observations_is_refused():

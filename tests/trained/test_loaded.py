@@ -67,6 +67,20 @@ def test_an_observation_with_its_info_is_told_how_reset_is_unpacked(policy):
         policy(gymnasium.make(POINT).reset())
 
 
+def test_observations_of_several_parts_are_taken_as_they_are(tmp_path):
+    tiny.train(tmp_path / "run", tiny.recipe(env="fake_envs:Windy"))
+    policy = rlsparse.load(tmp_path / "run", "fake_envs:Windy")
+    left, right = ({"side": side, "speed": np.array([0.1 * side])} for side in (0, 1))
+    both = policy({"side": np.array([0, 1]), "speed": np.array([[0.0], [0.1]])})
+    np.testing.assert_allclose(both, [policy(left), policy(right)], rtol=1e-6)
+    np.testing.assert_array_equal(policy(left), policy(np.array([1.0, 0.0, 0.0])))  # the vector that it was trained on
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(policy))(left), policy(left))
+    assert policy(left) != policy(right)
+    for wrong in ({"side": 1}, [left, right], {"side": 5, "speed": [0.0]}):
+        with pytest.raises(ValueError, match=r"expected an observation of Dict\('side': Discrete\(2\), 'speed': Box"):
+            policy(wrong)
+
+
 def test_predict_is_what_stable_baselines3_evaluates(policy):
     env = make_vec_env(POINT, 2, seed=3)
     mean, _ = evaluate_policy(policy, env, n_eval_episodes=4)  # type: ignore[arg-type]
