@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rlsparse.errors import RunDirectoryError
 from rlsparse.run.directory import read_progress
 from rlsparse.run.reading import read_json
 from rlsparse.run.recipe import Recipe
@@ -39,6 +40,8 @@ class TrainedRun:
     @property
     def summary(self) -> dict[str, Any]:
         """What summary.json says: final returns, their mean and its 95 % interval. Raises if it is not finished."""
+        if self.state != "finished":
+            raise RunDirectoryError(f"{self.path} is {self.state}: a run that is finished has a summary")
         return read_json(self.path / "summary.json")
 
     def policy(self, member: int = 0, *, density: float | None = None, best: bool = False) -> Policy:

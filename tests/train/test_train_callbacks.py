@@ -80,6 +80,8 @@ def test_in_python_train_returns_when_one_stops_the_run(fresh_folder):
 
     result = rlsparse.train("fake_envs:Point-v0", **FIELDS, run_dir="run", callbacks=[Enough()])
     assert (result.state, status()["reason"]) == ("interrupted", "Enough")
+    with pytest.raises(rlsparse.RunDirectoryError, match="is interrupted: a run that is finished has a summary"):
+        result.summary  # noqa: B018
     assert len(result.returns) == 1
     with pytest.raises(rlsparse.UsageError, match="write Enough()"):
         rlsparse.train(resume="run", env="fake_envs:Point-v0", callbacks=[Enough])
