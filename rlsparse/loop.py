@@ -11,7 +11,7 @@ from rlsparse.learner.arrays import namespace, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import EpochStats
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.reporters import Reporter
+from rlsparse.run.reporters import Reporters
 from rlsparse.run.session import (
     Iteration,
     Session,
@@ -28,7 +28,7 @@ SAVE_INTERVAL = 60.0
 """Most seconds between two checkpoints."""
 
 
-def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
+def train(session: Session, reporters: Reporters, stop: Callable[[], bool]) -> None:
     """Train until the budget is spent; `stop` is asked after every environment step and minibatch.
 
     Raises Interrupted, after saving, when told to stop; DivergenceError when a number is not finite,
@@ -38,7 +38,7 @@ def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> Non
     while True:
         if session.evaluation_due.any() and not stop():
             with policy_kept(session):
-                evaluate_and_record(session, reporter, stop)
+                evaluate_and_record(session, reporters, stop)
             save(session, last=bool(session.finished.all()))
             saved = time.monotonic()
         if session.finished.all() and not session.evaluation_due.any():
@@ -47,13 +47,13 @@ def train(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> Non
             save(session, last=True)
             raise Interrupted
         if (members := session.explorer.due()).size:
-            probe(session, members, reporter, stop)
+            probe(session, members, reporters, stop)
         else:
             with whole_or_not_at_all(session, stop), policy_kept(session), finished_kept(session):
                 session.last = iterate(session.recipe, session.learner, session.collector, session.explorer)
-            reporter.iteration(session, session.last.stats)
+            reporters.iteration(session, session.last.stats)
             if session.last.choice is not None:
-                record_probe(session, np.arange(session.learner.members), session.last.choice, reporter)
+                record_probe(session, np.arange(session.learner.members), session.last.choice, reporters)
         if time.monotonic() - saved > SAVE_INTERVAL or session.checkpoint_due:
             save(session)
             saved = time.monotonic()
@@ -90,14 +90,14 @@ def iterate(recipe: Recipe, learner: Learner, collector: Collector, explorer: No
     return Iteration(stats, estimate.metrics(rollouts[0], advantages[0]), choice)
 
 
-def probe(session: Session, members: np.ndarray, reporter: Reporter, stop: Callable[[], bool]) -> None:
+def probe(session: Session, members: np.ndarray, reporters: Reporters, stop: Callable[[], bool]) -> None:
     """Probe with the members whose turn it is; a probe that is interrupted or fails leaves the policies alone."""
     try:
         choice = session.explorer.probe(members, stop)
     except Interrupted:
         save(session, last=True)
         raise
-    record_probe(session, members, choice, reporter)
+    record_probe(session, members, choice, reporters)
 
 
 def check_update(learner: Learner, stats: EpochStats) -> None:

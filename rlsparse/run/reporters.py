@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rlsparse.errors import BROKEN, Interrupted, in_one_line
 from rlsparse.learner.records import EpochStats
@@ -15,19 +15,6 @@ if TYPE_CHECKING:
     from rlsparse.run.session import Session
 
 log = logging.getLogger(__name__)
-
-
-class Reporter(Protocol):
-    """Is told how training goes."""
-
-    def iteration(self, session: "Session", stats: EpochStats) -> None:
-        """One update is done."""
-
-    def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
-        """Members have been evaluated: a progress row of each."""
-
-    def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
-        """Members have probed: a row of probe.csv of each."""
 
 
 def callbacks_of(given: Sequence[object], ask_to_stop: Callable[[str], None]) -> NoCallbacks:

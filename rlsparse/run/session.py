@@ -31,7 +31,7 @@ from rlsparse.run.foreign import left_to_workers
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe, to_dict
 from rlsparse.run.records import probe_rows, progress_rows
-from rlsparse.run.reporters import Reporter
+from rlsparse.run.reporters import Reporters
 from rlsparse.run.saved import check_arrays, check_values, misfits_told
 from rlsparse.run.storage import remove_leftovers
 from rlsparse.sim.collect import Collector
@@ -230,7 +230,7 @@ def policy_kept(session: Session) -> Iterator[None]:
         raise
 
 
-def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[], bool]) -> None:
+def evaluate_and_record(session: Session, reporters: Reporters, stop: Callable[[], bool]) -> None:
     """Evaluate all members, and write rows of those for whom it is due; saves before it raises Interrupted."""
     learner, recipe = session.learner, session.recipe
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
@@ -258,15 +258,15 @@ def evaluate_and_record(session: Session, reporter: Reporter, stop: Callable[[],
         session.run.records.append("density.csv", inner_rows)
     session.run.records.append("progress.csv", rows)
     learner.archive.reset_counts(due)
-    reporter.evaluation(session, rows)
+    reporters.evaluation(session, rows)
 
 
-def record_probe(session: Session, members: np.ndarray, choice: Choice, reporter: Reporter) -> None:
+def record_probe(session: Session, members: np.ndarray, choice: Choice, reporters: Reporters) -> None:
     """Write the account of a probe of these members."""
     learner = session.learner
     rows = probe_rows(choice, members, learner.seeds, learner.counters, session.explorer.cycles)
     session.run.records.append("probe.csv", rows)
-    reporter.probe(session, rows)
+    reporters.probe(session, rows)
 
 
 def save(session: Session, now: Checkpoint | None = None, *, last: bool = False) -> None:

@@ -25,12 +25,12 @@ def trust_environment(
     source: Path,
     trust: bool = False,
     wrappers: Sequence[str] | None = None,
-) -> "Environment":
-    """Return the environment that a file, `source`, gives, unless code of its is neither ours nor Gymnasium's.
+) -> None:
+    """Raise UsageError for an environment of a file, `source`, whose code is neither ours nor Gymnasium's.
 
     Such code is run if the command line's own --env, `named`, and --wrappers name the same, or if it says `trust`: then
-    a line on stderr says first what is imported. Raises UsageError otherwise, EnvironmentFailure for an id that nothing
-    registers. Arguments are plain values, and run nothing.
+    a line on stderr says first what is imported. Raises EnvironmentFailure for an id that nothing registers. Arguments
+    are plain values, and run nothing.
     """
     known = (named, *map(class_named, wrappers or ()))
     foreign = {name: module for name, module in foreign_code(environment, source).items() if name not in known}
@@ -39,7 +39,6 @@ def trust_environment(
     for module in dict.fromkeys(foreign.values()):
         names = " and ".join(shorten(name) for name, of in foreign.items() if of == module)
         print(printable(f"{source}: running {_code_of(shorten(module))} for {names}"), file=sys.stderr)
-    return environment
 
 
 def trust_run(
