@@ -90,7 +90,6 @@ def compare(
     if found:
         merge_versions(arms)
     panels, failures = _panels(arms, axis, thresholds or {})
-    found = [printable(text) for text in found]
     logs = list({id(member.log): member.log for _, _, member in arms.all()}.values())
     pairs = choose_pairs(arms.names, baseline)
     result = overall(panels, arms.names, pairs, baseline)
@@ -114,7 +113,7 @@ def compare(
         panels=panels,
         contrasts=contrast_all(panels, pairs),
         overall=result,
-        mismatches=found,
+        mismatches=[printable(text) for text in found],
         remarks=[printable(text) for text in dict.fromkeys(said)],
         logs=logs,
     )
