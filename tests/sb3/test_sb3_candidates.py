@@ -29,6 +29,8 @@ from rlsparse.sb3 import vec_env as batched
 from rlsparse.sb3.actor import Actor
 from rlsparse.sb3.environments import environments
 from rlsparse.sb3.episodes import candidate_episodes
+from rlsparse.sim.cpu import MujocoVectorEnv
+from rlsparse.sim.user_envs import GymEnvironments
 
 
 def some_policies():
@@ -108,7 +110,7 @@ def test_scores_are_the_returns_of_episodes_that_the_policy_plays(env_id, normal
     evaluate = candidate_episodes(actor, where, [5, 6, 7], 10**6)
     scores = evaluate(np.stack([point, 1.5 * point])[None], 0, 3)
     np.testing.assert_equal(everything(model), statistics)
-    assert where.make(6).__class__.__name__ == ("GymEnvironments" if env_id == POINT else "MujocoVectorEnv")
+    assert isinstance(where.make(6), GymEnvironments if env_id == POINT else MujocoVectorEnv)
     expected, steps = [], 0
     for candidate in (point, 1.5 * point):
         actor.write(candidate)
