@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import bounded_hints, out_of_bounds, within
 from rlsparse.learner.kinds import kind_of, kinds
+from rlsparse.run.reading import shorten
 
 SHORT_FLAGS = {"sparse.sparsity": "sparsity", "sparse.rule": "sparse"}
 """Fields that have a shorter flag beside the one after their place."""
@@ -45,7 +46,7 @@ class Change:
 def check_bounds(recipe: Any) -> None:
     """Raise UsageError with the first field that is out of its bounds."""
     for name, given, expected in out_of_bounds(recipe):
-        raise UsageError(f"--{_hyphened(SHORT_FLAGS.get(name, name))} is {given}: expected {expected}")
+        raise UsageError(f"--{_hyphened(SHORT_FLAGS.get(name, name))} is {shorten(str(given))}: expected {expected}")
 
 
 def check_needs(recipe: Any) -> None:

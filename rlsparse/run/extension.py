@@ -53,9 +53,9 @@ def in_force(all_of_them: Sequence[Extension], recipe_sha256: str) -> Sequence[E
     return all_of_them[: last + 1]
 
 
-def earlier_budgets(run: Path, recipe: Recipe) -> set[int]:
+def earlier_budgets(run: Path, recipe: Recipe) -> list[int]:
     """Return the budgets that a run with this recipe had before the present one."""
-    return {one.before for one in in_force(extensions(run), _sha256(recipe))}
+    return [one.before for one in in_force(extensions(run), _sha256(recipe))]
 
 
 def budget_after(run: Path, recipe: Recipe, steps: int) -> int:

@@ -61,7 +61,7 @@ def plain(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: _plain(value, flag(name)) for name, value in kwargs.items()}
     steps = values.get(STEPS, 1)
     if type(steps) is not int or steps < 1:
-        raise UsageError(f"{flag(STEPS)} is {steps}: expected a positive whole number")
+        raise UsageError(f"{flag(STEPS)} is {str(steps)[:LONGEST_TOLD]}: expected a positive whole number")
     if len(str(values)) > LONGEST:
         raise UsageError(f"--env-kwargs are {len(str(values)):,} characters long: expected at most {LONGEST:,}")
     return values

@@ -6,12 +6,20 @@ import signal
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import tiny
+
+from rlsparse import loop
 from rlsparse.compare.logs import read_logs
 from rlsparse.errors import RlsparseError, RunDirectoryError
 from rlsparse.run import directory as runs
 from rlsparse.run import policy_file, status
 from rlsparse.run import session as sessions
+from rlsparse.run.callbacks import Callback
+from rlsparse.run.like import recipe_like
 from rlsparse.run.reading import printable, read_json
+from rlsparse.run.reporters import Reporters, callbacks_of
+from rlsparse.run.trust import trust_environment
 
 
 @contextmanager
@@ -54,11 +62,55 @@ def reopen(run_dir):
     return recipe, agent, device, run.state, run.settings.keep_checkpoints
 
 
+class Gusts(Callback):
+    """Changes the task, and remembers what its checkpoints hold."""
+
+    def __init__(self):
+        self.state = {"count": 0, "winds": np.zeros(3)}
+
+    def on_iteration(self, training):
+        training.set_task(wind=0.02)
+        self.state = {"count": self.state["count"] + 1, "winds": self.state["winds"] + 1}
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        alike = {name: np.asarray(x).dtype == np.asarray(self.state.get(name)).dtype for name, x in state.items()}
+        self.state |= {name: x for name, x in state.items() if alike[name]}
+
+
+def session_of(run, recipe, device):
+    """A session with such a callback."""
+    return sessions.open_session(recipe, run, device, callbacks_of([Gusts()], print))
+
+
+def train(run_dir, recipe):
+    """A whole run with it."""
+    session = session_of(runs.create(recipe, "ppo", run_dir, run_dir, "cpu"), recipe, "cpu")
+    sessions.start(session)
+    with session.run, Reporters(session, quiet=True) as reporters:
+        loop.train(session, reporters, tiny.never)
+    return run_dir
+
+
+def like(run_dir):
+    """What `--like` takes from a run, its environment named and its wrappers left out."""
+    return recipe_like(str(run_dir), "fake_envs:Windy", False, keep_wrappers=False)
+
+
+def trusted(run_dir):
+    """What a command imports for a run without being told to: nothing of another's."""
+    recipe = runs.read_recipe(run_dir)
+    return trust_environment(recipe.environment, "fake_envs:Windy", run_dir, wrappers=("fake_envs.Doubled",))
+
+
 def resume(run_dir):
     """All that a resumed run goes on from."""
     run, recipe, agent, device = runs.reopen(run_dir)
     try:
-        session = sessions.open_session(recipe, run, device)
+        trusted(run_dir)
+        session = session_of(run, recipe, device)
         sessions.restore(session)
         now = sessions.state(session)
     finally:
@@ -99,7 +151,7 @@ def compare(run_dir):
 
 def everything(run_dir):
     """What all of them read; resuming comes last, for it writes."""
-    return compare(run_dir), play(run_dir), tables(run_dir), resume(run_dir)
+    return compare(run_dir), play(run_dir), tables(run_dir), like(run_dir), resume(run_dir)
 
 
 def as_bytes(x):

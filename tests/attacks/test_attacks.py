@@ -92,7 +92,15 @@ def test_recipes_of_runs(every, run_dir):
     attacks = written(file, as_toml(tomllib.loads(file.read_text())))
     refused, harmless = refusals(attacks, partial(reading_all.resume, run_dir), every)
     assert len(refused) > 500 // every
-    assert all(reading_all.says_the_same(name) for name in harmless)
+    assert all(reading_all.says_the_same(name) for name in harmless), harmless
+
+
+@some(40)
+def test_recipes_of_runs_that_others_are_like(every, run_dir):
+    file = run_dir / "recipe.toml"
+    attacks = written(file, as_toml(tomllib.loads(file.read_text())))
+    refused, _ = refusals(attacks, partial(reading_all.like, run_dir), every)
+    assert len(refused) > 400 // every, len(refused)
 
 
 @some(20)
@@ -131,9 +139,10 @@ def test_arrays_of_checkpoints(every, run_dir):
 
     refused, harmless = refusals(attacks(), partial(reading_all.resume, run_dir), every)
     assert len(refused) > 1000 // every
-    # numbers may be any, and a name may be there twice; stats and metrics are only told, and what grows may be empty
+    # numbers may be any, and a name may be there twice; stats and metrics are only told, what grows may be empty, and
+    # what callbacks take is theirs to say
     for name in harmless:
-        assert name.startswith(("stats", "metrics", "collector.safetensors env.")) or name.endswith(
+        assert name.startswith(("stats", "metrics", "callbacks", "collector.safetensors env.")) or name.endswith(
             ("not finite", "low", "twice", "none")
         )
 

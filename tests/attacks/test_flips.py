@@ -9,10 +9,10 @@ import reading_all
 
 def readers(name):
     """Who reads a file."""
-    if name.name in ("policy.safetensors", "summary.json"):
-        return (reading_all.play if name.suffix == ".safetensors" else reading_all.tables,)
     if name.parts[0] == "checkpoint":
         return (reading_all.resume,)
+    if name.suffix == ".safetensors" or name.name == "summary.json":
+        return (reading_all.play if name.suffix == ".safetensors" else reading_all.tables,)
     return (reading_all.compare, reading_all.tables if name.suffix == ".csv" else reading_all.resume)
 
 

@@ -48,6 +48,12 @@ def test_fields_that_differ_are_named_side_by_side(values, tmp_path):
     ) in str(caught.value)
 
 
+def test_a_budget_of_another_type_differs_too(values, tmp_path):
+    values["recipe"]["total_steps"] = [96]
+    with pytest.raises(RunDirectoryError, match=r"total_steps: \[96\] in the checkpoint, 96 in recipe.toml"):
+        check_values(values, tiny.recipe(), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("field", "x", "message"),
     [
