@@ -3,6 +3,7 @@
 Hardly more than the standard library is imported, so that the command line can answer a mistyped name at once.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Iterable
@@ -208,8 +209,8 @@ def agent(name: str) -> AgentCard:
         if card.name.casefold() == name.casefold():
             return card
     path = Path(name).expanduser()
-    path = path / "card.toml" if path.is_dir() else path
-    if path.is_file():
+    path = path / "card.toml" if os.path.isdir(path) else path
+    if os.path.isfile(path):
         return read_agent_card(path)
     if "/" in name or path.suffix == ".toml":
         raise UsageError(f"no agent card at '{name}': expected a card.toml or a folder that holds one")

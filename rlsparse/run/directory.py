@@ -223,7 +223,7 @@ def _warn_of_other_versions(path: Path, begun: Begun, recipe: Recipe) -> None:
 def read_recipe(path: Path) -> Recipe:
     """Return the recipe of a run directory; raises RunDirectoryError if there is none or it is damaged."""
     file = path / "recipe.toml"
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise RunDirectoryError(f"{path} is not a run directory: it holds no recipe.toml")
     try:
         return from_dict(read_toml(file), str(file))

@@ -1,5 +1,6 @@
 """`--like RUN`: the recipe of a run is the default of all flags of a new one."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,8 @@ def recipe_like(name: str, env_id: str | None, trust: bool, keep_wrappers: bool 
     an environment whose code nobody trusts.
     """
     path = newest_run(Path(name).expanduser())
-    file = path / "recipe.toml" if path.is_dir() else path
-    if not file.is_file():
+    file = path / "recipe.toml" if os.path.isdir(path) else path
+    if not os.path.isfile(file):
         card = f": --agent {name} takes the recipe of an agent card" if name in cards.agents() else ""
         raise UsageError(f"--like {name}: expected a run directory, its recipe.toml or a policy.safetensors{card}")
     recipe = _read(file)

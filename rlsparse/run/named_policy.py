@@ -1,5 +1,6 @@
 """Which policy file a command means: of a run, of the newest run in a folder, or of an agent card."""
 
+import os
 from pathlib import Path
 
 from rlsparse.errors import RunDirectoryError, UsageError
@@ -24,17 +25,17 @@ def policy_of_name(name: str, env_id: str | None, best: bool = False) -> tuple[P
     file = BEST if best else LAST
     path = Path(name).expanduser()
     path = path if _may_be_card(name) else newest_run(path, file)
-    if (path / file).is_file():
+    if os.path.isfile(path / file):
         return path / file, env_id
-    if path.is_file() and path.suffix == ".safetensors":
+    if os.path.isfile(path) and path.suffix == ".safetensors":
         if best:
             raise UsageError(f"--best needs a run directory, and {path} is a file")
         return path, env_id
-    if (path / "recipe.toml").is_file():
+    if os.path.isfile(path / "recipe.toml"):
         raise RunDirectoryError(f"{path} has no {file} yet: its run has not saved anything")
     if not _may_be_card(name):
         what = "is neither a run directory, which has a policy.safetensors, nor an agent card"
-        raise RunDirectoryError(f"{path} {what}" if path.exists() else f"there is no run directory {path}")
+        raise RunDirectoryError(f"{path} {what}" if os.path.exists(path) else f"there is no run directory {path}")
     if best:
         raise UsageError(f"--best needs a run directory: the agent {name} ships no policy but its last")
     return _shipped_policy(cards.agent(name), env_id)
@@ -42,11 +43,11 @@ def policy_of_name(name: str, env_id: str | None, best: bool = False) -> tuple[P
 
 def _may_be_card(name: str) -> bool:
     path = Path(name).expanduser()
-    if path.suffix == ".toml" or (path / "card.toml").is_file():
+    if path.suffix == ".toml" or os.path.isfile(path / "card.toml"):
         return True
     shipped = {card.casefold() for card in cards.agents()}
     # an unknown single word is more likely a mistyped card than a missing folder
-    return name.casefold() in shipped or (len(path.parts) == 1 and not path.exists())
+    return name.casefold() in shipped or (len(path.parts) == 1 and not os.path.exists(path))
 
 
 def _shipped_policy(card: cards.AgentCard, env_id: str | None) -> tuple[Path, str]:

@@ -23,7 +23,7 @@ def newest_run(path: Path, file: str = "recipe.toml") -> Path:
     Runs that hold the `file` go before those that do not, such as one that failed in its first step. A command says on
     stderr which run was taken, a script in the log. What holds no run, such as a file, is returned as it is.
     """
-    if (path / "recipe.toml").is_file():
+    if os.path.isfile(path / "recipe.toml"):  # pathlib raises for a name that is too long, or a folder that is closed
         return path
     found = sorted(runs_below(path), key=lambda run: not (run / file).is_file())
     if not found:
@@ -48,7 +48,7 @@ def newest_unfinished(folder: Path) -> Path | None:
 def runs_below(folder: Path) -> list[Path]:
     """Return the run directories below a folder, the one that was begun last first; links are not followed."""
     found: list[Path] = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder) if os.path.isdir(folder) else ():
         path = Path(place)
         if "recipe.toml" in files:
             found.append(path)

@@ -2,10 +2,16 @@
 
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
+from rlsparse.errors import RlsparseError
+from rlsparse.run import cards
+from rlsparse.run.directory import read_recipe
 from rlsparse.run.foreign import COMMAND
+from rlsparse.run.like import recipe_like
+from rlsparse.run.named_policy import find_policy
 from rlsparse.run.newest import newest_run, runs_below
 from rlsparse.run.reading import seal
 
@@ -77,3 +83,11 @@ def test_neither_links_nor_what_lies_in_a_run_or_far_below_is_looked_at(runs, tm
     (runs / "link").symlink_to(tmp_path / "elsewhere")
     begun(runs / "1" / "2" / "3" / "4" / "5", "2027-01-01T00:00:00+00:00")
     assert newest_run(runs).name == "b"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "/".join(["x" * 5000] * 2), "a\0b", "/dev/null/x"])
+def test_a_name_that_no_file_can_have_is_one_that_is_not_there(name):
+    readers = (lambda: find_policy(name, None), lambda: recipe_like(name, None, False), lambda: cards.agent(name))
+    for read in (*readers, lambda: read_recipe(newest_run(Path(name)))):
+        with pytest.raises(RlsparseError):
+            read()
