@@ -97,7 +97,6 @@ def compare(
         failures.append("there are no results over environments: not two of them have every arm")
     said = [
         *failures,
-        *remarks_on_files(arms),
         *(text for panel in panels for text in panel.remarks),
         *(_short_budgets(panels) if axis == "steps" else []),
         *arms.remarks,
@@ -141,8 +140,8 @@ def _short_budgets(panels: list[Panel]) -> list[str]:
 
 
 def _log_remarks(arms: Arms, logs: list[Log]) -> list[str]:
-    """What reading left out, and in what evaluations differ."""
-    remarks = [text for log in logs for text in log.remarks]
+    """What reading left out, and in what environments and evaluations differ."""
+    remarks = [*(text for log in logs for text in log.remarks), *remarks_on_files(arms)]
     for env in arms.environments:
         episodes = sorted({n for _, of, member in arms.all() if of == env for n in member.log.episodes})
         if len(episodes) > 1:
