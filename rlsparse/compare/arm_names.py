@@ -29,18 +29,17 @@ LONGEST = 100
 def arm_names(logs: Sequence[Log]) -> list[str]:
     """Name each log by its agent, by what wrote it, and by the settings that differ from the agent's card.
 
-    What wrote it is added only where an agent's logs differ in that, and arguments and wrappers of an environment only
-    where its logs differ in them. An agent without a card is named by those settings
-    in which its runs differ from each other. Different settings in one environment make different names.
+    What wrote it is added only where an agent's logs differ in that. An agent without a card is named by those settings
+    in which its runs differ from each other. Different settings in one environment make different names; arguments and
+    wrappers of an environment are part of the environment.
     """
     names: dict[int, str] = {}
     logs = [replace(log, settings=_with_init_in_one(log.settings)) for log in logs]
     recipe_of = cache(recipe_of_name)
-    tasks = {name for name in _varied_fields(logs) if name.startswith(OF_ENVIRONMENT)}
     begun = {id(log): _begun_with(log, recipe_of) for log in logs}
     for agent in {agent for agent, _ in begun.values()}:
         own = [log for log in logs if begun[id(log)][0] == agent]
-        kinds, varied = {log.kind for log in own}, _varied_fields(own) | tasks
+        kinds, varied = {log.kind for log in own}, _varied_fields(own)
         differences = [_differences(log, begun[id(log)][1], varied) for log in own]
         ends = Counter(name.rpartition(".")[2] for name in {name for changed in differences for name in changed})
         for log, changed in zip(own, differences, strict=True):
@@ -78,7 +77,7 @@ def _varied_fields(logs: Sequence[Log]) -> set[str]:
     for log in logs:
         first = next(x for x in logs if x.env == log.env and bool(x.settings) == bool(log.settings)).settings
         varied |= {name for name in first | log.settings if first.get(name) != log.settings.get(name)}
-    return varied - NOT_THE_METHOD
+    return {name for name in varied - NOT_THE_METHOD if not name.startswith(OF_ENVIRONMENT)}
 
 
 def _differences(log: Log, nested: Settings, varied: set[str]) -> Settings:

@@ -11,7 +11,8 @@ from rlsparse.compare.origin import environment_in
 from rlsparse.compare.record import Curve, Log, some
 from rlsparse.compare.same_run import each_training_once, goes_on
 from rlsparse.errors import UsageError
-from rlsparse.run.reading import printable
+from rlsparse.run.naming import OF_ENVIRONMENT
+from rlsparse.run.reading import printable, shorten
 
 UNKNOWN_ENVIRONMENT = "environment not logged"
 
@@ -66,6 +67,7 @@ def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None =
     grouped = {log.path.resolve() for _, log in named}
     rest, arms.remarks = each_training_once([log for log in logs if log.path.resolve() not in grouped])
     entries = [(name, log) for name, log in zip(arm_names(rest), rest, strict=True)] + named
+    entries = _tasks_apart(entries)
     if env is not None:
         entries = _of_environment(entries, environment_in(env) or env, arms.remarks)
     entries = _without_other_environments_of_cards(_without_stand_ins(entries, arms.remarks))
@@ -85,6 +87,24 @@ def arrange(logs: Sequence[Log], groups: dict[str, list[Log]], env: str | None =
 
 Entry = tuple[str, Log]
 """An arm's name, and a log of it."""
+
+
+def _tasks_apart(entries: list[Entry]) -> list[Entry]:
+    """Call an environment by its arguments and wrappers too, where logs differ in these: they make it another task.
+
+    Logs that do not know their arguments are taken to have none.
+    """
+    tasks: dict[str | None, set[str]] = {}
+    for _, log in entries:
+        tasks.setdefault(log.env, set()).add(_task(log))
+    several = {env for env, found in tasks.items() if len(found) > 1}
+    return [(name, replace(log, env=_task(log)) if log.env in several else log) for name, log in entries]
+
+
+def _task(log: Log) -> str:
+    given = {name: value for name, value in log.settings.items() if name.startswith(OF_ENVIRONMENT)}
+    words = [f"{name.removeprefix('env_kwargs.')}={value}" for name, value in sorted(given.items())]
+    return " ".join([log.env or UNKNOWN_ENVIRONMENT, *([shorten(" ".join(words))] if words else [])])
 
 
 def _of_environment(entries: list[Entry], env: str, remarks: list[str]) -> list[Entry]:

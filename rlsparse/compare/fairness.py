@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable
 
 from rlsparse.compare.arms import UNKNOWN_ENVIRONMENT, Arms, Member
-from rlsparse.compare.record import PROBES_COUNTED, PROBES_UNKNOWN, Axis, Log
-from rlsparse.run.naming import OF_ENVIRONMENT
-from rlsparse.run.reading import shorten
+from rlsparse.compare.record import PROBES_COUNTED, PROBES_UNKNOWN, Axis
 
 VERSION = re.compile(r"(?<=.)-v\d+$")
 
@@ -18,7 +16,6 @@ def mismatches(arms: Arms, axis: Axis) -> list[str]:
         *_measures(members),
         *_environment_versions(arms),
         *_no_common_environment(arms),
-        *_environment_arguments(members),
         *_simulators(members),
         *(_accounting(members) if axis == "steps" else []),
     ]
@@ -59,23 +56,6 @@ def _no_common_environment(arms: Arms) -> list[str]:
     first = list(arms.members.items())[:3]
     text = " and ".join(f"{name} ran on {', '.join(sorted(by_env))}" for name, by_env in first)
     return [f"no two arms share an environment: {text}{hint}"]
-
-
-def _environment_arguments(members: list[tuple[str, str, Member]]) -> list[str]:
-    """Returns of one id with other arguments or in other wrappers are of another task, as far as logs know them."""
-    found = []
-    for env in sorted({env for _, env, _ in members}):
-        logs = [member.log for _, of, member in members if of == env]
-        known = [log for log in logs if log.settings or log.kind == "agent card"]
-        if several := _several((_arguments(log), str(log.path)) for log in known):
-            found.append(f"{env} with other arguments or wrappers is another task: {several}")
-    return found
-
-
-def _arguments(log: Log) -> str:
-    given = {name: value for name, value in log.settings.items() if name.startswith(OF_ENVIRONMENT)}
-    words = [f"{name.removeprefix('env_kwargs.')}={value}" for name, value in sorted(given.items())]
-    return shorten(" ".join(words)) or "as it is"
 
 
 def _simulators(members: list[tuple[str, str, Member]]) -> list[str]:

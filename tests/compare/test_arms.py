@@ -56,16 +56,22 @@ def test_what_all_runs_in_an_environment_share_of_its_arguments_and_wrappers_nam
     assert arms_of(tmp_path).names == ["ppo", "trpo"]
 
 
-def test_arguments_and_wrappers_of_the_environment_are_part_of_the_name(tmp_path):
+def test_other_arguments_and_wrappers_make_another_environment(tmp_path):
     write_run(tmp_path / "a", curves(), env_kwargs={"g": 5.0, "max_episode_steps": 50})
     write_run(tmp_path / "b", {3: curves()[0]}, env_kwargs={"g": 5.0, "max_episode_steps": 50})
     write_run(tmp_path / "c", curves(), wrappers=["own:A", "own:B"])
     write_run(tmp_path / "d", curves(), env_kwargs={"points": list(range(300))})
+    write_run(tmp_path / "e", curves())
     arms = arms_of(tmp_path)
-    first, second, third = arms.names
-    assert (first, second) == ("ppo g=5.0 max_episode_steps=50", "ppo wrappers=own:A-own:B")
-    assert third.startswith("ppo points=0-1-2-") and len(third) < 130
-    assert seeds(arms, first) == [0, 1, 2, 3]
+    usual, first, points, wrapped = arms.environments
+    assert arms.names == ["ppo"]
+    assert usual == "Pendulum-v1"
+    assert first == f"{usual} g=5.0 max_episode_steps=50"
+    assert wrapped == f"{usual} wrappers=['own:A', 'own:B']"
+    assert points.startswith(f"{usual} points=[0, 1, 2") and len(points) < 130
+    assert seeds(arms, "ppo", first) == [0, 1, 2, 3]
+    assert arms_of(tmp_path, env="Pendulum-v1").environments == [usual]
+    assert arms_of(tmp_path, env=first).environments == [first]
 
 
 def test_seeds_and_evaluation_intervals_make_no_other_method(tmp_path):

@@ -59,20 +59,16 @@ def test_versions_of_an_environment(tmp_path):
     assert len(allowed.panels[0].cells) == 2
 
 
-def test_arguments_and_wrappers_of_an_environment(tmp_path):
+def test_returns_of_other_arguments_are_never_in_one_panel(tmp_path):
     """Returns of another reward are those of another task, though the id is the same."""
     write_run(tmp_path / "a", curves(), env="Ant-v5")
     write_run(tmp_path / "b", curves(), env="Ant-v5", env_kwargs={"healthy_reward": 2.0})
-    allowed = refused(
-        tmp_path, r"Ant-v5 with other arguments or wrappers is another task: as it is .* healthy_reward=2.0"
-    )
-    assert list(allowed.panels[0].cells) == ["ppo", "ppo healthy_reward=2.0"]
-    write_run(tmp_path / "w" / "a", curves(), env_kwargs={"g": 5}, wrappers=["own:Wrapper"])
-    write_run(tmp_path / "w" / "b", curves(), env_kwargs={"g": 5})
-    refused(
-        tmp_path / "w",
-        r"or wrappers is another task: g=5 \(.*\) and g=5 wrappers=\['own:Wrapper'\]",
-    )
+    found = compared(tmp_path)
+    assert [panel.env for panel in found.panels] == ["Ant-v5", "Ant-v5 healthy_reward=2.0"]
+    assert [list(panel.cells) for panel in found.panels] == [["ppo"], ["ppo"]]
+    write_run(tmp_path / "c" / "d", curves(), env="Ant-v5", env_kwargs={"healthy_reward": 3.0}, agent="trpo")
+    write_run(tmp_path / "c" / "e", curves(), env="Ant-v5")
+    refused(tmp_path / "c", r"no two arms share an environment: .* trpo ran on Ant-v5 healthy_reward=3.0")
 
 
 def test_a_class_of_a_file_is_the_same_task_wherever_the_file_lies(tmp_path):
