@@ -106,6 +106,9 @@ def _word(name: str, value: Any, ends: Counter[str]) -> str:
     if value is None or value is False:
         return f"{'without' if value is None else 'no'} {short}"
     text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]}...{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    return short if value is True else f"{short}={text}"
+    return short if value is True else f"{short}={cut(text)}"
+
+
+def cut(text: str) -> str:
+    """Return a text, or its first LONGEST characters and some of its digest."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}...{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -6,13 +6,13 @@ from itertools import combinations
 
 import numpy as np
 
-from rlsparse.compare.arm_names import arm_names
+from rlsparse.compare.arm_names import arm_names, cut
 from rlsparse.compare.origin import environment_in
 from rlsparse.compare.record import Curve, Log, some
 from rlsparse.compare.same_run import each_training_once, goes_on
 from rlsparse.errors import UsageError
 from rlsparse.run.naming import OF_ENVIRONMENT
-from rlsparse.run.reading import printable, shorten
+from rlsparse.run.reading import printable
 
 UNKNOWN_ENVIRONMENT = "environment not logged"
 
@@ -104,7 +104,7 @@ def _tasks_apart(entries: list[Entry]) -> list[Entry]:
 def _task(log: Log) -> str:
     given = {name: value for name, value in log.settings.items() if name.startswith(OF_ENVIRONMENT)}
     words = [f"{name.removeprefix('env_kwargs.')}={value}" for name, value in sorted(given.items())]
-    return " ".join([log.env or UNKNOWN_ENVIRONMENT, *([shorten(" ".join(words))] if words else [])])
+    return " ".join([log.env or UNKNOWN_ENVIRONMENT, *([cut(" ".join(words))] if words else [])])
 
 
 def _of_environment(entries: list[Entry], env: str, remarks: list[str]) -> list[Entry]:

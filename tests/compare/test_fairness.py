@@ -68,7 +68,7 @@ def test_returns_of_other_arguments_are_never_in_one_panel(tmp_path):
     assert [list(panel.cells) for panel in found.panels] == [["ppo"], ["ppo"]]
     write_run(tmp_path / "c" / "d", curves(), env="Ant-v5", env_kwargs={"healthy_reward": 3.0}, agent="trpo")
     write_run(tmp_path / "c" / "e", curves(), env="Ant-v5")
-    refused(tmp_path / "c", r"no two arms share an environment: .* trpo ran on Ant-v5 healthy_reward=3.0")
+    refused(tmp_path / "c", r"no two arms share an environment: .*trpo ran on Ant-v5 healthy_reward=3.0")
 
 
 def test_a_class_of_a_file_is_the_same_task_wherever_the_file_lies(tmp_path):
