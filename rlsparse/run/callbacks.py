@@ -22,7 +22,7 @@ from rlsparse.learner.records import Counters, EpochStats
 from rlsparse.run.foreign import class_named
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.records import stats_of_updates
+from rlsparse.run.records import last_returns, stats_of_updates
 from rlsparse.sim.curriculum import for_each
 
 if TYPE_CHECKING:
@@ -77,9 +77,8 @@ class Training:
     @property
     def returns(self) -> np.ndarray:
         """Mean return of each member's last evaluation, [S]; NaN before the first."""
-        rows = csv.DictReader(self._session.run.records.texts["progress.csv"].splitlines())
-        last = {int(row["seed"]): float(row["return_mean"]) for row in rows}
-        return np.array([last.get(seed, np.nan) for seed in self.seeds])
+        lines = self._session.run.records.texts["progress.csv"].splitlines()
+        return last_returns(csv.DictReader(lines), self.seeds)
 
     @property
     def params(self) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The rows that an evaluation adds to progress.csv, and a probe to probe.csv."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,12 @@ def stats_of_updates(session: "Session") -> dict[str, np.ndarray]:
         "action_std": np.array([np.exp(x).mean() for x in log_std]),
         **{name: last.get(name, np.full(len(recent), np.nan)) for name in columns},
     }
+
+
+def last_returns(rows: Iterable[Mapping[str, Any]], seeds: Sequence[int]) -> np.ndarray:
+    """Return what rows of progress.csv say of each seed's last evaluation, [S]; NaN where there is none."""
+    last = {int(row["seed"]): float(row["return_mean"]) for row in rows}
+    return np.array([last.get(seed, np.nan) for seed in seeds])
 
 
 def probe_rows(

@@ -97,7 +97,7 @@ class Explorer:
         self._evaluate, self._optimizer, self._seed = evaluate, optimizer, seed
         if evaluate is None:
             with self._undisturbed():
-                self._where = _environments(env)
+                self._where = environments_of(env)
                 self._look()
         self._schedule = Schedule.begin(self._config, total_steps, max_episode_steps or self._where.horizon, 1)
         self._anchors: deque[np.ndarray] = deque(maxlen=self._config.num_anchors)
@@ -345,7 +345,7 @@ class OwnEpisodes:
         return scores
 
 
-def _environments(env: Any) -> EpisodeEnvironments:
+def environments_of(env: Any) -> EpisodeEnvironments:
     """Return where episodes are run: our environments by their ids, others by what makes them."""
     if callable(env):
         return from_maker(env)

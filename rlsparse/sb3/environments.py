@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import gymnasium
 from gymnasium.spaces import Box
@@ -20,13 +19,12 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-from rlsparse import sim
 from rlsparse.errors import UsageError
+from rlsparse.run.torch_loop import environments_of
 from rlsparse.sim.arguments import DRAWING, STEPS, make_task
 from rlsparse.sim.environment import Environment
-from rlsparse.sim.episodes import STEP_CAP
 from rlsparse.sim.tasks import TASKS
-from rlsparse.sim.user_envs import MOST_AT_ONCE, OWN_STATISTICS, Obs, guarded, longest_episode, made_anew
+from rlsparse.sim.user_envs import OWN_STATISTICS, EpisodeEnvironments, Obs, guarded, single_ones
 
 MakeEnv = Callable[[], gymnasium.Env]
 ONLY_WATCHING = (VecMonitor, VecCheckNan, VecVideoRecorder)
@@ -34,15 +32,9 @@ ONLY_WATCHING = (VecMonitor, VecCheckNan, VecVideoRecorder)
 
 
 @dataclasses.dataclass(frozen=True)
-class Environments:
+class Environments(EpisodeEnvironments):
     """Where candidates of one model run."""
 
-    make: Callable[[int], Any]
-    """Gives that many environments, which do not reset by themselves and can be halted."""
-    most: int
-    """How many may be asked for."""
-    horizon: int
-    """Steps of an episode, at most."""
     seen: Callable[[Obs], Obs]
     """What the policy sees of an observation: normalised by the statistics of now, which stay as they are."""
     env_id: str | None
@@ -67,13 +59,11 @@ def environments(model: OnPolicyAlgorithm, make_env: MakeEnv | None) -> Environm
     spec = _spec(inner)
     seen = functools.partial(_seen, wrappers)
     if make_env is None and (task := _task(spec)) is not None:
-        copies = functools.cache(lambda n: sim.make(task, n, autoreset=False))
-        return Environments(copies, 2**20, min(task.kwargs[STEPS], STEP_CAP), seen, task.id)
+        return Environments(**vars(environments_of(task)), seen=seen, env_id=task.id)
     make_env = make_env or _copier(spec)
     first = guarded("make", make_env)
     _check_spaces(first, inner)
-    make = functools.partial(made_anew, make_env, [first])
-    return Environments(make, MOST_AT_ONCE, longest_episode(first), seen, spec.id if spec is not None else None)
+    return Environments(**vars(single_ones(make_env, first)), seen=seen, env_id=spec.id if spec is not None else None)
 
 
 def _unwrapped(env: VecEnv, stop_at_unknown: bool) -> tuple[VecEnv, list[VecEnvWrapper]]:

@@ -62,6 +62,11 @@ def from_maker(make_env: Callable[..., Any]) -> EpisodeEnvironments:
     if not isinstance(first, gymnasium.Env):
         raise UsageError(f"env() gave {first!r}: expected a Gymnasium environment")
     _refuse_own_statistics(first)
+    return single_ones(make_env, first)
+
+
+def single_ones(make_env: Callable[[], gymnasium.Env], first: gymnasium.Env) -> EpisodeEnvironments:
+    """Return the single environments that a function makes, of which the first is made already."""
     make = partial(made_anew, make_env, [first])
     return EpisodeEnvironments(make, MOST_AT_ONCE, longest_episode(first), first.action_space)
 

@@ -10,6 +10,7 @@ from rlsparse.errors import RunDirectoryError
 from rlsparse.run.directory import read_progress
 from rlsparse.run.reading import read_json
 from rlsparse.run.recipe import Recipe
+from rlsparse.run.records import last_returns
 from rlsparse.trained.loaded import Policy, load
 
 
@@ -34,8 +35,7 @@ class TrainedRun:
     @property
     def returns(self) -> np.ndarray:
         """Return of each seed's last evaluation, [S]."""
-        last = {int(row["seed"]): row["return_mean"] for row in self.progress}
-        return np.array([last[seed] for seed in self.recipe.seeds])
+        return last_returns(self.progress, self.recipe.seeds)
 
     @property
     def summary(self) -> dict[str, Any]:
