@@ -1,9 +1,7 @@
 """`rlsparse tensorboard`: TensorBoard's events of runs that were trained without it, from their tables."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +10,7 @@ import tyro
 
 from rlsparse.errors import RunDirectoryError, UsageError, import_extra
 from rlsparse.run.command_line import fail_in_one_line, parse
-from rlsparse.run.newest import runs_below
-from rlsparse.run.reading import read_json
+from rlsparse.run.newest import begun, runs_below
 from rlsparse.run.storage import make_folder, write_atomic
 from rlsparse.sparse.masks import METRICS
 
@@ -81,13 +78,13 @@ def _points(run: Path) -> dict[int, list[Point]]:
     from rlsparse.run.directory import read_progress, read_table  # which bring networks
 
     found: dict[int, list[Point]] = {}
-    begun = _begun(run)
+    began = begun(run)
     for row in read_progress(run / "progress.csv"):
         told = {tag(name): x for name, x in row.items() if name not in NO_TAG} | {"train/entropy_loss": -row["entropy"]}
-        found.setdefault(int(row["seed"]), []).append((int(row["total_steps"]), begun + row["seconds"], told))
+        found.setdefault(int(row["seed"]), []).append((int(row["total_steps"]), began + row["seconds"], told))
     for probe in read_table(run / "probe.csv") if (run / "probe.csv").is_file() else []:
         told = {f"probe/{name}": float(probe[name]) for name in PROBE}
-        found[int(probe["seed"])].append((int(probe["total_steps"]), begun, told))
+        found[int(probe["seed"])].append((int(probe["total_steps"]), began, told))
     for points in found.values():
         points.sort(key=lambda point: point[0])
         times = accumulate((time for _, time, _ in points), max)
@@ -98,10 +95,3 @@ def _points(run: Path) -> dict[int, list[Point]]:
 def tag(column: str) -> str:
     """Return the tag of a column of progress.csv, that of training where it has one."""
     return TAGS.get(column, f"{'sparse' if column in METRICS else 'train'}/{column}")
-
-
-def _begun(run: Path) -> float:
-    """When the run began; 0 if it does not say."""
-    with suppress(RunDirectoryError, ValueError):
-        return datetime.fromisoformat(str(read_json(run / "versions.json").get("started"))).timestamp()
-    return 0.0

@@ -54,18 +54,18 @@ def runs_below(folder: Path) -> list[Path]:
             found.append(path)
         if "recipe.toml" in files or len(path.parts) - len(folder.parts) >= DEEPEST:
             folders.clear()  # nothing below it is walked through
-    return sorted(found, key=_begun, reverse=True)
+    return sorted(found, key=lambda run: (begun(run), run.name), reverse=True)
 
 
-def _begun(run: Path) -> tuple[float, str]:
-    """When a run was begun, by its versions.json or else by its name, and its name."""
+def begun(run: Path) -> float:
+    """Return when a run was begun (s since 1970), by its versions.json or else by its name; 0 if neither says it."""
     try:
         told = str(read_json(run / "versions.json").get("started"))
     except RunDirectoryError:
         told = ""
     for read in (lambda: datetime.fromisoformat(told), lambda: datetime.strptime(run.name[:15], "%Y%m%d-%H%M%S")):
         try:
-            return read().timestamp(), run.name
+            return read().timestamp()
         except (ValueError, OverflowError, OSError):
             continue
-    return 0.0, run.name
+    return 0.0
