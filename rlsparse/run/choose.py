@@ -4,6 +4,7 @@ A few flags choose among the cards. `--explore.proposal gaussian` then makes the
 default, whose own flags are parsed last; any field of a recipe that may hold several kinds can be chosen so.
 """
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, fields, is_dataclass, make_dataclass, replace
@@ -17,7 +18,7 @@ from rlsparse.run import cards
 from rlsparse.run.command_line import values
 from rlsparse.run.device import gpu_variant, wants_gpu
 from rlsparse.run.foreign import class_named
-from rlsparse.run.like import recipe_like
+from rlsparse.run.like import as_asked_like, recipe_like
 from rlsparse.run.naming import WARM, run_name
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.run.warm_start import with_policy
@@ -44,6 +45,13 @@ def chosen_recipe(chosen: Mapping[str, str], trust: bool = False) -> tuple[str, 
     """
     env = chosen.get("env")
     return _chosen_recipe(None if env is None else cards.resolve_environment(env), chosen, trust)
+
+
+def as_asked(
+    recipe: Recipe, like: str | os.PathLike[str] | None, given: Collection[str]
+) -> tuple[Recipe, Collection[str]]:
+    """Return a recipe as it is before its budget changes it, and what is asked for: `given`, or by a run it is like."""
+    return (recipe, given) if like is None else as_asked_like(recipe, os.fspath(like), given)
 
 
 def agent_name(chosen: Mapping[str, str], agent: str, usual: Recipe, recipe: Recipe) -> str:

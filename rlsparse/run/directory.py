@@ -12,7 +12,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from importlib import metadata
@@ -130,10 +130,11 @@ def create(
     run_dir: Path | None,
     device: str = "cpu",
     settings: Settings | None = None,
+    unfitted: Mapping[str, Any] | None = None,
 ) -> Run:
     """Make a new run directory, exactly at `run_dir` or out/<env>/<agent>/<timestamp>-<4 hex>.
 
-    `device` is where its networks live; `reopen` tells it, and the settings.
+    `device` is where its networks live; `reopen` tells it, and the settings. `unfitted` is for runs that are like it.
     Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
     """
     from rlsparse.sim.environment import shown_name
@@ -155,7 +156,7 @@ def create(
     text = to_toml(recipe)
     place = {"device": device, "device_name": gpu_name(device), "simulator": recipe.simulator}
     begun = {"agent": agent, **place, **_versions(recipe), "recipe_sha256": hashlib.sha256(text.encode()).hexdigest()}
-    write_atomic(run_dir / "versions.json", seal(begun) + "\n")
+    write_atomic(run_dir / "versions.json", seal({**begun, "unfitted": unfitted or {}}) + "\n")
     run.settings = settings or run.settings
     run.write_status("running", 0)
     write_atomic(run_dir / "recipe.toml", text)

@@ -15,7 +15,7 @@ from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Workers
 
-ASKED = ("eval-episodes", "explore.start")
+ASKED = ("eval-every", "eval-episodes", "explore.start")
 """Flags of what a short budget would change otherwise."""
 
 

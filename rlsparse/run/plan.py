@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
+from typing import Any
 
 from rlsparse.explore.forecast import foresee, latest_start, moved, why_never
 from rlsparse.learner.layout import Layout
@@ -33,6 +34,13 @@ def fitted(recipe: Recipe, horizon: int, asked: Collection[str] = ()) -> tuple[R
     if start is None or start < EARLIEST:
         return recipe, None
     return replace(recipe, explore=replace(explore, start=start)), moved(explore, start, *extent[:2])
+
+
+def unfitted(recipe: Recipe, asked: Collection[str]) -> dict[str, Any]:
+    """Return what `fitted` may change, by flag, as it is before that: a run that is like this one begins there."""
+    free: dict[str, Any] = {"eval-every": None} if recipe.eval_every is None else {}
+    free |= {"eval-episodes": recipe.eval_episodes, "explore.start": recipe.explore.start if recipe.explore else None}
+    return {flag: x for flag, x in free.items() if flag not in asked}
 
 
 def _with_fewer_evaluations(recipe: Recipe, horizon: int, as_long: bool) -> Recipe:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlsparse.errors import RlsparseError, UsageError
-from rlsparse.run import cards
+from rlsparse.run import cards, choose
 from rlsparse.run.command_line import fail_in_one_line, ignore_lost_reader, values
 from rlsparse.run.flags import ASKED, ResumeFlags, TrainFlags, resume_flags, train_flags
 from rlsparse.run.newest import newest_unfinished
@@ -35,13 +35,12 @@ def run_command(arguments: Sequence[str]) -> None:
         return
     agent, recipe, flags = train_flags(arguments)
     _check_shipped_curve(flags.compare_with, recipe)
-    asked = ASKED if flags.like else values(ASKED, arguments)
-    recipe, where, plan = planned(recipe, flags, asked)
+    plan = planned(*choose.as_asked(recipe, flags.like, values(ASKED, arguments)), flags)
     if flags.dry_run:
-        print(f"{to_toml(recipe)}\n{plan}")
+        print(f"{to_toml(plan.recipe)}\n{plan.text}")
         return
     with StopSignal() as stop:
-        _tell_end(start(recipe, agent, where, flags, flags.callbacks, stop), stop, flags)
+        _tell_end(start(plan, agent, flags, flags.callbacks, stop), stop, flags)
 
 
 def _resume_command(flags: ResumeFlags) -> None:

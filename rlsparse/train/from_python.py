@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rlsparse.errors import EnvironmentFailure, RlsparseError
 from rlsparse.run import from_python
+from rlsparse.run.choose import as_asked
 from rlsparse.run.compatibility import check_bounds
-from rlsparse.run.flags import ASKED, ResumeFlags, TrainFlags
+from rlsparse.run.flags import ResumeFlags, TrainFlags
+from rlsparse.run.recipe import Recipe
 from rlsparse.run.reporters import callbacks_of
 from rlsparse.run.stop import Stop, StopInterrupt
 from rlsparse.train.training import planned, reopen, start, train
@@ -55,8 +57,8 @@ def from_script(
         name, recipe = from_python.recipe(env, agent, device, fields, like, trust)
         folder = None if run_dir is None else Path(text("run_dir", run_dir))
         new = TrainFlags(recipe, None, out=Path(text("out", out)), run_dir=folder, device=device, quiet=quiet)
-        asked = ASKED if like is not None else from_python.asked(fields)
-        return _train_new(name, replace(new, **settings), callbacks, asked)
+        recipe, asked = as_asked(recipe, like, from_python.asked(fields))
+        return _train_new(name, recipe, asked, replace(new, **settings), callbacks)
     wrappers = from_python.class_names(fields.pop("wrappers", None))
     settings |= from_python.settings(total_steps=fields.pop("total_steps", None))
     from_python.refuse_beside_resume(fields, agent=agent, like=like, run_dir=run_dir)
@@ -78,10 +80,12 @@ def _told_as_failures() -> Iterator[None]:
 
 
 @_told_as_failures()
-def _train_new(agent: str, flags: TrainFlags, callbacks: Sequence["Callback"], asked: Collection[str]) -> "TrainedRun":
-    recipe, where, _ = planned(flags.recipe, flags, asked)
+def _train_new(
+    agent: str, recipe: Recipe, asked: Collection[str], flags: TrainFlags, callbacks: Sequence["Callback"]
+) -> "TrainedRun":
+    plan = planned(recipe, asked, flags)
     with StopInterrupt() as stop:
-        return _result(start(recipe, agent, where, flags, callbacks, stop), agent, stop)
+        return _result(start(plan, agent, flags, callbacks, stop), agent, stop)
 
 
 @_told_as_failures()

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,20 +45,32 @@ class Opened:
     """Processes in which its environments step, to be measured if None."""
 
 
-def planned(recipe: Recipe, flags: TrainFlags, asked: Collection[str]) -> tuple[Recipe, str, str]:
-    """Check a new run; return the recipe that is paid for, its device, and its plan as text.
+@dataclass(frozen=True)
+class Planned:
+    """A new run that was checked."""
 
-    Raises UsageError or EnvironmentFailure.
-    """
+    recipe: Recipe
+    """The one that is paid for."""
+    unfitted: dict[str, Any]
+    """What the budget may have changed in it, as it was before."""
+    device: str
+    text: str
+    """What it will take."""
+
+
+def planned(recipe: Recipe, asked: Collection[str], flags: TrainFlags) -> Planned:
+    """Check a new run, in which what is `asked` for stays as it is; raises UsageError or EnvironmentFailure."""
+    from rlsparse.run.plan import unfitted
+
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe), None, recipe.num_seeds * recipe.num_envs)
     check_bounds(flags)
     stay = flags.keep_checkpoints + recipe.total_steps // (flags.checkpoint_every or recipe.total_steps + 1)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     with contained(flags.env_timeout):
-        recipe, plan = _make_plan(recipe, asked, stay, left_to_workers(flags.env_timeout, 1))
+        paid, text = _make_plan(recipe, asked, stay, left_to_workers(flags.env_timeout, 1))
     announce(why, flags.quiet or flags.dry_run)
-    return recipe, where, plan
+    return Planned(paid, unfitted(recipe, asked), where, text)
 
 
 def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int, timeout: float | None) -> tuple[Recipe, str]:
@@ -93,15 +105,14 @@ def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int, timeout
     return recipe, plan.describe(recipe, layout, longest)
 
 
-def start(
-    recipe: Recipe, agent: str, where: str, flags: TrainFlags, callbacks: Sequence[object], stop: Stop
-) -> "Session":
+def start(plan: Planned, agent: str, flags: TrainFlags, callbacks: Sequence[object], stop: Stop) -> "Session":
     """Train a new run."""
     from rlsparse.run import directory
 
     told = callbacks_of(callbacks, stop.ask)
-    run = directory.create(recipe, agent, flags.out, flags.run_dir, where, Settings().changed_by(flags))
-    return train(Opened(run, recipe, agent, where, flags.env_workers), stop, told, flags.quiet)
+    settings = Settings().changed_by(flags)
+    run = directory.create(plan.recipe, agent, flags.out, flags.run_dir, plan.device, settings, plan.unfitted)
+    return train(Opened(run, plan.recipe, agent, plan.device, flags.env_workers), stop, told, flags.quiet)
 
 
 def reopen(flags: ResumeFlags) -> Opened:

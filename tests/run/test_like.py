@@ -11,12 +11,15 @@ import tiny
 from rlsparse.advantage.estimators import GAE, NStep
 from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run import directory, from_python
-from rlsparse.run.flags import train_flags
+from rlsparse.run.choose import as_asked
+from rlsparse.run.command_line import values
+from rlsparse.run.flags import ASKED, train_flags
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe
 from rlsparse.sim.environment import given_classes
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import SET
+from rlsparse.train.training import planned
 
 RECIPE = Recipe("Pendulum-v1", seed=3, num_seeds=2, total_steps=500, advantage=NStep(n=8))
 
@@ -150,3 +153,78 @@ def test_python_means_the_same(like):
         assert from_python.recipe(None, None, "auto", fields, Path("runs/old")) == like(flags)
     with pytest.raises(UsageError, match="like and agent both say"):
         from_python.recipe(None, "ppo", "auto", {}, "runs/old")
+
+
+# What a budget changes
+
+
+@pytest.fixture
+def planned_by(like):
+    """The recipe that a command would train; with a name, its run begins, as the command begins one."""
+
+    def plan(flags, name=None):
+        _, recipe, parsed = train_flags(f"{flags} --quiet".split())
+        plan = planned(*as_asked(recipe, parsed.like, values(ASKED, flags.split())), parsed)
+        if name:
+            directory.create(plan.recipe, "ppo", Path("runs"), Path(name), unfitted=plan.unfitted).release()
+        return plan.recipe
+
+    return plan
+
+
+SHORT = "--env Pendulum-v1 --total-steps 4000"
+
+
+def intervals(recipe):
+    """What a budget changes."""
+    return recipe.eval_every, recipe.eval_episodes, recipe.explore and recipe.explore.start
+
+
+def test_a_run_like_a_short_one_with_another_budget_is_evaluated_as_if_it_were_the_first(planned_by):
+    short = planned_by(SHORT, "short")
+    assert intervals(short) == (1000, 1, None)
+    assert planned_by("--like short") == short
+    for steps in (2000, 20_000, 1_000_000):
+        anew = planned_by(f"--env Pendulum-v1 --total-steps {steps}")
+        assert planned_by(f"--like short --total-steps {steps}", f"again-{steps}") == anew
+        assert planned_by(f"--like again-{steps} --total-steps 4000") == short
+    assert intervals(anew) == (None, 10, None)
+
+
+def test_what_the_first_user_asked_for_stays(planned_by):
+    planned_by(f"{SHORT} --eval-every 700 --eval-episodes 3", "both")
+    assert intervals(planned_by("--like both --total-steps 90000")) == (700, 3, None)
+    planned_by(f"{SHORT} --eval-episodes 3", "one")
+    assert intervals(planned_by("--like one --total-steps 1000000")) == (None, 3, None)
+    assert planned_by("--like one --total-steps 2000 --eval-every 500").eval_every == 500
+    assert planned_by("--like one --total-steps 1000000 --eval-episodes 7").eval_episodes == 7
+
+
+def test_the_start_of_probing_is_fitted_anew_too(planned_by):
+    short, explore = "--env HalfCheetah --total-steps 40000", "--explore explorler"
+    found = planned_by(f"{short} {explore}", "short")
+    assert found.explore.start == 0.66
+    longer = planned_by("--like short --total-steps 300000")
+    assert longer == planned_by(f"--env HalfCheetah --total-steps 300000 {explore}")
+    planned_by(f"{short} {explore} --explore.start 0.7", "asked")
+    assert planned_by("--like asked --total-steps 300000").explore.start == 0.7
+    planned_by(short, "plain")
+    assert planned_by(f"--like plain {explore}").explore == found.explore
+
+
+def test_a_run_that_does_not_tell_what_was_asked_for_keeps_all(planned_by):
+    short = planned_by(SHORT, "short")
+    versions = {**read_json(Path("short/versions.json"))}
+    for unfitted in ({}, [], None):
+        Path("short/versions.json").write_text(seal({**versions, "unfitted": unfitted}))
+        assert intervals(planned_by("--like short --total-steps 90000")) == intervals(short)
+    Path("short/versions.json").write_text(seal({**versions, "unfitted": {"eval-episodes": "many"}}))
+    with pytest.raises(UsageError, match="--eval-episodes is many: expected a positive whole number"):
+        planned_by("--like short")
+
+
+def test_in_python_likewise(planned_by):
+    planned_by(SHORT, "short")
+    _, recipe = from_python.recipe(None, None, "auto", {"total_steps": 1_000_000, "eval_episodes": 4}, "short")
+    recipe, asked = as_asked(recipe, Path("short"), from_python.asked({"total_steps": 1_000_000, "eval_episodes": 4}))
+    assert (intervals(recipe), asked) == ((None, 4, None), {"eval-episodes"})
