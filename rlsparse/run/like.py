@@ -12,7 +12,7 @@ from rlsparse.learner.kinds import kind_of
 from rlsparse.run import cards
 from rlsparse.run.newest import newest_run
 from rlsparse.run.reading import read_json, read_toml
-from rlsparse.run.recipe import Recipe, from_dict
+from rlsparse.run.recipe import Recipe, from_dict, to_dict
 from rlsparse.run.trust import trust_environment
 
 
@@ -46,7 +46,8 @@ def as_asked_like(recipe: Recipe, name: str, given: Collection[str]) -> tuple[Re
         recipe = replace(recipe, eval_episodes=free["eval-episodes"])
     if "explore.start" in free and old.explore and recipe.explore and recipe.explore.start == old.explore.start:
         recipe = replace(recipe, explore=replace(recipe.explore, start=free["explore.start"]))
-    return recipe, {"eval-every", "eval-episodes", "explore.start"} - free.keys()
+    asked = {"eval-every", "eval-episodes", "explore.start"} - free.keys()
+    return from_dict(to_dict(recipe), str(file.parent / "versions.json")), asked  # which checks what that told
 
 
 def _file(name: str) -> Path:

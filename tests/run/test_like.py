@@ -219,8 +219,10 @@ def test_a_run_that_does_not_tell_what_was_asked_for_keeps_all(planned_by):
         Path("short/versions.json").write_text(seal({**versions, "unfitted": unfitted}))
         assert intervals(planned_by("--like short --total-steps 90000")) == intervals(short)
     Path("short/versions.json").write_text(seal({**versions, "unfitted": {"eval-episodes": "many"}}))
-    with pytest.raises(UsageError, match="--eval-episodes is many: expected a positive whole number"):
+    with pytest.raises(UsageError, match="short/versions.json: eval_episodes must be a whole number, not 'many'"):
         planned_by("--like short")
+    Path("short/versions.json").write_text(seal({**versions, "unfitted": {"eval-episodes": None}}))
+    assert planned_by("--like short").eval_episodes <= 10
 
 
 def test_in_python_likewise(planned_by):
