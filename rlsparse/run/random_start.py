@@ -18,6 +18,11 @@ Read = Callable[[Path], "TrainedPolicy"]
 class RandomStart:
     """Parameters are random, and nothing is known of observations and rewards."""
 
+    @property
+    def title(self) -> str:
+        """Say with what learning begins, if it is worth a word."""
+        return ""
+
     def remarks(self, recipe: "Recipe", layout: Layout, read: Read) -> Iterator[str]:
         """Yield what a user may not expect of the beginning of a learner with this layout; raises UsageError."""
         yield from ()

@@ -38,6 +38,11 @@ class WarmStart(RandomStart):
     log_std: Finite | None = None
     """Log standard deviation of every action to begin with; the trained policy's if not given, which is often small."""
 
+    @property
+    def title(self) -> str:
+        """Say with what learning begins."""
+        return f", beginning with {self.policy}"
+
     def remarks(self, recipe: "Recipe", layout: Layout, read: Read) -> Iterator[str]:
         """Yield what the first policy lacks; raises UsageError if it does not fit a learner with this layout."""
         policy, named = self._load(recipe, read), f"--init {self.policy}"

@@ -164,13 +164,11 @@ def train(
                 session = open_session(recipe, run, where, callbacks, workers)
                 if resumed:
                     restore(session, strict)
-                    begun = f"resuming {run.given} at {session.total_steps:,} steps"
+                    announce(f"resuming {run.given} at {session.total_steps:,} steps", quiet)
                 else:
                     start(session)
-                    first = f", beginning with {recipe.init.policy}" if recipe.init else ""
-                    steps = f"{_seeds(recipe)}, {recipe.total_steps:,} steps each{first}"
-                    begun = f"{opened.agent} on {recipe.env}, {steps}: {run.given}"
-                announce(begun, quiet)
+                    steps = f"{_seeds(recipe)}, {recipe.total_steps:,} steps each{recipe.beginning.title}"
+                    announce(f"{opened.agent} on {recipe.env}, {steps}: {run.given}", quiet)
                 run.write_status("running", session.total_steps)
                 with Reporters(session, quiet) as reporters:
                     loop.train(session, reporters, stop)
