@@ -14,11 +14,13 @@ import traceback
 from pathlib import Path
 
 import fake_envs
+import numpy as np
 import tiny
 from matplotlib.figure import Figure
 
 from rlsparse import train
 from rlsparse.run import checkpoint, storage
+from rlsparse.run.callbacks import Callback
 
 KILL = "kill"
 POWER = "power"
@@ -32,8 +34,27 @@ CODES = {name: getattr(errno, name) for name in ("EIO", "ENOSPC", "EMFILE", "EIN
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"}
 """Names of calls that Python's audit hooks see; writes and syncs it does not."""
 
-TRAIN = [*tiny.FLAGS, "--quiet", "--run-dir", "run"]
-RESUME = ["--resume", "run", "--env", "fake_envs:Point-v0", "--quiet"]
+CODE = ["--env", "fake_envs:Windy", "--wrappers", "fake_envs.Doubled", "--callbacks", "faults.disk:Gusts", "--quiet"]
+TRAIN = [*tiny.FLAGS, *CODE, "--env-kwargs.max-episode-steps", "5", "--run-dir", "run"]
+RESUME = ["--resume", "run", *CODE]
+EXTEND = [*RESUME, "--total-steps", "160"]
+
+
+class Gusts(Callback):
+    """Changes the task, and remembers how often."""
+
+    def __init__(self):
+        self.count = np.zeros(1)
+
+    def on_iteration(self, training):
+        self.count = self.count + 1
+        training.set_task(wind=0.01 * self.count[0])
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
 
 
 class Disk:
@@ -62,6 +83,13 @@ class Disk:
                 self._note(descriptor)
 
         os.write, os.fsync = faulty_write, faulty_fsync
+        if self.durable is not None:  # what lies there already
+            for path in [*Path(self.folder).rglob("*"), *Path(self.folder).parents[:1], Path(self.folder)]:
+                if path.exists():
+                    descriptor = os.open(path, os.O_RDONLY)
+                    self._note(descriptor)
+                    os.close(descriptor)
+        self.calls = 0
 
     def _heard(self, event, arguments):
         reads = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
@@ -184,7 +212,7 @@ def resumable(folder):
     return (Path(folder) / "run" / "recipe.toml").exists()
 
 
-def recover(folder):
+def recover(folder, command=None):
     """Do what a user does: resume, or start anew what did not become a run; return the outcome and the exit code."""
-    code, _ = in_child(folder, RESUME if resumable(folder) else TRAIN)
+    code, _ = in_child(folder, (command or RESUME) if resumable(folder) else TRAIN)
     return tiny.outcome(Path(folder) / "run") if code == 0 else None, code

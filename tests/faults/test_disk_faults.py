@@ -56,13 +56,13 @@ def check_full(folder, at, expected):
     assert (tiny.outcome(folder / "run") if code == 0 else disk.recover(folder)[0]) == expected, said
 
 
-def check_resume(folder, interrupted, at, fault, expected):
+def check_resume(folder, interrupted, at, fault, expected, command=disk.RESUME):
     shutil.copytree(interrupted, folder, dirs_exist_ok=True)
-    code, _ = disk.in_child(folder, disk.RESUME, at, fault)
+    code, _ = disk.in_child(folder, command, at, fault)
     said = f"{fault} at call {at} of the resumed run: {(folder / 'said').read_text()}"
-    assert code in {disk.KILL: (-9,), disk.FULL: (0, 4, 6)}.get(fault, (0,)), said
+    assert code in {disk.KILL: (-9,), disk.POWER: (-9,), disk.FULL: (0, 4, 6)}.get(fault, (0,)), said
     assert "Traceback" not in said, said
-    outcome = tiny.outcome(folder / "run") if code == 0 else disk.recover(folder)[0]
+    outcome = tiny.outcome(folder / "run") if code == 0 else disk.recover(folder, command)[0]
     assert outcome == expected, said
 
 
@@ -132,4 +132,26 @@ def test_what_happens_to_a_resumed_run_is_survived_as_well(
     for at in sample(count, calls, every, fault):
         folder = Path(tmp_path, str(at))
         check_resume(folder, interrupted, at, fault, sound[0])
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def extended(sound, tmp_path_factory):
+    """A finished run, the outcome of the same after an extension, and how many calls that makes."""
+    finished, folder, calls = tmp_path_factory.mktemp("finished"), tmp_path_factory.mktemp("extended"), {}
+    assert disk.in_child(finished, disk.TRAIN)[0] == 0
+    for fault in (disk.KILL, "EIO"):
+        shutil.copytree(finished, folder / fault)
+        code, calls[fault] = disk.in_child(folder / fault, disk.EXTEND, fault=fault)
+        assert code == 0, (folder / fault / "said").read_text()
+    return finished, tiny.outcome(folder / disk.KILL / "run"), calls
+
+
+@pytest.mark.parametrize(("count", "every"), trials(2))
+@pytest.mark.parametrize("fault", [disk.KILL, disk.POWER, disk.FULL])
+def test_what_happens_to_a_run_that_is_extended_is_survived_as_well(fault, count, every, extended, tmp_path):
+    finished, expected, calls = extended
+    for at in sample(count, calls["EIO" if fault == disk.FULL else disk.KILL], every, fault):
+        folder = Path(tmp_path, str(at))
+        check_resume(folder, finished, at, fault, expected, disk.EXTEND)
         shutil.rmtree(folder)

@@ -25,13 +25,15 @@ KINDS = {
 
 def flags(kind):
     """The command that trains, and the one that goes on."""
+    if kind == "explorler":
+        resume = ["--resume", "run", "--env", "fake_envs:Steady-v0", "--quiet"]
+        return [*tiny.FLAGS, *KINDS[kind], "--quiet", "--run-dir", "run"], resume
     usual = list(disk.TRAIN)
     if kind == "trpo":  # which has no such fields
         for name in ("--algorithm.epochs", "--algorithm.minibatches"):
             at = usual.index(name)
             del usual[at : at + 2]
-    env = "fake_envs:Steady-v0" if kind == "explorler" else "fake_envs:Point-v0"
-    return [*usual, *KINDS[kind]], ["--resume", "run", "--env", env, "--quiet"]
+    return [*usual, *KINDS[kind]], disk.RESUME
 
 
 @pytest.fixture(
