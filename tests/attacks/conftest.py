@@ -5,6 +5,7 @@ import pytest
 import reading_all
 import tiny
 
+from rlsparse.run import policy_file
 from rlsparse.run.warm_start import with_policy
 
 
@@ -18,7 +19,7 @@ def good_run(tmp_path_factory):
     recipe = tiny.recipe(env="fake_envs:Windy", env_kwargs={"wind": 0.01, "max_episode_steps": 5})
     recipe = tiny.replace(recipe, wrappers=("fake_envs.Doubled",))
     trained = tiny.train(folder / "trained", recipe)
-    run_dir = reading_all.train(folder / "run", with_policy(recipe, str(trained)))
+    run_dir = reading_all.train(folder / "run", with_policy(recipe, str(trained), policy_file.load))
     reading_all.newest(run_dir)
     hostile.resealed(run_dir / "status.json", lambda body: body | {"state": "interrupted"})
     return run_dir
