@@ -60,8 +60,6 @@ class Planned:
 
 def planned(recipe: Recipe, asked: Collection[str], flags: TrainFlags) -> Planned:
     """Check a new run, in which what is `asked` for stays as it is; raises UsageError or EnvironmentFailure."""
-    from rlsparse.run.plan import unfitted
-
     check(recipe)
     recipe.advantage.check_environment(cards.about(recipe), None, recipe.num_seeds * recipe.num_envs)
     check_bounds(flags)
@@ -70,6 +68,8 @@ def planned(recipe: Recipe, asked: Collection[str], flags: TrainFlags) -> Planne
     with contained(flags.env_timeout):
         paid, text = _make_plan(recipe, asked, stay, left_to_workers(flags.env_timeout, 1))
     announce(why, flags.quiet or flags.dry_run)
+    from rlsparse.run.plan import unfitted  # not before the command line is known to be good
+
     return Planned(paid, unfitted(recipe, asked), where, text)
 
 

@@ -167,9 +167,10 @@ def test_checkpoints_at_every_so_many_steps_stay_however_the_run_is_stopped_and_
 
 
 def test_checkpoints_that_would_fill_the_disk_are_told_before_the_run(run, caplog):
-    run(*tiny.FLAGS, "--dry-run", "--total-steps", 10**9, "--checkpoint-every", 1000)
-    told = "up to 1,000,002 checkpoints of about 0.0 MB each stay, 1.1 GB on the disk"
-    assert told in caplog.text
+    wide = ("--policy.actor-hidden", 4000, 4000, "--algorithm.minibatches", 4)
+    run(*tiny.FLAGS, *wide, "--dry-run", "--total-steps", 960, "--checkpoint-every", 100)
+    told = re.search(r"up to 11 checkpoints of about (\S+) MB each stay, (\S+) GB on the disk", caplog.text)
+    assert float(told[2]) == pytest.approx(11 * float(told[1].replace(",", "")) / 1000, rel=0.05)
     assert run(*tiny.FLAGS, "--dry-run", "--checkpoint-every", 0)[0] == 2
 
 
