@@ -24,19 +24,18 @@ from rlsparse.run.trust import trust_environment
 
 @contextmanager
 def a_gigabyte():
-    """Let this process take no more memory than it has now and a gigabyte, and end it if it hangs."""
+    """Let this process take no more memory than it has now and a gigabyte."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, before[1]))
     try:
         yield
     finally:
-        signal.alarm(0)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def refusal(act):
-    """What the refusal says, or None if there is none; anything else that is raised is a fault."""
+    """What the refusal says, or None if there is none; anything else that is raised is a fault, and to hang is the end."""
     signal.alarm(60)
     try:
         act()
@@ -44,6 +43,8 @@ def refusal(act):
         assert error.exit_code in (2, 3, 4, 5), error
         assert len(printable(str(error))) < 2000
         return str(error)
+    finally:
+        signal.alarm(0)
     return None
 
 
