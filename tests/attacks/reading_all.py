@@ -35,7 +35,7 @@ def a_gigabyte():
 
 
 def refusal(act):
-    """What the refusal says, or None if there is none; anything else that is raised is a fault, and it must not hang."""
+    """What the refusal says, or None if there is none; anything else that is raised is a fault, and so is to hang."""
     signal.alarm(60)
     try:
         act()
