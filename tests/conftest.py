@@ -1,6 +1,7 @@
 """What several tests share: environments made for a test, members to train, batches to learn from."""
 
 import os
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -16,6 +17,8 @@ from rlsparse.run import storage
 # The same examples every time, in memory alone, however slow the machine is.
 settings.register_profile("rlsparse", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("rlsparse")
+
+CHROMIUM = Path("/usr/bin/chromium")
 
 # Tables are as wide as in a file, whatever the terminal that the tests run in.
 os.environ["COLUMNS"] = "100"
@@ -83,3 +86,16 @@ def new_batch():
         return Batch(obs, action, *(x.astype(dtype) for x in (log_prob, 2 * advantage + 1, value_target)))
 
     return build
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, to look at pages as a reader does."""
+    if not CHROMIUM.exists():
+        pytest.skip("Debian's chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -5,7 +5,6 @@ import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from rlsparse.compare.comparison import compare
 from rlsparse.compare.logs import read_logs
 from rlsparse.compare.report import write_report
 
-CHROMIUM = Path("/usr/bin/chromium")
 SIZES = {"screen": (1280, 900), "phone": (390, 844)}
 
 
@@ -86,18 +84,6 @@ def test_its_one_picture_has_words(read):
 def test_it_holds_the_whole_account(content):
     data = re.search(r'<script type="application/json" id="report">(.*?)</script>', content, re.DOTALL)[1]
     assert json.loads(data)["arms"] == ["explorler-with-a-very-long-name", "ppo", "sb3-defaults"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists():
-        pytest.skip("Debian's chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 OVERLAPS = """() => {

@@ -236,8 +236,9 @@ def test_the_plan_says_what_each_network_keeps():
     lines = sparse.describe(ActorCritic().layout(17, 6)).splitlines()
     assert lines[2] == "actor inside     558 weights, density 0.1; by layer 162, 256, 140"
     evaluations = describe(tiny.recipe(sparse=sparse), ActorCritic().layout(17, 6), 5).splitlines()[3]
-    assert evaluations.startswith(
-        "evaluations      4, every 32 steps (--eval-every), of 2 episodes per seed and each of 2"
+    assert evaluations == (
+        "evaluations      4, every 32 steps (--eval-every), of 2 episodes per seed and each of 2 densities, at most 5 "
+        "steps each, not part of the budget"
     )
 
 
