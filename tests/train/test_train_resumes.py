@@ -170,7 +170,9 @@ def test_checkpoints_that_would_fill_the_disk_are_told_before_the_run(run, caplo
     wide = ("--policy.actor-hidden", 4000, 4000, "--algorithm.minibatches", 4)
     run(*tiny.FLAGS, *wide, "--dry-run", "--total-steps", 960, "--checkpoint-every", 100)
     told = re.search(r"up to 11 checkpoints of about (\S+) MB each stay, (\S+) GB on the disk", caplog.text)
-    assert float(told[2]) == pytest.approx(11 * float(told[1].replace(",", "")) / 1000, rel=0.05)
+    weights = 2 * 4000 + 4000 * 4000 + 4000  # four times four bytes each: its value, two moments, the best so far
+    assert float(told[1]) == pytest.approx(16 * weights / 1e6, rel=0.002)
+    assert float(told[2]) == round(11 * float(told[1]) / 1000, 1)
     assert run(*tiny.FLAGS, "--dry-run", "--checkpoint-every", 0)[0] == 2
 
 
