@@ -12,7 +12,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "rlsparse"
 
-WINGS = ("compare/", "sb3/", "trained/")
+WINGS = ("compare/", "sb3/", "trained/", "study/")
 """Rooms that training does not enter."""
 
 GPU = ("sim/warp", "sim/counter_random", "sim/collect_device", "learner/recorded", "run/device")

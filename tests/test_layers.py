@@ -18,7 +18,9 @@ FLOORS = (
     {"run"},
     {"loop", "compare", "sb3"},
     {"trained"},
-    {"train", "__main__"},
+    {"train"},
+    {"study"},
+    {"__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,0 +1,1 @@
+"""Studies: many agents, environments, settings and seeds, as many ordinary runs."""
