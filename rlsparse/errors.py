@@ -77,9 +77,13 @@ class RunDirectoryError(RlsparseError):
 
 
 class DivergenceError(RlsparseError):
-    """A number that is NaN or infinite where training needs a finite one."""
+    """A number that is NaN or infinite where training needs a finite one; `member` says whose, where it is known."""
 
     exit_code = 5
+
+    def __init__(self, message: str, member: int | None = None) -> None:
+        super().__init__(message)
+        self.member = member
 
 
 class StorageError(RlsparseError):

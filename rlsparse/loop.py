@@ -10,8 +10,8 @@ from rlsparse.explore.no_probing import NoProbing
 from rlsparse.learner.arrays import namespace, to_numpy
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import EpochStats
+from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.reporters import Reporters
 from rlsparse.run.session import (
     Iteration,
     Session,
@@ -28,7 +28,7 @@ SAVE_INTERVAL = 60.0
 """Most seconds between two checkpoints."""
 
 
-def train(session: Session, reporters: Reporters, stop: Callable[[], bool]) -> None:
+def train(session: Session, reporters: NoCallbacks, stop: Callable[[], bool]) -> None:
     """Train until the budget is spent; `stop` is asked after every environment step and minibatch.
 
     Raises Interrupted, after saving, when told to stop; DivergenceError when a number is not finite,
@@ -90,7 +90,7 @@ def iterate(recipe: Recipe, learner: Learner, collector: Collector, explorer: No
     return Iteration(stats, estimate.metrics(rollouts[0], advantages[0]), choice)
 
 
-def probe(session: Session, members: np.ndarray, reporters: Reporters, stop: Callable[[], bool]) -> None:
+def probe(session: Session, members: np.ndarray, reporters: NoCallbacks, stop: Callable[[], bool]) -> None:
     """Probe with the members whose turn it is; a probe that is interrupted or fails leaves the policies alone."""
     try:
         choice = session.explorer.probe(members, stop)
@@ -108,5 +108,6 @@ def check_update(learner: Learner, stats: EpochStats) -> None:
         raise DivergenceError(
             f"the gradient of seed {learner.seeds[member]} is not finite after {learner.counters.train[member]} "
             "training steps; the policy of the last complete iteration is kept: try a smaller "
-            "--algorithm.learning-rate"
+            "--algorithm.learning-rate",
+            member,
         )

@@ -1,4 +1,4 @@
-"""A run without callbacks; `run/callbacks.py` overrides every method."""
+"""Nobody is told how a run goes; `run/callbacks.py` overrides every method, `run/reporters.py` the first three."""
 
 import logging
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ def callbacks_of(given: Sequence[object], ask_to_stop: Callable[[str], None]) ->
     return Callbacks(given, ask_to_stop)
 
 
-class Reporters:
+class Reporters(NoCallbacks):
     """Passes every report to the progress line and to TensorBoard, where there are any, and then to the callbacks.
 
     One of the former that fails, whatever the reason, is left out from then on: training never ends for it. What a

@@ -31,8 +31,8 @@ from rlsparse.run.foreign import left_to_workers
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe, to_dict
 from rlsparse.run.records import probe_rows, progress_rows
-from rlsparse.run.reporters import Reporters
 from rlsparse.run.saved import check_arrays, check_values, misfits_told
+from rlsparse.run.status import LAST
 from rlsparse.run.storage import remove_leftovers
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.episodes import Scores, evaluate
@@ -105,6 +105,18 @@ class Session:
         """Seconds spent on this run, in all its sessions."""
         return self.seconds_before + time.monotonic() - self.started
 
+    def append(self, table: str, rows: list[dict[str, Any]], members: np.ndarray) -> None:
+        """Add rows to one of the tables; they are of these members, as many of each."""
+        self.run.records.append(table, rows)
+
+    def write(self, now: Checkpoint) -> None:
+        """Write a checkpoint, and all that it makes good; raises StorageError."""
+        write(self.run, self.recipe, self.learner, self.best, now)
+
+    def write_policies(self) -> None:
+        """Write the policies as they are; raises StorageError."""
+        policy_file.save(self.run.path / LAST, self.recipe, self.learner)
+
 
 def environments(
     recipe: Recipe, device: str = "cpu", workers: int = 1, timeout: float | None = None
@@ -128,27 +140,31 @@ def begin(
     seeds, num_envs, estimator = recipe.seeds, recipe.num_envs, recipe.advantage
     make = make or environments(recipe, device)
     env = make(len(seeds) * num_envs, autoreset=estimator.autoreset, seeds=seeds)
-    obs_size, action_size = env.single_observation_space.shape[0], env.single_action_space.shape[0]  # type: ignore[index]
-    simulated_on = device if recipe.simulator == "warp" else "cpu"
-    learner = Learner(
-        recipe.policy,
-        obs_size,
-        action_size,
-        seeds,
-        device,
-        recipe.sparsity,
-        estimator.needs_critic,
-        recipe.algorithm.new_optimiser,
-        simulated_on,
-    )
+    learner = new_learner(recipe, env.single_observation_space.shape[0], env.single_action_space.shape[0], device)  # type: ignore[index]
     learner.archive = recipe.algorithm.archive(len(seeds), num_envs, learner.layout)
     wrapped = estimator.wrap(env, learner, cards.about(recipe))
     train_seeds = [s for seed in seeds for s in env_seeds(seed, "train_env", num_envs)]
+    simulated_on = learner.simulated_on
     collector = _collector_class(simulated_on)(wrapped, len(seeds), train_seeds, simulated_on)
     if recipe.explore is None:
         return learner, collector, NoProbing()
     single = partial(make, autoreset=False)
     return learner, collector, MemberExplorer(recipe.explore, learner, single, num_envs, recipe.total_steps)
+
+
+def new_learner(recipe: Recipe, obs_size: int, action_size: int, device: str) -> Learner:
+    """Build the learner as it is before the first step; it has no archive yet."""
+    return Learner(
+        recipe.policy,
+        obs_size,
+        action_size,
+        recipe.seeds,
+        device,
+        recipe.sparsity,
+        recipe.advantage.needs_critic,
+        recipe.algorithm.new_optimiser,
+        device if recipe.simulator == "warp" else "cpu",
+    )
 
 
 def _collector_class(simulated_on: str) -> type[Collector]:
@@ -226,11 +242,11 @@ def policy_kept(session: Session) -> Iterator[None]:
             yield
     except DivergenceError:
         learner.params[...] = before
-        policy_file.save(session.run.path / "policy.safetensors", session.recipe, learner)
+        session.write_policies()
         raise
 
 
-def evaluate_and_record(session: Session, reporters: Reporters, stop: Callable[[], bool]) -> None:
+def evaluate_and_record(session: Session, reporters: NoCallbacks, stop: Callable[[], bool]) -> None:
     """Evaluate all members, and write rows of those for whom it is due; saves before it raises Interrupted."""
     learner, recipe = session.learner, session.recipe
     seeds = [s for seed in recipe.seeds for s in env_seeds(seed, "eval_env", recipe.eval_episodes)]
@@ -253,19 +269,20 @@ def evaluate_and_record(session: Session, reporters: Reporters, stop: Callable[[
     session.evaluated_at = np.where(due, learner.counters.total, session.evaluated_at)
     session.best.observe(learner, due, each[0].returns.mean(1))
     metrics = watch.metrics(each[0].lengths) | session.collector.metrics() | learner.metrics()
+    members = np.flatnonzero(due)
     rows = [row for row, wanted in zip(progress_rows(session, each[0], metrics), due, strict=True) if wanted]
-    if inner_rows := learner.sparsity.inner_rows(learner, each, np.flatnonzero(due)):
-        session.run.records.append("density.csv", inner_rows)
-    session.run.records.append("progress.csv", rows)
+    if inner_rows := learner.sparsity.inner_rows(learner, each, members):
+        session.append("density.csv", inner_rows, members)
+    session.append("progress.csv", rows, members)
     learner.archive.reset_counts(due)
     reporters.evaluation(session, rows)
 
 
-def record_probe(session: Session, members: np.ndarray, choice: Choice, reporters: Reporters) -> None:
+def record_probe(session: Session, members: np.ndarray, choice: Choice, reporters: NoCallbacks) -> None:
     """Write the account of a probe of these members."""
     learner = session.learner
     rows = probe_rows(choice, members, learner.seeds, learner.counters, session.explorer.cycles)
-    session.run.records.append("probe.csv", rows)
+    session.append("probe.csv", rows, members)
     reporters.probe(session, rows)
 
 
@@ -275,14 +292,9 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
     A failure is only warned of, for training may outlive a full disk; the `last` save of a session and
     the third failure in a row raise StorageError.
     """
-    run, now, budget = session.run, now or state(session), session.recipe.total_steps
-    session.saved_at, kept, every = session.total_steps, run.settings.keep_checkpoints, run.settings.checkpoint_every
-    try:  # the checkpoint first: it makes good what comes after it
-        checkpoint.save(run.checkpoints, session.saved_at, now, kept, budget, every)
-        run.records.write()
-        policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
-        session.best.write(run.path, session.recipe, session.learner)
-        run.write_status("running", session.total_steps)
+    session.saved_at = session.total_steps
+    try:
+        session.write(now or state(session))
     except StorageError as error:
         session.failed_saves += 1
         if last or session.failed_saves == MOST_FAILED_SAVES:
@@ -292,8 +304,20 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
         session.failed_saves = 0
 
 
+def write(run: Run, recipe: Recipe, learner: Learner, best: BestPolicies, now: Checkpoint) -> None:
+    """Write a checkpoint of a run, and all that it makes good; raises StorageError."""
+    at, settings = int(learner.counters.total.max()), run.settings
+    now = Checkpoint(now.arrays, {"recipe": to_dict(recipe), **now.values, "records": dict(run.records.texts)})
+    # the checkpoint first: it makes good what comes after it
+    checkpoint.save(run.checkpoints, at, now, settings.keep_checkpoints, recipe.total_steps, settings.checkpoint_every)
+    run.records.write()
+    policy_file.save(run.path / LAST, recipe, learner)
+    best.write(run.path, recipe, learner)
+    run.write_status("running", at)
+
+
 def state(session: Session) -> Checkpoint:
-    """Return all that the run goes on from, as it is now; arrays may be live."""
+    """Return all that the run goes on from beside recipe and tables, as it is now; arrays may be live."""
     learner = session.learner
     own_arrays, own_values = session.callbacks.state()
     arrays = {
@@ -304,12 +328,10 @@ def state(session: Session) -> Checkpoint:
         "best": session.best.state_dict(),
     }
     values = {
-        "recipe": to_dict(session.recipe),
         "random": learner.random_state(),
         "evaluated_at": session.evaluated_at.tolist(),
         "seconds": session.seconds,
         "eval_seconds": session.eval_seconds,
-        "records": dict(session.run.records.texts),
         "callbacks": own_values,
     }
     if session.last is not None:
@@ -341,24 +363,36 @@ def restore(session: Session, strict: bool = False) -> None:
     (if `strict`, if one is passed over), or if it is of another recipe.
     """
     run = session.run
-    remove_leftovers(run.path)
-    saved = checkpoint.load_latest(run.checkpoints, strict)
-    if saved is None and not (run.path / "policy.safetensors").exists():
-        run.records.restore({})
+    saved = newest(run, session.recipe, strict)
+    run.records.restore({} if saved is None else saved.values["records"])
+    if saved is None:
         start(session)
         return
-    if saved is None:
+    adopt(session, saved)
+    session.write_policies()
+    session.best.write(run.path, session.recipe, session.learner)
+
+
+def newest(run: Run, recipe: Recipe, strict: bool = False) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a run, None if it stopped before its first one; see `restore`."""
+    remove_leftovers(run.path)
+    saved = checkpoint.load_latest(run.checkpoints, strict)
+    if saved is not None:
+        check_values(saved.values, recipe, run.given)
+    elif (run.path / LAST).exists():
         raise RunDirectoryError(f"{run.given} has a policy but no checkpoint any more: there is nothing to go on from")
-    values = check_values(saved.values, session.recipe, run.given)
-    load(saved, session.learner, session.collector, session.explorer, run.given, best=session.best)
-    with misfits_told(run.given):
+    return saved
+
+
+def adopt(session: Session, saved: Checkpoint) -> None:
+    """Put a session that has just been built where a checkpoint was; raises RunDirectoryError if one is unlike."""
+    place = session.run.given
+    load(saved, session.learner, session.collector, session.explorer, place, best=session.best)
+    with misfits_told(place):
         if "stats" in saved.arrays:
             session.last = Iteration(EpochStats(**saved.arrays["stats"]), saved.arrays["metrics"])
         session.evaluated_at = np.array(saved.values["evaluated_at"])
         session.seconds_before, session.eval_seconds = saved.values["seconds"], saved.values["eval_seconds"]
-        run.records.restore(saved.values["records"])
-        states = [(x.name, dict(json.loads(x.state))) for x in values.callbacks]
+        states = [(x["name"], dict(json.loads(x["state"]))) for x in saved.values["callbacks"]]
     session.saved_at = session.total_steps
     session.callbacks.load(saved.arrays.get("callbacks", {}), states)
-    policy_file.save(run.path / "policy.safetensors", session.recipe, session.learner)
-    session.best.write(run.path, session.recipe, session.learner)

@@ -34,13 +34,13 @@ class DeviceCollector(Collector):
 
     def check(self, learner: Learner) -> None:
         """Raise DivergenceError if the last rollout held a number that is not finite."""
-        for seed, bad in zip(learner.seeds, to_numpy(self._not_finite), strict=True):
-            if bad:
-                raise DivergenceError(
-                    f"{name_of(self.env)} gave an observation or a reward that is not finite: seed {seed}, the rollout "
-                    f"before {learner.counters.train[0]} training steps; the policy of the last complete iteration is "
-                    "kept"
-                )
+        for member in np.flatnonzero(to_numpy(self._not_finite)).tolist():
+            raise DivergenceError(
+                f"{name_of(self.env)} gave an observation or a reward that is not finite: seed "
+                f"{learner.seeds[member]}, the rollout before {learner.counters.train[0]} training steps; the policy "
+                "of the last complete iteration is kept",
+                member,
+            )
 
     def _step_all(self, learner: Learner, length: int, acting: np.ndarray | None) -> tuple[Steps, torch.Tensor]:
         """Act and step; return the stored arrays by name, and the true successor of every observation."""

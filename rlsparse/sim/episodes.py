@@ -163,9 +163,11 @@ def evaluate(
     result = run_episodes(env, act, _action_box(env, device), seeds, everybody, allowance, stop, watch, check)
     failed = to_numpy(result.failed).reshape(members, -1).any(1)
     if failed.any():
+        member = int(failed.argmax())
         raise DivergenceError(
-            f"an action, an observation or a reward is not finite: seed {actors.seeds[int(failed.argmax())]}, an "
-            "evaluation episode; the policy of the last complete iteration is kept"
+            f"an action, an observation or a reward is not finite: seed {actors.seeds[member]}, an evaluation episode; "
+            "the policy of the last complete iteration is kept",
+            member,
         )
     returns, lengths = (to_numpy(x).reshape(members, -1) for x in (result.returns, result.lengths))
     if lengths.min() >= STEP_CAP and (env.spec is None or env.spec.max_episode_steps != STEP_CAP):

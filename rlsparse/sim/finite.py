@@ -31,7 +31,8 @@ def check_finite(
         how, hint = f"of size {size:g}, which is too large", f": scale {what}s down, below {LARGEST:g}"
     raise DivergenceError(
         f"{name_of(env)} gave {'an' if what == 'observation' else 'a'} {what} {how}: "
-        f"{place(i, env.num_envs, seeds)}, {when}; the policy of the last complete iteration is kept{hint}"
+        f"{place(i, env.num_envs, seeds)}, {when}; the policy of the last complete iteration is kept{hint}",
+        i // (env.num_envs // len(seeds)) if seeds else None,
     )
 
 

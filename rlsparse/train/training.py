@@ -176,23 +176,22 @@ def train(
             reason = signal.Signals(stop.received).name if stop.received else stop.reason
             run.write_status("interrupted", session.total_steps, reason)
         else:
-            _finish(session, opened.agent)
+            finish(run, recipe, opened.agent, session.total_steps, session.seconds, session.eval_seconds)
     return session
 
 
-def _finish(session: "Session", agent: str) -> None:
+def finish(run: "Run", recipe: Recipe, agent: str, total_steps: int, seconds: float, eval_seconds: float) -> None:
     """Draw the curve, write the summary."""
     from rlsparse.compare.plot import draw_curve
     from rlsparse.compare.summary import summarise
     from rlsparse.run.directory import read_probes, read_progress
 
-    run, recipe = session.run, session.recipe
     rows = read_progress(run.progress)
     draw_curve(rows, f"{agent} on {recipe.env}", run.path / "curve.png")
     probes = read_probes(run.path / "probe.csv")
-    summary = summarise(rows, recipe, agent, session.seconds, probes, session.eval_seconds)
+    summary = summarise(rows, recipe, agent, seconds, probes, eval_seconds)
     write_atomic(run.path / "summary.json", seal(summary) + "\n")
-    run.write_status("finished", session.total_steps)
+    run.write_status("finished", total_steps)
 
 
 def _seeds(recipe: Recipe) -> str:

@@ -1,0 +1,92 @@
+"""Runs whose members are trained together, in one process and one learner; each writes its own run directory.
+
+Every run is, bit for bit, what it would be alone: members do not depend on each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rlsparse.learner.learner import Learner
+from rlsparse.run import policy_file
+from rlsparse.run.best import BestPolicies
+from rlsparse.run.checkpoint import Checkpoint
+from rlsparse.run.directory import Run
+from rlsparse.run.recipe import Recipe
+from rlsparse.run.session import Session, adopt, new_learner, start, write
+from rlsparse.run.status import LAST
+from rlsparse.study.members import cut, joined
+
+
+@dataclass
+class Part:
+    """One of the runs, and what of it is written down."""
+
+    run: Run
+    recipe: Recipe
+    agent: str
+    members: slice
+    """Which of all members are its own."""
+    learner: Learner
+    """As those members were when it was last written."""
+
+    @property
+    def total_steps(self) -> int:
+        """Steps, when it was last written, of its member that had most."""
+        return int(self.learner.counters.total.max())
+
+
+@dataclass
+class Population(Session):
+    """Several runs being trained as one; `run` is the first of them."""
+
+    parts: list[Part] = field(default_factory=list)
+
+    def append(self, table: str, rows: list[dict[str, Any]], members: np.ndarray) -> None:
+        """Add to a table of each run the rows of its own members; there are as many of each."""
+        each = len(rows) // len(members)
+        for part in self.parts:
+            places = np.flatnonzero((members >= part.members.start) & (members < part.members.stop))
+            if own := [row for place in places for row in rows[place * each : (place + 1) * each]]:
+                part.run.records.append(table, own)
+
+    def write(self, now: Checkpoint) -> None:
+        """Write a checkpoint of each run, and all that it makes good; raises StorageError."""
+        for part in self.parts:
+            own = cut(now, part.members, self.learner.members)
+            part.learner.load_state_dict(own.arrays["learner"])
+            best = BestPolicies(part.learner)
+            best.load_state_dict(own.arrays["best"])
+            write(part.run, part.recipe, part.learner, best, own)
+
+    def write_policies(self) -> None:
+        """Write the policies of each run as they are; raises StorageError."""
+        now = Checkpoint({"learner": self.learner.state_dict()}, {})
+        for part in self.parts:
+            own = cut(now, part.members, self.learner.members)
+            part.learner.load_state_dict(own.arrays["learner"])
+            policy_file.save(part.run.path / LAST, part.recipe, part.learner)
+
+
+def make_parts(runs: Sequence[tuple[Run, Recipe, str]], learner: Learner, device: str) -> list[Part]:
+    """Return the parts of a learner that trains runs, given with their recipes and agents, one after the other."""
+    first, parts = 0, []
+    for run, recipe, agent in runs:
+        own = new_learner(recipe, learner.layout.obs_size, learner.layout.action_size, device)
+        parts.append(Part(run, recipe, agent, slice(first, first + recipe.num_seeds), own))
+        first += recipe.num_seeds
+    return parts
+
+
+def restore(population: Population, saved: Sequence[Checkpoint | None]) -> None:
+    """Put a population that has just been built where its runs' checkpoints were; all of them have one, or none."""
+    found = [checkpoint for checkpoint in saved if checkpoint is not None]
+    for part, checkpoint in zip(population.parts, saved, strict=True):
+        part.run.records.restore({} if checkpoint is None else checkpoint.values["records"])
+    if not found:
+        start(population)
+        return
+    adopt(population, joined(found))
+    population.write_policies()
