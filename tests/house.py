@@ -19,6 +19,7 @@ GPU = ("sim/warp", "sim/counter_random", "sim/collect_device", "learner/recorded
 """What is there for a GPU alone."""
 
 LEAVES = {
+    "learner/member_numbers": "numbers that differ between members",
     "algorithms/objectives": "what PPO may follow instead of the clipped surrogate",
     "algorithms/cloning": "HPT",
     "algorithms/variance_reduced": "N-PG-IGT and N-HARPG",

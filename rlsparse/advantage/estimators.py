@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
 from rlsparse.advantage.returns import discounted_to_go, gae, n_step_returns, unseen_share, vtrace
 from rlsparse.learner.arrays import namespace
-from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive
+from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive, Varying
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -13,9 +13,9 @@ from rlsparse.learner.records import Advantages, Rollout
 class GAE(AdvantageEstimator):
     """Generalised advantage estimation. Source: Schulman et al., arXiv 1506.02438."""
 
-    gamma: Fraction = 0.99
+    gamma: Varying[Fraction] = 0.99
     """Discount per environment step."""
-    gae_lambda: Fraction = 0.95
+    gae_lambda: Varying[Fraction] = 0.95
     """Weight of longer-horizon estimates: 0 is one-step, 1 is Monte-Carlo with bootstrap."""
 
     def __call__(self, rollout: Rollout) -> Advantages:
@@ -36,7 +36,7 @@ class GAE(AdvantageEstimator):
 class NStep(AdvantageEstimator):
     """Rewards of n steps, then the critic. Source: Sutton and Barto (2018), section 7.1; A3C, arXiv 1602.01783."""
 
-    gamma: Fraction = 0.99
+    gamma: Varying[Fraction] = 0.99
     """Discount per environment step."""
     n: Count = 16
     """Steps before the critic takes over; fewer where an episode or the rollout ends."""
@@ -56,9 +56,9 @@ class MonteCarlo(AdvantageEstimator):
     Source: Williams, Machine Learning 8 (1992), section 4; Sutton and Barto (2018), section 13.4.
     """
 
-    gamma: Fraction = 0.99
+    gamma: Varying[Fraction] = 0.99
     """Discount per environment step."""
-    unseen: Fraction = 0.5
+    unseen: Varying[Fraction] = 0.5
     """Most of the discounted future that a time limit or the rollout's end may hide; steps with more have weight 0."""
 
     def check_horizon(self, rollout_length: int, horizon: int) -> None:
@@ -83,11 +83,11 @@ class TDLambda(AdvantageEstimator):
     Source: Sutton and Barto (2018), section 12.1; separate lambdas as in VC-PPO, arXiv 2503.01491.
     """
 
-    gamma: Fraction = 0.99
+    gamma: Varying[Fraction] = 0.99
     """Discount per environment step."""
-    actor_lambda: Fraction = 0.95
+    actor_lambda: Varying[Fraction] = 0.95
     """Lambda of the returns from which advantages are computed."""
-    critic_lambda: Fraction = 1.0
+    critic_lambda: Varying[Fraction] = 1.0
     """Lambda of the returns that the critic learns; 1 does not use the critic's own values."""
 
     def __call__(self, rollout: Rollout) -> Advantages:
@@ -106,13 +106,13 @@ class VTrace(AdvantageEstimator):
     and with lambda 1 advantages too.
     """
 
-    gamma: Fraction = 0.99
+    gamma: Varying[Fraction] = 0.99
     """Discount per environment step."""
-    trace_lambda: Fraction = 0.95
+    trace_lambda: Varying[Fraction] = 0.95
     """Weight of longer-horizon estimates: 0 is one-step, 1 is the published form."""
-    rho_bar: Positive = 1.0
+    rho_bar: Varying[Positive] = 1.0
     """Largest weight that its probability ratio gives a step."""
-    c_bar: NotNegative = 1.0
+    c_bar: Varying[NotNegative] = 1.0
     """Largest weight that its probability ratio gives the steps after it."""
 
     @property

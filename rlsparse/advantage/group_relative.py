@@ -15,7 +15,7 @@ from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
 from rlsparse.advantage.returns import discounted_to_go, unseen_share
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Expected, Fraction
+from rlsparse.learner.bounds import Expected, Fraction, Varying
 from rlsparse.learner.records import Advantages, Rollout
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class GroupRelative(AdvantageEstimator):
     columns: ClassVar[tuple[str, ...]] = ("degenerate_groups",)
     needs: ClassVar = {"cpu-environments": "lets environments wait for their group, and needs environments on the CPU"}
 
-    gamma: Fraction = 0.99
+    gamma: Varying[Fraction] = 0.99
     """Discount per environment step."""
     group_size: Annotated[int, Ge(2), Expected("2 or more, for one episode has nothing to be compared with")] = 8
     """Environments that begin their episodes in the same state, and wait until all of these have ended."""
@@ -49,7 +49,7 @@ class GroupRelative(AdvantageEstimator):
     """What it is divided by: nothing, or the deviation of the group's scores, or of all steps'."""
     count: Literal["steps", "episodes"] = "steps"
     """What has equal weight in the loss: every step, or every episode."""
-    unseen: Fraction = 0.5
+    unseen: Varying[Fraction] = 0.5
     """Largest share of a return, gamma^k, after the rollout's end; where it is larger, a group has no weight."""
     scaffold: Scaffold = field(default_factory=Scaffold)
     """Help for groups that find no success where rewards are sparse."""
@@ -244,7 +244,7 @@ def scaled_by_batch(score: np.ndarray, counts: np.ndarray) -> np.ndarray:
 class GRPO(GroupRelative):
     """Group relative policy optimisation: outcomes, standardised in the group. Source: arXiv 2402.03300."""
 
-    gamma: Fraction = 1.0
+    gamma: Varying[Fraction] = 1.0
     """Discount per environment step; the published form has none."""
     score: Literal["return-to-go", "outcome"] = "outcome"
     """What is compared: here, for all steps of an episode, its whole return."""
@@ -260,7 +260,7 @@ class GRPO(GroupRelative):
 class DrGRPO(GroupRelative):
     """GRPO without its divisions by deviation and length, which cause bias. Source: Liu et al., arXiv 2503.20783."""
 
-    gamma: Fraction = 1.0
+    gamma: Varying[Fraction] = 1.0
     """Discount per environment step; the published form has none."""
     score: Literal["return-to-go", "outcome"] = "outcome"
     """What is compared: here, for all steps of an episode, its whole return."""
@@ -272,7 +272,7 @@ class DrGRPO(GroupRelative):
 class RLOO(GroupRelative):
     """REINFORCE with the mean outcome of the others as baseline. Source: Ahmadian et al., arXiv 2402.14740."""
 
-    gamma: Fraction = 1.0
+    gamma: Varying[Fraction] = 1.0
     """Discount per environment step; the published form has none."""
     score: Literal["return-to-go", "outcome"] = "outcome"
     """What is compared: here, for all steps of an episode, its whole return."""

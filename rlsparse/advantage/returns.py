@@ -123,7 +123,7 @@ def running_returns(rewards: Array, ended: Array, start: Array, gamma: float) ->
 def _decay(like: Array, ended: Array, factor: float) -> Array:
     """The factor, or 0 where an episode ended, in the precision of `like`, [T, ...]."""
     xp = namespace(like)
-    return xp.where(ended, 0.0, xp.full_like(like, factor))
+    return xp.where(ended, 0.0, xp.zeros_like(like) + factor)
 
 
 def _backwards(terms: Array, decay: Array) -> Array:

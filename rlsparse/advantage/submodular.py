@@ -15,7 +15,7 @@ from rlsparse.advantage.projection import Projection
 from rlsparse.advantage.set_functions import Coverage, SetFunction
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.arrays import Array
-from rlsparse.learner.bounds import Finite, NotNegative
+from rlsparse.learner.bounds import Finite, NotNegative, Varying
 from rlsparse.learner.records import Advantages, Rollout
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Submodular(AdvantageEstimator):
     """Upper corner of the box; the card's if not given."""
     gain: Literal["marginal", "modular"] = "marginal"
     """Gain of a step: what its state adds to those before it, or, for comparison, its value alone."""
-    gain_weight: NotNegative = 1.0
+    gain_weight: Varying[NotNegative] = 1.0
     """Factor of the gains."""
-    reward_weight: NotNegative = 0.0
+    reward_weight: Varying[NotNegative] = 0.0
     """Factor of the environment's rewards, to which the gains are added."""
     inner: WithCritic = field(default_factory=GAE)
     """Advantage estimator for these rewards, one with a critic."""

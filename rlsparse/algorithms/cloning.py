@@ -13,7 +13,7 @@ import numpy as np
 from rlsparse.algorithms.surrogate import Clip, Weighed, unmasked
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, namespace, pack_ragged, to_device, unpack_ragged
-from rlsparse.learner.bounds import Count, Finite, Fraction
+from rlsparse.learner.bounds import Count, Finite, Fraction, Varying
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.learner import Learner
@@ -45,9 +45,9 @@ class HPT(Clip):
         "cpu-environments": "keeps episodes to clone them, and needs environments on the CPU",
     }
 
-    success_return: Finite = 0.0
+    success_return: Varying[Finite] = 0.0
     """An episode whose undiscounted return is above this succeeds."""
-    gate: Fraction = 0.0
+    gate: Varying[Fraction] = 0.0
     """Largest share of successes, among the episodes that ended in a rollout, after which its update clones."""
     episodes: Count = 4
     """Best successful episodes that each member keeps, to clone them."""

@@ -10,7 +10,7 @@ import numpy as np
 from rlsparse.algorithms.algorithm import OnPolicy
 from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import Array, to_device
-from rlsparse.learner.bounds import Count, Positive
+from rlsparse.learner.bounds import Count, Positive, Varying
 from rlsparse.learner.gaussian import squared_error, standardise
 from rlsparse.learner.layout import Views
 from rlsparse.learner.learner import Learner
@@ -24,7 +24,7 @@ from rlsparse.learner.sparsity import Terms
 class CriticByAdam(OnPolicy):
     """Passes of minibatch Adam on the critic's squared error."""
 
-    learning_rate: Positive = 1e-3
+    learning_rate: Varying[Positive] = 1e-3
     """Step size of the critic's Adam."""
     learning_rate_decay: bool = False
     """Decay the critic's learning rate linearly to zero over the budget."""
@@ -32,7 +32,7 @@ class CriticByAdam(OnPolicy):
     """Passes of the critic over each rollout."""
     critic_minibatches: Count = 16
     """Number of equal parts into which each pass is cut."""
-    adam_epsilon: Positive = 1e-5
+    adam_epsilon: Varying[Positive] = 1e-5
     """Epsilon of the critic's Adam."""
     normalise_advantages: bool = True
     """Standardise the advantages of a rollout."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from rlsparse.errors import require
 from rlsparse.learner.arrays import Array, known_empty, namespace
-from rlsparse.learner.bounds import Count, FractionBelowOne
+from rlsparse.learner.bounds import Count, FractionBelowOne, Varying
 from rlsparse.learner.gaussian import gaussian_kl, gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -237,7 +237,7 @@ class CG:
 
     iterations: Count = 10
     """Largest number of products for one step."""
-    tolerance: FractionBelowOne = 1e-5
+    tolerance: Varying[FractionBelowOne] = 1e-5
     """A member's system is solved once its residual is at most this times as long as the gradient."""
 
     def __call__(self, system: System, gradient: Array) -> Array:

@@ -16,7 +16,7 @@ from rlsparse.algorithms.surrogate import (
     unmasked,
 )
 from rlsparse.learner.arrays import Array, namespace
-from rlsparse.learner.bounds import Positive
+from rlsparse.learner.bounds import Positive, Varying
 from rlsparse.learner.gaussian import gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Views
 from rlsparse.learner.network import forward
@@ -54,7 +54,7 @@ class GSPO(Likelihood):
     needs: ClassVar = {"cpu-environments": "averages over episodes, and needs environments on the CPU"}
     gives: ClassVar = frozenset({"others-actions"})
 
-    clip_range: Positive = 0.01
+    clip_range: Varying[Positive] = 0.01
     """Distance of an episode's ratio from 1 beyond which it gains nothing; `clip_range` is for single steps."""
 
     def begin(self, batch: Batch, params: Views) -> Batch:
@@ -107,7 +107,7 @@ class SSO(Likelihood):
     Source: Lavington et al., arXiv 2302.02607, algorithm 1.
     """
 
-    output_step: Positive = 1.0
+    output_step: Varying[Positive] = 1.0
     """Length of the gradient step of the outputs, mean and log-std at each sample."""
 
     def begin(self, batch: Batch, params: Views) -> Batch:

@@ -14,7 +14,7 @@ from rlsparse.errors import UsageError
 from rlsparse.learner.adam import Optimiser
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device
-from rlsparse.learner.bounds import Count, NotNegative, Positive
+from rlsparse.learner.bounds import Count, NotNegative, Positive, Varying
 from rlsparse.learner.gaussian import gaussian_entropy, squared_error, standardise
 from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.layout import Layout, Views
@@ -30,7 +30,7 @@ from rlsparse.learner.stopped import Stopped
 class PPO(OnPolicy):
     """Several epochs of minibatch steps on the clipped surrogate, a squared value error and an entropy bonus."""
 
-    learning_rate: Positive = 3e-4
+    learning_rate: Varying[Positive] = 3e-4
     """The optimiser's step size."""
     learning_rate_decay: bool = False
     """Decay the learning rate linearly to zero over the budget."""
@@ -38,19 +38,19 @@ class PPO(OnPolicy):
     """Passes over each rollout."""
     minibatches: Count = 32
     """Number of equal parts into which each pass is cut."""
-    clip_range: Positive = 0.2
+    clip_range: Varying[Positive] = 0.2
     """Distance of the probability ratio from 1 beyond which it gains nothing."""
-    entropy_coef: NotNegative = 0.0
+    entropy_coef: Varying[NotNegative] = 0.0
     """Weight of the entropy bonus."""
-    value_coef: NotNegative = 0.5
+    value_coef: Varying[NotNegative] = 0.5
     """Weight of the critic's mean squared error."""
-    max_grad_norm: Positive = 0.5
+    max_grad_norm: Varying[Positive] = 0.5
     """Largest Euclidean norm of a member's gradient; longer ones are scaled down."""
-    target_kl: Positive | None = None
+    target_kl: Varying[Positive] | None = None
     """A member stops its update once the approximate KL of a minibatch exceeds 1.5 times this."""
     normalise_advantages: bool = True
     """Standardise advantages in every minibatch."""
-    adam_epsilon: Positive = 1e-5
+    adam_epsilon: Varying[Positive] = 1e-5
     """The optimiser's epsilon."""
     objective: Objective = field(default_factory=Clip)
     """What the policy follows: the clipped surrogate, or another objective."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, namespace
-from rlsparse.learner.bounds import Positive
+from rlsparse.learner.bounds import Positive, Varying
 from rlsparse.learner.gaussian import gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -102,7 +102,7 @@ class Likelihood:
 class Clip(Likelihood):
     """PPO's clipped surrogate: reference pi_old, no gradient where the ratio is out of range and would gain from it."""
 
-    clip_range_high: Positive | None = None
+    clip_range_high: Varying[Positive] | None = None
     """As `clip_range`, for ratios above 1 (DAPO: 0.28); the same if not given."""
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:

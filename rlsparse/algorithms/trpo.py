@@ -10,7 +10,7 @@ from rlsparse.algorithms.critic import CriticByAdam
 from rlsparse.algorithms.natural_gradient import CG, Solver, System, TrustRegion, dot, line_search
 from rlsparse.errors import require
 from rlsparse.learner.arrays import Array, namespace
-from rlsparse.learner.bounds import Count, NotNegative, Positive, Probability
+from rlsparse.learner.bounds import Count, NotNegative, Positive, Probability, Varying
 from rlsparse.learner.gaussian import gaussian_entropy
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -22,17 +22,17 @@ from rlsparse.learner.sparsity import Terms
 class TRPO(CriticByAdam):
     """One natural-gradient step inside a KL trust region, by line search; the critic by minibatch Adam."""
 
-    target_kl: Positive = 0.01
+    target_kl: Varying[Positive] = 0.01
     """Largest mean KL divergence from the policy at the beginning of an update."""
     kl_reduction: Literal["sum", "mean_dims"] = "sum"
     """KL divergence of all action dimensions together, or their average, as in sb3-contrib."""
-    damping: NotNegative = 0.1
+    damping: Varying[NotNegative] = 0.1
     """Multiple of the identity added to the Fisher information."""
     solver: Solver = field(default_factory=CG)
     """How the natural gradient is found."""
     fisher_subsample: Count = 1
     """Estimate the Fisher information on a random share 1 / this of the samples; the line search uses all."""
-    backtrack_factor: Probability = 0.8
+    backtrack_factor: Varying[Probability] = 0.8
     """The line search multiplies a refused step by this."""
     backtracks: Count = 10
     """Steps that the line search tries; if none is good enough, the policy does not change at all."""

@@ -17,7 +17,7 @@ from rlsparse.algorithms.surrogate import likelihood_gradient
 from rlsparse.errors import UsageError
 from rlsparse.learner.adam import Adam
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
-from rlsparse.learner.bounds import Count, FractionAboveZero, NotNegative, Positive
+from rlsparse.learner.bounds import Count, FractionAboveZero, NotNegative, Positive, Varying
 from rlsparse.learner.gaussian import gaussian_entropy, share
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -146,11 +146,11 @@ class LogLikelihood:
 class NormalisedMomentum(CriticByAdam):
     """The common part of both: d = (1 - eta) d + eta g, then a step of given length along d."""
 
-    step_length: Positive = 0.1
+    step_length: Varying[Positive] = 0.1
     """Length of the policy's first step, in the Euclidean norm of actor weights and log-stds together."""
-    step_power: NotNegative = 1.0
+    step_power: Varying[NotNegative] = 1.0
     """After t updates a step is 2 / (t + 2) to this power times as long."""
-    eta_power: FractionAboveZero = 0.8
+    eta_power: Varying[FractionAboveZero] = 0.8
     """Weight of the newest gradient in the running mean: 2 / (t + 2) to this power."""
 
     kind: ClassVar[str]
@@ -251,7 +251,7 @@ class NHARPG(NormalisedMomentum):
         "cpu-environments": "sums over episodes, and needs environments on the CPU",
     }
 
-    eta_power: FractionAboveZero = 1.0
+    eta_power: Varying[FractionAboveZero] = 1.0
     """Weight of the newest gradient in the running mean: 2 / (t + 2) to this power."""
     second_length: Count = 32
     """Steps of every environment for the second rollout; they count as training steps."""

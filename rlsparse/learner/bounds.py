@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from math import isfinite
 from numbers import Integral, Real
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 
@@ -30,6 +30,12 @@ class Like:
     pattern: str
 
 
+class Varies:
+    """A number may differ between members that are trained together: formulas read it, and no shape depends on it."""
+
+
+T = TypeVar("T")
+Varying = Annotated[T, Varies]
 Count = Annotated[int, Ge(1), Expected("a positive whole number")]
 CountFromZero = Annotated[int, Ge(0), Expected("zero or a positive whole number")]
 Finite = Annotated[float, Expected("a finite number")]
