@@ -7,7 +7,7 @@ import numpy as np
 
 from rlsparse.advantage.grouped_envs import GroupedEnvs
 from rlsparse.learner.arrays import pack_ragged, unpack_ragged
-from rlsparse.learner.bounds import Count, CountFromZero, Finite, Fraction
+from rlsparse.learner.bounds import Count, CountFromZero, Finite, Fraction, Varying
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -25,11 +25,11 @@ class Scaffold:
 
     after: CountFromZero = 0
     """Groups in a row without a success after which help increases; 0: never any help."""
-    success_return: Finite = 0.0
+    success_return: Varying[Finite] = 0.0
     """An episode whose undiscounted return is above this succeeds."""
     increments: Count = 4
     """Equal parts of a tier's help; each success takes one away."""
-    exempt: Fraction = 0.15
+    exempt: Varying[Fraction] = 0.15
     """Share of the budget before which no group is helped."""
 
     def wrap(self, env: "VectorEnv", learner: "Learner", group_size: int) -> GroupedEnvs:
@@ -140,7 +140,8 @@ class ScaffoldedEnvs(GroupedEnvs):
     def judge(self, done: np.ndarray) -> None:
         """Judge the groups that are `done` [E] bool, by the spent share of the members' budgets."""
         progress = self._learner.progress
-        succeeded = done & (self._returns > self.config.success_return)
+        of_members = self._returns.reshape(self.members, -1)
+        succeeded = done & (of_members > self.config.success_return).ravel()
         for e in np.flatnonzero(succeeded & ~self.aided).tolist():
             self._archive(e)
         able = np.array([best is not None for best in self.best]) & (progress >= self.config.exempt)

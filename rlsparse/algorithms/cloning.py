@@ -112,6 +112,7 @@ class BestEpisodes(NoArchive):
         self.clonings = np.zeros(members, np.int64)
         """Number of updates so far that cloned, [S]."""
         self._since = np.zeros((2, members), np.int64)
+        self._success_return: np.ndarray = np.zeros(members) + config.success_return
 
     def add_rollout(
         self, obs: np.ndarray, action: np.ndarray, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray | None
@@ -123,7 +124,7 @@ class BestEpisodes(NoArchive):
                 rows = np.arange(len(reward)) if valid is None else np.flatnonzero(valid[:, member, n])
                 steps = [x[rows, member, n] for x in (obs, action, reward, ended)]
                 over += [(rows[last], n, episode) for last, episode in self._whole(member, n, *steps)]
-            succeeded = [x for x in sorted(over, key=lambda x: x[:2]) if x[2].total > self.config.success_return]
+            succeeded = [x for x in sorted(over, key=lambda x: x[:2]) if x[2].total > self._success_return[member]]
             self.success[member] = len(succeeded) / len(over) if over else math.nan
             newest_first = [episode for _, _, episode in reversed(succeeded)]
             self.kept[member] = sorted([*newest_first, *kept], key=lambda x: -x.total)[: self.config.episodes]

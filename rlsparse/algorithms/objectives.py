@@ -90,13 +90,13 @@ class Cloning(Likelihood):
         return *terms, out_of_range(ratio, clip_range, clip_range, batch.weight)
 
 
-def target_surrogate(change: Array, slope: Array, step: float) -> tuple[Array, Array]:
-    """<slope, change> + |change|^2 / (2 step) over the last axis, and its derivative by `change`, [..., A].
+def target_surrogate(change: Array, slope: Array, curvature: float | Array) -> tuple[Array, Array]:
+    """<slope, change> + curvature |change|^2 / 2 over the last axis, and its derivative by `change`, [..., A].
 
     `slope` is the gradient of a loss by the outputs of a network, `change` their distance from the point of that
-    gradient; the minimum is a gradient step of length `step`. Source: Lavington et al., arXiv 2302.02607, equation 4.
+    gradient; the minimum is a gradient step of length 1 / `curvature`. Source: Lavington et al., arXiv 2302.02607, equation 4.
     """
-    return (change * (slope + change * (0.5 / step))).sum(-1), slope + change * (1.0 / step)
+    return (change * (slope + change * (0.5 * curvature))).sum(-1), slope + change * curvature
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ class SSO(Likelihood):
         noise = (batch.action - first_mean) * inv_std
         d_log_prob = xp.exp(gaussian_log_prob(noise, first_log_std) - batch.log_prob) * -advantage
         slope = d_log_prob[..., None] * xp.concatenate([noise * inv_std, noise * noise - 1.0], -1)
-        value, d_output = target_surrogate(joined(mean, log_std) - batch.outputs, slope, self.output_step)
+        curvature = (xp.zeros_like(advantage[:, :1]) + 1.0 / self.output_step)[..., None]  # [S, 1, 1]
+        value, d_output = target_surrogate(joined(mean, log_std) - batch.outputs, slope, curvature)
         d_output = d_output * (xp.zeros_like(value) + share(value, batch.weight))[..., None]
 
         noise = (batch.action - mean) * xp.exp(-log_std)[:, None, :]

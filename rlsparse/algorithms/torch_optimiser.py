@@ -57,11 +57,11 @@ class TorchOptimiser:
         `learning_rate` is one number, [S, 1], or [S, D] that is the same for all of a layer's weights.
         """
         rates = self._rates(learning_rate)
-        ages = self.steps[:, 0].tolist()
+        ages, epsilons = self.steps[:, 0].tolist(), (np.zeros(len(params)) + epsilon).tolist()
         pieces = len(self._starts)
         for i, group in enumerate(self._optimiser.param_groups):
             member, piece = divmod(i, pieces)
-            group["lr"], group["eps"], group["step"] = rates[member][piece], epsilon, int(ages[member])
+            group["lr"], group["eps"], group["step"] = rates[member][piece], epsilons[member], int(ages[member])
         self._params[...] = params[:, self._order]
         self._gradient[...] = gradient[:, self._order]
         with _one_thread():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from rlsparse.explore.anchors import Probed, ProposalKind, Unit, combine, differences, unit_length
-from rlsparse.learner.bounds import Count, Fraction, Positive
+from rlsparse.learner.bounds import Count, Fraction, Positive, Varying
 
 STOP = 1e-7
 """An agent on which the net force is smaller stays where it is."""
@@ -32,9 +32,9 @@ class EmptySpace(ProposalKind):
     """A candidate is kept before every so many moves, and one after the last."""
     neighbours: Count = 6
     """Nearest anchors that act on an agent."""
-    gamma: Fraction = 0.3
+    gamma: Varying[Fraction] = 0.3
     """Momentum: share of the past force that is carried on."""
-    reach: Positive = 1.0
+    reach: Varying[Positive] = 1.0
     """Length of all moves together, in units."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""

@@ -7,7 +7,7 @@ from numpy.random import Generator
 
 from rlsparse.explore.anchors import PerMember, Unit, unit_length
 from rlsparse.explore.directions import random_directions, span_basis, standardised, with_length, without_failures
-from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive
+from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive, Varying
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class GuidedEvolution(PerMember):
 
     pairs: Count = 5
     """Antithetic pairs of the first round; the second tries as many candidates."""
-    isotropic: Fraction = 0.5
+    isotropic: Varying[Fraction] = 0.5
     """Share of the perturbation's variance over all parameters; the rest lies in the anchors' span."""
-    reach: Positive = 1.0
+    reach: Varying[Positive] = 1.0
     """Length of each perturbation, in units."""
-    longest: Positive = 2.0
+    longest: Varying[Positive] = 2.0
     """Longest step along the gradient, in multiples of the reach; the others divide it evenly."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""
@@ -72,13 +72,13 @@ class Consensus(PerMember):
     """Particles, each scored once a round."""
     rounds: Count = 2
     """Rounds within a cycle; the first scatters the particles around the incumbent, in the anchors' span."""
-    drift: Positive = 0.8
+    drift: Varying[Positive] = 0.8
     """Share of the way to the consensus that a particle goes in a round."""
-    noise: NotNegative = 0.3
+    noise: Varying[NotNegative] = 0.3
     """Deviation of each parameter's noise, as a share of its way to the consensus."""
-    sharpness: Positive = 3.0
+    sharpness: Varying[Positive] = 3.0
     """Inverse temperature of the weights, per standard deviation of the scores."""
-    reach: Positive = 1.0
+    reach: Varying[Positive] = 1.0
     """Distance of the first particles from the incumbent, in units."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""

@@ -110,11 +110,11 @@ class MemberExplorer(NoProbing):
         An environment that fails rejects the probe of all of them. Raises Interrupted, with nothing changed, when
         `stop` says so.
         """
-        learner, evaluate, incumbent = self._learner, self._episodes(members, stop), self._incumbent()[members]
-        longest = np.zeros(len(members), np.int64)  # a probe that fails tells nothing of its episodes
+        learner, config, incumbent = self._learner, self.config.of(members), self._incumbent()[members]
+        evaluate, longest = self._episodes(members, stop), np.zeros(len(members), np.int64)  # 0: not known
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # candidates may diverge, and count as failed
-                choice = self.config.probe(incumbent, self._propose(members), self.config.proposal.rounds, evaluate)
+                choice = config.probe(incumbent, self._propose(members), config.proposal.rounds, evaluate)
         except EnvironmentFailure as error:
             reason = " ".join(f"failed: {error}".split())
             names = ", ".join(f"seed {learner.seeds[m]}" for m in members)
@@ -141,12 +141,12 @@ class MemberExplorer(NoProbing):
         return ProbeEpisodes(policies, self._env, seeds("probe_env"), allowance, stop, learner.simulated_on)
 
     def _propose(self, members: np.ndarray) -> Propose:
-        learner = self._learner
+        learner, proposal = self._learner, self.config.of(members).proposal
         anchors = ending_at(to_numpy(self.anchors)[members].astype(np.float64), self._incumbent()[members])
         streams = [generator(learner.seeds[m], "propose", int(self.schedule.cycles[m])) for m in members]
 
         def propose(probed: Probed) -> np.ndarray:
-            return learner.sparsity.project(self.config.proposal(anchors, probed, streams), members, self._searched)
+            return learner.sparsity.project(proposal(anchors, probed, streams), members, self._searched)
 
         return propose
 

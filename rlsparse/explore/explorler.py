@@ -14,7 +14,7 @@ from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Gaussian, Line
 from rlsparse.explore.racing import Racing
 from rlsparse.explore.surrogate import Surrogate
-from rlsparse.learner.bounds import Count, Fraction, FractionAboveZero, FractionBelowOne
+from rlsparse.learner.bounds import Count, Fraction, FractionAboveZero, FractionBelowOne, Varying
 
 Proposal = EmptySpace | RandomWalk | Averages | Gaussian | Line | GuidedEvolution | Consensus | SurrogateGradient
 Probe = Episodes | Racing | InRollout | Surrogate
@@ -36,11 +36,11 @@ class ExploRLer:
     """Share of the budget over which iteration anchors are spread evenly; 0 takes every iteration."""
     every: Count = 1
     """Iterations between two probes, at least."""
-    start: FractionBelowOne = 0.0
+    start: Varying[FractionBelowOne] = 0.0
     """Share of the budget before which nothing is probed."""
     finish: bool = False
     """From the first probe on there are no updates, and the run ends when no further probe can be paid."""
-    budget_fraction: FractionAboveZero = 0.1
+    budget_fraction: Varying[FractionAboveZero] = 0.1
     """Most of all steps so far that may have gone to probing; 1 sets no limit."""
     moments: Literal["keep", "reset", "transport"] = "keep"
     """Adam's moments when the policy is replaced: kept; all begun anew, as published; or the actor's first moments
@@ -66,6 +66,10 @@ class ExploRLer:
     def gives(self) -> frozenset[str]:
         """What other components may rely on, that of the probe included."""
         return self.probe.gives | ({"one-round"} if self.proposal.rounds == 1 else set())
+
+    def of(self, members: Any) -> "ExploRLer":
+        """Return the configuration of these members (indices); it is the same for all."""
+        return self
 
     @property
     def width(self) -> int:

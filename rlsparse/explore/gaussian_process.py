@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from rlsparse.explore.anchors import PerMember, Unit, unit_length
 from rlsparse.explore.directions import span_basis, standardised, with_length
-from rlsparse.learner.bounds import Count, NotNegative, Positive
+from rlsparse.learner.bounds import Count, NotNegative, Positive, Varying
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class SurrogateGradient(PerMember):
     """Candidates per round."""
     rounds: Count = 2
     """Rounds within a cycle; the first surrounds the incumbent by pairs of opposite points, the others climb."""
-    reach: Positive = 1.0
+    reach: Varying[Positive] = 1.0
     """Distance of the first candidates from the incumbent, in units."""
-    longest: Positive = 2.0
+    longest: Varying[Positive] = 2.0
     """Length of the path along which the later candidates lie, in multiples of the reach."""
-    length_scale: Positive = 2.0
+    length_scale: Varying[Positive] = 2.0
     """Length scale of the squared-exponential kernel, in multiples of the reach."""
-    noise: NotNegative = 0.1
+    noise: Varying[NotNegative] = 0.1
     """Variance of the scores' noise, as a share of their variance."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""

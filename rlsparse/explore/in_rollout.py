@@ -9,7 +9,7 @@ from rlsparse.errors import UsageError
 from rlsparse.explore.anchors import Probed
 from rlsparse.explore.choice import Choice, mean_and_error, paired_gains, t_test
 from rlsparse.explore.probe import Evidence, ProbeKind, Propose
-from rlsparse.learner.bounds import FractionAboveZero, Probability
+from rlsparse.learner.bounds import FractionAboveZero, Probability, Varying
 
 BLOCKS = 8
 """Stretches of time whose differences give a score's standard error."""
@@ -37,7 +37,7 @@ class InRollout(ProbeKind):
     """Let candidates come in pairs, the second opposite to the first."""
     move: Literal["none", "best", "evolution"] = "none"
     """Afterwards stay; go to the best candidate if a paired t-test is sure; or go to the score-weighted mean."""
-    level: Probability = 0.9
+    level: Varying[Probability] = 0.9
     """How sure "best" must be."""
 
     def check(self, recipe: Any) -> None:

@@ -17,7 +17,7 @@ from rlsparse.explore.choice import (
     shrunken_probability,
     t_test,
 )
-from rlsparse.learner.bounds import Count, Probability
+from rlsparse.learner.bounds import Count, Probability, Varying
 
 
 class Evaluate(Protocol):
@@ -162,7 +162,7 @@ class Episodes(EpisodeProbe):
     """Episodes of each candidate; all candidates begin theirs alike."""
     accept: Accept = "posterior"
     """When the best candidate replaces the incumbent; only "always" spares scoring the incumbent."""
-    level: Probability = 0.9
+    level: Varying[Probability] = 0.9
     """How sure "evidence" and "posterior" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""

@@ -8,7 +8,7 @@ from annotated_types import MinLen
 from numpy.random import Generator
 
 from rlsparse.explore.anchors import PerMember, Unit, differences, unit_length
-from rlsparse.learner.bounds import Count, Finite, Positive
+from rlsparse.learner.bounds import Count, Finite, Positive, Varying
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Gaussian(PerMember):
 
     candidates: Count = 20
     """Candidates per round."""
-    reach: Positive = 1.0
+    reach: Varying[Positive] = 1.0
     """Root-mean-square distance of the samples to the anchors' mean, in units."""
     unit: Unit = "update"
     """What the reach is a multiple of: 1, the anchors' spread, or the length of the last update."""

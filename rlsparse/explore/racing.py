@@ -9,7 +9,7 @@ from annotated_types import MinLen
 
 from rlsparse.explore.choice import INCUMBENT, Accept, Choice, mean_and_error, paired_gains, t_test
 from rlsparse.explore.probe import EpisodeProbe, Evaluate, Propose, check_pairs, decide, ranked
-from rlsparse.learner.bounds import Count, FractionAboveZero, Probability
+from rlsparse.learner.bounds import Count, FractionAboveZero, Probability, Varying
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Racing(EpisodeProbe):
     """Episodes of the last candidate and of the incumbent against each other."""
     accept: Accept = "evidence"
     """When the last candidate replaces the incumbent."""
-    level: Probability = 0.8
+    level: Varying[Probability] = 0.8
     """How sure "evidence" must be."""
     stochastic: bool = False
     """Score with the action noise that training has, instead of the mean actions."""

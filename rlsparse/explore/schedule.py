@@ -72,11 +72,9 @@ class Schedule:
 
     def allowance(self, steps: Counters) -> np.ndarray:
         """Steps that each member may spend on probing now, [S] int64."""
-        share = self.config.budget_fraction
-        left = self.left(steps)
-        if share >= 1.0:
-            return left
-        return np.clip(np.floor(share / (1.0 - share) * steps.train).astype(np.int64) - steps.probe, 0, left)
+        share, left = self.config.budget_fraction, self.left(steps)
+        for_each_step = share / np.maximum(1.0 - share, 1e-200)  # of training; without limit if the share is 1
+        return np.clip(np.floor(for_each_step * steps.train) - steps.probe, 0, left).astype(np.int64)
 
     def cost(self) -> np.ndarray:
         """Steps that each member's next probe is expected to need, [S] int64."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from rlsparse.explore.choice import Accept, Choice
 from rlsparse.explore.probe import Episodes, Evidence, ProbeKind, check_pairs
-from rlsparse.learner.bounds import Count, Probability
+from rlsparse.learner.bounds import Count, Probability, Varying
 
 LARGEST_RATIO = 10.0
 """Importance ratios are cut here: beyond, a single step would decide a score."""
@@ -31,7 +31,7 @@ class Surrogate(ProbeKind):
     """Parts of the rollout whose differences give the standard error."""
     accept: Accept = "posterior"
     """When the best candidate replaces the incumbent."""
-    level: Probability = 0.9
+    level: Varying[Probability] = 0.9
     """How sure "evidence" and "posterior" must be."""
 
     def check(self, recipe: Any) -> None:

@@ -43,7 +43,7 @@ class Learner:
         self.simulated_on = simulated_on
         self.policy = policy
         self.layout: Layout = policy.layout(obs_size, action_size, critic)
-        initial = np.stack([policy.init(self.layout, generator(seed, "init")) for seed in seeds])
+        initial = policy.init(self.layout, [generator(seed, "init") for seed in seeds])
         self.sparsity = sparse.build(self.layout, seeds, device)
         self.params: Array = to_device(self.sparsity.initial(initial), device)
         self.optimiser: Optimiser = new_optimiser(self.params, self.layout, self.sparsity.regrows)

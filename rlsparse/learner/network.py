@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
-from rlsparse.learner.bounds import Finite, Widths
+from rlsparse.learner.bounds import Finite, Varying, Widths
 from rlsparse.learner.layout import Layout, actor_critic_layout
 from rlsparse.learner.normaliser import ObsScale
 
@@ -24,7 +24,7 @@ class ActorCritic:
     """Widths of the actor's hidden layers."""
     critic_hidden: Widths = (64, 64)
     """Widths of the critic's hidden layers."""
-    log_std_init: Finite = 0.0
+    log_std_init: Varying[Finite] = 0.0
     """Initial log standard deviation of every action, in units of half the action range."""
     normalise_observations: bool = True
     """Shift and scale observations by their running mean and deviation."""
@@ -35,20 +35,20 @@ class ActorCritic:
         """Return the layout of the parameters for these sizes in the flat vector, with or without a critic."""
         return actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden if critic else None)
 
-    def init(self, layout: Layout, generator: np.random.Generator) -> np.ndarray:
-        """Draw one member's initial parameters, [D] float32.
+    def init(self, layout: Layout, generators: Sequence[np.random.Generator]) -> np.ndarray:
+        """Draw each member's initial parameters from its generator, [S, D] float32.
 
         Orthogonal weights with gain sqrt(2) in hidden layers, 0.01 for the action mean and 1 for the
         value; zero biases. Source: Andrychowicz et al., arXiv 2006.05990, section 3.2.
         """
-        params = np.zeros(layout.size, np.float32)
-        for group, last_gain in (("actor", 0.01), ("critic", 1.0)):
-            layers = layout.layers(params, group)  # type: ignore[arg-type]
-            for i, (weight, _) in enumerate(layers):
-                gain = last_gain if i == len(layers) - 1 else math.sqrt(2.0)
-                rows, columns = weight.shape
-                weight[...] = orthogonal(rows, columns, gain, generator)
-        layout.log_std(params)[...] = self.log_std_init
+        params = np.zeros((len(generators), layout.size), np.float32)
+        for own, generator in zip(params, generators, strict=True):
+            for group, last_gain in (("actor", 0.01), ("critic", 1.0)):
+                layers = layout.layers(own, group)  # type: ignore[arg-type]
+                for i, (weight, _) in enumerate(layers):
+                    gain = last_gain if i == len(layers) - 1 else math.sqrt(2.0)
+                    weight[...] = orthogonal(*weight.shape, gain, generator)
+        layout.log_std(params)[...] += self.log_std_init
         return params
 
 

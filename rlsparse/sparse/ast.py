@@ -9,7 +9,7 @@ import numpy as np
 
 from rlsparse.errors import UsageError, require
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
-from rlsparse.learner.bounds import Finite
+from rlsparse.learner.bounds import Finite, FractionAboveZero, FractionBelowOne, Varying
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.network import Actors
 from rlsparse.learner.records import Batch, EpochStats
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 class AST(Magnitude):
     """Prune to several densities at once: nested networks learn in turns. After Yang et al., NeurIPS 2022."""
 
+    start: Varying[FractionBelowOne] = 0.2
+    """Share of the budget before which all weights are kept."""
+    end: Varying[FractionAboveZero] = 0.8
+    """Share of the budget at which all networks have their final size."""
     sparser: tuple[Finite, ...] = (0.95, 0.98)
     """Sparsities of further actors inside the one of --sparsity, which alone acts; all can be deployed."""
     correct: bool = True

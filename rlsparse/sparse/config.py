@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Fraction, FractionAboveZero, FractionBelowOne, Positive
+from rlsparse.learner.bounds import Fraction, FractionAboveZero, FractionBelowOne, Positive, Varying
 from rlsparse.learner.layout import Group, Layout, Slot
 from rlsparse.sparse.ast import AST
 from rlsparse.sparse.budgets import NETWORKS, Budget, densities, kept, weight_slots
@@ -34,13 +34,13 @@ class Sparse:
     """Density of each of the critic's layers."""
     init: Literal["rescaled", "masked"] = "rescaled"
     """Scale the remaining initial weights of each unit to the norm of all its weights, or not."""
-    rate_power: Fraction = 0.5
+    rate_power: Varying[Fraction] = 0.5
     """Adam's steps in a layer are divided by its density to this power: 0 changes nothing, 1 is the rule of SuPar."""
     rule: Rule = field(default_factory=RigL)
     """Which weights are present, and how that changes between iterations."""
     drop_by: Literal["magnitude", "kl"] = "magnitude"
     """Which weights are dropped first: the smallest, or those whose loss moves policy (critic: values) least."""
-    max_kl: Positive | None = None
+    max_kl: Varying[Positive] | None = None
     """Halve an exchange, and again, until it moves the policy's mean by no more than this KL divergence."""
 
     def build(self, layout: Layout, seeds: Sequence[int], device: str) -> Topology:

@@ -8,6 +8,7 @@ import numpy as np
 
 from rlsparse.learner.adam import Adam, Optimiser
 from rlsparse.learner.arrays import Array, namespace, to_device
+from rlsparse.learner.bounds import FractionAboveZero, FractionBelowOne, Varying
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.records import Batch, EpochStats
 from rlsparse.learner.sparsity import Loss, Terms, Updates
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 class DCIL(Magnitude):
     """Keep the largest weights; absent ones continue to learn in the dense network. After Kim et al., 2109.04660."""
 
+    start: Varying[FractionBelowOne] = 0.2
+    """Share of the budget before which all weights are kept."""
+    end: Varying[FractionAboveZero] = 0.8
+    """Share of the budget from which on masks do not change."""
     schedule: Literal["cubic", "constant"] = "cubic"
     """Whether networks begin dense and are pruned step by step, or have their final size from the first step on."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Count, FractionAboveZero, FractionBelowOne
+from rlsparse.learner.bounds import Count, FractionAboveZero, FractionBelowOne, Varying
 from rlsparse.learner.layout import Layout
 from rlsparse.sparse.masks import exchange
 from rlsparse.sparse.topology import Topology
@@ -22,7 +22,7 @@ Schedule = Literal["cosine", "constant"]
 def drop_fraction(first: float, schedule: Schedule, progress: np.ndarray, end: float) -> np.ndarray:
     """Share of active weights to exchange: `first`, constant or falling along half a cosine; 0 from `end` on."""
     if schedule == "constant":
-        return np.where(progress < end, first, 0.0)
+        return first * (progress < end)
     return first / 2 * (1 + np.cos(np.pi * np.minimum(progress, end) / end))
 
 
@@ -105,13 +105,13 @@ class Static(Exchange):
 class SET(Exchange):
     """Drop the smallest weights and grow as many at random. Source: Mocanu et al., Nature Communications 9 (2018)."""
 
-    drop: FractionAboveZero = 0.3
+    drop: Varying[FractionAboveZero] = 0.3
     """Share of each layer's weights that is exchanged at first."""
     every: Count = 4
     """Iterations between two exchanges: new weights start at zero and need time to grow."""
     schedule: Schedule = "cosine"
     """Whether that share falls along half a cosine, or is constant."""
-    end: FractionAboveZero = 0.75
+    end: Varying[FractionAboveZero] = 0.75
     """Share of the budget after which masks do not change."""
 
     grows: ClassVar[bool] = True

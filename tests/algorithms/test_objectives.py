@@ -63,10 +63,10 @@ def test_worked_surrogate_in_the_outputs():
     case = CASES["sso_surrogate"]
     first, slope = np.array(case["z_t"]), np.array(case["loss_grad_wrt_targets"])
     expect = case["expect"]
-    value, gradient = target_surrogate(np.array(expect["minimiser"]) - first, slope, case["eta"])
+    value, gradient = target_surrogate(np.array(expect["minimiser"]) - first, slope, 1 / case["eta"])
     assert value == pytest.approx(expect["min_value"])
     np.testing.assert_allclose(gradient, 0, atol=1e-12)
-    assert target_surrogate(np.array([0.2, 0.8]) - first, slope, case["eta"])[0] == pytest.approx(
+    assert target_surrogate(np.array([0.2, 0.8]) - first, slope, 1 / case["eta"])[0] == pytest.approx(
         expect["value_at_z_0p2_0p8"]
     )
 

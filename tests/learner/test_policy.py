@@ -40,7 +40,7 @@ def test_orthogonal_matrices_are_drawn_from_all_sides():
 
 
 def test_initial_gains_biases_and_log_std():
-    params = POLICY.init(LAYOUT, generator(0, "init"))
+    (params,) = POLICY.init(LAYOUT, [generator(0, "init")])
     assert (params.dtype, params.shape) == (np.float32, (LAYOUT.size,))
     for group, last_gain in (("actor", 0.01), ("critic", 1.0)):
         layers = LAYOUT.layers(params, group)
@@ -52,7 +52,7 @@ def test_initial_gains_biases_and_log_std():
 
 
 def test_initial_parameters_depend_on_the_seed_alone():
-    first, again, other = (POLICY.init(LAYOUT, generator(seed, "init")) for seed in (3, 3, 4))
+    first, again, other = POLICY.init(LAYOUT, [generator(seed, "init") for seed in (3, 3, 4)])
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
 
