@@ -1,0 +1,124 @@
+"""Train runs in one process: those together whose recipes allow it, and what fails does not stop the others."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+
+from rlsparse import loop, sim
+from rlsparse.errors import DivergenceError, Interrupted, RlsparseError, StorageError
+from rlsparse.run import device
+from rlsparse.run.checkpoint import Checkpoint
+from rlsparse.run.foreign import contained, left_to_workers
+from rlsparse.run.no_callbacks import NoCallbacks
+from rlsparse.run.recipe import Recipe
+from rlsparse.run.session import newest, open_session
+from rlsparse.run.stop import Stop
+from rlsparse.study.joint_recipe import joint
+from rlsparse.study.population import Population, make_parts, restore
+from rlsparse.study.populations import populations
+from rlsparse.train.training import Opened, finish, how_to_resume, train
+
+log = logging.getLogger(__name__)
+
+
+def train_together(opened: Sequence[Opened], stop: Stop) -> list[RlsparseError]:
+    """Train runs to their ends, or until told to stop; returns what has ended some of them, which they have noted."""
+    failures: list[RlsparseError] = []
+    waiting = _groups(opened)
+    while waiting and not stop():
+        group = waiting.pop(0)
+        try:
+            _train(group, stop)
+        except RlsparseError as error:
+            again, failed = _sorted_out(group, error)
+            waiting = again + waiting
+            failures += [error] * len(failed)
+    for run in (x.run for group in waiting for x in group):
+        run.release()
+    return failures
+
+
+def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
+    """Return runs that may be trained together: with recipes that allow it, after equally many training steps."""
+    recipes = [x.recipe for x in opened]
+    groups = []
+    for indices in populations(recipes):
+        by_steps: dict[int, list[Opened]] = {}
+        for one in (opened[i] for i in indices):
+            by_steps.setdefault(_steps(newest(one.run, one.recipe)), []).append(one)
+        groups += list(by_steps.values())
+    return groups
+
+
+def _steps(saved: Checkpoint | None) -> int:
+    """Return the training steps of the member that has most; -1 without a checkpoint."""
+    return -1 if saved is None else int(saved.arrays["learner"]["counters.train"].max())
+
+
+def _train(group: Sequence[Opened], stop: Stop) -> None:
+    if len(group) == 1:
+        train(group[0], stop, NoCallbacks(), quiet=True, resumed=True)
+        return
+    recipe, first = joint([x.recipe for x in group]), group[0]
+    settings = first.run.settings
+
+    def fail(reason: str) -> None:
+        for one in group:
+            one.run.fail(reason)
+
+    with (
+        device.explain_out_of_memory(recipe, first.device, how_to_resume(first.run.given, first.recipe)),
+        device.prepared(first.device),
+        contained(settings.env_timeout, fail),
+    ):
+        population = _built(group, recipe)
+        for one in group:
+            one.run.write_status("running", population.total_steps)
+        try:
+            loop.train(population, NoCallbacks(), stop)
+        except Interrupted:
+            reason = stop.reason or f"signal {stop.received}"
+            for part in population.parts:
+                part.run.write_status("interrupted", part.total_steps, reason)
+        else:
+            for part in population.parts:
+                seconds = population.seconds, population.eval_seconds
+                finish(part.run, part.recipe, part.agent, part.total_steps, *seconds)
+    for one in group:
+        one.run.release()
+
+
+def _built(group: Sequence[Opened], recipe: Recipe) -> Population:
+    """Build the population of several runs as it was when they were last saved."""
+    first = group[0]
+    apart = left_to_workers(first.run.settings.env_timeout, 1) is not None
+    given = first.env_workers or (1 if apart else None)
+    workers, _ = sim.workers_for(recipe.environment, recipe.num_seeds * recipe.num_envs, given)
+    session = open_session(recipe, first.run, first.device, None, workers)
+    parts = make_parts([(x.run, x.recipe, x.agent) for x in group], session.learner, first.device)
+    population = Population(**{f.name: getattr(session, f.name) for f in fields(session)}, parts=parts)
+    restore(population, [newest(x.run, x.recipe) for x in group])
+    return population
+
+
+def _sorted_out(group: Sequence[Opened], error: RlsparseError) -> tuple[list[list[Opened]], list[Opened]]:
+    """Return which of the runs that failed together are to be trained again, in groups, and which have failed.
+
+    Where it is not known whose failure it was, they are trained again in halves.
+    """
+    if len(group) == 1:
+        return [], list(group)  # which has noted it
+    if isinstance(error, StorageError):
+        guilty = list(group)
+    elif isinstance(error, DivergenceError) and error.member is not None:
+        owners = [one for one in group for _ in range(one.recipe.num_seeds)]
+        guilty = [owners[error.member]]
+    else:
+        half = len(group) // 2
+        log.warning("%s; its runs go on in two halves", error)
+        return [list(group[:half]), list(group[half:])], []
+    for one in guilty:
+        one.run.fail(str(error))
+        one.run.release()
+    others = [one for one in group if one not in guilty]
+    return ([others] if others else []), guilty
