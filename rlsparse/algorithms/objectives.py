@@ -94,7 +94,8 @@ def target_surrogate(change: Array, slope: Array, curvature: float | Array) -> t
     """<slope, change> + curvature |change|^2 / 2 over the last axis, and its derivative by `change`, [..., A].
 
     `slope` is the gradient of a loss by the outputs of a network, `change` their distance from the point of that
-    gradient; the minimum is a gradient step of length 1 / `curvature`. Source: Lavington et al., arXiv 2302.02607, equation 4.
+    gradient; the minimum is a gradient step of length 1 / `curvature`. Source: Lavington et al., arXiv 2302.02607,
+    equation 4.
     """
     return (change * (slope + change * (0.5 * curvature))).sum(-1), slope + change * curvature
 

@@ -47,7 +47,8 @@ class ActorCritic:
                 layers = layout.layers(own, group)  # type: ignore[arg-type]
                 for i, (weight, _) in enumerate(layers):
                     gain = last_gain if i == len(layers) - 1 else math.sqrt(2.0)
-                    weight[...] = orthogonal(*weight.shape, gain, generator)
+                    rows, columns = weight.shape
+                    weight[...] = orthogonal(rows, columns, gain, generator)
         layout.log_std(params)[...] += self.log_std_init
         return params
 

@@ -1,0 +1,218 @@
+"""Runs that differ in numbers train as one population; every member equals its solo run, bit for bit."""
+
+from dataclasses import is_dataclass, replace
+from functools import cache
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pairs
+import pytest
+from tensors import DEVICE
+
+from rlsparse import loop
+from rlsparse.algorithms.ppo import PPO
+from rlsparse.explore.explorler import ExploRLer
+from rlsparse.run import session as sessions
+from rlsparse.run.compatibility import components
+from rlsparse.run.device import prepare
+from rlsparse.run.recipe import Recipe
+from rlsparse.study.joint_recipe import joint, of_member, varying_fields
+
+ITERATIONS = 3
+
+SIZE = {"num_seeds": 2, "num_envs": 6, "rollout_length": 8, "total_steps": 192}
+"""Four iterations; four members in six environments, so that no two axes are of one length."""
+
+
+def component_classes(cls=Recipe):
+    """The class itself and those of all components that may lie within."""
+    found = [cls]
+    for hint in get_type_hints(cls).values():
+        for option in (hint, *get_args(hint)):
+            if isinstance(option, type) and is_dataclass(option):
+                found += component_classes(option)
+    return list(dict.fromkeys(found))
+
+
+DECLARED = [(cls, name) for cls in component_classes() for name in varying_fields(cls)]
+"""Every field of which its component says that it may differ between members."""
+
+KIND = {
+    cls: (family, name)
+    for family, (_, kinds) in pairs.FLAGS.items()
+    if isinstance(kinds, dict)
+    for name, cls in kinds.items()
+}
+"""Family and name of each class that is chosen by its name."""
+NEAR = {
+    "ActorCritic": ("algorithm", "ppo"),
+    "Scaffold": ("advantage", "group-relative"),
+    "Sparse": ("sparse", "rigl"),
+    "ExploRLer": ("proposal", "line"),
+}
+"""A kind whose recipe has a component of a class that is not chosen by its name."""
+
+VALUES = {
+    "GroupRelative.unseen": (0.5, 1.0),
+    "Scaffold.success_return": (-0.3, -1.0),
+    "Scaffold.exempt": (0.0, 0.6),
+    "PPO.target_kl": (1e-4, 1.0),
+    "Clip.clip_range_high": (1e-4, 0.3),
+    "HPT.success_return": (-2.0, 0.0),
+    "ExploRLer.start": (0.0, 0.4),
+    "ExploRLer.budget_fraction": (1.0, 0.05),
+    "Sparse.max_kl": (1e-9, 1.0),
+    "DCIL.start": (0.01, 0.4),
+    "AST.start": (0.01, 0.4),
+    **{f"{probe}.level": (1e-6, 0.999999) for probe in ("Episodes", "Racing", "InRollout", "Surrogate")},
+}
+"""Two values with which runs differ, where they do not with the usual one and half of it."""
+
+SETTINGS = {
+    "Scaffold": {"advantage.scaffold.after": 1, "advantage.scaffold.success_return": -0.3},
+    "TRPO.backtrack_factor": {"algorithm.target_kl": 3.0},
+    "EmptySpace": {"explore.num_anchors": 4},
+    "SurrogateGradient": {"explore.num_anchors": 4, "explore.proposal.candidates": 4},
+    "Episodes.level": {"explore.probe.episodes": 2, "explore.probe.accept": "evidence"},
+    "Racing.level": {"explore.probe.accept": "evidence"},
+    "Surrogate.level": {"explore.probe.accept": "evidence"},
+    "InRollout.level": {"explore.probe.move": "best"},
+    "DCIL.start": {"sparse.rule.schedule": "cubic"},
+}
+"""What a field, or all of a class, needs beside to make a difference."""
+
+
+def told(of_fields, cls, name, otherwise):
+    """What is said of a field, under the name of its class or of one that it inherits from, or of the whole class."""
+    places = [*(f"{base.__name__}.{name}" for base in cls.__mro__), *(base.__name__ for base in cls.__mro__)]
+    return next((of_fields[place] for place in places if place in of_fields), otherwise)
+
+
+def changed(component, place, value):
+    """The component with another value at a place: names of fields, dots between."""
+    name, _, rest = place.partition(".")
+    return replace(component, **{name: changed(getattr(component, name), rest, value) if rest else value})
+
+
+def pair(cls, name):
+    """Two recipes that differ in one field of a component."""
+    recipe = replace(pairs.verdict(KIND.get(cls) or NEAR[cls.__name__]).recipe, **SIZE)
+    for place, value in told(SETTINGS, cls, name, {}).items():
+        recipe = changed(recipe, place, value)
+    where, component = next(x for x in components(recipe) if type(x[1]) is cls)
+    usual = getattr(component, name)
+    values = told(VALUES, cls, name, (usual, 0.5 * usual if usual else 0.5))
+    return [changed(recipe, f"{where}.{name}", value) for value in values]
+
+
+@cache
+def ending(recipe, device="cpu"):
+    """What members end with after some iterations and probes: arrays by name, the member axis first, and lists [S]."""
+    prepare()
+    learner, collector, explorer = sessions.begin(recipe, device)
+    scores = [[] for _ in learner.seeds]
+    for _ in range(ITERATIONS):
+        choices = [(np.arange(learner.members), loop.iterate(recipe, learner, collector, explorer).choice)]
+        while (members := explorer.due()).size:
+            choices.append((members, explorer.probe(members, lambda: False)))
+        for members, choice in choices:
+            for row, member in enumerate(members if choice else ()):
+                scores[member].append(choice.score[row].tobytes())
+    collector.env.close()
+    parts = {"learner": learner.state_dict(), "collector": collector.state_dict(), "explorer": explorer.state_dict()}
+    arrays = {f"{part}.{name}": x for part, state in parts.items() for name, x in state.items()}
+    arrays = {name: x for name, x in arrays.items() if ".archive." not in name}  # its lists begin with empty episodes
+    return arrays, {"scores": scores, **learner.random_state()}
+
+
+def differences(recipes, device="cpu"):
+    """Train recipes together and alone, hold that it makes no difference; return what differs between recipes."""
+    arrays, lists = ending(joint(recipes), device)
+    alone = [ending(recipe, device) for recipe in recipes]
+    for name, x in arrays.items():
+        own = [arrays[name] for arrays, _ in alone]
+        expected = own[0] if name == "explorer.count" else np.concatenate(own)  # of iterations, which are the same
+        np.testing.assert_array_equal(x, expected, name)
+    for name, x in lists.items():
+        assert x == [item for _, lists in alone for item in lists[name]], name
+    (one, listed), (other, listed_too) = alone[0], alone[-1]
+    return [name for name in one if not np.array_equal(one[name], other[name], equal_nan=True)] + [
+        name for name in listed if listed[name] != listed_too[name]
+    ]
+
+
+@pytest.mark.parametrize("cls, name", DECLARED, ids=lambda x: getattr(x, "__name__", x))
+def test_members_that_differ_in_a_number_are_bitwise_their_solo_runs(cls, name):
+    assert differences(pair(cls, name)), "the field changes nothing"
+
+
+ON_TENSORS = ("PPO", "Clip", "SSO", "TRPO", "CG", "MFAC", "GAE", "VTrace", "ActorCritic", "Sparse", "DCIL", "ExploRLer")
+
+
+@pytest.mark.parametrize(
+    "cls, name",
+    [(cls, name) for cls, name in DECLARED if cls.__name__ in ON_TENSORS],
+    ids=lambda x: getattr(x, "__name__", x),
+)
+def test_and_so_they_are_with_tensors(cls, name):
+    assert differences(pair(cls, name), DEVICE), "the field changes nothing"
+
+
+def varied(recipe, factor):
+    """The recipe with all numbers that may vary and are not zero, in all its components, multiplied by a factor."""
+    for place, component in list(components(recipe)):
+        for name in varying_fields(type(component)):
+            if isinstance(usual := getattr(component, name), float):
+                recipe = changed(recipe, f"{place}.{name}", usual * factor)
+    return recipe
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [("algorithm", "ppo"), ("proposal", "empty-space")],
+        [("algorithm", "ppo"), ("optimiser", "adamp")],
+        [("sparse", "rigl"), ("proposal", "gaussian")],
+        [("sparse", "dcil"), ("advantage", "vtrace")],
+        [("sparse", "set"), ("solver", "mfac")],
+        [("objective", "hpt"), ("advantage", "td-lambda")],
+        [("algorithm", "n-harpg"), ("proposal", "consensus")],
+        [("advantage", "submodular"), ("objective", "sso")],
+    ],
+    ids=lambda kinds: "+".join(name for _, name in kinds),
+)
+def test_all_numbers_may_differ_at_once_between_runs_of_several_sizes(kinds):
+    recipe = replace(pairs.verdict(*kinds).recipe, **SIZE)
+    recipes = [
+        varied(replace(recipe, seed=seed, num_seeds=n), x) for seed, n, x in ((0, 1, 1.0), (1, 3, 0.7), (0, 1, 0.6))
+    ]
+    assert differences(recipes)
+
+
+# The recipe itself
+
+
+def test_a_joint_recipe_has_the_seeds_of_all_runs_and_numbers_only_where_they_differ():
+    slow, fast = (Recipe("Hopper-v5", seed=3, num_seeds=2, algorithm=PPO(rate)) for rate in (1e-4, 1e-3))
+    together = joint([slow, replace(fast, seed=0, num_seeds=1)])
+    assert together.num_seeds == 3
+    assert list(together.seeds) == [3, 4, 0]
+    assert together.algorithm == replace(slow.algorithm, learning_rate=together.algorithm.learning_rate)
+    assert together.algorithm.learning_rate.numbers == (1e-4, 1e-4, 1e-3)
+    assert [of_member(together.algorithm, member) for member in range(3)] == [slow.algorithm] * 2 + [fast.algorithm]
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"algorithm": PPO(epochs=3)}, "algorithm.epochs may not differ between members that are trained together"),
+        ({"algorithm": PPO(target_kl=0.1)}, "algorithm.target_kl may not differ .*: 0.1 and None"),
+        ({"explore": ExploRLer()}, "explore may not differ .*: None and explorler"),
+        ({"env_kwargs": {"frame_skip": 2}}, "env_kwargs may not differ"),
+        ({"total_steps": 10}, "total_steps may not differ .*: 10 and 1000000"),
+    ],
+)
+def test_runs_that_differ_otherwise_are_refused(changes, reason):
+    usual = Recipe("Hopper-v5")
+    with pytest.raises(ValueError, match=reason):
+        joint([usual, replace(usual, **changes)])
