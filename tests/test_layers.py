@@ -31,7 +31,7 @@ OUTSIDE = {
     "mujoco_warp": {"sim"},
     "warp": {"sim"},
     "matplotlib": {"compare", "trained"},
-    "tyro": {"run", "train", "compare", "trained"},
+    "tyro": {"run", "train", "compare", "trained", "study"},
     "imageio": {"trained"},
     "imageio_ffmpeg": {"trained"},
     "PIL": {"compare", "trained"},

@@ -167,7 +167,7 @@ def _one_line(box: str, arguments: Sequence[str]) -> str:
         return f"{choice[2]} {choice[1]}: expected one of {choices}"
     if bad := re.match(r"Error parsing (\S+):", body):
         expected = _expected(next((row for row in rows if row.startswith(f"{bad[1]} ")), ""))
-        given = " ".join(_given([bad[1].removeprefix("--")], arguments).popitem()[1])
+        given = " ".join(all_values([bad[1].removeprefix("--")], arguments).popitem()[1])
         return f"{bad[1]} {given or repr(given)}: expected {expected}" if expected else body
     return body
 
@@ -186,10 +186,10 @@ def _expected(invocation: str) -> str:
 
 def values(flags: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:
     """Return what the command line gives for the flags, by flag and the last time it says so; the rest is ignored."""
-    return {flag: given[0] for flag, given in _given(flags, arguments).items() if given}
+    return {flag: given[0] for flag, given in all_values(flags, arguments).items() if given}
 
 
-def _given(flags: Iterable[str], arguments: Sequence[str]) -> dict[str, list[str]]:
+def all_values(flags: Iterable[str], arguments: Sequence[str]) -> dict[str, list[str]]:
     """Return all that follows each of the flags the last time it is given."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag in flags:

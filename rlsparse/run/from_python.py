@@ -47,7 +47,7 @@ def recipe(
     if env is None and like is None:
         raise UsageError("which environment? e.g. rlsparse.train('HalfCheetah') (rlsparse envs lists them)")
     fields = dict(fields)
-    sparsity = _plain_numbers(fields.pop("sparsity", None))
+    sparsity = plain_numbers(fields.pop("sparsity", None))
     given = {"env": env, "device": device, "agent": agent, "like": like}
     chosen = {name: text(name, x) for name, x in given.items() if x is not None or name == "device"}
     if "wrappers" in fields:
@@ -68,7 +68,7 @@ def recipe(
     table = to_dict(default)
     for name in (name for name in fields if not (name in choose.SHORT_NAMES and not is_parts(fields[name]))):
         table[name] = _plain(get_type_hints(Recipe)[name], getattr(default, name), fields[name])
-    given_recipe = from_dict(_plain_numbers(table), SOURCE)
+    given_recipe = from_dict(plain_numbers(table), SOURCE)
     found = choose.with_sparsity(choose.with_environment(given_recipe, default), sparsity)
     return choose.agent_name(chosen, agent, default, found), found
 
@@ -112,13 +112,13 @@ def asked(fields: Mapping[str, Any]) -> list[str]:
 
 def settings(env_timeout: Any = None, **given: Any) -> dict[str, Any]:
     """Return what is given of flags that are no fields; raises UsageError for a number, but the first, not whole."""
-    found = {name: _plain_numbers(x) for name, x in given.items() if x is not None}
+    found = {name: plain_numbers(x) for name, x in given.items() if x is not None}
     for name, x in found.items():
         with suppress(ValueError):
             found[name] = whole_number(x) if isinstance(x, float) else x
         if type(found[name]) is not int:
             raise UsageError(f"{name} is {x!r}: expected a whole number")
-    return found if env_timeout is None else found | {"env_timeout": _plain_numbers(env_timeout)}
+    return found if env_timeout is None else found | {"env_timeout": plain_numbers(env_timeout)}
 
 
 def refuse_beside_resume(fields: Mapping[str, Any], **others: Any) -> None:
@@ -180,13 +180,13 @@ def _plain(hint: Any, before: Any, given: Any) -> Any:
     return given
 
 
-def _plain_numbers(given: Any) -> Any:
+def plain_numbers(given: Any) -> Any:
     """Return numbers and arrays of numpy as Python's, and sequences as lists, in tables and lists too."""
     if isinstance(given, np.generic | np.ndarray):
         return given.tolist()
     if isinstance(given, Mapping):
-        return {name: _plain_numbers(x) for name, x in given.items()}
-    return [*map(_plain_numbers, given)] if isinstance(given, list | tuple | range) else given
+        return {name: plain_numbers(x) for name, x in given.items()}
+    return [*map(plain_numbers, given)] if isinstance(given, list | tuple | range) else given
 
 
 def _plain_parts(options: dict[str, type], before: Any, given: Mapping[str, Any]) -> dict[str, Any]:

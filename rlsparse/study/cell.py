@@ -1,7 +1,8 @@
 """A cell of a study: one agent on one environment with one setting, and its seeds; an ordinary run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rlsparse.run.recipe import Recipe
 
@@ -20,3 +21,7 @@ class Cell:
     """Its run directory, which need not exist yet."""
     label: str
     """Arm and setting in a few words, for tables: "ppo, learning_rate 0.001"."""
+    arm: str = ""
+    """The arm's name."""
+    setting: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Value of each swept field, by dotted name."""

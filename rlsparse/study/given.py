@@ -1,0 +1,211 @@
+"""What a study is, from plain values: names of agents and environments, arms, and the values of swept fields."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlsparse.errors import UsageError
+from rlsparse.learner.bounds import PlainName, within
+from rlsparse.run import cards, from_python, trust
+from rlsparse.run.reading import shorten
+from rlsparse.study.fields import Fields, flat, is_list, merged, nested, without
+from rlsparse.study.study import Arm, Study, given_fields
+
+SOURCE = "rlsparse.sweep"
+
+NOT_SWEPT = {"seed": "num_seeds says how many", "num_seeds": "it is one number", "env": "envs lists them"}
+"""What is no setting, and what says it instead."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a file, a command line or Python code says of a study; nothing is checked yet."""
+
+    envs: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    arms: dict[str, Any] | None = None
+    sweep: dict[str, Any] | None = None
+    """Of fields, the values that are combined: dots between components, or tables."""
+    fields: dict[str, Any] | None = None
+    """Of all cells."""
+    like: str | None = None
+    over: dict[str, Any] | None = None
+    """Of all cells, whatever arms say."""
+
+
+def over(base: Given, other: Given, source: str, trust: bool) -> Given:
+    """Return what the file `source` says, but where the user says otherwise: that goes for all cells, and last.
+
+    Raises UsageError if the file names code that is to be run, and nobody trusts it.
+    """
+    fields, sweep = nested(other.fields or {}, SOURCE), _swept(other.sweep or {})
+    others = bool(other.agents or other.arms or other.like)
+    kept = replace(
+        base,
+        envs=() if other.envs else base.envs,
+        agents=() if others else base.agents,
+        arms=None if others else base.arms,
+        like=None if others else base.like,
+        sweep={name: x for name, x in _swept(base.sweep or {}).items() if name not in {*flat(fields), *sweep}},
+        fields=without(nested(base.fields or {}, source), {*sweep, *(("wrappers",) if "wrappers" in fields else ())}),
+    )
+    if not trust:
+        refuse_foreign_code(kept, source, "wrappers" in fields)
+    return replace(
+        kept,
+        envs=other.envs or kept.envs,
+        agents=other.agents or kept.agents,
+        arms=other.arms or kept.arms,
+        like=other.like or kept.like,
+        sweep=(kept.sweep or {}) | sweep,
+        over=fields,
+    )
+
+
+def refuse_foreign_code(given: Given, source: str, other_wrappers: bool) -> None:
+    """Raise UsageError for an environment or a wrapper that a file names, and whose code is not ours or Gymnasium's.
+
+    With `other_wrappers` those of the file are not used.
+    """
+    for env in given.envs:
+        if module := (env.rpartition(":")[0] or trust.foreign_module(cards.resolve_environment(env), Path(source))):
+            raise UsageError(_refusal(source, "environment", env, module, "--envs"))
+    tables = [given.fields or {}, {"arms": given.arms or {}}, {"sweep": given.sweep or {}}]
+    for table in () if other_wrappers else tables:
+        for name in _wrappers_in(table):
+            if not isinstance(name, str) or not name.startswith(trust.OURS) or ":" in name:
+                raise UsageError(_refusal(source, "wrapper", str(name), str(name), "--wrappers"))
+
+
+def _refusal(source: str, what: str, name: str, module: str, flag: str) -> str:
+    return (
+        f"{source} names the {what} {shorten(name)}, for which {shorten(module)} would be imported and its code run: "
+        f"if you trust it, say so by {flag} {shorten(name)} or --trust"
+    )
+
+
+def _wrappers_in(x: Any, within_wrappers: bool = False) -> Iterable[Any]:
+    """Yield what tables and lists hold under the key "wrappers"."""
+    if isinstance(x, Mapping):
+        for key, item in x.items():
+            yield from _wrappers_in(item, within_wrappers or str(key).rpartition(".")[2] == "wrappers")
+    elif isinstance(x, list | tuple):
+        for item in x:
+            yield from _wrappers_in(item, within_wrappers)
+    elif within_wrappers:
+        yield x
+
+
+def resolved(given: Given, source: str, device: str = "auto", trust: bool = False) -> Study:
+    """Return the study that the arguments mean; raises UsageError, naming the `source`, for what is wrong in them."""
+    if not given.envs:
+        raise UsageError(f"{source}: which environments? e.g. envs = HalfCheetah (rlsparse envs lists them)")
+    common, last = nested(given.fields or {}, source), nested(given.over or {}, source)
+    arms = tuple(_with_fields(arm, common, last) for arm in _arms(given, source))
+    _refuse_twice("arm", [arm.name for arm in arms], source)
+    grid = _grid(given.sweep or {}, source)
+    environments = tuple(map(cards.resolve_environment, given.envs))
+    _refuse_twice("environment", environments, source)
+    study = Study(arms, environments, grid, device, trust, source)
+    if both := sorted(given_fields(study) & grid.keys()):
+        raise UsageError(f"{source}: {both[0]} is swept, so it cannot have one value too: say one of both")
+    return study
+
+
+def _arms(given: Given, source: str) -> list[Arm]:
+    if given.like is not None and given.agents:
+        raise UsageError(f"{source}: like and agents both say which recipe is the default: give one of them")
+    found = [Arm(cards.agent(name).name, name) for name in given.agents]
+    for name, table in (given.arms or {}).items():
+        found.append(_arm(name, table, source))
+    return found or [Arm("", like=given.like)]
+
+
+def _arm(name: str, table: Any, source: str) -> Arm:
+    where = f"arms.{name}"
+    if not within(PlainName, name):
+        raise UsageError(
+            f"{source}: the name of the arm {shorten(repr(name))} must be a plain one, as it names a folder"
+        )
+    if not isinstance(table, Mapping):
+        raise UsageError(f'{source}: {where} must be a table, as {{agent = "ppo"}}, not {shorten(repr(table))}')
+    rest = dict(table)
+    agent, like = (_text(rest.pop(key, None), f"{where}.{key}", source) for key in ("agent", "like"))
+    if agent and like:
+        raise UsageError(f"{source}: {where}: like and agent both say which recipe is the default: give one of them")
+    if agent:
+        cards.agent(agent)
+    differs = rest.pop("environments", {})
+    if not isinstance(differs, Mapping) or not all(isinstance(x, Mapping) for x in differs.values()):
+        raise UsageError(f"{source}: {where}.environments must be a table of tables, by environment")
+    environments = {
+        _environment_key(env, where, source): nested(fields, f"{source}: {where}") for env, fields in differs.items()
+    }
+    return Arm(name, agent, like, nested(rest, f"{source}: {where}"), environments)
+
+
+def _text(x: Any, where: str, source: str) -> str | None:
+    if x is None or isinstance(x, str | os.PathLike):
+        return None if x is None else os.fspath(x)
+    raise UsageError(f"{source}: {where} must be text, not {shorten(repr(x))}")
+
+
+def _environment_key(name: str, where: str, source: str) -> str:
+    """Return the id of an environment in which an arm differs; one with a module in it is taken as it is."""
+    try:
+        return name if ":" in name else cards.resolve_environment(name)
+    except UsageError as error:
+        raise UsageError(f"{source}: {where}.environments: {error}") from error
+
+
+def _with_fields(arm: Arm, common: Fields, last: Fields) -> Arm:
+    environments = {env: merged(fields, last) for env, fields in arm.environments.items()}
+    return replace(arm, fields=merged(merged(common, arm.fields), last), environments=environments)
+
+
+def _swept(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Return the values of each swept field, by dotted name; fields may be in tables, or have dots."""
+    found: dict[str, Any] = {}
+    for key, x in table.items():
+        name = where + str(key).replace("-", "_")
+        if isinstance(x, Mapping):
+            found |= _swept(x, f"{name}.")
+        else:
+            found[name] = x
+    return found
+
+
+def _grid(table: Mapping[str, Any], source: str) -> dict[str, tuple[Any, ...]]:
+    grid = {}
+    for name, values in _swept(table).items():
+        if name in NOT_SWEPT:
+            raise UsageError(f"{source}: {name} is no setting: {NOT_SWEPT[name]}")
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise UsageError(f"{source}: sweep {name} must be a list of values, as [1, 2], not {shorten(repr(values))}")
+        found = [_value(name, x, source) for x in from_python.plain_numbers([*values])]
+        if not found:
+            raise UsageError(f"{source}: sweep {name} has no values")
+        for i, x in enumerate(found):
+            if x in found[:i]:
+                raise UsageError(f"{source}: sweep {name} has the value {shorten(str(x))} twice")
+        grid[name] = tuple(found)
+    return grid
+
+
+def _value(name: str, x: Any, source: str) -> Any:
+    """Return a value of a swept field: a name of a kind as its table, one width as a list."""
+    x = [x] if is_list(name) and not isinstance(x, list | tuple) else x
+    place: Any = nested({name: x}, f"{source}: sweep")
+    for part in name.split("."):
+        place = place[part]
+    return place
+
+
+def _refuse_twice(what: str, names: Sequence[str], source: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name.casefold() in seen:
+            raise UsageError(f"{source}: the {what} {name} is there twice: give each a name of its own")
+        seen.add(name.casefold())

@@ -1,0 +1,188 @@
+"""A study: arms x environments x settings x seeds, and the cells that it has, each an ordinary run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from rlsparse.errors import UsageError
+from rlsparse.run import choose, from_python
+from rlsparse.run.recipe import Recipe, check, to_dict
+from rlsparse.sim.environment import shown_name
+from rlsparse.study.cell import Cell
+from rlsparse.study.fields import NONE, Fields, as_table, flat, merged, short_name, value_in
+from rlsparse.study.folders import ranges_of_seeds, seeds_folder, setting_label, setting_text
+
+MOST_CELLS = 10_000
+"""More are a mistake, and take minutes to read."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An agent, and what differs from it."""
+
+    name: str
+    """Of its folder; empty for the agent that is usual on each environment, which then names it."""
+    agent: str | None = None
+    """Agent card, or the path of one."""
+    like: str | None = None
+    """Run whose recipe is the default instead."""
+    fields: Fields = field(default_factory=dict, hash=False)
+    """Nested fields of the recipe."""
+    environments: dict[str, Fields] = field(default_factory=dict, hash=False)
+    """By environment id, what differs there."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms x environments x settings x seeds."""
+
+    arms: tuple[Arm, ...]
+    environments: tuple[str, ...]
+    """Ids, whose code is trusted."""
+    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict, hash=False)
+    """Of each swept field, by dotted name, its values; a setting is a combination of them."""
+    device: str = "auto"
+    trust: bool = False
+    """Run the code of the environments of runs that arms are like."""
+    source: str = "rlsparse.sweep"
+    """What errors name."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that cannot be trained, or could not be."""
+
+    label: str
+    env: str
+    reason: str
+    """In one line."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a study, and those whose recipes are refused."""
+
+    cells: tuple[Cell, ...]
+    failures: tuple[Failure, ...]
+
+
+def cells(study: Study, out: Path) -> Cells:
+    """Return the cells of a study whose runs lie in the folder `out`: those that are there, and those that are missing.
+
+    Raises UsageError if no cell has a recipe that is valid.
+    """
+    found: list[Cell] = []
+    failures: list[Failure] = []
+    for arm, env, setting in product(study.arms, study.environments, _settings(study)):
+        try:
+            found += _cells_of(study, arm, env, setting, out)
+        except UsageError as error:
+            label = ", ".join(filter(None, (arm.name, setting_label(setting))))
+            failures.append(Failure(label, env, _without_source(error)))
+    if not found:
+        more = f" (and {len(failures) - 1:,} further cells)" if len(failures) > 1 else ""
+        raise UsageError(f"{study.source}: {failures[0].reason}{more}")
+    _refuse_equal_folders(found, study)
+    return Cells(tuple(found), tuple(failures))
+
+
+def _settings(study: Study) -> list[dict[str, Any]]:
+    """Return all combinations of the values of the swept fields; the last field varies fastest."""
+    count = prod(map(len, study.grid.values())) * len(study.arms) * len(study.environments)
+    if count > MOST_CELLS:
+        raise UsageError(f"{study.source}: it has {count:,} cells, expected at most {MOST_CELLS:,}")
+    return [dict(zip(study.grid, values, strict=True)) for values in product(*study.grid.values())]
+
+
+def _cells_of(study: Study, arm: Arm, env: str, setting: dict[str, Any], out: Path) -> Iterator[Cell]:
+    """Yield the cells of one arm in one environment with one setting: one for each run directory."""
+    agent, recipe, asked = recipe_of(study, arm, env, setting)
+    values = {name: _told(recipe, name, x) for name, x in setting.items()}
+    name = arm.name or agent
+    folder = out / shown_name(recipe.env).replace("/", "-") / name / setting_text(values)
+    label = ", ".join(filter(None, (name, setting_label(values))))
+    for seeds in ranges_of_seeds(folder, recipe.seeds):
+        part = replace(recipe, seed=seeds.start, num_seeds=len(seeds))
+        check(part)
+        yield Cell(agent, part, asked, folder / seeds_folder(seeds[0], seeds[-1]), label, name, values)
+
+
+def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tuple[str, Recipe, tuple[str, ...]]:
+    """Return agent, recipe and what was asked for of a cell; raises UsageError for what its components have not."""
+    fields = merged(arm.fields, arm.environments.get(env, {}))
+    for name, x in setting.items():
+        fields = merged(fields, _at(name.split("."), x))
+    asked = _asked(fields)
+    given = _as_train(fields, {"env": env, **({"agent": arm.agent} if arm.agent else {})})
+    agent, recipe = from_python.recipe(env, arm.agent, study.device, given, arm.like, study.trust)
+    recipe, all_asked = choose.as_asked(recipe, arm.like, asked)
+    check(recipe)
+    return agent, recipe, tuple(sorted(all_asked))
+
+
+def _at(path: list[str], x: Any) -> Fields:
+    """Return nested fields of which one has a value; the name of a kind is a table."""
+    return {path[0]: _at(path[1:], x) if path[1:] else x}
+
+
+def _asked(fields: Fields) -> list[str]:
+    """Return which of what a short budget would change is given."""
+    explore = fields.get("explore")
+    start = "start" in explore if isinstance(explore, dict) else explore is not None
+    given = {"eval-every": "eval_every" in fields, "eval-episodes": "eval_episodes" in fields, "explore.start": start}
+    return [flag for flag, is_given in given.items() if is_given]
+
+
+def _as_train(fields: Fields, chosen: dict[str, str]) -> Fields:
+    """Return fields as `rlsparse.train` takes them: components that cards have are named, or given in parts."""
+    found = dict(fields)
+    for name in (name for name in choose.SHORT_NAMES if isinstance(fields.get(name), dict)):
+        parts = dict(fields[name])
+        kind = parts.pop("kind", None)
+        if kind == NONE and parts:
+            raise UsageError(f"{name}.{next(iter(parts))} needs {name}, which is none here")
+        if kind in (None, *choose.SHORT_NAMES[name]):
+            rule = {"rule": merged({"kind": kind}, parts.get("rule", {}))} if name == "sparse" and kind else {}
+            found[name] = parts | rule
+        else:
+            found[name] = _with_parts(name, kind, parts, chosen) if parts else kind
+    return found
+
+
+def _with_parts(name: str, card: str, parts: Fields, chosen: dict[str, str]) -> Fields:
+    """Return the component that an agent card has, with what differs from it."""
+    _, recipe = choose.chosen_recipe({**chosen, name: card})
+    return merged(to_dict(getattr(recipe, name)), parts)
+
+
+def _told(recipe: Recipe, name: str, x: Any) -> Any:
+    """Return a setting's value as its recipe has it; the name of a component or policy as it was given."""
+    x = as_table(x, name)
+    if isinstance(x, dict):
+        return next(iter(x.values())) if x.keys() <= {"kind", "policy"} and len(x) == 1 else x
+    return value_in(recipe, name)
+
+
+def _without_source(error: UsageError) -> str:
+    return str(error).removeprefix(f"{from_python.SOURCE}: ")
+
+
+def _refuse_equal_folders(found: list[Cell], study: Study) -> None:
+    """Raise UsageError where two settings are the same, as 1 and 1.0 are."""
+    seen: dict[Path, Cell] = {}
+    for cell in found:
+        if cell.folder in seen:
+            names = " and ".join(map(short_name, study.grid))
+            raise UsageError(
+                f"{study.source}: the setting {cell.label} is there twice: give different values of {names}"
+            )
+        seen[cell.folder] = cell
+
+
+def given_fields(study: Study) -> set[str]:
+    """Return the dotted names of all fields that arms fix."""
+    tables = [table for arm in study.arms for table in (arm.fields, *arm.environments.values())]
+    return {name for table in tables for name in flat(table)}
