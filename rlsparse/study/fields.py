@@ -1,6 +1,7 @@
 """The fields of all recipes by dotted name, and tables of some of them: merged, looked up, put into a recipe."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, get_origin, get_type_hints
@@ -27,6 +28,20 @@ FREE = "env_kwargs"
 """The table whose keys are those of the environment."""
 
 
+def wrong(source: str, text: str) -> UsageError:
+    """Return the error that says what is wrong in a `source`; on a command line, which has no name, only what."""
+    return UsageError(f"{source}: {text}" if source else text)
+
+
+@contextmanager
+def told_of(source: str) -> Iterator[None]:
+    """Name the `source` in errors about names that it holds."""
+    try:
+        yield
+    except UsageError as error:
+        raise wrong(source, str(error)) from error
+
+
 @cache
 def known_fields() -> dict[str, Any]:
     """Return the annotation of every field that any recipe may have, by dotted name."""
@@ -49,7 +64,7 @@ def check_field(name: str, source: str) -> None:
         return
     near = _nearest_field(name)
     hint = f"did you mean {near}?" if near else "docs/train.md lists them"
-    raise UsageError(f"{source}: unknown field {shorten(name)}: {hint}")
+    raise wrong(source, f"unknown field {shorten(name)}: {hint}")
 
 
 def _nearest_field(name: str) -> str | None:
@@ -76,24 +91,25 @@ def nested(table: Mapping[str, Any], source: str, where: str = "") -> Fields:
         first, _, rest = str(key).replace("-", "_").partition(".")
         name = where + first
         if rest:
-            found = merged(found, {first: nested({rest: x}, source, f"{name}.") if first != FREE else {rest: x}})
+            inner = {rest: x} if first == FREE else nested({rest: x}, source, f"{name}.")
+            found = merged(found, {first: inner}, where)
             continue
         check_field(name, source)
         if isinstance(x, Mapping) and first != FREE:
             x = nested(x, source, f"{name}.")
         elif isinstance(x, str) and len(kinds(known_fields().get(name))) > 0:
             x = {"policy" if name == "init" else "kind": x}
-        found = merged(found, {first: x})
+        found = merged(found, {first: x}, where)
     return found
 
 
-def merged(base: Fields, other: Fields) -> Fields:
+def merged(base: Fields, other: Fields, where: str = "") -> Fields:
     """Return fields of which the `other` ones go first; another kind of component brings none of the base's fields."""
     both = dict(base)
     for name, x in other.items():
-        before = as_table(both.get(name), name)
+        before = as_table(both.get(name), where + name)
         if isinstance(x, dict) and isinstance(before, dict) and _goes_on(before, x.get("kind")):
-            x = merged(before, x)
+            x = merged(before, x, f"{where}{name}.")
         both[name] = x
     return both
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import tyro
 
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Count
+from rlsparse.learner.bounds import Count, Expected, Like
 from rlsparse.learner.kinds import kind_of
 from rlsparse.run import choose
 from rlsparse.run.command_line import all_values, literal, values
 from rlsparse.run.command_line import parse as parse_flags
+from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds
 from rlsparse.study.fields import Fields, known_fields, merged
@@ -37,7 +38,7 @@ class RunFlags:
     """Processes at once; as many as there are cores, or things to do, if not given."""
     on: str | None = None
     """Where processes run: this machine if not given, ray, or ray://HOST:PORT."""
-    part: str | None = None
+    part: Annotated[str, Like(r"[1-9]\d{0,5}/[1-9]\d{0,5}"), Expected("I/N, as 2/10")] | None = None
     """I/N: only every N-th part of the study, from 1, for job arrays; all parts have the same --out."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N, as for `rlsparse train`."""
@@ -71,11 +72,9 @@ class SweepFlags(RunFlags):
     """Train agents x environments x settings x seeds; every cell of them is an ordinary run in a folder of the study.
 
     Run again, it goes on where it stopped, and trains what is missing. A study file holds the same words as TOML:
-    docs/sweep.md. A setting is a combination of the values that --sweep gives. Flags go before the file, for all cells.
+    docs/sweep.md; what flags say goes for all cells. A setting is a combination of the values that --sweep gives.
     """
 
-    study: Annotated[Path | None, tyro.conf.Positional] = None
-    """Study file, such as study.toml; flags alone will do."""
     envs: tuple[str, ...] = ()
     """Environments: names of cards, Gymnasium ids, module:Id, module:Class or file.py:Class."""
     agents: tuple[str, ...] = ()
@@ -123,13 +122,14 @@ def parse(arguments: Sequence[str]) -> tuple[Study, RunFlags]:
         fields={name: literal(chosen[name]) for name in CHOOSING if name in chosen},
         like=chosen.get("like"),
     )
-    source, trust, device = str(path or PROG), "--trust" in rest, chosen.get("device", "auto")
+    source, trust, device = str(path or ""), "--trust" in rest, chosen.get("device", "auto")
     base = read_given(path) if path else Given()
-    study = resolved(over(base, given, source, trust), source, device, trust)
+    study = resolved(over(base, given, source, trust, ""), source, device, trust)
     flags = _first_that_fits(study, rest)
     given = replace(given, fields=merged(given.fields or {}, _given_fields(flags.recipe, rest)))
-    study = resolved(over(base, given, source, trust), source, device, trust)
+    study = resolved(over(base, given, source, trust, ""), source, device, trust)
     run = RunFlags(**{f.name: getattr(flags, f.name) for f in fields(RunFlags)})
+    check_bounds(run)
     return study, replace(run, out=run.out or Path("runs", path.stem if path else "sweep"))
 
 
@@ -185,7 +185,8 @@ def _parsed(recipe: Recipe, arguments: Sequence[str]) -> SweepFlags:
     choose.refuse_flags_of_other_kinds(recipe, arguments)
     default = CommonRecipe(**{f.name: getattr(recipe, f.name) for f in fields(Recipe)})
     flags_class = choose.flags_with_kinds(SweepFlags, default)
-    return parse_flags(flags_class, arguments, prog=PROG, default=flags_class(recipe=default))
+    prog = f"{PROG} [STUDY.toml]" if {"-h", "--help"} & {*arguments} else PROG
+    return parse_flags(flags_class, arguments, prog=prog, default=flags_class(recipe=default))
 
 
 def _given_fields(recipe: Recipe, arguments: Sequence[str]) -> Fields:

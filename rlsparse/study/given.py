@@ -9,8 +9,9 @@ from typing import Any
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import PlainName, within
 from rlsparse.run import cards, from_python, trust
+from rlsparse.run.like import recipe_like
 from rlsparse.run.reading import shorten
-from rlsparse.study.fields import Fields, flat, is_list, merged, nested, without
+from rlsparse.study.fields import Fields, check_field, flat, is_list, merged, nested, told_of, without, wrong
 from rlsparse.study.study import Arm, Study, given_fields
 
 SOURCE = "rlsparse.sweep"
@@ -35,12 +36,12 @@ class Given:
     """Of all cells, whatever arms say."""
 
 
-def over(base: Given, other: Given, source: str, trust: bool) -> Given:
-    """Return what the file `source` says, but where the user says otherwise: that goes for all cells, and last.
+def over(base: Given, other: Given, source: str, trust: bool, said: str = SOURCE) -> Given:
+    """Return what the file `source` says, but where the user has `said` otherwise: that goes for all cells, and last.
 
     Raises UsageError if the file names code that is to be run, and nobody trusts it.
     """
-    fields, sweep = nested(other.fields or {}, SOURCE), _swept(other.sweep or {})
+    fields, sweep = nested(other.fields or {}, said), _grid(other.sweep or {}, said)
     others = bool(other.agents or other.arms or other.like)
     kept = replace(
         base,
@@ -70,13 +71,18 @@ def refuse_foreign_code(given: Given, source: str, other_wrappers: bool) -> None
     With `other_wrappers` those of the file are not used.
     """
     for env in given.envs:
-        if module := (env.rpartition(":")[0] or trust.foreign_module(cards.resolve_environment(env), Path(source))):
+        if module := env.rpartition(":")[0] or _foreign_module(env, source):
             raise UsageError(_refusal(source, "environment", env, module, "--envs"))
     tables = [given.fields or {}, {"arms": given.arms or {}}, {"sweep": given.sweep or {}}]
     for table in () if other_wrappers else tables:
         for name in _wrappers_in(table):
             if not isinstance(name, str) or not name.startswith(trust.OURS) or ":" in name:
                 raise UsageError(_refusal(source, "wrapper", str(name), str(name), "--wrappers"))
+
+
+def _foreign_module(env: str, source: str) -> str | None:
+    with told_of(source):
+        return trust.foreign_module(cards.resolve_environment(env), Path(source))
 
 
 def _refusal(source: str, what: str, name: str, module: str, flag: str) -> str:
@@ -100,24 +106,31 @@ def _wrappers_in(x: Any, within_wrappers: bool = False) -> Iterable[Any]:
 
 def resolved(given: Given, source: str, device: str = "auto", trust: bool = False) -> Study:
     """Return the study that the arguments mean; raises UsageError, naming the `source`, for what is wrong in them."""
-    if not given.envs:
-        raise UsageError(f"{source}: which environments? e.g. envs = HalfCheetah (rlsparse envs lists them)")
+    if not given.envs and given.like is None:
+        raise wrong(source, "which environments? e.g. HalfCheetah (rlsparse envs lists them)")
     common, last = nested(given.fields or {}, source), nested(given.over or {}, source)
     arms = tuple(_with_fields(arm, common, last) for arm in _arms(given, source))
     _refuse_twice("arm", [arm.name for arm in arms], source)
     grid = _grid(given.sweep or {}, source)
-    environments = tuple(map(cards.resolve_environment, given.envs))
+    with told_of(source):
+        environments = tuple(map(cards.resolve_environment, given.envs or _of_like(given.like, trust)))
     _refuse_twice("environment", environments, source)
     study = Study(arms, environments, grid, device, trust, source)
     if both := sorted(given_fields(study) & grid.keys()):
-        raise UsageError(f"{source}: {both[0]} is swept, so it cannot have one value too: say one of both")
+        raise wrong(source, f"{both[0]} is swept, so it cannot have one value too: say one of both")
     return study
+
+
+def _of_like(like: str | None, trust: bool) -> tuple[str, ...]:
+    """Return the environment of the run that all cells are like."""
+    return () if like is None else (recipe_like(like, None, trust)[1].env,)
 
 
 def _arms(given: Given, source: str) -> list[Arm]:
     if given.like is not None and given.agents:
-        raise UsageError(f"{source}: like and agents both say which recipe is the default: give one of them")
-    found = [Arm(cards.agent(name).name, name) for name in given.agents]
+        raise wrong(source, "like and agents both say which recipe is the default: give one of them")
+    with told_of(source):
+        found = [Arm(cards.agent(name).name, name) for name in given.agents]
     for name, table in (given.arms or {}).items():
         found.append(_arm(name, table, source))
     return found or [Arm("", like=given.like)]
@@ -126,20 +139,19 @@ def _arms(given: Given, source: str) -> list[Arm]:
 def _arm(name: str, table: Any, source: str) -> Arm:
     where = f"arms.{name}"
     if not within(PlainName, name):
-        raise UsageError(
-            f"{source}: the name of the arm {shorten(repr(name))} must be a plain one, as it names a folder"
-        )
+        raise wrong(source, f"the name of the arm {shorten(repr(name))} must be a plain one, as it names a folder")
     if not isinstance(table, Mapping):
-        raise UsageError(f'{source}: {where} must be a table, as {{agent = "ppo"}}, not {shorten(repr(table))}')
+        raise wrong(source, f'{where} must be a table, as {{agent = "ppo"}}, not {shorten(repr(table))}')
     rest = dict(table)
     agent, like = (_text(rest.pop(key, None), f"{where}.{key}", source) for key in ("agent", "like"))
     if agent and like:
-        raise UsageError(f"{source}: {where}: like and agent both say which recipe is the default: give one of them")
+        raise wrong(source, f"{where}: like and agent both say which recipe is the default: give one of them")
     if agent:
-        cards.agent(agent)
+        with told_of(f"{source}: {where}"):
+            cards.agent(agent)
     differs = rest.pop("environments", {})
     if not isinstance(differs, Mapping) or not all(isinstance(x, Mapping) for x in differs.values()):
-        raise UsageError(f"{source}: {where}.environments must be a table of tables, by environment")
+        raise wrong(source, f"{where}.environments must be a table of tables, by environment")
     environments = {
         _environment_key(env, where, source): nested(fields, f"{source}: {where}") for env, fields in differs.items()
     }
@@ -149,7 +161,7 @@ def _arm(name: str, table: Any, source: str) -> Arm:
 def _text(x: Any, where: str, source: str) -> str | None:
     if x is None or isinstance(x, str | os.PathLike):
         return None if x is None else os.fspath(x)
-    raise UsageError(f"{source}: {where} must be text, not {shorten(repr(x))}")
+    raise wrong(source, f"{where} must be text, not {shorten(repr(x))}")
 
 
 def _environment_key(name: str, where: str, source: str) -> str:
@@ -157,7 +169,7 @@ def _environment_key(name: str, where: str, source: str) -> str:
     try:
         return name if ":" in name else cards.resolve_environment(name)
     except UsageError as error:
-        raise UsageError(f"{source}: {where}.environments: {error}") from error
+        raise wrong(source, f"{where}.environments: {error}") from error
 
 
 def _with_fields(arm: Arm, common: Fields, last: Fields) -> Arm:
@@ -181,15 +193,16 @@ def _grid(table: Mapping[str, Any], source: str) -> dict[str, tuple[Any, ...]]:
     grid = {}
     for name, values in _swept(table).items():
         if name in NOT_SWEPT:
-            raise UsageError(f"{source}: {name} is no setting: {NOT_SWEPT[name]}")
+            raise wrong(source, f"{name} is no setting: {NOT_SWEPT[name]}")
+        check_field(name, source)
         if isinstance(values, str) or not isinstance(values, Iterable):
-            raise UsageError(f"{source}: sweep {name} must be a list of values, as [1, 2], not {shorten(repr(values))}")
+            raise wrong(source, f"sweep {name} must be a list of values, as [1, 2], not {shorten(repr(values))}")
         found = [_value(name, x, source) for x in from_python.plain_numbers([*values])]
         if not found:
-            raise UsageError(f"{source}: sweep {name} has no values")
+            raise wrong(source, f"sweep {name} has no values")
         for i, x in enumerate(found):
             if x in found[:i]:
-                raise UsageError(f"{source}: sweep {name} has the value {shorten(str(x))} twice")
+                raise wrong(source, f"sweep {name} has the value {shorten(str(x))} twice")
         grid[name] = tuple(found)
     return grid
 
@@ -197,7 +210,7 @@ def _grid(table: Mapping[str, Any], source: str) -> dict[str, tuple[Any, ...]]:
 def _value(name: str, x: Any, source: str) -> Any:
     """Return a value of a swept field: a name of a kind as its table, one width as a list."""
     x = [x] if is_list(name) and not isinstance(x, list | tuple) else x
-    place: Any = nested({name: x}, f"{source}: sweep")
+    place: Any = nested({name: x}, source)
     for part in name.split("."):
         place = place[part]
     return place
@@ -207,5 +220,5 @@ def _refuse_twice(what: str, names: Sequence[str], source: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:
-            raise UsageError(f"{source}: the {what} {name} is there twice: give each a name of its own")
+            raise wrong(source, f"the {what} {name} is there twice: give each a name of its own")
         seen.add(name.casefold())

@@ -12,7 +12,7 @@ from rlsparse.run import choose, from_python
 from rlsparse.run.recipe import Recipe, check, to_dict
 from rlsparse.sim.environment import shown_name
 from rlsparse.study.cell import Cell
-from rlsparse.study.fields import NONE, Fields, as_table, flat, merged, short_name, value_in
+from rlsparse.study.fields import NONE, Fields, as_table, flat, merged, short_name, value_in, wrong
 from rlsparse.study.folders import ranges_of_seeds, seeds_folder, setting_label, setting_text
 
 MOST_CELLS = 10_000
@@ -80,11 +80,11 @@ def cells(study: Study, out: Path) -> Cells:
         try:
             found += _cells_of(study, arm, env, setting, out)
         except UsageError as error:
-            label = ", ".join(filter(None, (arm.name, setting_label(setting))))
-            failures.append(Failure(label, env, _without_source(error)))
+            label = ", ".join(filter(None, (arm.name, setting_label(_in_words(setting)))))
+            failures.append(Failure(label, env, str(error)))
     if not found:
-        more = f" (and {len(failures) - 1:,} further cells)" if len(failures) > 1 else ""
-        raise UsageError(f"{study.source}: {failures[0].reason}{more}")
+        of_several = f" (so no one of {len(failures):,} cells can be trained)" if len(failures) > 1 else ""
+        raise wrong(study.source, f"{failures[0].reason}{of_several}")
     _refuse_equal_folders(found, study)
     return Cells(tuple(found), tuple(failures))
 
@@ -93,7 +93,7 @@ def _settings(study: Study) -> list[dict[str, Any]]:
     """Return all combinations of the values of the swept fields; the last field varies fastest."""
     count = prod(map(len, study.grid.values())) * len(study.arms) * len(study.environments)
     if count > MOST_CELLS:
-        raise UsageError(f"{study.source}: it has {count:,} cells, expected at most {MOST_CELLS:,}")
+        raise wrong(study.source, f"{count:,} cells are asked for, expected at most {MOST_CELLS:,}")
     return [dict(zip(study.grid, values, strict=True)) for values in product(*study.grid.values())]
 
 
@@ -101,13 +101,23 @@ def _cells_of(study: Study, arm: Arm, env: str, setting: dict[str, Any], out: Pa
     """Yield the cells of one arm in one environment with one setting: one for each run directory."""
     agent, recipe, asked = recipe_of(study, arm, env, setting)
     values = {name: _told(recipe, name, x) for name, x in setting.items()}
-    name = arm.name or agent
+    name = arm.name or _usual_name(study, arm, env, agent)
     folder = out / shown_name(recipe.env).replace("/", "-") / name / setting_text(values)
     label = ", ".join(filter(None, (name, setting_label(values))))
     for seeds in ranges_of_seeds(folder, recipe.seeds):
         part = replace(recipe, seed=seeds.start, num_seeds=len(seeds))
         check(part)
         yield Cell(agent, part, asked, folder / seeds_folder(seeds[0], seeds[-1]), label, name, values)
+
+
+def _usual_name(study: Study, arm: Arm, env: str, agent: str) -> str:
+    """Return what to call an arm without a name: its agent, whatever the setting makes of its components."""
+    swept = {name for name, values in study.grid.items() if any(isinstance(x, dict) for x in values)}
+    fields = {name: x for name, x in arm.fields.items() if name not in swept}
+    try:
+        return recipe_of(study, replace(arm, fields=fields), env, {})[0] if study.grid else agent
+    except UsageError:
+        return agent.partition("+")[0]
 
 
 def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tuple[str, Recipe, tuple[str, ...]]:
@@ -117,7 +127,10 @@ def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tupl
         fields = merged(fields, _at(name.split("."), x))
     asked = _asked(fields)
     given = _as_train(fields, {"env": env, **({"agent": arm.agent} if arm.agent else {})})
-    agent, recipe = from_python.recipe(env, arm.agent, study.device, given, arm.like, study.trust)
+    try:
+        agent, recipe = from_python.recipe(env, arm.agent, study.device, given, arm.like, study.trust)
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix(f"{from_python.SOURCE}: ")) from error
     recipe, all_asked = choose.as_asked(recipe, arm.like, asked)
     check(recipe)
     return agent, recipe, tuple(sorted(all_asked))
@@ -159,15 +172,18 @@ def _with_parts(name: str, card: str, parts: Fields, chosen: dict[str, str]) -> 
 
 
 def _told(recipe: Recipe, name: str, x: Any) -> Any:
-    """Return a setting's value as its recipe has it; the name of a component or policy as it was given."""
+    """Return a setting's value as its recipe has it; components and policies as they were given."""
     x = as_table(x, name)
-    if isinstance(x, dict):
-        return next(iter(x.values())) if x.keys() <= {"kind", "policy"} and len(x) == 1 else x
-    return value_in(recipe, name)
+    return _name_in(x) if isinstance(x, dict) else value_in(recipe, name)
 
 
-def _without_source(error: UsageError) -> str:
-    return str(error).removeprefix(f"{from_python.SOURCE}: ")
+def _name_in(x: Any) -> Any:
+    """Return the name of a component or a policy of which nothing else is given."""
+    return next(iter(x.values())) if isinstance(x, dict) and x.keys() in ({"kind"}, {"policy"}) else x
+
+
+def _in_words(setting: dict[str, Any]) -> dict[str, Any]:
+    return {name: _name_in(x) for name, x in setting.items()}
 
 
 def _refuse_equal_folders(found: list[Cell], study: Study) -> None:
@@ -176,9 +192,7 @@ def _refuse_equal_folders(found: list[Cell], study: Study) -> None:
     for cell in found:
         if cell.folder in seen:
             names = " and ".join(map(short_name, study.grid))
-            raise UsageError(
-                f"{study.source}: the setting {cell.label} is there twice: give different values of {names}"
-            )
+            raise wrong(study.source, f"the setting {cell.label} is there twice: give different values of {names}")
         seen[cell.folder] = cell
 
 
