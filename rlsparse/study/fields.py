@@ -1,6 +1,6 @@
 """The fields of all recipes by dotted name, and tables of some of them: merged, looked up, put into a recipe."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -56,13 +56,16 @@ def _fields_of(cls: type, where: str) -> Iterator[tuple[str, Any]]:
                 yield from _fields_of(part, f"{where}{name}.")
 
 
-def check_field(name: str, source: str) -> None:
-    """Raise UsageError, with the nearest one, unless some recipe has a field of this dotted name."""
+def check_field(name: str, source: str, beside: Sequence[str] = ()) -> None:
+    """Raise UsageError, with the nearest one, unless some recipe has a field of this dotted name.
+
+    `beside` is what else might have been meant there.
+    """
     known = known_fields()
     plain = name.startswith(f"{FREE}.") or (name.rpartition(".")[2] == "kind" and name.rpartition(".")[0] in known)
     if plain or (name in known and name not in ELSEWHERE):
         return
-    near = _nearest_field(name)
+    near = nearest(name, beside, cutoff=0.8) or _nearest_field(name)
     hint = f"did you mean {near}?" if near else "docs/train.md lists them"
     raise wrong(source, f"unknown field {shorten(name)}: {hint}")
 
@@ -81,10 +84,10 @@ def _elsewhere_called(name: str) -> str:
     return flag.removeprefix("--").replace("-", "_") if flag.count(" ") == 0 else flag
 
 
-def nested(table: Mapping[str, Any], source: str, where: str = "") -> Fields:
+def nested(table: Mapping[str, Any], source: str, where: str = "", beside: Sequence[str] = ()) -> Fields:
     """Return a table whose keys may hold dots and hyphens as nested fields; the name of a kind becomes its table.
 
-    Raises UsageError for a field that no recipe has.
+    Raises UsageError for a field that no recipe has; `beside` is what else might have been meant.
     """
     found: Fields = {}
     for key, x in table.items():
@@ -94,7 +97,7 @@ def nested(table: Mapping[str, Any], source: str, where: str = "") -> Fields:
             inner = {rest: x} if first == FREE else nested({rest: x}, source, f"{name}.")
             found = merged(found, {first: inner}, where)
             continue
-        check_field(name, source)
+        check_field(name, source, beside)
         if isinstance(x, Mapping) and first != FREE:
             x = nested(x, source, f"{name}.")
         elif isinstance(x, str) and len(kinds(known_fields().get(name))) > 0:
@@ -146,7 +149,7 @@ def without(table: Fields, names: set[str], where: str = "") -> Fields:
     kept: Fields = {}
     for name, x in table.items():
         place = where.removesuffix(".") if name == "kind" and where else where + name
-        if isinstance(x, dict) and place not in names:
+        if isinstance(x, dict):
             inner = without(x, names, f"{where}{name}.")
             kept |= {name: inner} if inner or not x else {}
         elif place not in names:

@@ -17,7 +17,7 @@ from rlsparse.run.command_line import parse as parse_flags
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds
-from rlsparse.study.fields import Fields, known_fields, merged
+from rlsparse.study.fields import Fields, known_fields, merged, nested
 from rlsparse.study.file import read_given
 from rlsparse.study.given import Given, over, resolved
 from rlsparse.study.study import Study, recipe_of
@@ -119,7 +119,7 @@ def parse(arguments: Sequence[str]) -> tuple[Study, RunFlags]:
         envs=tuple(lists.get("envs", ())),
         agents=tuple(lists.get("agents", ())),
         sweep=swept,
-        fields={name: literal(chosen[name]) for name in CHOOSING if name in chosen},
+        fields=nested({name: literal(chosen[name]) for name in CHOOSING if name in chosen}, ""),
         like=chosen.get("like"),
     )
     source, trust, device = str(path or ""), "--trust" in rest, chosen.get("device", "auto")
@@ -130,7 +130,14 @@ def parse(arguments: Sequence[str]) -> tuple[Study, RunFlags]:
     study = resolved(over(base, given, source, trust, ""), source, device, trust)
     run = RunFlags(**{f.name: getattr(flags, f.name) for f in fields(RunFlags)})
     check_bounds(run)
+    _check_part(run.part)
     return study, replace(run, out=run.out or Path("runs", path.stem if path else "sweep"))
+
+
+def _check_part(part: str | None) -> None:
+    number, _, of = (part or "1/1").partition("/")
+    if int(number) > int(of):
+        raise UsageError(f"--part is {part}: expected at most {of}/{of}")
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:

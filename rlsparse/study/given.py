@@ -9,6 +9,7 @@ from typing import Any
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import PlainName, within
 from rlsparse.run import cards, from_python, trust
+from rlsparse.run.device import check_name
 from rlsparse.run.like import recipe_like
 from rlsparse.run.reading import shorten
 from rlsparse.study.fields import Fields, check_field, flat, is_list, merged, nested, told_of, without, wrong
@@ -108,6 +109,7 @@ def resolved(given: Given, source: str, device: str = "auto", trust: bool = Fals
     """Return the study that the arguments mean; raises UsageError, naming the `source`, for what is wrong in them."""
     if not given.envs and given.like is None:
         raise wrong(source, "which environments? e.g. HalfCheetah (rlsparse envs lists them)")
+    check_name(device)
     common, last = nested(given.fields or {}, source), nested(given.over or {}, source)
     arms = tuple(_with_fields(arm, common, last) for arm in _arms(given, source))
     _refuse_twice("arm", [arm.name for arm in arms], source)
@@ -155,7 +157,8 @@ def _arm(name: str, table: Any, source: str) -> Arm:
     environments = {
         _environment_key(env, where, source): nested(fields, f"{source}: {where}") for env, fields in differs.items()
     }
-    return Arm(name, agent, like, nested(rest, f"{source}: {where}"), environments)
+    own = nested(rest, f"{source}: {where}", beside=("agent", "like", "environments"))
+    return Arm(name, agent, like, own, environments)
 
 
 def _text(x: Any, where: str, source: str) -> str | None:
