@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from rlsparse.errors import UsageError
-from rlsparse.learner.bounds import Count, Expected, Like
+from rlsparse.learner.bounds import Count
 from rlsparse.learner.kinds import kind_of
 from rlsparse.run import choose
 from rlsparse.run.command_line import all_values, literal, values
@@ -38,8 +38,8 @@ class RunFlags:
     """Processes at once; as many as there are cores, or things to do, if not given."""
     on: str | None = None
     """Where processes run: this machine if not given, ray, or ray://HOST:PORT."""
-    part: Annotated[str, Like(r"[1-9]\d{0,5}/[1-9]\d{0,5}"), Expected("I/N, as 2/10")] | None = None
-    """I/N: only every N-th part of the study, from 1, for job arrays; all parts have the same --out."""
+    part: str | None = None
+    """I/N, as 2/10: only this of N parts of the study, counted from 1 or from 0, for job arrays with one --out."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N, as for `rlsparse train`."""
     trust: bool = False
@@ -130,14 +130,7 @@ def parse(arguments: Sequence[str]) -> tuple[Study, RunFlags]:
     study = resolved(over(base, given, source, trust, ""), source, device, trust)
     run = RunFlags(**{f.name: getattr(flags, f.name) for f in fields(RunFlags)})
     check_bounds(run)
-    _check_part(run.part)
     return study, replace(run, out=run.out or Path("runs", path.stem if path else "sweep"))
-
-
-def _check_part(part: str | None) -> None:
-    number, _, of = (part or "1/1").partition("/")
-    if int(number) > int(of):
-        raise UsageError(f"--part is {part}: expected at most {of}/{of}")
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:

@@ -113,8 +113,6 @@ def test_flags_of_kinds_that_are_swept_are_known():
         ("--envs Hopper --jobbs 3", "unknown flag --jobbs: did you mean --jobs?"),
         ("--envs Hopper --jobs 0", "--jobs is 0: expected a positive whole number"),
         ("--envs Hopper --jobs two", "--jobs two: expected a whole number or None"),
-        ("--envs Hopper --part 2", "--part is 2: expected I/N, as 2/10"),
-        ("--envs Hopper --part 3/2", "--part is 3/2: expected at most 2/2"),
         ("--envs Hopper --device gpu", "--device gpu: expected auto, cpu, cuda or cuda:N"),
         ("--env Hopper", "--env is for rlsparse train: use --envs"),
         ("--envs Hopper --agent ppo", "--agent is for rlsparse train: use --agents"),
