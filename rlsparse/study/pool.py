@@ -25,6 +25,8 @@ class Ended:
     job: Job
     reason: str = ""
     """In one line why its process did not end by itself, such as a signal; empty if it did, well or not."""
+    code: int = 0
+    """Exit code of its process: 0 if all runs are finished, else that of the first failure."""
 
 
 class Pool(Protocol):

@@ -1,0 +1,92 @@
+"""`python -m rlsparse.study.worker DIR...`: goes on with run directories, in a process of its own.
+
+What it needs is in the directories, and so is what it leaves: the state of each run, and in one line why it failed.
+"""
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlsparse.run.stop import Stop, StopSignal  # nothing that imports numpy before the process is on its cores
+
+STOPPED = 130
+"""Exit code of a worker that was told to stop by other means than a signal."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; exits with 0 if all runs are finished, else with the code of the first that is not."""
+    flags = _parse(sys.argv[1:] if arguments is None else arguments)
+    if flags.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, flags.cores)
+    with StopSignal() as stop:
+        if flags.until_stdin_ends:
+            threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
+        from rlsparse.run.command_line import fail_in_one_line
+
+        with fail_in_one_line():
+            code = train_together(flags.folders, flags.trust, stop)
+    sys.exit(128 + stop.received if stop.received else code)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="rlsparse.study.worker", description="Go on with runs of a study.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a run directory")
+    parser.add_argument("--cores", type=_numbers, help="run on these cores alone, as 0,1")
+    parser.add_argument("--trust", action="store_true", help="run the code of the environments that the runs name")
+    ends = "save and end as soon as stdin ends: whoever started this process is gone"
+    parser.add_argument("--until-stdin-ends", action="store_true", help=ends)
+    return parser.parse_args(arguments)
+
+
+def _numbers(text: str) -> set[int]:
+    return {int(number) for number in text.split(",")}
+
+
+def _stop_at_end_of_stdin(stop: Stop) -> None:
+    while os.read(0, 4096):
+        pass
+    stop.ask("the end of its study's process")
+
+
+def train_together(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
+    """Train the runs of these directories to their ends, or until told to stop.
+
+    Returns the exit code: 0 if all are finished, else that of the first failure.
+    """
+    codes = [_train_one(folder, trust, stop) for folder in folders]
+    return next((code for code in codes if code not in (0, STOPPED)), max(codes))
+
+
+def _train_one(folder: Path, trust: bool, stop: Stop) -> int:
+    import traceback
+
+    from rlsparse.errors import BROKEN, RlsparseError, in_one_line
+    from rlsparse.run.flags import ResumeFlags
+    from rlsparse.run.no_callbacks import NoCallbacks
+    from rlsparse.study.outcome import read_status, tell_failure
+    from rlsparse.train.training import reopen, train
+
+    if stop():
+        return STOPPED
+    before = read_status(folder)
+    try:
+        opened = reopen(ResumeFlags(folder, trust=trust, quiet=True))
+        if opened.run.complete:
+            opened.run.release()
+            return 0
+        session = train(opened, stop, NoCallbacks(), quiet=True, resumed=True)
+    except RlsparseError as error:
+        tell_failure(folder, str(error), before)
+        return error.exit_code
+    except BROKEN as error:
+        traceback.print_exc()
+        tell_failure(folder, in_one_line(error), before)
+        return 1
+    return 0 if session.run.state == "finished" else STOPPED
+
+
+if __name__ == "__main__":
+    main()
