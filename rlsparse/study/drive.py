@@ -1,0 +1,152 @@
+"""Trains the cells of a study: those that are not finished, in as many processes as a pool has slots."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rlsparse.errors import RlsparseError, RunDirectoryError
+from rlsparse.run import directory
+from rlsparse.run.flags import TrainFlags
+from rlsparse.run.status import Settings
+from rlsparse.run.stop import Stop
+from rlsparse.study.cell import Cell
+from rlsparse.study.outcome import read_status
+from rlsparse.study.pool import Ended, Job, Pool
+from rlsparse.study.standing import IN_USE, Standing, State, Watch, begun, holder, is_finished, standing
+from rlsparse.train.training import planned
+
+LOOK = 0.5
+"""Seconds between two looks at the run directories."""
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[[Sequence[Standing]], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How runs of a study are made and trained; it changes no result."""
+
+    device: str = "auto"
+    trust: bool = False
+    """Run the code of the environments that the runs name."""
+    cores: int = 1
+    """Cores of each job."""
+    settings: Settings = Settings()
+    """Of run directories that are made."""
+
+
+class Drive:
+    """One pass over the cells of a study."""
+
+    def __init__(self, cells: Sequence[Cell], pool: Pool, options: Options, stop: Stop, tell: Tell) -> None:
+        self.standings = {cell.folder: standing(cell) for cell in cells}
+        """By run directory, in the order of the cells."""
+        self._cells = {cell.folder: cell for cell in cells}
+        self._pool, self._options, self._stop, self._tell = pool, options, stop, tell
+        self._waiting: deque[list[Cell]] = deque()
+        self._running: dict[Path, Watch] = {}
+        self._before: dict[Path, dict] = {}
+        """What the status of each running cell was before its job began."""
+
+    def run(self, jobs: Iterable[Sequence[Cell]]) -> list[Standing]:
+        """Train the cells of these jobs, each together, to their ends or until told to stop; return how all stand."""
+        self._waiting.extend(map(list, jobs))
+        used = 0
+        try:
+            while (self._waiting or used) and not self._stop():
+                while self._waiting and used < self._pool.slots and not self._stop():
+                    used += self._start(self._waiting.popleft())
+                self._look()
+                for ended in self._pool.ended(LOOK) if used else ():
+                    used -= 1
+                    self._after(ended)
+        finally:
+            self._pool.stop()
+            for ended in self._pool.ended(0.0):
+                self._after(ended)
+            self._look()
+        return [*self.standings.values()]
+
+    def _start(self, cells: Sequence[Cell]) -> bool:
+        """Start a job of those of its cells that can be trained now; returns whether there are any."""
+        ready = [cell for cell in cells if not self._stop() and self._prepared(cell)]
+        if not ready or self._stop():
+            return False
+        for cell in ready:
+            self._before[cell.folder] = read_status(cell.folder)
+            self.standings[cell.folder] = now = replace(standing(cell), state="running")
+            self._running[cell.folder] = Watch(now)
+        folders = tuple(cell.folder for cell in ready)
+        self._pool.start(Job(folders, self._options.cores, trust=self._options.trust))
+        return True
+
+    def _prepared(self, cell: Cell) -> bool:
+        """Make sure that a cell has a run directory that nobody holds; whether it is to be trained."""
+        try:
+            if is_finished(cell.folder, read_status(cell.folder)):
+                self.standings[cell.folder] = standing(cell)
+                return False
+            prepare(cell, self._options)
+        except RlsparseError as error:
+            in_use = IN_USE in str(error)
+            self._end(cell.folder, "in use" if in_use else "failed", str(error), error.exit_code)
+            return False
+        return True
+
+    def _after(self, ended: Ended) -> None:
+        """Say of each cell of a job that is over how it ended; those that a crash has taken along begin again apart."""
+        for folder in ended.job.folders:
+            self.standings[folder] = self._running.pop(folder).look()
+            status = read_status(folder)
+            told = status != self._before.pop(folder)
+            if is_finished(folder, status):
+                self._end(folder, "finished")
+            elif IN_USE in (reason := holder(folder)):
+                self._end(folder, "in use", reason, 4)
+            elif told and status.get("state") == "failed":
+                self._end(folder, "failed", str(status.get("reason", "")), ended.code or 1)
+            elif told and status.get("state") == "interrupted":
+                self._end(folder, "interrupted", "" if self._stop() else f"by {status.get('reason')}", ended.code)
+            elif self._stop():
+                self._end(folder, "interrupted")
+            elif len(ended.job.folders) > 1:
+                self.standings[folder] = replace(self.standings[folder], state="waiting")
+                self._waiting.append([self._cells[folder]])
+            else:
+                reason = ended.reason or f"its process ended with exit code {ended.code}"
+                self._end(folder, "failed", reason, ended.code or 1)
+
+    def _end(self, folder: Path, state: State, reason: str = "", code: int = 0) -> None:
+        self.standings[folder] = replace(self.standings[folder], state=state, reason=reason, code=code)
+
+    def _look(self) -> None:
+        for folder, watch in self._running.items():
+            self.standings[folder] = watch.look()
+        self._tell([*self.standings.values()])
+
+
+def prepare(cell: Cell, options: Options) -> None:
+    """Make the run directory of a cell, unless it is there; raises RlsparseError where it cannot be trained.
+
+    It begins as every run does: the recipe is checked, and its environment tried.
+    """
+    if begun(cell.folder):
+        if reason := holder(cell.folder):
+            raise RunDirectoryError(reason)
+        return
+    settings = options.settings
+    flags = TrainFlags(
+        cell.recipe,
+        run_dir=cell.folder,
+        device=options.device,
+        keep_checkpoints=settings.keep_checkpoints,
+        checkpoint_every=settings.checkpoint_every,
+        env_timeout=settings.env_timeout,
+        quiet=True,
+    )
+    plan = planned(cell.recipe, cell.asked, flags)
+    made = directory.create(plan.recipe, cell.agent, flags.out, cell.folder, plan.device, settings, plan.unfitted)
+    made.release()

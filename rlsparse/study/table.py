@@ -1,0 +1,89 @@
+"""The standing of a study in text: a table for a terminal, lines for everything else."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlsparse.compare.statistics import mean_interval
+from rlsparse.study.standing import Standing, State, count
+
+ORDER: tuple[State, ...] = ("failed", "in use", "running", "interrupted", "waiting", "finished")
+"""What a reader wants to see first, where not all cells fit."""
+
+TITLES = ("", "environment", "seeds", "steps", "steps/s", "return", "")
+
+
+def table(standings: Sequence[Standing], height: int, width: int) -> str:
+    """Return a line for each cell, at most so many lines in all, and how the whole study stands."""
+    shown = [*standings]
+    if len(standings) + 2 > height:
+        shown = sorted(standings, key=lambda x: ORDER.index(x.state))[: max(0, height - 3)]
+    rows = [TITLES, *map(row, shown)]
+    widths = [max(len(line[i]) for line in rows) for i in range(len(TITLES))]
+    lines = ["  ".join(_justified(i, text, widths[i]) for i, text in enumerate(line)).rstrip() for line in rows]
+    if left_out := len(standings) - len(shown):
+        lines.append(f"and {left_out:,} more cells")
+    return "\n".join(line[:width] for line in [*lines, summary(standings)])
+
+
+def row(x: Standing) -> tuple[str, ...]:
+    """Return what a cell's line says, by TITLES."""
+    steps = f"{x.steps:,} of {x.budget:,}" if 0 < x.steps < x.budget else f"{max(x.steps, x.budget):,}"
+    rate = f"{x.rate * len(x.seeds):,.0f}" if x.rate and x.state == "running" else ""
+    return (x.label, x.env, seeds_text(x.seeds), steps, rate, returns_text(x.returns), state_text(x))
+
+
+def _justified(column: int, text: str, width: int) -> str:
+    return text.rjust(width) if 2 < column < 6 else text.ljust(width)
+
+
+def seeds_text(seeds: range) -> str:
+    """Return seeds as "0 to 4"."""
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+
+
+def returns_text(returns: Sequence[float]) -> str:
+    """Return the mean over seeds, with half of its 95 % interval where there are seeds enough for one."""
+    if not returns:
+        return ""
+    mean, half_width = mean_interval(np.array(returns))
+    return f"{mean:,.1f}" if np.isnan(half_width) else f"{mean:,.1f} +- {half_width:,.1f}"
+
+
+def state_text(x: Standing) -> str:
+    """Return the state of a cell, and what there is to say of it."""
+    if x.state == "running" and (left := x.seconds_left) is not None:
+        return f"{duration(left)} left"
+    return f"{x.state}: {x.reason}" if x.reason else x.state
+
+
+def summary(standings: Sequence[Standing], seconds: float | None = None) -> str:
+    """Return in one line how the whole study stands, after so many seconds if given."""
+    states = [f"{number:,} {state}" for state in reversed(ORDER) if (number := count(standings, state))]
+    total = sum(x.budget * len(x.seeds) for x in standings)
+    done = sum(x.share * x.budget * len(x.seeds) for x in standings)
+    rate = sum(x.rate * len(x.seeds) for x in standings if x.state == "running")
+    cells = f"{len(standings):,} cell{'s' * (len(standings) != 1)}"
+    line = f"{cells}: {', '.join(states)}; {100 * done / total if total else 0:.1f} % of {total:,.0f} steps"
+    if rate:
+        left = sum((1 - x.share) * x.budget * len(x.seeds) for x in standings if x.state in ("running", "waiting"))
+        line += f", {rate:,.0f} steps/s, {duration(left / rate)} left"
+    return f"{line}, {duration(seconds)}" if seconds is not None else line
+
+
+def news(before: Standing, now: Standing) -> str:
+    """Return what to say of a cell whose state has changed, nothing if it has not."""
+    if before.state == now.state:
+        return ""
+    where = f"{now.label} on {now.env}, seed{'s' * (len(now.seeds) > 1)} {seeds_text(now.seeds)}"
+    at = f" at {now.steps:,} steps" if now.steps and now.state in ("running", "interrupted", "failed") else ""
+    reason = f": {now.reason}" if now.reason else ""
+    reward = f", return {returns_text(now.returns)}" if now.state == "finished" and now.returns else ""
+    return f"{where}: {now.state}{at}{reason}{reward}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
