@@ -21,12 +21,14 @@ if TYPE_CHECKING:  # imported when they are asked for: `import rlsparse` takes n
     from rlsparse.run.mlflow import MLflow
     from rlsparse.run.torch_loop import Explorer
     from rlsparse.run.weights_and_biases import WeightsAndBiases
+    from rlsparse.study.from_python import sweep
+    from rlsparse.study.result import StudyRun, Sweep
     from rlsparse.train.from_python import from_script as train
     from rlsparse.trained.loaded import Policy, load
     from rlsparse.trained.result import TrainedRun
 
 __all__ = ["__version__", "compare", "train", "load", "Policy", "TrainedRun", "Compared", "Callback", "Training"]
-__all__ += ["Explorer", "WeightsAndBiases", "MLflow"]
+__all__ += ["sweep", "Sweep", "StudyRun", "Explorer", "WeightsAndBiases", "MLflow"]
 __all__ += ["RlsparseError", "UsageError", "EnvironmentFailure", "UnsupportedEnvironment"]
 __all__ += ["RunDirectoryError", "DivergenceError", "StorageError"]
 
@@ -42,6 +44,9 @@ PUBLIC = {
     "MLflow": "run.mlflow",
     "load": "trained.loaded",
     "Policy": "trained.loaded",
+    "StudyRun": "study.result",
+    "Sweep": "study.result",
+    "sweep": "study.from_python",
     "TrainedRun": "trained.result",
 }
 """Of each public name the module that has it, where that is not `errors`."""

@@ -9,6 +9,7 @@ from rlsparse.run.version import __version__
 
 COMMANDS = {
     "train": ("train", "train an agent, or resume a run"),
+    "sweep": ("study.command", "train agents x environments x settings x seeds"),
     "compare": ("compare.__main__", "draw and test reward curves of several runs"),
     "play": ("trained.play", "run a trained policy, print its returns, write a video"),
     "export": ("trained.export", "write a trained policy as small files that run without rlsparse"),

@@ -12,6 +12,7 @@ from rlsparse.run.flags import TrainFlags
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.study.cell import Cell
+from rlsparse.study.changed import differences
 from rlsparse.study.outcome import read_status
 from rlsparse.study.pool import Ended, Job, Pool
 from rlsparse.study.standing import IN_USE, Standing, State, Watch, begun, holder, is_finished, standing
@@ -134,7 +135,7 @@ def prepare(cell: Cell, options: Options) -> None:
     It begins as every run does: the recipe is checked, and its environment tried.
     """
     if begun(cell.folder):
-        if reason := holder(cell.folder):
+        if reason := holder(cell.folder) or differences(cell):
             raise RunDirectoryError(reason)
         return
     settings = options.settings

@@ -15,6 +15,7 @@ from rlsparse.run.records import last_returns
 from rlsparse.sim.environment import shown_name
 from rlsparse.study.cell import Cell
 from rlsparse.study.outcome import read_status
+from rlsparse.study.study import Failure
 
 State = Literal["waiting", "running", "finished", "interrupted", "in use", "failed"]
 
@@ -48,7 +49,7 @@ class Standing:
     @property
     def share(self) -> float:
         """Share of the budget that is spent, at most 1."""
-        return min(1.0, self.steps / self.budget)
+        return min(1.0, self.steps / self.budget) if self.budget else 0.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -65,6 +66,11 @@ def standing(cell: Cell) -> Standing:
     status = read_status(cell.folder)
     state: State = "finished" if is_finished(cell.folder, status) else "waiting"
     return replace(fresh, state=state, steps=steps_of(status), returns=returns_of(cell.folder, recipe.seeds))
+
+
+def refused(failure: Failure) -> Standing:
+    """Return how a cell stands whose recipe is refused."""
+    return Standing(failure.label, failure.env, range(0), 0, state="failed", reason=failure.reason, code=2)
 
 
 def begun(folder: Path) -> bool:

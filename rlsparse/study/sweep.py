@@ -5,16 +5,25 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlsparse.errors import BROKEN, RlsparseError, UsageError, in_one_line
+from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
+from rlsparse.sim.environment import shown_name
 from rlsparse.study.cell import Cell
 from rlsparse.study.drive import Drive, Options, Tell
+from rlsparse.study.flags import RunFlags
 from rlsparse.study.jobs import cut
 from rlsparse.study.local_pool import LocalPool, usable
 from rlsparse.study.pool import Pool
 from rlsparse.study.populations import populations
-from rlsparse.study.standing import Standing, standing
+from rlsparse.study.standing import Standing, refused, standing
+from rlsparse.study.study import Cells
+from rlsparse.study.table import table
+
+if TYPE_CHECKING:  # plotting is imported once there is something to compare
+    from rlsparse.compare.from_python import Compared
 
 COMPARISON = "comparison"
 """Folder of a study in which its comparison lies."""
@@ -70,15 +79,41 @@ def jobs_of(cells: Sequence[Cell], slots: int) -> list[list[Cell]]:
     return cut(groups, slots, work, lambda cell: cell.recipe.iteration_steps * cell.recipe.num_seeds)
 
 
-def carry_out(cells: Sequence[Cell], place: Place, options: Options, stop: Stop, tell: Tell) -> list[Standing]:
-    """Train the cells that are not finished, and return how all stand."""
+def carry_out(found: Cells, place: Place, options: Options, stop: Stop, tell: Tell) -> list[Standing]:
+    """Train the cells that are not finished, and return how all stand, those at the end whose recipes are refused."""
+    failures, cells = [*map(refused, found.failures)], found.cells
     slots = place.jobs or default_slots(cells, options)
     jobs = jobs_of(cells, slots)
     if not jobs:
-        return [standing(cell) for cell in cells]
+        return [*map(standing, cells), *failures]
     pool = pool_of(replace(place, jobs=min(slots, len(jobs))))
     options = replace(options, cores=max(1, len(usable()) // pool.slots) if place.on is None else 1)
-    return Drive(cells, pool, options, stop, tell).run(jobs)
+    return [*Drive(cells, pool, options, stop, lambda told: tell([*told, *failures])).run(jobs), *failures]
+
+
+def plan(found: Cells, place: Place, options: Options) -> str:
+    """Return which cells there are, how they are trained together, what is done, and how much is left."""
+    slots = place.jobs or default_slots(found.cells, options)
+    jobs, populations = jobs_of(found.cells, slots), len(grouped(found.cells))
+    standings = [*map(standing, found.cells), *map(refused, found.failures)]
+    left = sum(max(0, x.budget - x.steps) * len(x.seeds) for x in standings if x.state == "waiting")
+    lines = [table(standings), f"populations  {populations:,}: cells that one process can train together"]
+    for number, job in enumerate(jobs, 1):
+        members = sum(cell.recipe.num_seeds for cell in job)
+        what = f"{len(job)} cell{'s' * (len(job) > 1)}, {members} member{'s' * (members > 1)}"
+        first = f"{job[0].label} on {shown_name(job[0].recipe.env)}{' ...' * (len(job) > 1)}"
+        lines.append(f"job {number:<8} {what}: {first}")
+    return "\n".join([*lines, f"to do        {left:,} steps, {min(slots, len(jobs))} jobs at once"])
+
+
+def place_of(flags: RunFlags) -> Place:
+    """Return where the flags say that jobs run."""
+    return Place(flags.jobs, flags.on)
+
+
+def options_of(flags: RunFlags) -> Options:
+    """Return how the flags say that runs are made; code that the study's own check let pass is trusted."""
+    return Options(flags.device, True, settings=Settings().changed_by(flags))
 
 
 def default_slots(cells: Sequence[Cell], options: Options) -> int:
@@ -96,27 +131,21 @@ def pool_of(place: Place) -> Pool:
     raise UsageError(f"--on {place.on}: this version has no Ray")
 
 
-def compare_finished(standings: Iterable[Standing], out: Path) -> Path | None:
-    """Write the comparison of all finished cells, and return its folder; a failure costs only the comparison."""
-    from rlsparse.compare.__main__ import CompareFlags, read_and_compare
-    from rlsparse.compare.report import write_report
+def compare_finished(standings: Iterable[Standing], out: Path, so_far: bool = False) -> "Compared | None":
+    """Compare all finished runs, or all as they are `so_far`; a failure costs only the comparison."""
+    from rlsparse.compare.from_python import from_script as compare
 
-    arms: dict[str, list[str]] = {}
+    arms: dict[str, list[Path]] = {}
     for x in standings:
-        if x.state == "finished" and x.folder is not None:
-            arms.setdefault(x.label, []).append(str(x.folder))
-    if not arms:
-        return None
-    flags = CompareFlags(out=out / COMPARISON)
+        if x.folder is not None and (x.state == "finished" or (so_far and x.returns)):
+            arms.setdefault(x.label, []).append(x.folder)
     try:
-        write_report(read_and_compare(flags, arms), flags.out, flags.statistic, flags.figure)
+        return compare(arms, out=out / COMPARISON) if arms else None
     except RlsparseError as error:
         log.warning("no comparison: %s", error)
-        return None
     except BROKEN as error:
         log.warning("no comparison: %s", in_one_line(error))
-        return None
-    return flags.out
+    return None
 
 
 def exit_code(standings: Iterable[Standing], received: int = 0) -> int:

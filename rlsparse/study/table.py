@@ -1,6 +1,7 @@
 """The standing of a study in text: a table for a terminal, lines for everything else."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +14,10 @@ ORDER: tuple[State, ...] = ("failed", "in use", "running", "interrupted", "waiti
 TITLES = ("", "environment", "seeds", "steps", "steps/s", "return", "")
 
 
-def table(standings: Sequence[Standing], height: int, width: int) -> str:
+def table(standings: Sequence[Standing], height: int | None = None, width: int | None = None) -> str:
     """Return a line for each cell, at most so many lines in all, and how the whole study stands."""
     shown = [*standings]
-    if len(standings) + 2 > height:
+    if height is not None and len(standings) + 2 > height:
         shown = sorted(standings, key=lambda x: ORDER.index(x.state))[: max(0, height - 3)]
     rows = [TITLES, *map(row, shown)]
     widths = [max(len(line[i]) for line in rows) for i in range(len(TITLES))]
@@ -28,7 +29,7 @@ def table(standings: Sequence[Standing], height: int, width: int) -> str:
 
 def row(x: Standing) -> tuple[str, ...]:
     """Return what a cell's line says, by TITLES."""
-    steps = f"{x.steps:,} of {x.budget:,}" if 0 < x.steps < x.budget else f"{max(x.steps, x.budget):,}"
+    steps = f"{x.steps:,}" if x.steps >= x.budget else f"{x.steps:,} of {x.budget:,}"
     rate = f"{x.rate * len(x.seeds):,.0f}" if x.rate and x.state == "running" else ""
     return (x.label, x.env, seeds_text(x.seeds), steps, rate, returns_text(x.returns), state_text(x))
 
@@ -39,7 +40,7 @@ def _justified(column: int, text: str, width: int) -> str:
 
 def seeds_text(seeds: range) -> str:
     """Return seeds as "0 to 4"."""
-    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else ", ".join(map(str, seeds))
 
 
 def returns_text(returns: Sequence[float]) -> str:
@@ -71,15 +72,27 @@ def summary(standings: Sequence[Standing], seconds: float | None = None) -> str:
     return f"{line}, {duration(seconds)}" if seconds is not None else line
 
 
+def record(x: Standing) -> dict[str, Any]:
+    """Return how a cell stands as plain values."""
+    told = {"label": x.label, "env": x.env, "seeds": [*x.seeds], "state": x.state, "reason": x.reason}
+    return {**told, "total_steps": x.steps, "returns": [*x.returns], "run_dir": str(x.folder) if x.folder else None}
+
+
 def news(before: Standing, now: Standing) -> str:
     """Return what to say of a cell whose state has changed, nothing if it has not."""
     if before.state == now.state:
         return ""
-    where = f"{now.label} on {now.env}, seed{'s' * (len(now.seeds) > 1)} {seeds_text(now.seeds)}"
+    where = name(now)
     at = f" at {now.steps:,} steps" if now.steps and now.state in ("running", "interrupted", "failed") else ""
     reason = f": {now.reason}" if now.reason else ""
     reward = f", return {returns_text(now.returns)}" if now.state == "finished" and now.returns else ""
     return f"{where}: {now.state}{at}{reason}{reward}"
+
+
+def name(x: Standing) -> str:
+    """Return a cell's label, environment and seeds in words."""
+    seeds = f", seed{'s' * (len(x.seeds) > 1)} {seeds_text(x.seeds)}" if x.seeds else ""
+    return f"{x.label} on {x.env}{seeds}"
 
 
 def duration(seconds: float) -> str:

@@ -15,10 +15,14 @@ from rlsparse.run.stop import Stop, StopSignal  # nothing that imports numpy bef
 STOPPED = 130
 """Exit code of a worker that was told to stop by other means than a signal."""
 
+WORKER = "RLSPARSE_WORKER"
+"""Environment variable of workers: a script that they import for its environments begins no study of its own."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exits with 0 if all runs are finished, else with the code of the first that is not."""
     flags = _parse(sys.argv[1:] if arguments is None else arguments)
+    os.environ[WORKER] = "1"
     if flags.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, flags.cores)
     with StopSignal() as stop:

@@ -18,6 +18,7 @@ from rlsparse.study.drive import Drive, Options
 from rlsparse.study.local_pool import LocalPool
 from rlsparse.study.pool import Ended
 from rlsparse.study.standing import standing
+from rlsparse.study.study import Cells
 from rlsparse.study.sweep import Place, carry_out, exit_code, jobs_of, part_of
 
 
@@ -176,9 +177,12 @@ def test_processes_train_what_is_left_after_one_was_killed():
 
 def test_a_study_is_carried_out_by_as_many_processes_as_there_is_work_for():
     cells = [cell(), cell(seed=1)]
-    found = carry_out(cells, Place(jobs=9), Options(trust=True), Stop(), lambda _: None)
+    found = carry_out(Cells(tuple(cells), ()), Place(jobs=9), Options(trust=True), Stop(), lambda _: None)
     assert states(found) == ["finished", "finished"]
-    assert states(carry_out(cells, Place(), Options(), Stop(), lambda _: None)) == ["finished", "finished"]
+    assert states(carry_out(Cells(tuple(cells), ()), Place(), Options(), Stop(), lambda _: None)) == [
+        "finished",
+        "finished",
+    ]
 
 
 def test_parts_of_a_study_share_no_cell_and_leave_out_none():
