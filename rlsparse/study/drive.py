@@ -56,6 +56,7 @@ class Drive:
         """Train the cells of these jobs, each together, to their ends or until told to stop; return how all stand."""
         self._waiting.extend(map(list, jobs))
         used = 0
+        self._look()
         try:
             while (self._waiting or used) and not self._stop():
                 while self._waiting and used < self._pool.slots and not self._stop():
