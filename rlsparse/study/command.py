@@ -34,7 +34,7 @@ def run_command(arguments: Sequence[str]) -> None:
     if flags.dry_run:
         print(plan(found, place_of(flags), options_of(flags)))
         return
-    with StopSignal() as stop, Display(flags.quiet) as display:
+    with StopSignal() as stop, Display(flags.quiet, stays=not sys.stdout.isatty()) as display:
         tell = _redrawing(display, flags.out) if flags.watch else display
         standings = carry_out(found, place_of(flags), options_of(flags), stop, tell)
     compared = None if stop.received else compare_finished(standings, flags.out)

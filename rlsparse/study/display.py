@@ -17,10 +17,13 @@ SUMMARY_EVERY = 60.0
 
 
 class Display:
-    """Is told how all cells stand; as a context it ends what it has drawn, and says each warning once."""
+    """Is told how all cells stand; as a context it ends what it has drawn, and says each warning once.
 
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
+    What is drawn last `stays`, or is erased for what is printed after it.
+    """
+
+    def __init__(self, quiet: bool = False, stays: bool = True) -> None:
+        self._quiet, self._stays = quiet, stays
         self._live = not quiet and sys.stderr.isatty()
         self._drawn = 0
         """Lines on the terminal that the next drawing replaces."""
@@ -37,7 +40,7 @@ class Display:
         for handler in logging.getLogger().handlers:
             handler.removeFilter(self._allowed)
         if self._drawn:
-            self._print("\n")
+            self._print("\n" if self._stays else self._erased())
         self._drawn = 0
 
     def _allowed(self, record: logging.LogRecord) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlsparse.errors import RlsparseError, RunDirectoryError
+from rlsparse.errors import RlsparseError, RunDirectoryError, UsageError
 from rlsparse.run import directory
 from rlsparse.run.flags import TrainFlags
 from rlsparse.run.status import Settings
@@ -136,8 +136,7 @@ def prepare(cell: Cell, options: Options) -> None:
     It begins as every run does: the recipe is checked, and its environment tried.
     """
     if begun(cell.folder):
-        if reason := holder(cell.folder) or differences(cell):
-            raise RunDirectoryError(reason)
+        _check_begun(cell)
         return
     settings = options.settings
     flags = TrainFlags(
@@ -150,5 +149,16 @@ def prepare(cell: Cell, options: Options) -> None:
         quiet=True,
     )
     plan = planned(cell.recipe, cell.asked, flags)
-    made = directory.create(plan.recipe, cell.agent, flags.out, cell.folder, plan.device, settings, plan.unfitted)
-    made.release()
+    place = cell.folder
+    try:
+        directory.create(plan.recipe, cell.agent, flags.out, place, plan.device, settings, plan.unfitted).release()
+    except UsageError:
+        if not begun(place):
+            raise
+        _check_begun(cell)  # another process has made it meanwhile
+
+
+def _check_begun(cell: Cell) -> None:
+    """Raise RunDirectoryError for a run that another process holds, or that is not the one that the study asks for."""
+    if reason := holder(cell.folder) or differences(cell):
+        raise RunDirectoryError(reason)

@@ -11,7 +11,10 @@ from rlsparse.study.standing import Standing, State, count
 ORDER: tuple[State, ...] = ("failed", "in use", "running", "interrupted", "waiting", "finished")
 """What a reader wants to see first, where not all cells fit."""
 
-TITLES = ("", "environment", "seeds", "steps", "steps/s", "return", "")
+TITLES = ("", "environment", "seeds", "state", "steps", "steps/s", "return", "")
+
+NUMBERS = range(4, 7)
+"""Columns that are set to the right."""
 
 
 def table(standings: Sequence[Standing], height: int | None = None, width: int | None = None) -> str:
@@ -29,13 +32,21 @@ def table(standings: Sequence[Standing], height: int | None = None, width: int |
 
 def row(x: Standing) -> tuple[str, ...]:
     """Return what a cell's line says, by TITLES."""
-    steps = f"{x.steps:,}" if x.steps >= x.budget else f"{x.steps:,} of {x.budget:,}"
+    steps = short(x.steps) if x.steps >= x.budget else f"{short(x.steps)} of {short(x.budget)}"
     rate = f"{x.rate * len(x.seeds):,.0f}" if x.rate and x.state == "running" else ""
-    return (x.label, x.env, seeds_text(x.seeds), steps, rate, returns_text(x.returns), state_text(x))
+    return (x.label, x.env, seeds_text(x.seeds), state_text(x), steps, rate, returns_text(x.returns), x.reason)
 
 
 def _justified(column: int, text: str, width: int) -> str:
-    return text.rjust(width) if 2 < column < 6 else text.ljust(width)
+    return text.rjust(width) if column in NUMBERS else text.ljust(width)
+
+
+def short(number: float) -> str:
+    """Return a number in few characters, as 250k."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            return f"{number / (size if size > 1e4 else 1e3):.4g}{letter}"
+    return f"{number:,.0f}"
 
 
 def seeds_text(seeds: range) -> str:
@@ -52,10 +63,9 @@ def returns_text(returns: Sequence[float]) -> str:
 
 
 def state_text(x: Standing) -> str:
-    """Return the state of a cell, and what there is to say of it."""
-    if x.state == "running" and (left := x.seconds_left) is not None:
-        return f"{duration(left)} left"
-    return f"{x.state}: {x.reason}" if x.reason else x.state
+    """Return the state of a cell: of a running one how long it will take still, if that is known."""
+    left = x.seconds_left if x.state == "running" else None
+    return x.state if left is None else f"{duration(left)} left"
 
 
 def summary(standings: Sequence[Standing], seconds: float | None = None) -> str:

@@ -2,21 +2,19 @@
 
 import os
 import signal
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
 import fake_envs
 import pytest
 import tiny
-from cells import cell
+from cells import Here, cell
+from matplotlib.figure import Figure
 
 from rlsparse.run import directory as runs
 from rlsparse.run.stop import Stop
-from rlsparse.study import worker
 from rlsparse.study.drive import Drive, Options
 from rlsparse.study.local_pool import LocalPool
-from rlsparse.study.pool import Ended
 from rlsparse.study.standing import standing
 from rlsparse.study.study import Cells
 from rlsparse.study.sweep import Place, carry_out, exit_code, jobs_of, part_of
@@ -26,34 +24,7 @@ from rlsparse.study.sweep import Place, carry_out, exit_code, jobs_of, part_of
 def fresh_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.fsync", lambda _: None)
-
-
-class Here:
-    """A pool whose jobs run in this process, one after the other; `crash` names folders at which a process dies."""
-
-    def __init__(self, slots=1, crash=()):
-        self.slots, self.crash = slots, crash
-        self.jobs, self.over, self.stops = [], deque(), 0
-        self.stop_signal = Stop()
-
-    def start(self, job):
-        assert len(self.over) < self.slots
-        self.jobs.append(job)
-        code, reason = 0, ""
-        for folder in job.folders:
-            if str(folder) in self.crash:
-                code, reason = 137, "its process was ended by signal 9"
-                break
-            code = code or worker.train_together([folder], job.trust, self.stop_signal)
-        self.over.append(Ended(job, reason, code))
-
-    def ended(self, seconds):
-        found = [*self.over]
-        self.over.clear()
-        return found
-
-    def stop(self):
-        self.stops += 1
+    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"a picture"))
 
 
 def drive(jobs, pool=None, stop=None, tell=lambda standings: None):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from matplotlib.figure import Figure
 
 from rlsparse.run import directory as runs
 from rlsparse.run.stop import Stop
@@ -19,6 +20,7 @@ from rlsparse.study import worker
 def fresh_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"a picture"))
 
 
 def make(name, recipe=tiny.RECIPE):
