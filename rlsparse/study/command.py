@@ -36,7 +36,7 @@ def run_command(arguments: Sequence[str]) -> None:
         return
     with StopSignal() as stop, Display(flags.quiet, stays=not sys.stdout.isatty()) as display:
         tell = _redrawing(display, flags.out) if flags.watch else display
-        standings = carry_out(found, place_of(flags), options_of(flags), stop, tell)
+        standings = carry_out(found, place_of(flags), options_of(flags), stop, tell, flags.out)
     compared = None if stop.received else compare_finished(standings, flags.out)
     _tell_end(standings, flags, compared.folder if compared else None)
     if stop.received:

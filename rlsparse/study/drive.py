@@ -35,6 +35,8 @@ class Options:
     """Run the code of the environments that the runs name."""
     cores: int = 1
     """Cores of each job."""
+    gpus: float = 0.0
+    """GPUs of each job, or the share of one."""
     settings: Settings = Settings()
     """Of run directories that are made."""
 
@@ -82,7 +84,7 @@ class Drive:
             self.standings[cell.folder] = now = replace(standing(cell), state="running")
             self._running[cell.folder] = Watch(now)
         folders = tuple(cell.folder for cell in ready)
-        self._pool.start(Job(folders, self._options.cores, trust=self._options.trust))
+        self._pool.start(Job(folders, self._options.cores, self._options.gpus, self._options.trust))
         return True
 
     def _prepared(self, cell: Cell) -> bool:

@@ -59,7 +59,7 @@ def sweep(
     check_bounds(flags)
     planned = cells(found, folder)
     with StopInterrupt() as stop, Display(quiet) as display:
-        standings = carry_out(planned, place_of(flags), options_of(flags), stop, display)
+        standings = carry_out(planned, place_of(flags), options_of(flags), stop, display, folder)
     if stop.received:
         raise KeyboardInterrupt("stopped; the same call goes on")
     compared = compare_finished(standings, folder)

@@ -56,8 +56,8 @@ class LocalPool:
 
     def _wait(self, slot: int, job: Job, process: subprocess.Popen) -> None:
         code = process.wait()
-        _remove_if_empty(job.folders[0] / LOG)
-        self._over.put((slot, Ended(job, _signalled(code), code if code >= 0 else 128 - code)))
+        remove_if_empty(job.folders[0] / LOG)
+        self._over.put((slot, Ended(job, signalled(code), code if code >= 0 else 128 - code)))
 
     def ended(self, seconds: float) -> list[Ended]:
         """Return the jobs that are over and have not been told; waits for one at most so many seconds."""
@@ -130,13 +130,14 @@ def _begin(job: Job, cores: Sequence[int]) -> subprocess.Popen:
         os.close(log)
 
 
-def _remove_if_empty(path: Path) -> None:
+def remove_if_empty(path: Path) -> None:
+    """Remove a file that nothing was written into."""
     with suppress(OSError):
         if path.stat().st_size == 0:
             path.unlink()
 
 
-def _signalled(code: int) -> str:
+def signalled(code: int) -> str:
     """Say in words which signal has ended a process, nothing if none has."""
     if code >= 0:
         return ""

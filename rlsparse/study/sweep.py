@@ -79,21 +79,31 @@ def jobs_of(cells: Sequence[Cell], slots: int) -> list[list[Cell]]:
     return cut(groups, slots, work, lambda cell: cell.recipe.iteration_steps * cell.recipe.num_seeds)
 
 
-def carry_out(found: Cells, place: Place, options: Options, stop: Stop, tell: Tell) -> list[Standing]:
-    """Train the cells that are not finished, and return how all stand, those at the end whose recipes are refused."""
+def carry_out(
+    found: Cells, place: Place, options: Options, stop: Stop, tell: Tell, out: Path = Path()
+) -> list[Standing]:
+    """Train the cells that are not finished, and return how all stand, those at the end whose recipes are refused.
+
+    `out` is the folder of the study. Raises UsageError for a place that there is not.
+    """
     failures, cells = [*map(refused, found.failures)], found.cells
-    slots = place.jobs or default_slots(cells, options)
-    jobs = jobs_of(cells, slots)
-    if not jobs:
+    check_place(place)
+    if not jobs_of(cells, 1):
         return [*map(standing, cells), *failures]
-    pool = pool_of(replace(place, jobs=min(slots, len(jobs))))
-    options = replace(options, cores=max(1, len(usable()) // pool.slots) if place.on is None else 1)
+    if place.on is None:
+        jobs = jobs_of(cells, slots_here(place, cells, options))
+        pool: Pool = LocalPool(min(slots_here(place, cells, options), len(jobs)))
+        options = replace(options, cores=max(1, len(usable()) // pool.slots))
+    else:
+        pool = ray_pool(place, out)
+        jobs = jobs_of(cells, pool.slots)
+    options = replace(options, gpus=1.0 if on_gpu(cells, options) else 0.0)
     return [*Drive(cells, pool, options, stop, lambda told: tell([*told, *failures])).run(jobs), *failures]
 
 
 def plan(found: Cells, place: Place, options: Options) -> str:
     """Return which cells there are, how they are trained together, what is done, and how much is left."""
-    slots = place.jobs or default_slots(found.cells, options)
+    slots = slots_here(place, found.cells, options)
     jobs, populations = jobs_of(found.cells, slots), len(grouped(found.cells))
     standings = [*map(standing, found.cells), *map(refused, found.failures)]
     left = sum(max(0, x.budget - x.steps) * len(x.seeds) for x in standings if x.state == "waiting")
@@ -116,18 +126,24 @@ def options_of(flags: RunFlags) -> Options:
     return Options(flags.device, True, settings=Settings().changed_by(flags))
 
 
-def default_slots(cells: Sequence[Cell], options: Options) -> int:
-    """Return how many jobs run at once if nobody says it: one for each core; one alone has a GPU for itself."""
-    on_gpu = options.device.startswith("cuda") or any(cell.recipe.simulator == "warp" for cell in cells)
-    return 1 if on_gpu else len(usable())
+def slots_here(place: Place, cells: Sequence[Cell], options: Options) -> int:
+    """Return how many jobs run at once here: if nobody says it one for each core, but one alone has a GPU for itself."""
+    return place.jobs or (1 if on_gpu(cells, options) else len(usable()))
 
 
-def pool_of(place: Place) -> Pool:
-    """Return what runs jobs; raises UsageError for a place that there is not."""
-    if place.on is None:
-        return LocalPool(place.jobs)
-    if place.on.partition(":")[0] != "ray":
+def on_gpu(cells: Sequence[Cell], options: Options) -> bool:
+    """Whether jobs need a GPU."""
+    return options.device.startswith("cuda") or any(cell.recipe.simulator == "warp" for cell in cells)
+
+
+def check_place(place: Place) -> None:
+    """Raise UsageError for a place that there is not."""
+    if place.on is not None and place.on.partition(":")[0] != "ray":
         raise UsageError(f"--on {place.on}: expected ray, or ray://HOST:PORT")
+
+
+def ray_pool(place: Place, out: Path) -> Pool:
+    """Return what runs jobs on a Ray cluster; raises UsageError where it cannot be reached."""
     raise UsageError(f"--on {place.on}: this version has no Ray")
 
 

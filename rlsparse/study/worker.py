@@ -7,10 +7,18 @@ import argparse
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rlsparse.run.stop import Stop, StopSignal  # nothing that imports numpy before the process is on its cores
+
+if TYPE_CHECKING:
+    from rlsparse.train.training import Opened
+
+WAITS = (0.1, 0.4)
+"""Seconds after which a directory that is in use is tried again: another process may only have looked who holds it."""
 
 STOPPED = 130
 """Exit code of a worker that was told to stop by other means than a signal."""
@@ -31,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from rlsparse.run.command_line import fail_in_one_line
 
         with fail_in_one_line():
-            code = train_together(flags.folders, flags.trust, stop)
+            code = work(flags.folders, flags.trust, stop)
     sys.exit(128 + stop.received if stop.received else code)
 
 
@@ -55,39 +63,66 @@ def _stop_at_end_of_stdin(stop: Stop) -> None:
     stop.ask("the end of its study's process")
 
 
-def train_together(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
+def work(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
     """Train the runs of these directories to their ends, or until told to stop.
 
     Returns the exit code: 0 if all are finished, else that of the first failure.
     """
-    codes = [_train_one(folder, trust, stop) for folder in folders]
+    from rlsparse.study.outcome import read_status
+
+    before = {folder: read_status(folder) for folder in folders}
+    opened, codes = [], []
+    for folder in folders:
+        run, code = _open(folder, trust, before[folder]) if not stop() else (None, STOPPED)
+        opened += [run] if run else []
+        codes.append(code)
+    codes += [_train_one(one, before[one.run.given], stop) for one in opened]
     return next((code for code in codes if code not in (0, STOPPED)), max(codes))
 
 
-def _train_one(folder: Path, trust: bool, stop: Stop) -> int:
+def _open(folder: Path, trust: bool, before: dict[str, Any]) -> "tuple[Opened | None, int]":
+    """Open a run directory and hold it; returns it, or none for one that is finished or fails, and the exit code."""
+    from rlsparse.errors import RlsparseError
+    from rlsparse.run.flags import ResumeFlags
+    from rlsparse.study.outcome import tell_failure
+    from rlsparse.study.standing import IN_USE
+    from rlsparse.train.training import reopen
+
+    for wait in (*WAITS, None):
+        try:
+            opened = reopen(ResumeFlags(folder, trust=trust, quiet=True))
+        except RlsparseError as error:
+            if IN_USE in str(error) and wait is not None:
+                time.sleep(wait)
+                continue
+            tell_failure(folder, str(error), before)
+            return None, error.exit_code
+        if opened.run.complete:
+            opened.run.release()
+            return None, 0
+        return opened, 0
+    raise AssertionError
+
+
+def _train_one(opened: "Opened", before: dict[str, Any], stop: Stop) -> int:
     import traceback
 
     from rlsparse.errors import BROKEN, RlsparseError, in_one_line
-    from rlsparse.run.flags import ResumeFlags
     from rlsparse.run.no_callbacks import NoCallbacks
-    from rlsparse.study.outcome import read_status, tell_failure
-    from rlsparse.train.training import reopen, train
+    from rlsparse.study.outcome import tell_failure
+    from rlsparse.train.training import train
 
     if stop():
+        opened.run.release()
         return STOPPED
-    before = read_status(folder)
     try:
-        opened = reopen(ResumeFlags(folder, trust=trust, quiet=True))
-        if opened.run.complete:
-            opened.run.release()
-            return 0
         session = train(opened, stop, NoCallbacks(), quiet=True, resumed=True)
     except RlsparseError as error:
-        tell_failure(folder, str(error), before)
+        tell_failure(opened.run.given, str(error), before)
         return error.exit_code
     except BROKEN as error:
         traceback.print_exc()
-        tell_failure(folder, in_one_line(error), before)
+        tell_failure(opened.run.given, in_one_line(error), before)
         return 1
     return 0 if session.run.state == "finished" else STOPPED
 

@@ -17,10 +17,10 @@ FINISHED = replace(CELL, state="finished", steps=1_000_448, returns=(10.0,) * 5)
 
 def test_a_table_has_a_line_for_each_cell():
     assert table([RUNNING, FAILED, FINISHED]).splitlines() == [
-        "      environment  seeds   state               steps  steps/s       return",
-        "ppo   Hopper-v5    0 to 4  2:05:00 left   250k of 1M      500   2.0 +- 2.5",
-        "trpo  Hopper-v5    0 to 4  failed            0 of 1M                        the motor burned out",
-        "ppo   Hopper-v5    0 to 4  finished               1M           10.0 +- 0.0",
+        "      environment  seeds   state              steps  steps/s       return",
+        "ppo   Hopper-v5    0 to 4  2:05:00 left  250k of 1M      500   2.0 +- 2.5",
+        "trpo  Hopper-v5    0 to 4  failed           0 of 1M                        the motor burned out",
+        "ppo   Hopper-v5    0 to 4  finished              1M           10.0 +- 0.0",
         "3 cells: 1 finished, 1 running, 1 failed; 41.7 % of 15,000,000 steps, 500 steps/s, 2:05:00 left",
     ]
 

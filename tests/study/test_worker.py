@@ -20,6 +20,7 @@ from rlsparse.study import worker
 def fresh_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr(worker, "WAITS", (0.0,))
     monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"a picture"))
 
 
@@ -34,7 +35,7 @@ def status(folder):
 
 
 def work(*folders, trust=True):
-    return worker.train_together(folders, trust, Stop())
+    return worker.work(folders, trust, Stop())
 
 
 def test_runs_are_trained_as_each_alone_would_be():
@@ -110,7 +111,7 @@ def test_a_run_that_somebody_else_trains_is_left_to_him():
 def test_one_that_is_told_to_stop_saves_and_goes_on_later_as_if_it_had_not():
     folder, stop = make("run"), Stop()
     stop.ask("a test")
-    assert worker.train_together([folder], True, stop) == worker.STOPPED
+    assert worker.work([folder], True, stop) == worker.STOPPED
     assert work(folder) == 0
     assert tiny.outcome(folder) == tiny.outcome(tiny.train(Path("alone")))
 
