@@ -94,11 +94,12 @@ def save(
     """
     files = {f"{group}.safetensors": encode_arrays(x) for group, x in checkpoint.arrays.items()}
     files["manifest.json"] = seal(_describe(files, checkpoint.values)).encode()
-    persist(folder / str(total_steps), lambda: _write(folder, str(total_steps), files))
+    persist(folder / str(total_steps), lambda: put(folder, str(total_steps), files))
     _remove_outdated(folder, total_steps, count, budget, every)
 
 
-def _write(folder: Path, name: str, files: dict[str, bytes]) -> None:
+def put(folder: Path, name: str, files: dict[str, bytes]) -> None:
+    """Write the files of folder/<name>/ beside it first, then rename; raises OSError."""
     if not folder.exists():
         folder.mkdir()  # but no folder above it: a run that somebody has removed does not come back in parts
         sync_directory(folder.parent)
