@@ -27,10 +27,16 @@ def claimed(count: int, folder: Path | None = None) -> Iterator[list[int]]:
             for core in usable():
                 if len(held) < count and (descriptor := _claim(folder / str(core))) is not None:
                     held[core] = descriptor
-        yield sorted(held) if len(held) == count else []
+        if len(held) < count:
+            _give_back(held)
+        yield sorted(held)
     finally:
-        for descriptor in held.values():
-            os.close(descriptor)
+        _give_back(held)
+
+
+def _give_back(held: dict[int, int]) -> None:
+    while held:
+        os.close(held.popitem()[1])
 
 
 def _claim(file: Path) -> int | None:

@@ -74,7 +74,9 @@ def work(order: Order, host: str, call: Call) -> Outcome:
     here = (__version__, python_version())
     if here[0] != order.versions[0] or _minor(here[1]) != _minor(order.versions[1]):
         there = "rlsparse {}, Python {}".format(*order.versions)
-        return Outcome("refused", reason=f"{host} has rlsparse {here[0]}, Python {here[1]}; this machine has {there}")
+        return Outcome(
+            "refused", reason=f"{host} has rlsparse {here[0]}, Python {here[1]}; the study's machine has {there}"
+        )
     shared = _sees(order.token, order.secret)
     call("tell", order.ticket, Began(host, shared))
     try:
