@@ -14,6 +14,13 @@ from rlsparse.errors import UsageError, import_extra, in_one_line
 from rlsparse.study.local_pool import usable
 from rlsparse.study.pool import Job
 
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Environment variables that Ray reads when it is imported.
+
+A Ray that is started here sends nothing to anybody, and what a cluster says in many lines on stdout, such as the state
+of a machine that was lost, a study says in one.
+"""
+
 ANSWER = 10.0
 """Seconds in which the machine of an address must answer."""
 
@@ -21,17 +28,18 @@ STORE = 256 * 2**20
 """Bytes of the shared memory of a Ray that is started here, through which what travels goes."""
 
 
-def connect(on: str) -> Any:
-    """Return the package ray, connected to the cluster that `--on` means.
+def connect(on: str) -> tuple[Any, bool]:
+    """Return the package ray, connected to the cluster that `--on` means, and whether the connection is new.
 
     `ray` is the one that Ray finds (RAY_ADDRESS, or one that runs on this machine), else one that is started on the
     cores that this process may use, until it ends; `ray:ADDRESS` is the one that ray.init means by this address, such
     as auto, local or 10.0.0.1:6379, and `ray://HOST:10001` one that this machine is no part of. A connection that this
     process has already is used. Raises UsageError.
     """
+    os.environ.update({name: text for name, text in QUIET.items() if name not in os.environ})
     ray = import_extra("ray", "ray", f"--on {on}")
     if ray.is_initialized():
-        return ray
+        return ray, False
     address = on if "://" in on else on.partition(":")[2]
     _check_answer(on, address or os.environ.get("RAY_ADDRESS", ""))
     try:
@@ -39,7 +47,7 @@ def connect(on: str) -> Any:
             _init(ray, address)
     except (Exception, SystemExit) as error:  # whatever Ray raises, of which there is much
         raise UsageError(f"--on {on}: {_told(error)}") from error
-    return ray
+    return ray, True
 
 
 def _init(ray: Any, address: str) -> None:
@@ -58,8 +66,7 @@ def _init(ray: Any, address: str) -> None:
 
 @contextmanager
 def _left_alone(ray: Any) -> Iterator[None]:
-    """Let Ray neither take SIGTERM, by which a study saves, nor say in many lines what a study says in one."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody from a Ray that is started here
+    """Let Ray neither take SIGTERM, by which a study saves, nor log what it does."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rlsparse.errors import RlsparseError, StorageError
+from rlsparse.errors import RlsparseError, RunDirectoryError, StorageError
 from rlsparse.run.checkpoint import newest_steps
 from rlsparse.run.lock import Lock
 from rlsparse.run.storage import write_atomic
@@ -35,7 +35,7 @@ WARNED, GIVEN_UP = 20.0, 600.0
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Flight:
     """A job on its way."""
 
@@ -56,10 +56,22 @@ class _Flight:
     """Where it runs, empty as long as it waits."""
     warned: bool = False
     """Of a cluster that is too small, or a disk that is full."""
-    locks: list[Lock] = field(default_factory=list)
+    waits_until: float = 0.0
+    """When it waits for its run directories no longer; 0 if it does not wait."""
+    locks: dict[Path, Lock] = field(default_factory=dict)
     """Of run directories that travel, which nobody else may train."""
     unwritten: list[News] = field(default_factory=list)
     """What has come back and could not be written yet."""
+
+    def hold(self) -> None:
+        """Hold the run directories; raises RunDirectoryError for one that is in use."""
+        for folder in self.job.folders:
+            self.locks[folder] = self.locks.get(folder) or Lock(folder)
+
+    def release(self) -> None:
+        """Let go of the run directories."""
+        while self.locks:
+            self.locks.popitem()[1].release()
 
 
 class RayPool:
@@ -70,7 +82,8 @@ class RayPool:
     """
 
     def __init__(self, on: str, out: Path, slots: int | None = None, apart: bool = False) -> None:
-        self._ray = ray = ray_cluster.connect(on)
+        self._ray, self._own = ray_cluster.connect(on)
+        ray = self._ray
         self._slots, self._secret, self._numbers = slots, secrets.token_hex(16), count(1)
         self._token = (out / f".shared-{secrets.token_hex(4)}").absolute()
         if not apart:
@@ -103,10 +116,11 @@ class RayPool:
         """
         end = time.monotonic() + seconds
         while True:
-            self._look()
+            if not self._stopping:
+                self._look()
             over, self._over = self._over, []
             left = end - time.monotonic()
-            if over or left <= 0:
+            if over or left <= 0 or self._stopping:
                 return over
             tasks = [flight.task for flight in self._flights]
             if tasks:
@@ -115,9 +129,10 @@ class RayPool:
 
     def stop(self) -> None:
         """Ask all jobs to save and to end, and wait for that; those that do not are killed. Lets go of the cluster."""
+        if self._stopping:
+            return
         self._stopping = True
-        with suppress(self._ray.exceptions.RayError):
-            self._ray.get(self._desk.stop.remote())
+        self._tell("stop")
         for flight in [x for x in self._flights if not x.host]:
             self._ray.cancel(flight.task)
         end = time.monotonic() + PATIENCE + 10 * BEAT
@@ -129,37 +144,52 @@ class RayPool:
             self._end(flight, "it did not save in time", 1)
         self._token.unlink(missing_ok=True)
         self._ray.kill(self._desk)
-        self._ray.shutdown()
+        if self._own:
+            self._ray.shutdown()
+
+    def _tell(self, method: str, *given: Any) -> None:
+        """Leave something at the desk, if the cluster is there; if it is lost, the next look finds that."""
+        with suppress(Exception):  # Ray has no class for what it raises then
+            getattr(self._desk, method).remote(*given)
 
     def _launch(self, flight: _Flight) -> None:
         """Hand a job to the cluster, for the first time or once more."""
         flight.ticket = f"{next(self._numbers)}-{secrets.token_hex(4)}"
-        flight.since, flight.host, flight.warned, flight.unwritten = time.monotonic(), "", False, []
+        flight.since, flight.waits_until = time.monotonic(), 0.0
+        flight.host, flight.warned, flight.unwritten = "", False, []
         flight.steps = _steps(flight.job)
-        self._ray.get(self._desk.admit.remote(flight.ticket))  # before the job can ask
         order = Order(flight.ticket, flight.job, self._token, self._secret, os.getcwd())
         job, elsewhere = flight.job, {"ray.io/node-id": f"!in({','.join(sorted(self._bad))})"}
-        flight.task = self._task.options(
+        task = self._task.options(
             num_cpus=job.cores,
             num_gpus=job.gpus,
             max_retries=0,  # it is started once more by us, from what has come back
             label_selector=elsewhere if self._bad else None,
             name=f"rlsparse {job.folders[0].name}",
-        ).remote(order, self._desk)
+        )
+        try:
+            self._ray.get(self._desk.admit.remote(flight.ticket))  # before the job can ask
+            flight.task = task.remote(order, self._desk)
+        except Exception as error:  # Ray has no class for all that it raises when the cluster is lost
+            self._end(flight, f"the cluster is lost: {ray_cluster.failure(error)}", 1)
 
     def _look(self) -> None:
         """Hear what jobs say, and conclude those that are over."""
         try:
             tasks = [flight.task for flight in self._flights]
             done = self._ray.wait(tasks, num_returns=len(tasks), timeout=0)[0] if tasks else []
-            for told in self._ray.get(self._desk.take.remote()):
-                self._hear(told)
-        except (self._ray.exceptions.RayError, ConnectionError) as error:
+            said = self._ray.get(self._desk.take.remote())  # after that, so that nothing of those that are over is left
+        except Exception as error:  # Ray has no class for all that it raises when the cluster is lost
             for flight in [*self._flights]:
                 self._end(flight, f"the cluster is lost: {ray_cluster.failure(error)}", 1)
             return
+        for told in said:
+            self._hear(told)
         for flight in [*self._flights]:
+            self._send(flight)
             self._write(flight)
+            if flight not in self._flights:  # it could not be sent, or written
+                continue
             if flight.task in done:
                 self._conclude(flight)
             elif not flight.host:
@@ -171,19 +201,28 @@ class RayPool:
             return
         if told.began:
             flight.host = told.began.host
-            if not told.began.shared:
-                self._send(flight)
+            flight.waits_until = 0.0 if told.began.shared else time.monotonic() + PATIENCE
+            if told.began.shared:
+                flight.release()
         if told.snapshots:
             flight.unwritten.append(told)
 
     def _send(self, flight: _Flight) -> None:
-        """Send a job its run directories, and hold them here."""
+        """Send a job the run directories that it waits for, and hold them here.
+
+        What the worker of an attempt that was lost still holds is waited for.
+        """
+        if not flight.waits_until:
+            return
         try:
-            flight.locks = flight.locks or [Lock(folder) for folder in flight.job.folders]
+            flight.hold()
             parcel = tuple(news(folder, {}) for folder in flight.job.folders)
-            self._desk.send.remote(flight.ticket, parcel)
         except (RlsparseError, OSError) as error:
-            self._end(flight, str(error), getattr(error, "exit_code", 1))
+            if time.monotonic() > flight.waits_until or not isinstance(error, RunDirectoryError):
+                self._end(flight, str(error), getattr(error, "exit_code", 1))
+            return
+        flight.waits_until = 0.0
+        self._tell("send", flight.ticket, parcel)
 
     def _write(self, flight: _Flight) -> None:
         """Write what has come back; what the disk does not take waits."""
@@ -201,7 +240,7 @@ class RayPool:
                 return
             flight.unwritten.pop(0)
             if not flight.unwritten:
-                self._desk.written.remote(flight.ticket)
+                self._tell("written", flight.ticket)
 
     def _conclude(self, flight: _Flight) -> None:
         """End a job whose attempt is over, or start it once more."""
@@ -254,9 +293,8 @@ class RayPool:
     def _end(self, flight: _Flight, reason: str, code: int) -> None:
         """Let a job be over."""
         self._flights.remove(flight)
-        for lock in flight.locks:
-            lock.release()
-        self._desk.give_up.remote(flight.ticket)
+        flight.release()
+        self._tell("give_up", flight.ticket)
         self._over.append(Ended(flight.given, reason, code))
 
 
