@@ -36,6 +36,7 @@ LEAVES = {
     "explore/in_rollout": "probing inside the rollout",
     "explore/surrogate": "scores without a step",
     "explore/controls": "controls of empty-space search",
+    "explore/directions": "directions in the span of the anchors, for proposals that are leaves",
     "explore/propose": "a normal distribution and a line as proposals",
     "explore/evolution": "proposals that learn from scores",
     "explore/gaussian_process": "ascent on a fitted surface",

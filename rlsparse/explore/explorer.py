@@ -22,7 +22,7 @@ from rlsparse.learner.layout import Layout
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import Rollout
 from rlsparse.learner.streams import Purpose, env_seeds, generator
-from rlsparse.sim.episodes import STEP_CAP, ProbeEpisodes, member_policies
+from rlsparse.sim.episodes import STEP_CAP, MemberPolicies, ProbeEpisodes
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class MemberExplorer(NoProbing):
 
         noise = seeds("probe_noise") if probe.stochastic else None
         allowance = self.schedule.allowance(learner.counters)[members]
-        policies = member_policies(learner, members, self._searched, noise)
+        policies = MemberPolicies(learner, members, self._searched, noise)
         return ProbeEpisodes(policies, self._env, seeds("probe_env"), allowance, stop, learner.simulated_on)
 
     def _propose(self, members: np.ndarray) -> Propose:

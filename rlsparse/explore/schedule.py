@@ -110,17 +110,3 @@ class Schedule:
         expected[members] = np.where(longest > 0, np.where(exhausted, 2 * longest, longest), expected[members])
         idle[members] = steps == 0
         return replace(self.after_probe(members), longest=expected, idle=idle)
-
-    def waits_for(self, steps: Counters, anchors: int) -> str:
-        """Say why the first member does not probe by episodes now; nothing if it does, or has no steps left."""
-        config, begin = self.config, self.config.start * self.total_steps
-        if anchors < config.num_anchors:
-            return f"{anchors} of {config.num_anchors} anchors so far"
-        if steps.total[0] < begin:
-            return f"probing begins at {begin:,.0f} steps"
-        if not config.finish and self.iterations - self.last_probe[0] < config.every:
-            return f"probing every {config.every} updates"
-        cost, allowance = self.cost()[0], self.allowance(steps)[0]
-        if allowance < cost and self.left(steps)[0]:
-            return f"a probe may take {cost:,} steps, and {allowance:,} may be spent"
-        return ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rlsparse.explore.choice import INCUMBENT, paired_gains
+from rlsparse.explore.schedule import Schedule
 from rlsparse.learner.records import Counters
 
 
@@ -76,6 +77,21 @@ class Report:
                 f"{_signed(high)}, n = {len(self.gains)} x {self.gains[-1][2]} pairs of episodes)"
             )
         return text
+
+
+def waits_for(schedule: Schedule, steps: Counters, anchors: int) -> str:
+    """Say why the first member does not probe by episodes now; nothing if it does, or has no steps left."""
+    config, begin = schedule.config, schedule.config.start * schedule.total_steps
+    if anchors < config.num_anchors:
+        return f"{anchors} of {config.num_anchors} anchors so far"
+    if steps.total[0] < begin:
+        return f"probing begins at {begin:,.0f} steps"
+    if not config.finish and schedule.iterations - schedule.last_probe[0] < config.every:
+        return f"probing every {config.every} updates"
+    cost, allowance = schedule.cost()[0], schedule.allowance(steps)[0]
+    if allowance < cost and schedule.left(steps)[0]:
+        return f"a probe may take {cost:,} steps, and {allowance:,} may be spent"
+    return ""
 
 
 def _signed(x: float) -> str:

@@ -30,7 +30,7 @@ from rlsparse.explore.schedule import Schedule
 from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.streams import env_seeds, generator
 from rlsparse.run.cards import agent, resolve_environment
-from rlsparse.run.probe_report import Report
+from rlsparse.run.probe_report import Report, waits_for
 from rlsparse.run.recipe import Recipe, check, from_dict
 from rlsparse.run.torch_parameters import ParameterVector, forget, reached, undisturbed
 from rlsparse.sim.environment import Environment
@@ -223,7 +223,7 @@ class Explorer:
     def _due(self) -> bool:
         """Whether to probe now; if not, the report says why."""
         steps, anchors = self._report.steps, len(self._anchors)
-        self._report.waits_for = self._schedule.waits_for(steps, anchors) or self._report.waits_for
+        self._report.waits_for = waits_for(self._schedule, steps, anchors) or self._report.waits_for
         return bool(self._schedule.due(steps, anchors)[0])
 
     def _probe(self) -> bool:

@@ -24,7 +24,7 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.probe import Propose
 from rlsparse.explore.schedule import Schedule
 from rlsparse.learner.streams import env_seeds, generator
-from rlsparse.run.probe_report import Report
+from rlsparse.run.probe_report import Report, waits_for
 from rlsparse.run.records import probe_rows
 from rlsparse.run.torch_loop import configuration
 from rlsparse.run.torch_parameters import forget, undisturbed
@@ -198,7 +198,7 @@ class ExploRLerCallback(BaseCallback):
     def _due(self) -> bool:
         """Whether to probe now; if not, the report says why."""
         steps, anchors = self._report.steps, len(self._anchors)
-        self._report.waits_for = self._schedule.waits_for(steps, anchors) or self._report.waits_for
+        self._report.waits_for = waits_for(self._schedule, steps, anchors) or self._report.waits_for
         return bool(self._schedule.due(steps, anchors)[0])
 
     def _probe(self) -> bool:

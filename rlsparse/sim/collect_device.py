@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -110,3 +111,10 @@ def newest(kept: torch.Tensor, x: torch.Tensor, marked: torch.Tensor) -> torch.T
     place = torch.where(marked, marked.cumsum(1), 0)
     order = place.topk(kept.shape[1]).indices.flip(1)
     return both.take_along_dim(order, 1)
+
+
+def device_noise(seeds: list[list[int]], size: int, device: str) -> Callable[[], Array]:
+    """Return a function that draws the noise of one step on a device, [S, count, size], with a generator per member."""
+    streams = [torch.Generator(device).manual_seed(own[0]) for own in seeds]
+    draw = partial(torch.randn, len(seeds[0]), size, device=device)
+    return lambda: torch.stack([draw(generator=stream) for stream in streams])

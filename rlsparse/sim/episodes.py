@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -248,27 +248,35 @@ class ProbeEpisodes:
         return np.where(failed, -np.inf, np.where(done, returns.astype(np.float64), np.nan))
 
 
-def member_policies(
-    learner: Learner, members: np.ndarray, searched: slice, noise_seeds: list[list[int]] | None
-) -> Policies:
-    """Return what gives policies of points in place of the `members`' numbers `searched`.
+@dataclass(frozen=True)
+class MemberPolicies:
+    """Gives the policies of points in place of the members' own numbers."""
 
-    The action noise of each episode has a seed `[S][E]`; None for deterministic actions.
-    """
+    learner: Learner
+    members: np.ndarray
+    """Indices, [S]."""
+    searched: slice
+    """Which of their numbers points are."""
+    noise_seeds: list[list[int]] | None = None
+    """Of the action noise of each episode, `[S][E]`; None for deterministic actions."""
 
-    def policies(points: np.ndarray, episodes: slice) -> Callable[[Array], Array]:
-        actors = learner.actors_at(points, searched, members)
+    def __call__(self, points: np.ndarray, episodes: slice) -> Callable[[Array], Array]:
+        actors = self.learner.actors_at(points, self.searched, self.members)
+        noise_seeds = self.noise_seeds and [own[episodes] for own in self.noise_seeds]
+        return acting(actors, noise_seeds, self.learner.simulated_on)
 
-        def mean(obs: Array) -> Array:
-            return actors(obs.reshape(len(actors.seeds), -1, obs.shape[-1])).reshape(len(obs), -1)
 
-        if noise_seeds is None:
-            return mean
-        std = np.exp(to_numpy(learner.layout.log_std(actors.params))).reshape(*points.shape[:2], -1)
-        noise = common_noise(std, [own[episodes] for own in noise_seeds], learner.simulated_on)
-        return lambda obs: mean(obs) + noise()
+def acting(actors: Actors, noise_seeds: list[list[int]] | None, device: str = "cpu") -> Callable[[Array], Array]:
+    """Return how S * C actors act in E episodes each, obs [S * C * E, O]; the noise of each has a seed `[S][E]`."""
 
-    return policies
+    def mean(obs: Array) -> Array:
+        return actors(obs.reshape(len(actors.seeds), -1, obs.shape[-1])).reshape(len(obs), -1)
+
+    if noise_seeds is None:
+        return mean
+    std = np.exp(to_numpy(actors.layout.log_std(actors.params)))
+    noise = common_noise(std.reshape(len(noise_seeds), -1, std.shape[-1]), noise_seeds, device)
+    return lambda obs: mean(obs) + noise()
 
 
 def common_noise(std: np.ndarray, seeds: list[list[int]], device: str = "cpu") -> Callable[[], Array]:
@@ -277,7 +285,12 @@ def common_noise(std: np.ndarray, seeds: list[list[int]], device: str = "cpu") -
     But for the deviation it is alike for all candidates of a member.
     """
     size, scale = std.shape[-1], to_device(std[:, :, None], device)
-    draw = host_noise(seeds, size) if device == "cpu" else device_noise(seeds, size, device)
+    if device == "cpu":
+        draw = host_noise(seeds, size)
+    else:
+        from rlsparse.sim.collect_device import device_noise
+
+        draw = device_noise(seeds, size, device)
     return lambda: (scale * draw()[:, None]).reshape(-1, size)
 
 
@@ -285,12 +298,3 @@ def host_noise(seeds: list[list[int]], size: int) -> Callable[[], np.ndarray]:
     """Return a function that draws the noise of one step, [S, count, size], with a generator per seed `[S][count]`."""
     streams = [[np.random.default_rng(s) for s in own] for own in seeds]
     return lambda: np.stack([[g.standard_normal(size, np.float32) for g in own] for own in streams])
-
-
-def device_noise(seeds: list[list[int]], size: int, device: str) -> Callable[[], Array]:
-    """Return a function that draws the noise of one step on a device, [S, count, size], with a generator per member."""
-    import torch
-
-    streams = [torch.Generator(device).manual_seed(own[0]) for own in seeds]
-    draw = partial(torch.randn, len(seeds[0]), size, device=device)
-    return lambda: torch.stack([draw(generator=stream) for stream in streams])

@@ -16,7 +16,7 @@ from rlsparse.explore.choice import mean_and_error
 from rlsparse.explore.propose import Gaussian
 from rlsparse.learner.streams import env_seeds, generator
 from rlsparse.run.session import single_episodes
-from rlsparse.sim.episodes import ProbeEpisodes, member_policies
+from rlsparse.sim.episodes import MemberPolicies, ProbeEpisodes
 from rlsparse.trained.plane import Plane
 from rlsparse.trained.surface import Spread
 from rlsparse.trained.update import Update
@@ -127,7 +127,7 @@ def _probe_episodes(update: Update, count: int) -> ProbeEpisodes:
     """Return what runs deterministic episodes of the member that was asked for, on `count` seeds of their own."""
     env = cache(single_episodes(update.recipe, update.learner.device))
     seeds = env_seeds(update.seed, "landscape_env", count, update.iteration)
-    policies = member_policies(update.learner, np.array([update.member]), update.searched, noise_seeds=None)
+    policies = MemberPolicies(update.learner, np.array([update.member]), update.searched, noise_seeds=None)
     endless = np.array([np.iinfo(np.int64).max])
     return ProbeEpisodes(policies, env, [seeds], endless, device=update.learner.simulated_on)
 

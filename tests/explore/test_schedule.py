@@ -14,6 +14,7 @@ from rlsparse.explore.propose import Line
 from rlsparse.explore.schedule import Schedule
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.records import Counters
+from rlsparse.run.probe_report import waits_for
 
 CONFIG = ExploRLer(Line((0.5, 2.0)), Episodes(2, "always"), num_anchors=3, budget_fraction=0.5)
 """Four episodes a probe."""
@@ -153,7 +154,7 @@ def test_a_probe_that_took_no_step_is_not_repeated_where_nothing_comes_in_betwee
 )
 def test_why_there_is_no_probe_yet(config, train, anchors, reason):
     schedule = begin(**config).after_iteration(0)
-    assert schedule.waits_for(steps(train), anchors) == reason
+    assert waits_for(schedule, steps(train), anchors) == reason
     assert bool(schedule.due(steps(train), anchors)[0]) == (not reason and train < 10_000)
 
 

@@ -9,7 +9,7 @@ from rlsparse.errors import DivergenceError, Interrupted
 from rlsparse.explore.explorer import searched_slice
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
-from rlsparse.sim.episodes import ProbeEpisodes, evaluate, member_policies
+from rlsparse.sim.episodes import MemberPolicies, ProbeEpisodes, evaluate
 
 ENV, SEEDS = "Hopper-v5", (3, 4)
 PLENTY = 10**9
@@ -43,7 +43,7 @@ def probes(learners, allowance=(PLENTY, PLENTY), noise=None, stop=lambda: False)
     members, part = np.arange(2), searched_slice(learners[0].layout, log_std=False)
     for learner, make in zip(learners, (make_on_the_host, TensorEnv), strict=True):
         envs = lambda n, make=make: make(ENV, n, autoreset=False)  # noqa: E731
-        policies = member_policies(learner, members, part, noise)
+        policies = MemberPolicies(learner, members, part, noise)
         yield ProbeEpisodes(policies, envs, EPISODES, np.array(allowance), stop, learner.simulated_on)
 
 

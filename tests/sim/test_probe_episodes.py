@@ -9,7 +9,7 @@ from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, Interrupted
 from rlsparse.explore.explorer import searched_slice
 from rlsparse.sim import episodes as evaluate
-from rlsparse.sim.episodes import ProbeEpisodes, member_policies
+from rlsparse.sim.episodes import MemberPolicies, ProbeEpisodes
 
 PLENTY = 10**9
 
@@ -68,7 +68,7 @@ def build(register, new_learner):
         seeds = [[1000 * m + e for e in range(10)] for m in members]
         searched = searched_slice(learner.layout, log_std)
         run = ProbeEpisodes(
-            member_policies(learner, np.array(members), searched, seeds if noisy else None),
+            MemberPolicies(learner, np.array(members), searched, seeds if noisy else None),
             lambda n: sim.make(env_id, n, autoreset=False),
             seeds,
             np.broadcast_to(allowance, len(members)),
