@@ -42,6 +42,8 @@ def horizon(env: VectorEnv) -> int:
 class MemberExplorer(NoProbing):
     """Probing around S learning members. It has random streams of its own, and changes nothing but by accepting."""
 
+    run_episodes: Callable[..., ProbeEpisodes] = ProbeEpisodes
+
     def __init__(
         self, config: ExploRLer, learner: Learner, env: Callable[[int], VectorEnv], num_envs: int, total_steps: int
     ) -> None:
@@ -138,7 +140,7 @@ class MemberExplorer(NoProbing):
         noise = seeds("probe_noise") if probe.stochastic else None
         allowance = self.schedule.allowance(learner.counters)[members]
         policies = MemberPolicies(learner, members, self._searched, noise)
-        return ProbeEpisodes(policies, self._env, seeds("probe_env"), allowance, stop, learner.simulated_on)
+        return self.run_episodes(policies, self._env, seeds("probe_env"), allowance, stop, learner.simulated_on)
 
     def _propose(self, members: np.ndarray) -> Propose:
         learner, proposal = self._learner, self.config.of(members).proposal

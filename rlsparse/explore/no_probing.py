@@ -1,7 +1,7 @@
 """What the training loop tells an explorer and asks of it; the answers here are those of a run that does not probe."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,9 @@ Estimate: TypeAlias = Callable[[Rollout], Advantages]
 
 class NoProbing:
     """The explorer of a run that does not probe: nothing is due, nothing is judged, and it costs nothing."""
+
+    run_episodes: Any = None
+    """What runs the episodes of probes, made as ProbeEpisodes is."""
 
     def acting(self) -> np.ndarray | None:
         """Return the actors that take the next rollout's steps, [S, N, P]; None: the members' own."""

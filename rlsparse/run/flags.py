@@ -13,7 +13,7 @@ from rlsparse.run import choose
 from rlsparse.run.command_line import parse, values
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Workers
+from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Where, Workers
 
 ASKED = ("eval-every", "eval-episodes", "explore.start")
 """Flags of what a short budget would change otherwise."""
@@ -59,6 +59,8 @@ class TrainFlags:
     """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
     env_workers: Workers | None = None
     """Processes in which environments step, measured if not given; not the MuJoCo tasks. It changes no result."""
+    explore_workers: Annotated[Where, tyro.conf.arg(name="explore.workers")] = "here"
+    """Who runs the episodes of probes: this process, or those of a Ray cluster. It changes no result."""
     compare_with: str | None = None
     """Agent card whose shipped curve is drawn beside the run's own at the end."""
     callbacks: tuple[str, ...] = ()
@@ -97,6 +99,8 @@ class ResumeFlags:
     """Those of the run so far, to be named again, for they are code: module:Class."""
     env_workers: Workers | None = None
     """Processes in which environments step, measured anew if not given."""
+    explore_workers: Annotated[Where | None, tyro.conf.arg(name="explore.workers")] = None
+    """Who runs the episodes of probes, here or ray; as so far if not given."""
     strict: bool = False
     """End where the newest checkpoint is damaged, instead of going on from the one before it."""
     quiet: bool = False
@@ -133,7 +137,11 @@ def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
 
 def resume_flags(arguments: Sequence[str]) -> ResumeFlags:
     """Return the flags of a run that goes on; raises UsageError for any that would change its recipe."""
-    others = [f"--{f.name.replace('_', '-')}" for f in fields(ResumeFlags) if f.name != "resume"]
+    others = [
+        f"--{f.name.replace('explore_', 'explore.').replace('_', '-')}"
+        for f in fields(ResumeFlags)
+        if f.name != "resume"
+    ]
     allowed = f"{', '.join(others[:-1])} and {others[-1]}"
     hint = f"a resumed run keeps its recipe, so only {allowed} go with --resume"
     flags = parse(ResumeFlags, arguments, prog="rlsparse train", unknown_hint=hint)

@@ -18,6 +18,7 @@ from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, Sto
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.no_probing import NoProbing
+from rlsparse.explore.workers import episode_runner
 from rlsparse.learner.arrays import Array
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
@@ -181,6 +182,7 @@ def open_session(
     """Build a run as it is before its first step; its environments step in `workers` processes."""
     make = environments(recipe, device, workers, left_to_workers(run.settings.env_timeout, workers))
     learner, collector, explorer = begin(recipe, device, make)
+    explorer.run_episodes = episode_runner(run.settings.explore_workers, recipe, device, run.settings.env_timeout)
     eval_env = make(recipe.num_seeds * recipe.eval_episodes, autoreset=False, seeds=recipe.seeds)
     never, best = np.full(recipe.num_seeds, -1), BestPolicies(learner)
     return Session(recipe, run, learner, collector, eval_env, explorer, never, best, callbacks or NoCallbacks())

@@ -16,6 +16,7 @@ FEWEST_KEPT = 2
 Kept = Annotated[int, Ge(FEWEST_KEPT), Le(10_000), Expected("a number from 2 to 10,000")]
 Seconds = Annotated[float, Gt(0), Expected("a positive number of seconds")]
 Workers = Annotated[int, Ge(1), Expected("1 or more processes")]
+Where = Literal["here", "ray"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Settings:
     """Steps from one to the next of further ones that stay."""
     env_timeout: Seconds | None = None
     """Most seconds for a call of an environment."""
+    explore_workers: Where = "here"
+    """Who runs the episodes of probes."""
 
     def changed_by(self, flags: object) -> Self:
         """Return these settings with those that the command line gives."""

@@ -68,11 +68,7 @@ def make_part(
 ) -> tuple[GymCurriculumEnv, tuple[Any, ...]]:
     """In a worker: make environments `first` to `first + num_envs` of `total`; return them, and what they are."""
     np.seterr(over="ignore", invalid="ignore")  # as around training
-    environment, spec, given, moved = pickle.loads(told)
-    given_classes.update(given)
-    moved_files.update(moved)
-    if spec is not None:  # registered by a script that this process has not run
-        gymnasium.registry[spec.id] = spec
+    environment = unpacked(told)
 
     class Part(RestartingEnvs if restarting else GymCurriculumEnv):  # type: ignore[misc]
         def where(self, i: int) -> str:
@@ -87,6 +83,16 @@ def make_part(
 
     envs = (partial(Part, _Asking(0)) if restarting else Part)(environment, num_envs, **options)
     return envs, (envs.spec, envs.single_observation_space, envs.single_action_space)
+
+
+def unpacked(told: bytes) -> Environment:
+    """In a worker: return the environment that was packed; it can be made from now on."""
+    environment, spec, given, moved = pickle.loads(told)
+    given_classes.update(given)
+    moved_files.update(moved)
+    if spec is not None:  # registered by a script that this process has not run
+        gymnasium.registry[spec.id] = spec
+    return environment  # type: ignore[no-any-return]
 
 
 class WorkerVectorEnv(VectorEnv):
@@ -111,7 +117,7 @@ class WorkerVectorEnv(VectorEnv):
         self._slices = [(num_envs * k // parts, num_envs * (k + 1) // parts) for k in range(parts)]
         """First environment of every part, and the one after its last."""
         options = {"autoreset": autoreset, "seeds": seeds}
-        told = _packed(environment)
+        told = packed_environment(environment)
         arguments = [(told, b - a, a, num_envs, restarts is not None, options) for a, b in self._slices]
         self.spec, observation, action = self._call(make_part, arguments)[0]
         self.single_observation_space, self.single_action_space = observation, action
@@ -231,8 +237,11 @@ class WorkerVectorEnv(VectorEnv):
             self._everywhere("close")
 
 
-def _packed(environment: Environment) -> bytes:
-    """What a worker needs to make an environment; of the main module, which it does not run, classes themselves."""
+def packed_environment(environment: Environment, instead: str = "--env-workers 1") -> bytes:
+    """Return what a worker needs to make an environment; of the main module, which it does not run, classes themselves.
+
+    Raises EnvironmentFailure, with what to use `instead`, for one that cannot leave this process.
+    """
     spec = gymnasium.registry.get(environment.id.rpartition(":")[2])
     if spec is not None and str(spec.entry_point).startswith("__main__:"):
         spec = replace(spec, entry_point=load_env_creator(spec.entry_point))  # type: ignore[arg-type]
@@ -242,7 +251,7 @@ def _packed(environment: Environment) -> bytes:
         return cloudpickle.dumps((environment, spec, main, moved_files))  # type: ignore[no-any-return]
     except BROKEN as error:
         raise EnvironmentFailure(
-            f"{environment.id} cannot be given to other processes, for {in_one_line(error)}; use --env-workers 1"
+            f"{environment.id} cannot be given to other processes, for {in_one_line(error)}; use {instead}"
         ) from error
 
 
@@ -256,7 +265,7 @@ def measured(environment: Environment, num_envs: int) -> tuple[int, str]:
         return 1, ""
     try:
         seconds, waited = step_seconds(environment, num_envs)
-        _packed(environment)
+        packed_environment(environment)
     except RlsparseError:  # which training tells better
         return 1, ""
     workers = fitting(seconds, num_envs, round(usable_cores() * (1 - waited)))

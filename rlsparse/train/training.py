@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlsparse.errors import Interrupted
+from rlsparse.explore.workers import check_workers
 from rlsparse.run import cards, device, trust
 from rlsparse.run.command_line import say
 from rlsparse.run.compatibility import check_bounds
@@ -65,6 +66,7 @@ def planned(recipe: Recipe, asked: Collection[str], flags: TrainFlags) -> Planne
     check_bounds(flags)
     stay = flags.keep_checkpoints + recipe.total_steps // (flags.checkpoint_every or recipe.total_steps + 1)
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
+    check_workers(flags.explore_workers, recipe, where)
     with contained(flags.env_timeout):
         paid, text = _make_plan(recipe, asked, stay, left_to_workers(flags.env_timeout, 1))
     announce(why, flags.quiet or flags.dry_run)

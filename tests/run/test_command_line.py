@@ -317,7 +317,7 @@ def test_what_cannot_be_resumed_is_refused(run, tmp_path):
 @pytest.mark.parametrize("flag", [("--rollout-length", "9"), ("--out", "x"), ("--dry-run",)])
 def test_a_resumed_run_takes_no_recipe(flag, run):
     only = "--env, --wrappers, --trust, --total-steps, --device, --keep-checkpoints, --checkpoint-every, "
-    only += "--env-timeout, --callbacks, --env-workers, --strict, --quiet and --json"
+    only += "--env-timeout, --callbacks, --env-workers, --explore.workers, --strict, --quiet and --json"
     message = f"unknown flag {flag[0]}: a resumed run keeps its recipe, so only {only} go with --resume"
     assert_one_line(run("train", "--resume", "run", *flag), 2, message)
 
