@@ -68,6 +68,7 @@ LEAVES = {
     "run/torch_parameters": "parameters of a torch policy as one vector",
     "run/probe_report": "what probing in a loop of others has cost and brought",
     "sim/user_envs": "environments that a user's function makes",
+    "run/listing": "lists of agents and environments",
     "run/loggers": "what callbacks for services of experiments have in common",
     "run/weights_and_biases": "numbers for Weights & Biases",
     "run/mlflow": "numbers for MLflow",

@@ -117,7 +117,11 @@ def outcome(run_dir):
         for group, arrays in saved.arrays.items()
         for name, array in arrays.items()
     }
-    values = {name: value for name, value in saved.values.items() if name not in ("seconds", "eval_seconds", "records")}
+    values = {
+        name: value
+        for name, value in saved.values.items()
+        if name not in ("seconds", "eval_seconds", "records", "heads")
+    }
     rows = list(csv.DictReader(io.StringIO((run_dir / "progress.csv").read_text())))
     for row in rows:
         del row["seconds"], row["digest"]

@@ -19,12 +19,12 @@ from rlsparse.compare.record import (
     UnreadableLog,
     rising,
 )
-from rlsparse.compare.table import parse_table, read_lines
+from rlsparse.compare.table import lines_of, parse_long_table, read_whole_lines
 from rlsparse.errors import UsageError
 from rlsparse.run.digests import first_flaw
 from rlsparse.run.extension import extensions, in_force
 from rlsparse.run.naming import EXTENDED, OF_ENVIRONMENT, flat
-from rlsparse.run.reading import MOST_TOML, parse_toml, read_json, read_text
+from rlsparse.run.reading import MOST_OF_TABLE, MOST_TOML, parse_toml, read_json, read_text
 
 REQUIRED = ("seed", "total_steps", "train_steps", "probe_steps", "return_mean")
 KNOWN = (*REQUIRED, "eval_steps", "seconds", "episodes", "train_return_mean")
@@ -39,7 +39,7 @@ DECIDES_ENVIRONMENT = ("simulator", "gymnasium", "mujoco", "mujoco-warp", "envpo
 
 def read_progress(path: Path, training: bool = False) -> list[Log]:
     """Read a CSV file that has the header of our progress.csv; nothing if it has another. Raises UnreadableLog."""
-    header = next(iter(read_lines(path)), "")
+    header = next(lines_of(read_whole_lines(path, MOST_OF_TABLE)), "")
     if not set(REQUIRED) <= {cell.strip() for cell in header.split(",")}:
         return []
     return [replace(read_progress_file(path, "", None, training), kind="rlsparse progress.csv")]
@@ -58,8 +58,8 @@ def read_run(path: Path, training: bool = False) -> Log:
     env, packages, files = settings.get("env"), versions.get("packages"), versions.get("files")
     progress = path / "progress.csv"
     steps_per_update = _count(settings, "num_envs") * _count(settings, "rollout_length")
-    lines = read_lines(progress) if progress.exists() else []
-    curves, episodes = _curves(lines, progress, training, steps_per_update) if lines else ((), ())
+    rows = read_whole_lines(progress, MOST_OF_TABLE) if progress.exists() else b""
+    curves, episodes = _curves(rows, progress, training, steps_per_update) if rows else ((), ())
     if status.get("state") == "finished" and not training:
         _refuse_another_end(progress, curves, summary.get("seeds"))
     seeds = range(_count(settings, "seed"), _count(settings, "seed") + min(_count(settings, "num_seeds"), MOST_SEEDS))
@@ -126,7 +126,7 @@ def _settings(run: Path, digest: Any) -> dict[str, Any]:
 
 def read_progress_file(path: Path, agent: str, env: str | None, training: bool = False) -> Log:
     """Read a progress.csv, or a copy of one under another name, that lies alone. Raises UnreadableLog."""
-    curves, episodes = _curves(read_lines(path), path, training)
+    curves, episodes = _curves(read_whole_lines(path, MOST_OF_TABLE), path, training)
     if not curves:
         raise UnreadableLog(f"{path} has no rows yet")
     measure = TRAINING if training else EVALUATION
@@ -134,12 +134,12 @@ def read_progress_file(path: Path, agent: str, env: str | None, training: bool =
 
 
 def _curves(
-    lines: list[str], path: Path, training: bool, steps_per_update: int = 0
+    content: bytes, path: Path, training: bool, steps_per_update: int = 0
 ) -> tuple[tuple[Curve, ...], tuple[int, ...]]:
     """Return the curve of every seed, and the numbers of episodes behind its points."""
-    if flaw := first_flaw(lines):
+    if flaw := first_flaw(lines_of(content)):
         raise UnreadableLog(f"{path} is not as it was written, by the digest of line {flaw}")
-    table = parse_table(lines, path, KNOWN)
+    table = parse_long_table(lines_of(content), path, KNOWN)
     if table.damaged:  # which the program that writes these files never leaves
         raise UnreadableLog(f"{path} is damaged at line {table.damaged[0]}")
     seed, total, train, probe, evaluation = table.require(path, *REQUIRED)

@@ -28,16 +28,22 @@ AS_WRITTEN: dict[Any, Any] = {"text.parse_math": False}
 MOST_SEED_LINES = 40
 """With more seeds in one pair of axes, only mean and interval are drawn."""
 
+MOST_POINTS = 10_000
+"""Of a curve; ten for each pixel of a picture."""
+
 
 def curves(rows: list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Return steps [P], mean returns [seeds, P] and the seeds, from the rows of progress.csv.
 
-    Seeds that were evaluated after other numbers of steps, as probing makes them, are read off between theirs.
+    Seeds that were evaluated after other numbers of steps, as probing makes them, are read off between theirs. P is at
+    most MOST_POINTS, evenly spread over the evaluations.
     """
-    seeds = sorted({int(row["seed"]) for row in rows})
-    steps = np.array(sorted({row["total_steps"] for row in rows}))
-    own = [sorted((row["total_steps"], row["return_mean"]) for row in rows if row["seed"] == seed) for seed in seeds]
-    return steps, np.array([np.interp(steps, *np.array(points).T) for points in own]), seeds
+    seed, at, score = (np.array([row[name] for row in rows]) for name in ("seed", "total_steps", "return_mean"))
+    order, steps = np.lexsort((score, at, seed)), np.unique(at)
+    if len(steps) > MOST_POINTS:
+        steps = steps[np.linspace(0, len(steps) - 1, MOST_POINTS).round().astype(int)]
+    own = np.split(order, np.flatnonzero(np.diff(seed[order])) + 1)
+    return steps, np.array([np.interp(steps, at[i], score[i]) for i in own]), [int(x) for x in np.unique(seed)]
 
 
 def arm_styles(arms: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The result of a run in numbers: final returns per seed and over seeds."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,10 @@ import numpy as np
 from rlsparse.compare.statistics import mean_interval
 from rlsparse.run.columns import columns
 from rlsparse.run.recipe import Recipe
+
+STEPS = ("train_steps", "probe_steps", "eval_steps")
+COLUMNS = ("seed", "total_steps", *STEPS, "return_mean", "return_std", "episodes")
+"""Those of progress.csv that are summed up."""
 
 
 def summarise(
@@ -23,9 +28,12 @@ def summarise(
     `probes` are the seed of each probe and whether it was accepted; they are told if the recipe asks for any. Of the
     `seconds` of the run, `eval_seconds` went to evaluations; steps a second are those of all else.
     """
-    last = {row["seed"]: row for row in rows}
-    final = sorted(last.values(), key=lambda row: row["seed"])
-    of_seed = {seed: [row for row in rows if row["seed"] == seed] for seed in last}
+    of_seed, outcomes = defaultdict(list), defaultdict(list)
+    for row in rows:
+        of_seed[row["seed"]].append(row)
+    for seed, accepted in probes:
+        outcomes[seed].append(accepted)
+    final = [of_seed[seed][-1] for seed in sorted(of_seed)]
     returns = np.array([row["return_mean"] for row in final])
     mean, half_width = mean_interval(returns)
     return {
@@ -37,9 +45,9 @@ def summarise(
                 "return_mean": row["return_mean"],
                 "return_std": row["return_std"],
                 "episodes": int(row["episodes"]),
-                **{name: int(row[name]) for name in ("train_steps", "probe_steps", "eval_steps")},
+                **{name: int(row[name]) for name in STEPS},
                 "best": _best(of_seed[row["seed"]]),
-                **(_outcomes([accepted for seed, accepted in probes if seed == row["seed"]]) if recipe.explore else {}),
+                **(_outcomes(outcomes[int(row["seed"])]) if recipe.explore else {}),
             }
             for row in final
         ],

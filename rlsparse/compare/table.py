@@ -4,9 +4,10 @@ import csv
 import io
 import math
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,10 @@ SMALL_ARRAY = 2**14
 """Bytes; what is packed to fewer is not large when it is unpacked as far as that."""
 
 MOST_LINES = 2**21
+
+PART = 2**16
+"""Lines of a long table that are parsed at once."""
+
 LONGEST_REASON = 200
 
 LARGEST_NUMBER = 1e70
@@ -51,10 +56,21 @@ class Table:
 
 def read_lines(path: Path) -> list[str]:
     """Return the lines that end in a line feed: what follows the last one may be half a number."""
-    content = read_bytes(path, LARGEST)
+    return list(lines_of(read_whole_lines(path, LARGEST)))
+
+
+def read_whole_lines(path: Path, largest: int) -> bytes:
+    """Return what a file holds up to its last line feed; raises UnreadableLog for too many lines."""
+    content = read_bytes(path, largest)
     if content.count(b"\n") > MOST_LINES:
         raise UnreadableLog(f"{path} has more than {MOST_LINES:,} lines, too many for a log")
-    return [line.rstrip("\r") for line in content.decode("utf-8-sig", "replace").split("\n")[:-1]]
+    return content[: content.rfind(b"\n") + 1]
+
+
+def lines_of(content: bytes) -> Iterator[str]:
+    """Yield lines without their ends, one by one: all at once take several times the memory."""
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="\n")
+    return (line.rstrip("\r\n") for line in text)
 
 
 def bounded(x: np.ndarray) -> np.ndarray:
@@ -81,6 +97,17 @@ def parse_table(lines: list[str], path: Path, wanted: Iterable[str], first_line:
     if rows and chosen and not len(values):
         raise UnreadableLog(f"{path} holds no whole row of {len(names)} cells")
     return Table({names[i]: bounded(column) for i, column in zip(chosen, values.T, strict=True)}, damaged)
+
+
+def parse_long_table(lines: Iterator[str], path: Path, wanted: Iterable[str]) -> Table:
+    """As `parse_table`, of so many lines that they are better read in parts."""
+    header, wanted = next(lines, ""), set(wanted)
+    parts, first = [], 1
+    while (block := list(islice(lines, PART))) or not parts:
+        parts.append(parse_table([header, *block], path, wanted, first))
+        first += len(block)
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    return Table(columns, tuple(line for part in parts for line in part.damaged))
 
 
 def _cells(line: str) -> list[str]:

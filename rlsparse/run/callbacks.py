@@ -22,7 +22,7 @@ from rlsparse.learner.records import Counters, EpochStats
 from rlsparse.run.foreign import class_named
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.records import last_returns, stats_of_updates
+from rlsparse.run.records import stats_of_updates
 from rlsparse.sim.curriculum import for_each
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Training:
         self.state = "running"
         """In `on_end`: finished, interrupted (by a signal or by `stop`) or failed."""
         self.asked_to_stop = False
+        self._read, self._last = 0, dict[int, float]()
+        """How many bytes of the evaluations have been read, and the last return of each seed in them."""
 
     @property
     def recipe(self) -> Recipe:
@@ -77,8 +79,12 @@ class Training:
     @property
     def returns(self) -> np.ndarray:
         """Mean return of each member's last evaluation, [S]; NaN before the first."""
-        lines = self._session.run.records.texts["progress.csv"].splitlines()
-        return last_returns(csv.DictReader(lines), self.seeds)
+        table = self._session.run.records.tables["progress.csv"]
+        names = table[: table.find(b"\n")].decode().split(",") if self._read else None
+        new = csv.DictReader(table[self._read :].decode().splitlines(), names)
+        self._last |= {int(row["seed"]): float(row["return_mean"]) for row in new}
+        self._read = len(table)
+        return np.array([self._last.get(seed, np.nan) for seed in self.seeds])
 
     @property
     def params(self) -> np.ndarray:

@@ -5,7 +5,8 @@ found as well.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice, pairwise, starmap
 
 COLUMN = "digest"
 
@@ -28,16 +29,15 @@ def are_in(text: str) -> bool:
     return text.partition("\n")[0].endswith(f",{COLUMN}")
 
 
-def first_flaw(lines: Sequence[str]) -> int | None:
+def first_flaw(lines: Iterable[str]) -> int | None:
     """Return the number, from 1, of the first line whose digest is wrong; None if all are right, or there are none."""
-    if not lines:
-        return None
-    if not are_in(lines[0]):
+    header, *rows = first = list(islice(lines := iter(lines), 3)) or [COLUMN]
+    if not are_in(header):
         # where the last word of the header has changed, rows still have digests
-        as_written = [*stamp([line.rpartition(",")[0] for line in lines[:1]]), *lines[1:3]]
-        return 1 if any(map(_follows, as_written, as_written[1:])) else None
-    wrong = (i for i in range(1, len(lines)) if not _follows(lines[i - 1], lines[i]))
-    return next((i + 1 for i in wrong), None)
+        as_written = [*stamp([header.rpartition(",")[0]]), *rows]
+        return 1 if any(map(_follows, as_written, rows)) else None
+    follow = starmap(_follows, pairwise(chain(first, lines)))
+    return next((number for number, right in enumerate(follow, 2) if not right), None)
 
 
 def _follows(before: str, line: str) -> bool:

@@ -20,6 +20,9 @@ MOST_BYTES = 2**26
 MOST_OF_ARRAYS = 2**30
 """Largest file of arrays that is read."""
 
+MOST_OF_TABLE = 2**29
+"""Largest table of a run that is read."""
+
 MOST_TOML = 2**18
 """Largest TOML file that is read: the time of Python's reader grows with the square of the parts of keys."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 
 from rlsparse.errors import RunDirectoryError
 from rlsparse.learner.bounds import Expected, NotNegative
-from rlsparse.run.checkpoint import Checkpoint, read_manifest, shapes, steps_first
+from rlsparse.run.checkpoint import Checkpoint, File, read_manifest, shapes, steps_first
 from rlsparse.run.convert import told
 from rlsparse.run.extension import earlier_budgets
 from rlsparse.run.naming import flat
@@ -42,6 +42,9 @@ class Values:
     seconds: NotNegative
     eval_seconds: NotNegative
     records: dict[str, str]
+    """The last rows of each table."""
+    heads: dict[str, File] = field(default_factory=dict)
+    """What vouches for the rows before them."""
     callbacks: tuple[SavedCallback, ...] = ()
 
 
@@ -62,7 +65,7 @@ def check_values(values: Mapping[str, Any], recipe: Recipe, run_dir: Path) -> Va
             f"{run_dir / 'recipe.toml'} was changed after the run began ({'; '.join(differing[:3])}): a resumed run "
             "keeps its recipe, so undo the change or start a new run"
         )
-    if not read.records.keys() <= set(RECORDS) or len(read.evaluated_at) != recipe.num_seeds:
+    if not {*read.records, *read.heads} <= set(RECORDS) or len(read.evaluated_at) != recipe.num_seeds:
         raise RunDirectoryError(f"{source} is not of this run: its tables or evaluations are others")
     return read
 

@@ -309,7 +309,7 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
 def write(run: Run, recipe: Recipe, learner: Learner, best: BestPolicies, now: Checkpoint) -> None:
     """Write a checkpoint of a run, and all that it makes good; raises StorageError."""
     at, settings = int(learner.counters.total.max()), run.settings
-    now = Checkpoint(now.arrays, {"recipe": to_dict(recipe), **now.values, "records": dict(run.records.texts)})
+    now = Checkpoint(now.arrays, {"recipe": to_dict(recipe), **now.values, **run.records.state()})
     # the checkpoint first: it makes good what comes after it
     checkpoint.save(run.checkpoints, at, now, settings.keep_checkpoints, recipe.total_steps, settings.checkpoint_every)
     run.records.write()
@@ -365,8 +365,7 @@ def restore(session: Session, strict: bool = False) -> None:
     (if `strict`, if one is passed over), or if it is of another recipe.
     """
     run = session.run
-    saved = newest(run, session.recipe, strict)
-    run.records.restore({} if saved is None else saved.values["records"])
+    saved = taken_up(run, session.recipe, strict)
     if saved is None:
         start(session)
         return
@@ -375,14 +374,18 @@ def restore(session: Session, strict: bool = False) -> None:
     session.best.write(run.path, session.recipe, session.learner)
 
 
-def newest(run: Run, recipe: Recipe, strict: bool = False) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a run, None if it stopped before its first one; see `restore`."""
-    remove_leftovers(run.path)
+def taken_up(run: Run, recipe: Recipe, strict: bool = False) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a run, whose tables are put back; None if it stopped before its first."""
+    for folder in (run.path, run.checkpoints):
+        remove_leftovers(folder)
     saved = checkpoint.load_latest(run.checkpoints, strict)
-    if saved is not None:
-        check_values(saved.values, recipe, run.given)
-    elif (run.path / LAST).exists():
+    if saved is None and (run.path / LAST).exists():
         raise RunDirectoryError(f"{run.given} has a policy but no checkpoint any more: there is nothing to go on from")
+    if saved is None:
+        run.records.restore({}, {})
+        return None
+    values = check_values(saved.values, recipe, run.given)
+    run.records.restore(values.records, values.heads)
     return saved
 
 

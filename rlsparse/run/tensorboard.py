@@ -25,11 +25,28 @@ _NUMBERS = itertools.count()
 """Of files of this process, which may begin several within a second; files are read in the order of their names."""
 
 
+MOST_POINTS, FEWEST_POINTS = 10_000, 1_000
+"""Of a training scalar of a seed; TensorBoard itself shows 1,000."""
+
+MOST_POINTS_OF_ALL = 10**6
+"""Of all seeds together, where there are many."""
+
+LONGEST_WAIT = 2**16
+"""Bytes that are not yet written."""
+
+
 class TensorBoard:
-    """Writes <folder>/seed-<seed>/; all is on the disk when it is closed."""
+    """Writes <folder>/seed-<seed>/; all is on the disk when it is closed.
+
+    Of a long run not every iteration is written: MOST_POINTS of each seed, or fewer where there are many seeds.
+    """
 
     def __init__(self, folder: Path, session: "Session") -> None:
-        self._writers = [_new_file(folder / f"seed-{seed}") for seed in session.recipe.seeds]
+        seeds, budget = session.recipe.seeds, session.recipe.total_steps
+        self._writers = [_new_file(folder / f"seed-{seed}") for seed in seeds]
+        self._of_seed = dict(zip(seeds, self._writers, strict=True))
+        self._interval = max(1, budget // min(MOST_POINTS, max(FEWEST_POINTS, MOST_POINTS_OF_ALL // len(seeds))))
+        self._before = session.total_steps
         restart = SessionLog(status=SessionLog.START)
         for writer in self._writers:
             _write(writer, Event(file_version="brain.Event:2"))
@@ -44,6 +61,9 @@ class TensorBoard:
 
     def iteration(self, session: "Session", stats: EpochStats) -> None:
         """Write the training scalars of every member."""
+        before, self._before = self._before, session.total_steps
+        if self._before // self._interval == before // self._interval:
+            return
         learner, collector, recipe = session.learner, session.collector, session.recipe
         log_std = to_numpy(learner.layout.log_std(learner.params))
         rates = recipe.algorithm.learning_rates(learner)
@@ -70,7 +90,7 @@ class TensorBoard:
     def evaluation(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Write the evaluation scalars of the members that were evaluated."""
         for row in rows:
-            writer = self._writers[session.learner.seeds.index(row["seed"])]
+            writer = self._of_seed[row["seed"]]
             scalars = {"eval/mean_reward": row["return_mean"], "eval/mean_ep_length": row["length_mean"]}
             scalars |= {"eval/coverage": row["coverage"]} if "coverage" in row else {}
             scalars |= {f"sparse/{name}": row[name] for name in session.learner.sparsity.columns}
@@ -80,7 +100,7 @@ class TensorBoard:
     def probe(self, session: "Session", rows: list[dict[str, Any]]) -> None:
         """Write the account of a probe of every member that probed."""
         for row in rows:
-            writer = self._writers[session.learner.seeds.index(row["seed"])]
+            writer = self._of_seed[row["seed"]]
             names = ("accepted", "probability", "best_score", "incumbent_score", "steps", "probe_steps")
             self._write(writer, int(row["total_steps"]), {f"probe/{name}": row[name] for name in names})
 
@@ -92,7 +112,29 @@ def _new_file(folder: Path) -> RecordWriter:
     # tensorboard's own file writer has a thread, which prints what goes wrong and tells it late
     folder.mkdir(parents=True, exist_ok=True)
     name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS):06}"
-    return RecordWriter(open(folder / name, "xb"))
+    open(folder / name, "xb").close()
+    return RecordWriter(_Appended(folder / name))
+
+
+class _Appended:
+    """A file that is open only while it is written to: a run of 1,000 seeds has as many, and a process may not."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._waiting = path, bytearray()
+
+    def write(self, content: bytes) -> None:
+        """Add to the end."""
+        self._waiting += content
+        if len(self._waiting) > LONGEST_WAIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring all to the file."""
+        with open(self._path, "ab") as file:
+            file.write(self._waiting)
+        self._waiting.clear()
+
+    close = flush
 
 
 def encoded(points: Sequence[tuple[int, float, dict[str, float]]]) -> bytes:

@@ -83,8 +83,6 @@ def make_parts(runs: Sequence[tuple[Run, Recipe, str]], learner: Learner, device
 def restore(population: Population, saved: Sequence[Checkpoint | None]) -> None:
     """Put a population that has just been built where its runs' checkpoints were; all of them have one, or none."""
     found = [checkpoint for checkpoint in saved if checkpoint is not None]
-    for part, checkpoint in zip(population.parts, saved, strict=True):
-        part.run.records.restore({} if checkpoint is None else checkpoint.values["records"])
     if not found:
         start(population)
         return

@@ -7,11 +7,11 @@ from dataclasses import fields
 from rlsparse import loop, sim
 from rlsparse.errors import DivergenceError, Interrupted, RlsparseError, StorageError
 from rlsparse.run import device
-from rlsparse.run.checkpoint import Checkpoint
+from rlsparse.run.checkpoint import Checkpoint, load_latest
 from rlsparse.run.foreign import contained, left_to_workers
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.session import newest, open_session
+from rlsparse.run.session import open_session, taken_up
 from rlsparse.run.stop import Stop
 from rlsparse.study.joint_recipe import joint
 from rlsparse.study.population import Population, make_parts, restore
@@ -45,7 +45,7 @@ def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
     for indices in populations(recipes):
         by_steps: dict[int, list[Opened]] = {}
         for one in (opened[i] for i in indices):
-            by_steps.setdefault(_steps(newest(one.run, one.recipe)), []).append(one)
+            by_steps.setdefault(_steps(load_latest(one.run.checkpoints)), []).append(one)
         groups += list(by_steps.values())
     return groups
 
@@ -97,7 +97,7 @@ def _built(group: Sequence[Opened], recipe: Recipe) -> Population:
     session = open_session(recipe, first.run, first.device, None, workers)
     parts = make_parts([(x.run, x.recipe, x.agent) for x in group], session.learner, first.device)
     population = Population(**{f.name: getattr(session, f.name) for f in fields(session)}, parts=parts)
-    restore(population, [newest(x.run, x.recipe) for x in group])
+    restore(population, [taken_up(x.run, x.recipe) for x in group])
     return population
 
 

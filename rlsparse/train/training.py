@@ -185,10 +185,10 @@ def train(
 def finish(run: "Run", recipe: Recipe, agent: str, total_steps: int, seconds: float, eval_seconds: float) -> None:
     """Draw the curve, write the summary."""
     from rlsparse.compare.plot import draw_curve
-    from rlsparse.compare.summary import summarise
+    from rlsparse.compare.summary import COLUMNS, summarise
     from rlsparse.run.directory import read_probes, read_progress
 
-    rows = read_progress(run.progress)
+    rows = read_progress(run.progress, COLUMNS)
     draw_curve(rows, f"{agent} on {recipe.env}", run.path / "curve.png")
     probes = read_probes(run.path / "probe.csv")
     summary = summarise(rows, recipe, agent, seconds, probes, eval_seconds)
