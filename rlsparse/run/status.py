@@ -34,7 +34,7 @@ class Settings:
 
     def changed_by(self, flags: object) -> Self:
         """Return these settings with those that the command line gives."""
-        given = {f.name: getattr(flags, f.name) for f in fields(Settings)}
+        given = {f.name: getattr(flags, f.name, None) for f in fields(Settings)}
         return replace(self, **{name: x for name, x in given.items() if x is not None})
 
 

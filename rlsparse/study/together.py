@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 from rlsparse import loop, sim
-from rlsparse.errors import DivergenceError, Interrupted, RlsparseError, StorageError
+from rlsparse.errors import BROKEN, DivergenceError, Interrupted, StorageError, in_one_line
 from rlsparse.run import device
 from rlsparse.run.checkpoint import Checkpoint, load_latest
 from rlsparse.run.foreign import contained, left_to_workers
@@ -21,18 +21,26 @@ from rlsparse.train.training import Opened, finish, how_to_resume, train
 log = logging.getLogger(__name__)
 
 
-def train_together(opened: Sequence[Opened], stop: Stop) -> list[RlsparseError]:
-    """Train runs to their ends, or until told to stop; returns what has ended some of them, which they have noted."""
-    failures: list[RlsparseError] = []
+@dataclass(frozen=True)
+class Failure:
+    """What has ended a run."""
+
+    opened: Opened
+    error: BaseException
+
+
+def train_together(opened: Sequence[Opened], stop: Stop) -> list[Failure]:
+    """Train runs to their ends, or until told to stop; returns those that have failed, which have noted it."""
+    failures: list[Failure] = []
     waiting = _groups(opened)
     while waiting and not stop():
         group = waiting.pop(0)
         try:
             _train(group, stop)
-        except RlsparseError as error:
+        except BROKEN as error:
             again, failed = _sorted_out(group, error)
             waiting = again + waiting
-            failures += [error] * len(failed)
+            failures += [Failure(one, error) for one in failed]
     for run in (x.run for group in waiting for x in group):
         run.release()
     return failures
@@ -101,7 +109,7 @@ def _built(group: Sequence[Opened], recipe: Recipe) -> Population:
     return population
 
 
-def _sorted_out(group: Sequence[Opened], error: RlsparseError) -> tuple[list[list[Opened]], list[Opened]]:
+def _sorted_out(group: Sequence[Opened], error: BaseException) -> tuple[list[list[Opened]], list[Opened]]:
     """Return which of the runs that failed together are to be trained again, in groups, and which have failed.
 
     Where it is not known whose failure it was, they are trained again in halves.
@@ -115,7 +123,7 @@ def _sorted_out(group: Sequence[Opened], error: RlsparseError) -> tuple[list[lis
         guilty = [owners[error.member]]
     else:
         half = len(group) // 2
-        log.warning("%s; its runs go on in two halves", error)
+        log.warning("%s; %d runs go on in two halves", in_one_line(error), len(group))
         return [list(group[:half]), list(group[half:])], []
     for one in guilty:
         one.run.fail(str(error))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rlsparse.run.stop import Stop, StopSignal  # nothing that imports numpy before the process is on its cores
 
 if TYPE_CHECKING:
+    from rlsparse.study.together import Failure
     from rlsparse.train.training import Opened
 
 WAITS = (0.1, 0.4)
@@ -69,6 +70,7 @@ def work(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
     Returns the exit code: 0 if all are finished, else that of the first failure.
     """
     from rlsparse.study.outcome import read_status
+    from rlsparse.study.together import train_together
 
     before = {folder: read_status(folder) for folder in folders}
     opened, codes = [], []
@@ -76,7 +78,8 @@ def work(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
         run, code = _open(folder, trust, before[folder]) if not stop() else (None, STOPPED)
         opened += [run] if run else []
         codes.append(code)
-    codes += [_train_one(one, before[one.run.given], stop) for one in opened]
+    codes += [_told(failure, before[failure.opened.run.given]) for failure in train_together(opened, stop)]
+    codes += [STOPPED for one in opened if one.run.state not in ("finished", "failed")]
     return next((code for code in codes if code not in (0, STOPPED)), max(codes))
 
 
@@ -104,27 +107,18 @@ def _open(folder: Path, trust: bool, before: dict[str, Any]) -> "tuple[Opened | 
     raise AssertionError
 
 
-def _train_one(opened: "Opened", before: dict[str, Any], stop: Stop) -> int:
+def _told(failure: "Failure", before: dict[str, Any]) -> int:
+    """See to it that a run's status says why it failed; returns the exit code."""
     import traceback
 
-    from rlsparse.errors import BROKEN, RlsparseError, in_one_line
-    from rlsparse.run.no_callbacks import NoCallbacks
+    from rlsparse.errors import RlsparseError, in_one_line
     from rlsparse.study.outcome import tell_failure
-    from rlsparse.train.training import train
 
-    if stop():
-        opened.run.release()
-        return STOPPED
-    try:
-        session = train(opened, stop, NoCallbacks(), quiet=True, resumed=True)
-    except RlsparseError as error:
-        tell_failure(opened.run.given, str(error), before)
-        return error.exit_code
-    except BROKEN as error:
-        traceback.print_exc()
-        tell_failure(opened.run.given, in_one_line(error), before)
-        return 1
-    return 0 if session.run.state == "finished" else STOPPED
+    error, known = failure.error, isinstance(failure.error, RlsparseError)
+    if not known:
+        traceback.print_exception(error)
+    tell_failure(failure.opened.run.given, str(error) if known else in_one_line(error), before)
+    return error.exit_code if isinstance(error, RlsparseError) else 1
 
 
 if __name__ == "__main__":
