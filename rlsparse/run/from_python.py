@@ -59,7 +59,7 @@ def recipe(
     for name in ("algorithm", "simulator", *choose.SHORT_NAMES):
         if name in fields:
             chosen[name] = _named(name, fields[name])
-    agent, default = choose.chosen_recipe({name: x for name, x in chosen.items() if x}, trust)
+    agent, default = choose.chosen_recipe(_choosing(chosen, fields, trust), trust)
     _check_names(default, fields)
     if "init" in fields and default.init is None:
         raise UsageError(f"{SOURCE}: init needs a policy to begin with, as in init={{'policy': RUN, ...}}")
@@ -125,6 +125,16 @@ def refuse_beside_resume(fields: Mapping[str, Any], **others: Any) -> None:
     """Raise UsageError for what a run that goes on cannot take: it keeps its recipe."""
     for name in (*fields, *(name for name, given in others.items() if given is not None)):
         raise UsageError(f"{name} does not go with resume: a resumed run keeps its recipe")
+
+
+def _choosing(chosen: Mapping[str, str], fields: Mapping[str, Any], trust: bool) -> dict[str, str]:
+    """Return what chooses the default recipe: a dict does not where the agent has what the dict says more of."""
+    given = {name: x for name, x in chosen.items() if x}
+    parts = [name for name in choose.SHORT_NAMES if isinstance(fields.get(name), Mapping)]
+    if not parts:
+        return given
+    _, own = choose.chosen_recipe({name: x for name, x in given.items() if name not in parts}, trust)
+    return {name: x for name, x in given.items() if name not in parts or getattr(own, name) is None}
 
 
 def _named(name: str, given: Any) -> str:

@@ -44,6 +44,18 @@ ALIKE = {
         {"explore": {"budget_fraction": 0.2}},
         "--explore explorler --explore.budget-fraction 0.2",
     ),
+    "a field of the card's own probing": (
+        {"agent": "explorler-ppo-paper", "explore": {"start": 0.5}},
+        "--agent explorler-ppo-paper --explore.start 0.5",
+    ),
+    "a field of the card's own sparse networks": (
+        {"agent": "sparse-trpo", "sparse": {"init": "masked"}},
+        "--agent sparse-trpo --sparse.init masked",
+    ),
+    "another rule than the card's": (
+        {"agent": "sparse-ppo", "sparse": {"rule": "set", "drop_by": "magnitude"}},
+        "--agent sparse-ppo --sparse set --sparse.drop-by magnitude",
+    ),
     "no probing": ({"agent": "explorler-ppo", "explore": None}, "--agent explorler-ppo --explore none"),
     "a rule": ({"sparse": "set", "sparsity": 0.8}, "--sparse set --sparsity 0.8"),
     "a rule in a dict": ({"sparse": {"rule": "static", "sparsity": 0.8}}, "--sparse static --sparsity 0.8"),
