@@ -9,26 +9,28 @@ for each number of steps and draws the curves. A score is a run's last evaluatio
 has not seen.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from arms import all_finals, draw_curves, main, print_table
+from arms import Arms, curves_in, main
+from tables import all_finals, draw_curves, print_table
 
-RESULTS = Path(__file__).parent / "results" / "advantages"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
 COLOURS = {"ppo": "#000000", "ppo-group": "#D55E00", "ppo-rloo": "#0072B2", "ppo-monte-carlo": "#009E73"}
 
 
+def arms(names: Iterable[str]) -> Arms:
+    """Return what the arms ask of a sweep: each is an agent card."""
+    return {name: {"agent": name} for name in names}
+
+
 def report(folder: Path) -> None:
     """Print the table of one budget and draw its curves."""
-
-    def curve_file(arm: str, env: str) -> Path:
-        return folder / arm / f"{env}.csv"
-
     print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds)")
-    arms = [arm for arm in COLOURS if (folder / arm).is_dir()]
-    print_table(all_finals(arms, ENVS, curve_file), ENVS, {"IQM / ppo, 95 % interval, paired by seed": lambda _: "ppo"})
-    draw_curves(RESULTS / f"{folder.name}.png", ENVS, COLOURS, ("ppo", "ppo-group"), curve_file)
+    scores = all_finals([arm for arm in COLOURS if (folder / arm).is_dir()], ENVS, curves_in(folder))
+    print_table(scores, ENVS, {"IQM / ppo, 95 % interval, paired by seed": lambda _: "ppo"})
+    draw_curves(folder.with_suffix(".png"), ENVS, COLOURS, ("ppo", "ppo-group"), curves_in(folder))
 
 
 if __name__ == "__main__":
-    main(__doc__, COLOURS, ENVS, RESULTS, lambda arm, env, steps: ("--agent", arm), report)
+    main(__doc__, "advantages", COLOURS, ENVS, lambda asked: arms(asked.arms), report)

@@ -1,54 +1,80 @@
-"""Arms of a learning benchmark: train each with several seeds, keep its curve, compare it seed by seed with another.
+"""Arms of a learning benchmark: what they are, how they are trained, and how their curves are kept.
 
-What the benchmarks share that compare ways to learn. An arm's curve lies in <folder>/<arm>/<environment>.csv.
+- An arm is a dict of what `rlsparse.sweep` takes: an agent card, fields of the recipe, and under "environments" those
+  that differ there.
+- `rlsparse.sweep` trains all arms on all environments as ordinary run directories, by default under
+  runs/benchmarks/<benchmark>/<steps>. It goes on where it was stopped, and trains no seed that is there already.
+- The curves of finished runs are kept in <results>/<arm>/<environment>.csv, which is committed; run directories are not.
+- Reports read the kept curves alone (tables.py). `rlsparse compare` of the run directories shows more of the same runs.
 """
 
 import argparse
 import csv
 import io
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
+from tables import CurveFile, finals
 
-from rlsparse.compare.plot import curves, draw_arm, style_axes
-from rlsparse.compare.statistics import iqm, mean_interval
+import rlsparse
 from rlsparse.run import cards
-from rlsparse.run.directory import read_progress
 from rlsparse.run.storage import write_atomic
 
-RESAMPLES = 10_000
+Arms = Mapping[str, Mapping[str, Any]]
+"""What an arm asks of `rlsparse.sweep`, by its name."""
 
-Scores = dict[str, dict[str, dict[int, float]]]
-"""Final return by arm, environment and seed."""
-CurveFile = Callable[[str, str], Path]
-"""Where the curve of an arm on an environment is, or would be."""
+RESULTS = Path(__file__).parent / "results"
+RUNS = Path("runs") / "benchmarks"
 
 
-def train(curve: Path, env_id: str, steps: int, num_seeds: int, flags: Sequence[str]) -> None:
-    """Train seeds 0, 1, ... on one environment, but for those that the curve has; each is as if it were alone."""
-    first = len(finals(curve)) if curve.exists() else 0
-    if first >= num_seeds:
-        return
+def train(arms: Arms, envs: Sequence[str], num_seeds: int, kept: Path, **asked: Any) -> list[str]:
+    """Train the seeds that the kept curves lack, and keep theirs; returns why runs failed.
+
+    What else is `asked` goes to `rlsparse.sweep`, such as `out` and `jobs`.
+    """
+    failures: list[str] = []
+    for (first, names), lacking in missing(arms, envs, num_seeds, curves_in(kept)).items():
+        chosen = {name: arms[name] for name in names}
+        study = {"envs": lacking, "arms": chosen, "seed": first, "num_seeds": num_seeds - first}
+        result = rlsparse.sweep(**study, quiet=False, **asked)
+        for run in result.runs:
+            keep(run.path, kept / run.arm / f"{run.recipe.env}.csv")
+        failures += map(str, result.failures)
+    return failures
+
+
+def curves_in(folder: Path) -> CurveFile:
+    """Return where the kept curves of one budget are."""
+    return lambda arm, env: folder / arm / f"{env}.csv"
+
+
+def missing(
+    arms: Iterable[str], envs: Sequence[str], num_seeds: int, curve_file: CurveFile
+) -> dict[tuple[int, tuple[str, ...]], list[str]]:
+    """Return where seeds are missing: the environments, by the first missing seed and the arms that miss it there."""
+    found: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    for env in envs:
+        firsts = {arm: len(finals(file)) if (file := curve_file(arm, env)).exists() else 0 for arm in arms}
+        for first in sorted({first for first in firsts.values() if first < num_seeds}):
+            found.setdefault((first, tuple(arm for arm in firsts if firsts[arm] == first)), []).append(env)
+    return found
+
+
+def keep(run: Path, curve: Path) -> None:
+    """Add what a run's seeds earned to the curve of the others; and its account of probes, without single scores."""
     curve.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Path(scratch) / "run"
-        command = ["-m", "rlsparse.train", "--env", env_id, "--quiet", "--total-steps", str(steps)]
-        command += ["--seed", str(first), "--num-seeds", str(num_seeds - first), "--run-dir", str(run)]
-        subprocess.run([sys.executable, *command, *flags], check=True)
-        add_rows(run / "progress.csv", curve)
-        if (run / "probe.csv").exists():  # single scores are left out, for they are many
-            add_rows(run / "probe.csv", curve.with_suffix(".probe.csv"), without=("scores", "errors"))
+    add_rows(run / "progress.csv", curve)
+    if (run / "probe.csv").exists():
+        add_rows(run / "probe.csv", curve.with_suffix(".probe.csv"), without=("scores", "errors"))
 
 
 def add_rows(source: Path, target: Path, without: Sequence[str] = ()) -> None:
     """Add a run's rows to those of other seeds, in one step; "nan" stands for what only the others tell."""
-    files = (target, source) if target.exists() else (source,)
-    rows = [row for file in files for row in csv.DictReader(file.open(newline=""))]
+    rows = [*csv.DictReader(target.open(newline=""))] if target.exists() else []
+    there = {row["seed"] for row in rows}
+    rows += [row for row in csv.DictReader(source.open(newline="")) if row["seed"] not in there]
     names = dict.fromkeys(name for row in rows for name in row if name not in without)
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="nan", extrasaction="ignore", lineterminator="\n")
@@ -57,113 +83,50 @@ def add_rows(source: Path, target: Path, without: Sequence[str] = ()) -> None:
     write_atomic(target, text.getvalue())
 
 
-def finals(curve: Path) -> dict[int, float]:
-    """Return the last evaluation of every seed."""
-    return {int(row["seed"]): row["return_mean"] for row in read_progress(curve)}
-
-
-def all_finals(arms: Iterable[str], envs: Iterable[str], curve_file: CurveFile) -> Scores:
-    """Return the last evaluations of all arms on the environments where they have a curve."""
-    return {a: {e: finals(curve_file(a, e)) for e in envs if curve_file(a, e).exists()} for a in arms}
-
-
-def paired(own: dict[int, float], other: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of the seeds that both have, in the same order."""
-    seeds = sorted(own.keys() & other.keys())
-    return np.array([own[seed] for seed in seeds]), np.array([other[seed] for seed in seeds])
-
-
-def ratio_interval(arm: Sequence[np.ndarray], baseline: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    """IQM of the arm over IQM of the baseline, with its 95 % interval.
-
-    One array [seeds] per environment; both are divided by the baseline's mean there. The bootstrap resamples seeds
-    within each environment, the same in both arms: runs of one seed share initial weights, environments and noise.
-    """
-    generator = np.random.default_rng(0)
-    scales = [b.mean() for b in baseline]
-    picks = [generator.integers(0, len(b), (len(b), RESAMPLES)) for b in baseline]
-
-    def pooled(scores: Sequence[np.ndarray], drawn: bool) -> np.ndarray:
-        parts = [x[pick] if drawn else x[:, None] for x, pick in zip(scores, picks, strict=True)]
-        return iqm(np.concatenate([part / scale for part, scale in zip(parts, scales, strict=True)]))
-
-    low, high = np.quantile(pooled(arm, True) / pooled(baseline, True), [0.025, 0.975])
-    return float(pooled(arm, False)[0] / pooled(baseline, False)[0]), float(low), float(high)
-
-
-def print_table(scores: Scores, envs: Sequence[str], others: dict[str, Callable[[str], str]]) -> None:
-    """Print mean final returns and, under each title in `others`, the ratio to the arm that it names for an arm."""
-    print("".join([f"{'arm':<26}", *(f"{head:<34}" for head in (*envs, *others))]))
-    for arm, own in scores.items():
-        cells = [mean_text(own.get(env, {})) for env in envs]
-        cells += [ratio_text(scores, arm, other(arm)) for other in others.values()]
-        print("".join([f"{arm:<26}", *(f"{cell:<34}" for cell in cells)]))
-
-
-def mean_text(scores: dict[int, float]) -> str:
-    """Say mean, interval and number of seeds."""
-    if not scores:
-        return ""
-    mean, half_width = mean_interval(np.array([*scores.values()]))
-    return f"{mean:,.0f} ({mean - half_width:,.0f} to {mean + half_width:,.0f}, {len(scores)})"
-
-
-def ratio_text(scores: Scores, arm: str, other: str) -> str:
-    """Compare two arms over the environments that both have, seed by seed."""
-    pairs = [paired(own, scores[other][env]) for env, own in scores[arm].items() if env in scores.get(other, {})]
-    if not pairs or arm == other:
-        return ""
-    center, low, high = ratio_interval(*zip(*pairs, strict=True))
-    return f"{center:.2f} ({low:.2f} to {high:.2f}), n = {'/'.join(str(len(own)) for own, _ in pairs)}"
-
-
-def draw_curves(
-    path: Path,
-    envs: Sequence[str],
-    colours: dict[str, str],
-    main: Sequence[str],
-    curve_file: Callable[[str, str], Path],
-) -> None:
-    """Draw the mean curve of every arm that has a colour, with intervals of the `main` ones, lest they hide all."""
-    figure = Figure(figsize=(4.6 * len(envs), 4.0), layout="constrained", dpi=130)
-    for axes, env in zip(figure.subplots(1, len(envs), squeeze=False)[0], envs, strict=True):
-        for arm in (arm for arm in colours if curve_file(arm, env).exists()):
-            steps, returns, seeds = curves(read_progress(curve_file(arm, env)))
-            mean, half = mean_interval(returns)
-            half = half if arm in main else np.full_like(half, np.nan)
-            style = {
-                "color": colours[arm],
-                "label": f"{arm}, n = {len(seeds)}",
-                "linewidth": 2.2 if arm in main else 1.2,
-            }
-            draw_arm(axes, steps, mean, (mean - half, mean + half), returns[:0], **style)
-        axes.set(title=env, xlim=(0, None))
-        style_axes(axes)
-    figure.axes[0].legend(loc="upper left", frameon=False, fontsize=7)
-    figure.supxlabel("environment steps per seed (train + probe)", fontsize=9)
-    figure.supylabel("evaluation return, mean (95 % interval of two)", fontsize=9)
-    figure.savefig(path)
-
-
 def main(
     doc: str | None,
+    name: str,
     arms: Iterable[str],
     envs: Sequence[str],
-    results: Path,
-    flags: Callable[[str, str, int], Sequence[str]],
+    ask: Callable[[argparse.Namespace], Arms],
     report: Callable[[Path], None],
 ) -> None:
-    """Do what the command line says: train arms by their `flags(arm, env, steps)`, and report every budget."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Do what the command line says: train what is to be asked for its arms, and report every budget."""
+    parser = flags(doc, arms, envs)
     parser.add_argument("what", choices=("run", "report"))
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--arms", nargs="*", default=list(arms), choices=list(arms), metavar="ARM")
-    parser.add_argument("--envs", nargs="*", default=envs)
-    parser.add_argument("--num-seeds", type=int, default=5)
     asked = parser.parse_args()
-    for arm in asked.arms if asked.what == "run" else ():
-        for env in map(cards.resolve_environment, asked.envs):
-            curve = results / str(asked.steps) / arm / f"{env}.csv"
-            train(curve, env, asked.steps, asked.num_seeds, flags(arm, env, asked.steps))
-    for folder in sorted((x for x in results.glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name)):
+    if asked.what == "run":
+        run(asked, ask(asked), f"{name}/{asked.steps}", total_steps=asked.steps)
+    for folder in budgets(name):
         report(folder)
+
+
+def flags(
+    doc: str | None, arms: Iterable[str], envs: Sequence[str], steps: int = 1_000_000, num_seeds: int = 5
+) -> argparse.ArgumentParser:
+    """Return the parser of what benchmarks of several arms take."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=steps, help="environment steps of each seed")
+    parser.add_argument("--arms", nargs="*", default=list(arms), choices=list(arms), metavar="ARM")
+    return with_runs(parser, envs, num_seeds)
+
+
+def with_runs(parser: argparse.ArgumentParser, envs: Sequence[str], num_seeds: int) -> argparse.ArgumentParser:
+    """Add what every benchmark takes that trains."""
+    parser.add_argument("--envs", nargs="*", default=envs, type=cards.resolve_environment, metavar="ENV")
+    parser.add_argument("--num-seeds", type=int, default=num_seeds)
+    parser.add_argument("--jobs", type=int, help="processes that train at once")
+    parser.add_argument("--out", type=Path, help="folder of the run directories; in runs/benchmarks if not given")
+    return parser
+
+
+def run(asked: argparse.Namespace, arms: Arms, name: str, **fields: Any) -> None:
+    """Train what the command line asks for and keep the curves; exits with 1 if runs failed, and says why."""
+    study = {"out": asked.out or RUNS / name, "jobs": asked.jobs, **fields}
+    if failures := train(arms, asked.envs, asked.num_seeds, RESULTS / name, **study):
+        sys.exit("\n".join(["these runs failed; what others earned is kept:", *failures]))
+
+
+def budgets(name: str) -> list[Path]:
+    """Return the folders of kept curves, the smallest number of steps first."""
+    return sorted((x for x in (RESULTS / name).glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name))

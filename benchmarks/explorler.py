@@ -10,37 +10,47 @@ account of probes under benchmarks/results/explorler/<steps>/<arm>/. A seed that
 training nor selection has seen. Arms were designed on seeds 100 to 109.
 """
 
-import argparse
 import csv
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from arms import all_finals, draw_curves, print_table, train
+from arms import RESULTS, Arms, budgets, flags, run
+from tables import all_finals, draw_curves, print_table
 
 from rlsparse.run import cards
 from rlsparse.run.directory import read_progress
 
-RESULTS = Path(__file__).parent / "results" / "explorler"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
-ARMS = (
-    "ppo",
-    "explorler-ppo",
-    "explorler-ppo-honest",
-    "explorler-ppo-racing",
-    "explorler-ppo-in-rollout",
-    "explorler-ppo-surrogate",
-    "explorler-ppo-paper",
-)
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00")
+COLOURS = {
+    "ppo": "#000000",
+    "explorler-ppo": "#D55E00",
+    "explorler-ppo-honest": "#0072B2",
+    "explorler-ppo-racing": "#56B4E9",
+    "explorler-ppo-in-rollout": "#009E73",
+    "explorler-ppo-surrogate": "#CC79A7",
+    "explorler-ppo-paper": "#E69F00",
+}
 UPDATES_STEPS, UPDATES_BEGIN = 2_600_000, 150_000
 """Steps, nearly all of them probing, and the training step from which the published protocol probes every update."""
-CONSTANT = "--algorithm.no-learning-rate-decay"
+CONSTANT = {"learning_rate_decay": False}
+UPDATES = {
+    "explorler-ppo-paper": {
+        "agent": "explorler-ppo-paper",
+        "total_steps": UPDATES_STEPS,
+        "eval_every": 200_000,
+        "explore": {"start": UPDATES_BEGIN / UPDATES_STEPS},
+        "algorithm": CONSTANT,
+    },
+    "ppo": {"agent": "ppo", "total_steps": 500_000, "eval_every": 10_000, "algorithm": CONSTANT},
+}
+"""The published protocol, and what it is compared with at equal numbers of updates."""
 
 
-def train_arm(arm: str, env_id: str, steps: int, num_seeds: int, folder: Path, *flags: str) -> None:
-    """Train one arm on one environment."""
-    train(folder / arm / f"{env_id}.csv", env_id, steps, num_seeds, ("--agent", arm, *flags))
+def arms(names: Iterable[str]) -> Arms:
+    """Return what the arms ask of a sweep: each is an agent card."""
+    return {name: {"agent": name} for name in names}
 
 
 def curve_file(folder: Path, arm: str, env_id: str) -> Path:
@@ -52,12 +62,12 @@ def curve_file(folder: Path, arm: str, env_id: str) -> Path:
 
 def report_steps(folder: Path) -> None:
     """Print the table of one budget and draw its curves."""
-    arms = [arm for arm in ARMS if arm == "ppo" or (folder / arm).is_dir()]
+    there = [arm for arm in COLOURS if arm == "ppo" or (folder / arm).is_dir()]
+    curves = partial(curve_file, folder)
     print(f"\n{int(folder.name):,} steps per seed, train + probe; mean final return with 95 % interval (seeds)")
-    scores = all_finals(arms, ENVS, partial(curve_file, folder))
-    print_table(scores, ENVS, {"IQM / ppo, 95 % interval, paired by seed": lambda _: "ppo"})
-    colours = {arm: colour for arm, colour in zip(ARMS, COLOURS, strict=True) if arm in arms}
-    draw_curves(RESULTS / f"{folder.name}.png", ENVS, colours, ARMS[:2], partial(curve_file, folder))
+    print_table(all_finals(there, ENVS, curves), ENVS, {"IQM / ppo, 95 % interval, paired by seed": lambda _: "ppo"})
+    drawn = {arm: COLOURS[arm] for arm in there}
+    draw_curves(folder.with_suffix(".png"), ENVS, drawn, ("ppo", "explorler-ppo"), curves)
 
 
 def report_updates(folder: Path) -> None:
@@ -87,27 +97,19 @@ def at_train_steps(rows: list[dict[str, float]], seed: float, steps: float) -> f
 
 
 def main() -> None:
-    """Do what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Train, if asked to, and report every budget."""
+    parser = flags(__doc__, COLOURS, ENVS, steps=300_000, num_seeds=10)
     parser.add_argument("what", choices=("run", "updates", "report"))
-    parser.add_argument("--steps", type=int, default=300_000)
-    parser.add_argument("--arms", nargs="*", default=ARMS)
-    parser.add_argument("--envs", nargs="*", default=ENVS)
-    parser.add_argument("--num-seeds", type=int, default=10)
-    flags = parser.parse_args()
-    for env in map(cards.resolve_environment, flags.envs) if flags.what != "report" else ():
-        if flags.what == "run":
-            for arm in flags.arms:
-                train_arm(arm, env, flags.steps, flags.num_seeds, RESULTS / str(flags.steps))
-        else:
-            folder = RESULTS / "updates"
-            begin = ("--explore.start", str(UPDATES_BEGIN / UPDATES_STEPS), "--eval-every", "200000")
-            train_arm("explorler-ppo-paper", env, UPDATES_STEPS, 3, folder, CONSTANT, *begin)
-            train_arm("ppo", env, 500_000, 3, folder, CONSTANT, "--eval-every", "10000")
-    for folder in sorted((x for x in RESULTS.glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name)):
+    asked = parser.parse_args()
+    if asked.what == "run":
+        run(asked, arms(asked.arms), f"explorler/{asked.steps}", total_steps=asked.steps)
+    elif asked.what == "updates":
+        asked.num_seeds = 3
+        run(asked, UPDATES, "explorler/updates")
+    for folder in budgets("explorler"):
         report_steps(folder)
-    if (RESULTS / "updates").is_dir():
-        report_updates(RESULTS / "updates")
+    if (RESULTS / "explorler" / "updates").is_dir():
+        report_updates(RESULTS / "explorler" / "updates")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,15 @@ learn by PPO's card; `trpo-kl-256-90` and its like by TRPO's, whose learning rat
 on seeds 100 to 104.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from arms import Scores, all_finals, draw_curves, main, print_table
+from arms import Arms, curves_in, main
 from matplotlib.figure import Figure
+from tables import Scores, all_finals, draw_curves, print_table
 
 from rlsparse.compare.plot import style_axes
 from rlsparse.compare.statistics import mean_interval
@@ -32,20 +34,19 @@ from rlsparse.run import cards
 from rlsparse.sparse.budgets import NETWORKS
 from rlsparse.sparse.config import Sparse
 
-RESULTS = Path(__file__).parent / "results" / "sparse"
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
 APART = ("Ant-v5",)
 """Not in the ratios over the others, for few arms were run on it."""
 RULES = {
-    "static": ("static",),
-    "set": ("set",),
-    "rigl": ("rigl",),
-    "kl": ("rigl", "--sparse.drop-by", "kl"),
-    "magnitude": ("magnitude",),
-    "dcil": ("dcil",),
+    "static": {"rule": "static"},
+    "set": {"rule": "set"},
+    "rigl": {"rule": "rigl"},
+    "kl": {"rule": "rigl", "drop_by": "kl"},
+    "magnitude": {"rule": "magnitude"},
+    "dcil": {"rule": "dcil"},
 }
-"""What follows --sparse."""
-SPARSE = RULES | {f"{rule}_slow": (*RULES[rule], "--sparse.rate-power", "0") for rule in ("static", "set", "kl")}
+"""What the recipe says of sparse networks, but for how sparse they are."""
+SPARSE = RULES | {f"{rule}_slow": RULES[rule] | {"rate_power": 0.0} for rule in ("static", "set", "kl")}
 """Those, and some without the longer steps."""
 COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
 LINES = {
@@ -65,36 +66,42 @@ PPO_ARMS = (
     *("dense-64", "dense-256", "wide"),
     *(f"{kind}-{width}-{gone}" for width in WIDTHS for gone in SPARSITIES for kind in ("small", "fast", *SPARSE)),
 )
-ARMS = (*PPO_ARMS, *(f"trpo-{arm}" for arm in PPO_ARMS))
+ARMS = (*PPO_ARMS, *(f"trpo-{arm}" for arm in PPO_ARMS if not arm.startswith("dcil")))  # which needs minibatches
 EVALUATIONS = 10
 
 
-def flags(arm: str, env_id: str, steps: int) -> list[str]:
-    """Return what the arm asks of `rlsparse train` on this environment."""
-    algorithm, kind, size = split(arm)
+def arms(names: Iterable[str], envs: Iterable[str], steps: int) -> Arms:
+    """Return what the arms ask of a sweep: sizes of networks follow the environment's observations and actions."""
+    return {name: arm(name, envs, steps) for name in names}
+
+
+def arm(name: str, envs: Iterable[str], steps: int) -> dict[str, Any]:
+    """Return what an arm asks of a sweep."""
+    algorithm, kind, size = split(name)
     agent = "trpo" if algorithm else "ppo"
-    rate = cards.agent(agent).recipe_for(env_id)["algorithm"]["learning_rate"]
-    return ["--agent", agent, "--eval-every", str(steps // EVALUATIONS), *networks(kind, size, env_id, rate)]
+    rates = {env: cards.agent(agent).recipe_for(env)["algorithm"]["learning_rate"] for env in envs}
+    own = {env: networks(kind, size, env, rate) for env, rate in rates.items()}
+    return {"agent": agent, "eval_every": steps // EVALUATIONS, "environments": own}
 
 
-def networks(kind: str, size: str, env_id: str, rate: float) -> list[str]:
-    """Return the flags that make an arm's networks; `rate` is the card's learning rate."""
+def networks(kind: str, size: str, env_id: str, rate: float) -> dict[str, Any]:
+    """Return the fields that make an arm's networks; `rate` is the card's learning rate."""
     if kind == "wide":
-        return widths(256, 256) + wide_flags(env_id)
+        return widths(256, 256) | {"sparse": wide_sparsities(env_id)}
     full, *gone = map(int, size.split("-"))
     if kind == "dense":
         return widths(full, full)
     sparsity = gone[0] / 100
     if kind in SPARSE:
-        return [*widths(full, full), "--sparse", *SPARSE[kind], "--sparsity", str(sparsity)]
+        return widths(full, full) | {"sparse": SPARSE[kind] | {"sparsity": sparsity}}
     actor, critic = equal_widths(env_id, full, sparsity)
-    longer = ["--algorithm.learning-rate", f"{rate * (full / actor) ** 0.5:.2g}"]
-    return widths(actor, critic) + (longer if kind == "fast" else [])
+    longer = {"algorithm": {"learning_rate": float(f"{rate * (full / actor) ** 0.5:.2g}")}}
+    return widths(actor, critic) | (longer if kind == "fast" else {})
 
 
-def widths(actor: int, critic: int) -> list[str]:
-    """Return the flags for two hidden layers of these widths."""
-    return ["--policy.actor-hidden", f"{actor}", f"{actor}", "--policy.critic-hidden", f"{critic}", f"{critic}"]
+def widths(actor: int, critic: int) -> dict[str, Any]:
+    """Return the fields for two hidden layers of these widths."""
+    return {"policy": {"actor_hidden": [actor, actor], "critic_hidden": [critic, critic]}}
 
 
 def layout(env_id: str, actor: int, critic: int) -> Layout:
@@ -121,14 +128,14 @@ def size(of: Layout, group: str) -> int:
     return sum(slot.stop - slot.start for slot in of.slots if slot.group == group)
 
 
-def wide_flags(env_id: str) -> list[str]:
-    """Return the sparsities that give 256-wide networks the weights of dense 64-wide ones."""
+def wide_sparsities(env_id: str) -> dict[str, Any]:
+    """Return the static mask that gives 256-wide networks the weights of dense 64-wide ones."""
     dense, wide = (Sparse(sparsity=0.0).budgets(layout(env_id, w, w)) for w in (64, 256))
     total = sum(kept for _, kept in dense)
-    chosen = ["--sparse", "static"]
+    chosen: dict[str, Any] = {"rule": "static"}
     for group, share in zip(NETWORKS, (1 / 3, 2 / 3), strict=True):
         weights = sum(kept for slot, kept in wide if slot.group == group)
-        chosen += [f"--sparse.{group}-sparsity", f"{1 - share * total / weights:.5f}"]
+        chosen[f"{group}_sparsity"] = round(1 - share * total / weights, 5)
     return chosen
 
 
@@ -145,13 +152,13 @@ def report(folder: Path) -> None:
         colours = {algorithm + arm: colour for arm, colour in CURVES.items()}
         broad = [algorithm + arm for arm in ("small-256-90", "kl-256-90")]
         if scores.keys() & colours.keys():
-            name = RESULTS / f"{folder.name}-{algorithm}curves.png"
-            draw_curves(name, ENVS, colours, broad, lambda arm, env: folder / arm / f"{env}.csv")
+            name = folder.with_name(f"{folder.name}-{algorithm}curves.png")
+            draw_curves(name, ENVS, colours, broad, curves_in(folder))
 
 
 def final_scores(folder: Path, envs: Sequence[str]) -> Scores:
     """Return the final returns of the arms that were run on any of these environments."""
-    found = all_finals(ARMS, envs, lambda arm, env: folder / arm / f"{env}.csv")
+    found = all_finals(ARMS, envs, curves_in(folder))
     return {arm: own for arm, own in found.items() if own}
 
 
@@ -196,8 +203,8 @@ def draw(folder: Path, scores: Scores) -> None:
             row[-1].legend(*row[0].get_legend_handles_labels(), bbox_to_anchor=(1, 1), frameon=False, fontsize=7)
     figure.supxlabel("weights absent in actor and in critic, %", fontsize=9)
     figure.supylabel("final evaluation return, mean and 95 % interval over seeds", fontsize=9)
-    figure.savefig(RESULTS / f"{folder.name}.png")
+    figure.savefig(folder.with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    main(__doc__, ARMS, ENVS, RESULTS, flags, report)
+    main(__doc__, "sparse", ARMS, ENVS, lambda asked: arms(asked.arms, asked.envs, asked.steps), report)
