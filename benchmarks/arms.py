@@ -40,14 +40,19 @@ def train(arms: Arms, envs: Sequence[str], num_seeds: int, kept: Path, **asked: 
         study = {"envs": lacking, "arms": chosen, "seed": first, "num_seeds": num_seeds - first}
         result = rlsparse.sweep(**study, quiet=False, **asked)
         for run in result.runs:
-            keep(run.path, kept / run.arm / f"{run.recipe.env}.csv")
+            keep(run.path, curves_in(kept)(run.arm, run.recipe.env))
         failures += map(str, result.failures)
     return failures
 
 
 def curves_in(folder: Path) -> CurveFile:
     """Return where the kept curves of one budget are."""
-    return lambda arm, env: folder / arm / f"{env}.csv"
+    return lambda arm, env: folder / arm / f"{environment_name(env)}.csv"
+
+
+def environment_name(env: str) -> str:
+    """Return what to call an environment: its id, or its class where that is in a file."""
+    return env.rpartition(":")[2]
 
 
 def missing(
@@ -90,9 +95,10 @@ def main(
     envs: Sequence[str],
     ask: Callable[[argparse.Namespace], Arms],
     report: Callable[[Path], None],
+    **usual: int,
 ) -> None:
     """Do what the command line says: train what is to be asked for its arms, and report every budget."""
-    parser = flags(doc, arms, envs)
+    parser = flags(doc, arms, envs, **usual)
     parser.add_argument("what", choices=("run", "report"))
     asked = parser.parse_args()
     if asked.what == "run":
