@@ -3,10 +3,10 @@
     python benchmarks/advantages.py run --steps 1000000 [--arms ppo ppo-group ...] [--envs ...] [--num-seeds 5]
     python benchmarks/advantages.py report
 
-`run` trains each arm (an agent card) with seeds 0, 1, ... in one process per environment and keeps its curve under
-benchmarks/results/advantages/<steps>/<arm>/. A seed that is there already is not trained again. `report` prints a table
-for each number of steps and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that training
-has not seen.
+`run` trains each arm (an agent card) with seeds 0, 1, ... and keeps its curve under
+benchmarks/results/advantages/<steps>/<arm>/ (see arms.py, also for --jobs, --out and --results). `report` prints a
+table for each number of steps and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that
+training has not seen.
 """
 
 from collections.abc import Iterable

@@ -1,11 +1,12 @@
 """Arms of a learning benchmark: what they are, how they are trained, and how their curves are kept.
 
-- An arm is a dict of what `rlsparse.sweep` takes: an agent card, fields of the recipe, and under "environments" those
-  that differ there.
-- `rlsparse.sweep` trains all arms on all environments as ordinary run directories, by default under
-  runs/benchmarks/<benchmark>/<steps>. It goes on where it was stopped, and trains no seed that is there already.
-- The curves of finished runs are kept in <results>/<arm>/<environment>.csv, which is committed; run directories are not.
-- Reports read the kept curves alone (tables.py). `rlsparse compare` of the run directories shows more of the same runs.
+- An arm is a dict of what `rlsparse.sweep` takes: an agent card, fields of the recipe, and under "environments" what
+  differs there.
+- `rlsparse.sweep` trains all arms on all environments as ordinary run directories, below runs/benchmarks or --out. It
+  goes on where it was stopped.
+- The curves of finished runs are kept in benchmarks/results or --results, as <benchmark>/<steps>/<arm>/<env>.csv. Those
+  that are published are committed; a seed that has a curve there is not trained again.
+- Reports read the kept curves alone (tables.py); `rlsparse compare` reads the run directories.
 """
 
 import argparse
@@ -103,7 +104,7 @@ def main(
     asked = parser.parse_args()
     if asked.what == "run":
         run(asked, ask(asked), f"{name}/{asked.steps}", total_steps=asked.steps)
-    for folder in budgets(name):
+    for folder in budgets(asked.results / name):
         report(folder)
 
 
@@ -123,16 +124,17 @@ def with_runs(parser: argparse.ArgumentParser, envs: Sequence[str], num_seeds: i
     parser.add_argument("--num-seeds", type=int, default=num_seeds)
     parser.add_argument("--jobs", type=int, help="processes that train at once")
     parser.add_argument("--out", type=Path, help="folder of the run directories; in runs/benchmarks if not given")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the curves that are kept and reported")
     return parser
 
 
 def run(asked: argparse.Namespace, arms: Arms, name: str, **fields: Any) -> None:
     """Train what the command line asks for and keep the curves; exits with 1 if runs failed, and says why."""
     study = {"out": asked.out or RUNS / name, "jobs": asked.jobs, **fields}
-    if failures := train(arms, asked.envs, asked.num_seeds, RESULTS / name, **study):
+    if failures := train(arms, asked.envs, asked.num_seeds, asked.results / name, **study):
         sys.exit("\n".join(["these runs failed; what others earned is kept:", *failures]))
 
 
-def budgets(name: str) -> list[Path]:
+def budgets(folder: Path) -> list[Path]:
     """Return the folders of kept curves, the smallest number of steps first."""
-    return sorted((x for x in (RESULTS / name).glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name))
+    return sorted((x for x in folder.glob("[0-9]*") if x.is_dir()), key=lambda x: int(x.name))

@@ -4,10 +4,10 @@
     python benchmarks/explorler.py updates            # the published effect, at equal numbers of updates
     python benchmarks/explorler.py report
 
-`run` trains each arm (an agent card) with seeds 0, 1, ... in one process per environment and keeps its curve and its
-account of probes under benchmarks/results/explorler/<steps>/<arm>/. A seed that is there already is not trained again.
-`report` prints the tables and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that neither
-training nor selection has seen. Arms were designed on seeds 100 to 109.
+`run` trains each arm (an agent card) with seeds 0, 1, ... and keeps its curve and its account of probes under
+benchmarks/results/explorler/<steps>/<arm>/ (see arms.py, also for --jobs, --out and --results). `report` prints the
+tables and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that neither training nor
+selection has seen. Arms were designed on seeds 100 to 109.
 """
 
 import csv
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from arms import RESULTS, Arms, budgets, flags, run
+from arms import Arms, budgets, flags, run
 from tables import all_finals, draw_curves, print_table
 
 from rlsparse.run import cards
@@ -106,10 +106,10 @@ def main() -> None:
     elif asked.what == "updates":
         asked.num_seeds = 3
         run(asked, UPDATES, "explorler/updates")
-    for folder in budgets("explorler"):
+    for folder in budgets(asked.results / "explorler"):
         report_steps(folder)
-    if (RESULTS / "explorler" / "updates").is_dir():
-        report_updates(RESULTS / "explorler" / "updates")
+    if (updates := asked.results / "explorler" / "updates").is_dir():
+        report_updates(updates)
 
 
 if __name__ == "__main__":

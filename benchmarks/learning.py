@@ -14,9 +14,8 @@ import shutil
 import sys
 from pathlib import Path
 
-import arms
 import numpy as np
-from arms import add_rows, with_runs
+from arms import RUNS, add_rows, with_runs
 from matplotlib.figure import Figure
 
 import rlsparse
@@ -28,21 +27,16 @@ from rlsparse.run.directory import read_progress
 
 def train(asked: argparse.Namespace) -> None:
     """Train the agent on the environments, keep the curves, and ship them with the policies if that is asked for."""
-    out = asked.out or arms.RUNS / "learning"
+    out = asked.out or RUNS / "learning"
     study = {"envs": asked.envs, "agents": [asked.agent], "num_seeds": asked.num_seeds, "out": out, "jobs": asked.jobs}
     result = rlsparse.sweep(**study, quiet=False)
     for env in asked.envs:
         runs = [run.path for run in result.runs if run.recipe.env == env]
-        keep(runs, folder(asked.agent) / f"{env}.csv")
+        keep(runs, asked.results / "learning" / asked.agent / f"{env}.csv")
         if asked.ship:
             ship(runs, cards.agent(asked.agent).path.parent / env)
     if result.failures:
         sys.exit("\n".join(map(str, result.failures)))
-
-
-def folder(agent: str) -> Path:
-    """Return where an agent's curves are kept."""
-    return arms.RESULTS / "learning" / agent
 
 
 def keep(runs: list[Path], curve: Path) -> None:
@@ -63,10 +57,10 @@ def ship(runs: list[Path], card: Path) -> None:
     shutil.copyfile(runs[0] / "policy.safetensors", card / "policy.safetensors")
 
 
-def report(agent: str) -> None:
-    """Print the table and draw every curve there is."""
-    algorithm = "TRPO" if agent.endswith("trpo") else "PPO"
-    files = sorted(folder(agent).glob("*.csv"))
+def report(folder: Path) -> None:
+    """Print the table of an agent and draw every curve there is."""
+    algorithm = "TRPO" if folder.name.endswith("trpo") else "PPO"
+    files = sorted(folder.glob("*.csv"))
     columns = min(3, len(files))
     rows = -(-len(files) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.1 * rows), layout="constrained", dpi=130)
@@ -89,7 +83,7 @@ def report(agent: str) -> None:
         axes.remove()
     figure.supxlabel(f"environment steps per seed; dotted: published {algorithm}, older simulator", fontsize=9)
     figure.supylabel("evaluation return", fontsize=9)
-    figure.savefig(folder(agent).with_suffix(".png"))
+    figure.savefig(folder.with_suffix(".png"))
 
 
 def main() -> None:
@@ -100,7 +94,7 @@ def main() -> None:
     asked = with_runs(parser, ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"), num_seeds=5).parse_args()
     if asked.envs:
         train(asked)
-    report(asked.agent)
+    report(asked.results / "learning" / asked.agent)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """What helps where success is rare: HPT's switch to the best episodes, and help for groups of episodes that stall.
 
-    python benchmarks/rare_success.py run [--arms gae-clip gae-hpt ...] [--envs ...] [--num-seeds 10] [--jobs 2]
+    python benchmarks/rare_success.py run [--arms gae-clip gae-hpt ...] [--envs ...] [--num-seeds 10]
     python benchmarks/rare_success.py report
 
-`run` trains each arm with seeds 0, 1, ... and keeps its curve under benchmarks/results/rare_success/<steps>/<arm>/. A
-seed that is there already is not trained again; a run that was stopped goes on. `report` prints how many seeds learn a
-task (succeed in most episodes of their last evaluation), success at the end and on the mean of all evaluations, and
-what the help changes, paired by seed, with 95 % intervals.
+`run` trains each arm with seeds 0, 1, ... and keeps its curve under benchmarks/results/rare_success/<steps>/<arm>/ (see
+arms.py, also for --jobs, --out and --results). `report` prints how many seeds learn a task (succeed in most episodes of
+their last evaluation), success at the end and over all evaluations, and what the help changes, paired by seed, with
+95 % intervals.
 
 DistantGoal pays nothing but 1 for a success: its mean return is the share of 20 episodes that succeed. An evaluation on
 MountainCarContinuous counts as a success if its mean return is positive. Settings are the library's usual ones, but for

@@ -3,8 +3,8 @@
     python benchmarks/sparse.py run --steps 1000000 [--arms dense-64 trpo-kl-64-90 ...] [--envs ...] [--num-seeds 5]
     python benchmarks/sparse.py report
 
-`run` trains each arm with seeds 0, 1, ... and keeps its curve under benchmarks/results/sparse/<steps>/<arm>/. A seed
-that is there already is not trained again. `report` prints a table for each number of steps, draws return against
+`run` trains each arm with seeds 0, 1, ... and keeps its curve under benchmarks/results/sparse/<steps>/<arm>/ (see
+arms.py, also for --jobs, --out and --results). `report` prints a table for each number of steps, draws return against
 sparsity, and the curves of one width and sparsity. A score is a run's last evaluation, of ten, on seeds that training
 has not seen.
 

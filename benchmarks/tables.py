@@ -1,4 +1,4 @@
-"""What a benchmark reports: final returns of its arms in a table, compared seed by seed, and their curves in a picture."""
+"""What a benchmark reports: a table of final returns, arms compared seed by seed, and a picture of curves."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path

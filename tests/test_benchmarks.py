@@ -1,14 +1,11 @@
 """Benchmarks of learning: their arms are valid, and what they train is kept once, goes on, and is reported."""
 
-import csv
-import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import advantages
 import arms
 import explorler
