@@ -21,6 +21,7 @@ from tables import CurveFile, finals
 
 import rlsparse
 from rlsparse.run import cards
+from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.storage import write_atomic
 
 Arms = Mapping[str, Mapping[str, Any]]
@@ -89,6 +90,7 @@ def add_rows(source: Path, target: Path, without: Sequence[str] = ()) -> None:
     write_atomic(target, text.getvalue())
 
 
+@fail_in_one_line()
 def main(
     doc: str | None,
     name: str,
@@ -120,7 +122,9 @@ def flags(
 
 def with_runs(parser: argparse.ArgumentParser, envs: Sequence[str], num_seeds: int) -> argparse.ArgumentParser:
     """Add what every benchmark takes that trains."""
-    parser.add_argument("--envs", nargs="*", default=envs, type=cards.resolve_environment, metavar="ENV")
+    known = {environment_name(env): env for env in envs}
+    choice = {"type": lambda name: known.get(name) or cards.resolve_environment(name), "metavar": "ENV"}
+    parser.add_argument("--envs", nargs="*", default=envs, **choice)
     parser.add_argument("--num-seeds", type=int, default=num_seeds)
     parser.add_argument("--jobs", type=int, help="processes that train at once")
     parser.add_argument("--out", type=Path, help="folder of the run directories; in runs/benchmarks if not given")

@@ -20,6 +20,7 @@ from arms import Arms, budgets, flags, run
 from tables import all_finals, draw_curves, print_table
 
 from rlsparse.run import cards
+from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.directory import read_progress
 
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
@@ -96,6 +97,7 @@ def at_train_steps(rows: list[dict[str, float]], seed: float, steps: float) -> f
     return float(np.interp(steps, *zip(*points, strict=True)))
 
 
+@fail_in_one_line()
 def main() -> None:
     """Train, if asked to, and report every budget."""
     parser = flags(__doc__, COLOURS, ENVS, steps=300_000, num_seeds=10)

@@ -22,6 +22,7 @@ import rlsparse
 from rlsparse.compare.plot import BLUE, curves, draw_arm, style_axes
 from rlsparse.compare.statistics import mean_interval
 from rlsparse.run import cards
+from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.directory import read_progress
 
 
@@ -86,6 +87,7 @@ def report(folder: Path) -> None:
     figure.savefig(folder.with_suffix(".png"))
 
 
+@fail_in_one_line()
 def main() -> None:
     """Train the named environments, then report on all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
