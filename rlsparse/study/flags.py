@@ -16,7 +16,7 @@ from rlsparse.run.command_line import all_values, literal, values
 from rlsparse.run.command_line import parse as parse_flags
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds
+from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Where
 from rlsparse.study.fields import Fields, known_fields, merged, nested
 from rlsparse.study.file import read_given
 from rlsparse.study.given import Given, over, resolved
@@ -50,6 +50,8 @@ class RunFlags:
     """Steps from one to the next of further checkpoints that stay."""
     env_timeout: Seconds | None = None
     """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
+    explore_workers: Annotated[Where, tyro.conf.arg(name="explore.workers")] = "here"
+    """Who runs the episodes of probes: here, or ray, a cluster's processes; results are the same."""
     dry_run: bool = False
     """Print cells, populations and steps, and do nothing."""
     watch: bool = False
