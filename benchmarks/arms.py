@@ -20,7 +20,7 @@ from typing import Any
 from tables import CurveFile, finals
 
 import rlsparse
-from rlsparse.run import cards
+from rlsparse.run import cards, digests
 from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.storage import write_atomic
 
@@ -43,7 +43,7 @@ def train(arms: Arms, envs: Sequence[str], num_seeds: int, kept: Path, **asked: 
         result = rlsparse.sweep(**study, quiet=False, **asked)
         for run in result.runs:
             keep(run.path, curves_in(kept)(run.arm, run.recipe.env))
-        failures += map(str, result.failures)
+        failures += (f"{x.label} on {x.env}: {x.state} {x.reason}" for x in result.failures)
     return failures
 
 
@@ -78,11 +78,14 @@ def keep(run: Path, curve: Path) -> None:
 
 
 def add_rows(source: Path, target: Path, without: Sequence[str] = ()) -> None:
-    """Add a run's rows to those of other seeds, in one step; "nan" stands for what only the others tell."""
+    """Add a run's rows to those of other seeds, in one step; "nan" stands for what only the others tell.
+
+    Digests, which are of a run's own file, are left out.
+    """
     rows = [*csv.DictReader(target.open(newline=""))] if target.exists() else []
     there = {row["seed"] for row in rows}
     rows += [row for row in csv.DictReader(source.open(newline="")) if row["seed"] not in there]
-    names = dict.fromkeys(name for row in rows for name in row if name not in without)
+    names = dict.fromkeys(name for row in rows for name in row if name not in (*without, digests.COLUMN))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="nan", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

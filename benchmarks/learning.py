@@ -37,7 +37,7 @@ def train(asked: argparse.Namespace) -> None:
         if asked.ship:
             ship(runs, cards.agent(asked.agent).path.parent / env)
     if result.failures:
-        sys.exit("\n".join(map(str, result.failures)))
+        sys.exit(result.table())
 
 
 def keep(runs: list[Path], curve: Path) -> None:

@@ -66,7 +66,8 @@ def mean_text(scores: dict[int, float]) -> str:
     if not scores:
         return ""
     mean, half_width = mean_interval(np.array([*scores.values()]))
-    return f"{mean:,.0f} ({mean - half_width:,.0f} to {mean + half_width:,.0f}, {len(scores)})"
+    interval = f"{mean - half_width:,.0f} to {mean + half_width:,.0f}, " if np.isfinite(half_width) else ""
+    return f"{mean:,.0f} ({interval}{len(scores)})"
 
 
 def ratio_text(scores: Scores, arm: str, other: str) -> str:
@@ -96,7 +97,8 @@ def draw_curves(
             draw_arm(axes, steps, mean, (mean - half, mean + half), returns[:0], **style)
         axes.set(title=env, xlim=(0, None))
         style_axes(axes)
-    figure.axes[0].legend(loc="upper left", frameon=False, fontsize=7)
+    for axes in [axes for axes in figure.axes if axes.lines][:1]:
+        axes.legend(loc="upper left", frameon=False, fontsize=7)
     figure.supxlabel("environment steps per seed (train + probe)", fontsize=9)
     figure.supylabel("evaluation return, mean (95 % interval of two)", fontsize=9)
     figure.savefig(path)

@@ -1,19 +1,27 @@
 """Benchmarks of learning: their arms are valid, and what they train is kept once, goes on, and is reported."""
 
+import csv
+import runpy
+import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "study"))
 import advantages
 import arms
 import explorler
 import rare_success
 import sparse
+from cells import Here
+from matplotlib.figure import Figure
 
-from rlsparse.run.from_python import recipe
-from rlsparse.run.recipe import check
+import rlsparse
+from rlsparse.study.arguments import study_from_arguments
+from rlsparse.study.study import cells
 
 STUDIES = {
     "advantages": (advantages.arms(advantages.COLOURS), advantages.ENVS),
@@ -25,12 +33,10 @@ STUDIES = {
 
 
 @pytest.mark.parametrize(("asked", "envs"), STUDIES.values(), ids=STUDIES)
-def test_every_arm_is_valid_in_every_environment(asked, envs):
-    for fields in asked.values():
-        for env in envs:
-            given = {name: x for name, x in fields.items() if name not in ("agent", "environments")}
-            own = fields.get("environments", {}).get(env, {})
-            check(recipe(env, fields.get("agent"), "cpu", given | own)[1])
+def test_every_arm_is_valid_in_every_environment(asked, envs, tmp_path):
+    found = cells(study_from_arguments(envs, arms=asked, num_seeds=5), tmp_path)
+    assert found.failures == ()
+    assert {(cell.arm, cell.recipe.env) for cell in found.cells} == {(arm, env) for arm in asked for env in envs}
 
 
 def test_a_dense_arm_has_as_many_parameters_as_the_sparse_one_that_it_is_compared_with():
@@ -70,3 +76,43 @@ def test_rows_are_kept_once_and_what_some_seeds_do_not_tell_is_nan(tmp_path):
     assert kept.read_text() == "seed,return_mean,cloned\n0,1.5,nan\n1,2.5,0.25\n"
     arms.add_rows(run, kept, without=("scores",))
     assert len(kept.read_text().splitlines()) == 3
+
+
+TINY = {
+    "advantages": ("run --steps 64 --arms", "ppo", "ppo-monte-carlo"),
+    "explorler": ("run --steps 64 --arms", "ppo", "explorler-ppo-in-rollout"),
+    "rare_success": ("run --steps 64 --arms", "gae-clip", "gae-hpt"),
+    "sparse": ("run --steps 64 --arms", "small-64-90", "kl-64-90"),
+    "learning": ("--agent", "sb3-defaults"),
+}
+"""Of each benchmark how it is asked for its arms, and arms."""
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_benchmark_trains_what_is_missing_keeps_it_and_reports(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+    pools = []
+    monkeypatch.setattr("rlsparse.study.sweep.LocalPool", lambda slots: pools.append(Here()) or pools[-1])
+    if name == "learning":  # whose budget is the card's
+        monkeypatch.setattr(rlsparse, "sweep", partial(rlsparse.sweep, total_steps=64))
+    env = "DistantGoal" if name == "rare_success" else "Hopper-v5"
+
+    def kept(num_seeds):
+        words = [*" ".join(TINY[name]).split(), "--envs", env, "--num-seeds", str(num_seeds), "--results", "kept"]
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        runpy.run_path(f"{Path(arms.__file__).with_name(name)}.py", run_name="__main__")
+        return {path.parent.name: path.read_text() for path in Path("kept").rglob(f"{env}.csv")}
+
+    one = kept(1)
+    assert set(one) == set(TINY[name][1:])
+    if name != "learning":
+        assert set(one) <= set(capsys.readouterr().out.split())
+    two = kept(2)
+    assert all(two[arm].startswith(one[arm]) for arm in one)
+    assert {row["seed"] for text in two.values() for row in csv.DictReader(text.splitlines())} == {"0", "1"}
+    trained = sum(len(pool.jobs) for pool in pools)
+    shutil.rmtree("kept")
+    assert kept(2) == two  # of the runs that are there
+    assert sum(len(pool.jobs) for pool in pools) == trained
