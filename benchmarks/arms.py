@@ -14,6 +14,7 @@ import csv
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def train(arms: Arms, envs: Sequence[str], num_seeds: int, kept: Path, **asked: 
     for (first, names), lacking in missing(arms, envs, num_seeds, curves_in(kept)).items():
         chosen = {name: arms[name] for name in names}
         study = {"envs": lacking, "arms": chosen, "seed": first, "num_seeds": num_seeds - first}
-        result = rlsparse.sweep(**study, quiet=False, **asked)
+        result = rlsparse.sweep(**study, **asked)
         for run in result.runs:
             keep(run.path, curves_in(kept)(run.arm, run.recipe.env))
         failures += (f"{x.label} on {x.env}: {x.state} {x.reason}" for x in result.failures)
@@ -63,10 +64,16 @@ def missing(
     """Return where seeds are missing: the environments, by the first missing seed and the arms that miss it there."""
     found: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for env in envs:
-        firsts = {arm: len(finals(file)) if (file := curve_file(arm, env)).exists() else 0 for arm in arms}
+        firsts = {arm: first_missing(curve_file(arm, env)) for arm in arms}
         for first in sorted({first for first in firsts.values() if first < num_seeds}):
             found.setdefault((first, tuple(arm for arm in firsts if firsts[arm] == first)), []).append(env)
     return found
+
+
+def first_missing(curve: Path) -> int:
+    """Return the first seed that a curve lacks, which need not exist."""
+    there = finals(curve) if curve.exists() else {}
+    return next(seed for seed in count() if seed not in there)
 
 
 def keep(run: Path, curve: Path) -> None:
@@ -130,6 +137,7 @@ def with_runs(parser: argparse.ArgumentParser, envs: Sequence[str], num_seeds: i
     parser.add_argument("--envs", nargs="*", default=envs, **choice)
     parser.add_argument("--num-seeds", type=int, default=num_seeds)
     parser.add_argument("--jobs", type=int, help="processes that train at once")
+    parser.add_argument("--on", help="where they run, such as ray: this machine if not given")
     parser.add_argument("--out", type=Path, help="folder of the run directories; in runs/benchmarks if not given")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the curves that are kept and reported")
     return parser
@@ -137,9 +145,14 @@ def with_runs(parser: argparse.ArgumentParser, envs: Sequence[str], num_seeds: i
 
 def run(asked: argparse.Namespace, arms: Arms, name: str, **fields: Any) -> None:
     """Train what the command line asks for and keep the curves; exits with 1 if runs failed, and says why."""
-    study = {"out": asked.out or RUNS / name, "jobs": asked.jobs, **fields}
-    if failures := train(arms, asked.envs, asked.num_seeds, asked.results / name, **study):
+    fields |= where(asked, name)
+    if failures := train(arms, asked.envs, asked.num_seeds, asked.results / name, **fields):
         sys.exit("\n".join(["these runs failed; what others earned is kept:", *failures]))
+
+
+def where(asked: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Return what the command line says of how a sweep is carried out, and that it tells its progress."""
+    return {"out": asked.out or RUNS / name, "jobs": asked.jobs, "on": asked.on, "quiet": False}
 
 
 def budgets(folder: Path) -> list[Path]:

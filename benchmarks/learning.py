@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from arms import RUNS, add_rows, with_runs
+from arms import add_rows, where, with_runs
 from matplotlib.figure import Figure
 
 import rlsparse
@@ -28,14 +28,13 @@ from rlsparse.run.directory import read_progress
 
 def train(asked: argparse.Namespace) -> None:
     """Train the agent on the environments, keep the curves, and ship them with the policies if that is asked for."""
-    out = asked.out or RUNS / "learning"
-    study = {"envs": asked.envs, "agents": [asked.agent], "num_seeds": asked.num_seeds, "out": out, "jobs": asked.jobs}
-    result = rlsparse.sweep(**study, quiet=False)
-    for env in asked.envs:
-        runs = [run.path for run in result.runs if run.recipe.env == env]
-        keep(runs, asked.results / "learning" / asked.agent / f"{env}.csv")
-        if asked.ship:
-            ship(runs, cards.agent(asked.agent).path.parent / env)
+    study = {"envs": asked.envs, "agents": [asked.agent], "num_seeds": asked.num_seeds}
+    result = rlsparse.sweep(**study, **where(asked, "learning"))
+    runs = {env: [run.path for run in result.runs if run.recipe.env == env] for env in asked.envs}
+    for env, own in runs.items():
+        keep(own, asked.results / "learning" / asked.agent / f"{env}.csv")
+    for env, own in runs.items() if asked.ship else ():
+        ship(own, cards.agent(asked.agent).path.parent / env)
     if result.failures:
         sys.exit(result.table())
 

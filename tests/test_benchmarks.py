@@ -58,7 +58,7 @@ def curve(folder, arm, env, seeds):
 def test_only_seeds_without_a_curve_are_missing(tmp_path):
     curve(tmp_path, "a", "Hopper-v5", range(3))
     curve(tmp_path, "b", "Hopper-v5", range(5))
-    curve(tmp_path, "a", "Ant-v5", range(3))
+    curve(tmp_path, "a", "Ant-v5", [0, 1, 2, 4])
     found = arms.missing(["a", "b", "c"], ["Hopper-v5", "Ant-v5", "Swimmer-v5"], 5, arms.curves_in(tmp_path))
     assert found == {
         (0, ("c",)): ["Hopper-v5"],
