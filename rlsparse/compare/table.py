@@ -102,8 +102,7 @@ def parse_table(lines: list[str], path: Path, wanted: Iterable[str], first_line:
 def parse_long_table(lines: Iterator[str], path: Path, wanted: Iterable[str]) -> Table:
     """As `parse_table`, of so many lines that they are better read in parts."""
     header, wanted = next(lines, ""), set(wanted)
-    parts: list[Table] = []
-    first = 1
+    parts, first = list[Table](), 1
     while (block := list(islice(lines, PART))) or not parts:
         parts.append(parse_table([header, *block], path, wanted, first))
         first += len(block)
