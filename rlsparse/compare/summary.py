@@ -14,6 +14,9 @@ STEPS = ("train_steps", "probe_steps", "eval_steps")
 COLUMNS = ("seed", "total_steps", *STEPS, "return_mean", "return_std", "episodes")
 """Those of progress.csv that are summed up."""
 
+MOST_ROWS = 40
+"""Of more seeds three are shown on the terminal."""
+
 
 def summarise(
     rows: list[dict[str, float]],
@@ -75,7 +78,11 @@ def table(summary: dict[str, Any]) -> str:
     probed = any(row["probe_steps"] for row in summary["seeds"])
     steps = {"train steps": "train_steps", "probe steps": "probe_steps"} if probed else {"steps": "train_steps"}
     rows = [["seed", *steps, "return", "+- std", "over"]]
-    for row in summary["seeds"]:
+    shown, few = summary["seeds"], len(summary["seeds"]) <= MOST_ROWS
+    if not few:
+        by_return = sorted(shown, key=lambda row: row["return_mean"])
+        shown = [by_return[0], by_return[len(shown) // 2], by_return[-1]]
+    for row in shown:
         probes = f", {row['accepted']} of {row['probes']} probes accepted" if "probes" in row else ""
         numbers = [f"{row[name]:,}" for name in steps.values()]
         numbers += [f"{row[name]:,.1f}" for name in ("return_mean", "return_std")]
@@ -92,4 +99,5 @@ def table(summary: dict[str, Any]) -> str:
     best = [row["best"] for row in summary["seeds"]]
     count, mean = best[0]["evaluations"], sum(one["maximum"] for one in best) / len(best)
     selected = f"best of {count} evaluations: {mean:,.1f} on average; a maximum, and so no score (play --best)"
-    return f"{columns(rows)}\n{selected}\n{took}; {rate:,.0f} {counted}/s{of_each}"
+    left_out = "" if few else f"lowest, middle and highest of {summary['n']:,} seeds; summary.json has all\n"
+    return f"{columns(rows)}\n{left_out}{selected}\n{took}; {rate:,.0f} {counted}/s{of_each}"

@@ -160,12 +160,13 @@ class Collector:
         last = np.asarray(self.obs, np.float32).reshape(1, self.members, self.num_envs, -1)
         values = critic_values(learner, np.concatenate([obs, last]))
         next_value = values[1:].copy()
-        for member in range(self.members):
-            own = [(t, n, final) for t, s, n, final in ends if s == member]
-            if own:
-                t, n, final = zip(*own, strict=True)
-                stacked = np.stack(final).astype(np.float32)[:, None]
-                next_value[list(t), member, list(n)] = critic_values(learner, stacked, member)[:, 0]
+        ends_of: dict[int, list[tuple[int, int, np.ndarray]]] = {}
+        for t, member, n, final in ends:
+            ends_of.setdefault(member, []).append((t, n, final))
+        for member, own in ends_of.items():
+            t, n, final = zip(*own, strict=True)
+            stacked = np.stack(final).astype(np.float32)[:, None]
+            next_value[list(t), member, list(n)] = critic_values(learner, stacked, member)[:, 0]
         return values[:-1], next_value
 
     def metrics(self) -> dict[str, np.ndarray]:
