@@ -32,7 +32,17 @@ SHOWN = {"", "text"}
 ELSEWHERE = {"docs/extending.md": "tests/test_extending.py"}
 """Whose snippets other tests run."""
 
-STORIES = ("README.md", "docs/going-on.md", "docs/first-steps.md", "docs/python.md", "docs/callbacks.md")
+STORIES = (
+    *("README.md", "docs/going-on.md", "docs/first-steps.md", "docs/python.md", "docs/callbacks.md"),
+    "docs/sweep.md",
+)
+    "README.md",
+    "docs/going-on.md",
+    "docs/first-steps.md",
+    "docs/python.md",
+    "docs/callbacks.md",
+    "docs/sweep.md",
+)
 """Whose snippets go on from each other."""
 
 
@@ -42,7 +52,7 @@ ON_FROM_RUNS = {"--resume", "--like", "--init"}
 
 def worker(code):
     """Those that share runs are for one worker, those that load Warp for the one that has it."""
-    plans, warp = code.words[1:2] == ["train"] and not ON_FROM_RUNS & set(code.words), "cuda" in code.words
+    plans, warp = code.words[1:2] in (["train"], ["sweep"]) and not ON_FROM_RUNS & set(code.words), "cuda" in code.words
     return [pytest.mark.xdist_group("warp" if warp else "docs")] if warp or not plans else []
 
 
@@ -81,8 +91,9 @@ SLOW = ("os.fsync", "matplotlib.figure.Figure.savefig")
 
 @pytest.fixture(autouse=True)
 def fresh_folder(monkeypatch, tmp_path):
-    """Work in a folder of the test's own, with the files of docs/environments.md, without waiting for the disk."""
+    """Work in a folder of the test's own, with the files that pages show, without waiting for the disk."""
     monkeypatch.chdir(tmp_path)
+    Path("study.toml").write_text(next(x.text for x in doc_pages.blocks() if x.text.startswith("# study.toml: ")))
     Path("reach.py").write_text(next(x.text for x in doc_pages.blocks() if x.text.startswith('"""reach.py: ')))
     shutil.copy(model_path("ant.xml"), "my_ant.xml")
     monkeypatch.setattr("os.fsync", lambda _: None)
@@ -156,6 +167,9 @@ def test_a_command_runs(code, request, monkeypatch):
 def rlsparse_runs(words, request, monkeypatch):
     """Plan a training; run any other command on tiny runs."""
     command, run = words[0], request.getfixturevalue("run")
+    if command == "sweep":
+        assert "to do " in run(*words, *["--dry-run"] * ("--dry-run" not in words))
+        return
     if command == "train" and "--resume" not in words:
         if ON_FROM_RUNS & set(words):
             shutil.copytree(request.getfixturevalue("trained"), "here")

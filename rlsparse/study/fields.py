@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.kinds import kind_of, kinds
@@ -40,6 +40,13 @@ def told_of(source: str) -> Iterator[None]:
         yield
     except UsageError as error:
         raise wrong(source, str(error)) from error
+
+
+@cache
+def optional_fields() -> set[str]:
+    """Return the dotted names of numbers that may be none."""
+    hints = [(name, get_args(hint)) for name, hint in _fields_of(Recipe, "") if not kinds(hint)]
+    return {name for name, options in hints if type(None) in options and str not in options}
 
 
 @cache
@@ -87,6 +94,8 @@ def _elsewhere_called(name: str) -> str:
 def nested(table: Mapping[str, Any], source: str, where: str = "", beside: Sequence[str] = ()) -> Fields:
     """Return a table whose keys may hold dots and hyphens as nested fields; the name of a kind becomes its table.
 
+    The text "none" is None, for which TOML has no word.
+
     Raises UsageError for a field that no recipe has; `beside` is what else might have been meant.
     """
     found: Fields = {}
@@ -102,6 +111,8 @@ def nested(table: Mapping[str, Any], source: str, where: str = "", beside: Seque
             x = nested(x, source, f"{name}.")
         elif isinstance(x, str) and len(kinds(known_fields().get(name))) > 0:
             x = {"policy" if name == "init" else "kind": x}
+        elif isinstance(x, str) and x.casefold() == NONE and name in optional_fields():
+            x = None
         found = merged(found, {first: x}, where)
     return found
 

@@ -132,7 +132,6 @@ def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tupl
     except UsageError as error:
         raise UsageError(str(error).removeprefix(f"{from_python.SOURCE}: ")) from error
     recipe, all_asked = choose.as_asked(recipe, arm.like, asked)
-    check(recipe)
     return agent, recipe, tuple(sorted(all_asked))
 
 

@@ -73,6 +73,14 @@ def test_the_name_of_a_kind_is_its_table():
     assert nested({"init": "ppo"}, "here") == {"init": {"policy": "ppo"}}
 
 
+def test_none_is_a_word_for_numbers_that_may_be_none():
+    assert nested({"algorithm.target_kl": "None", "eval_every": "none"}, "here") == {
+        "algorithm": {"target_kl": None},
+        "eval_every": None,
+    }
+    assert nested({"num_envs": "none"}, "here") == {"num_envs": "none"}
+
+
 @pytest.mark.parametrize(
     ("base", "other", "both"),
     [

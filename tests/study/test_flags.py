@@ -80,7 +80,7 @@ def test_a_flag_says_the_same_as_to_train(flags):
     [
         ("--sweep.policy.actor-hidden|64 64|128|[32, 32]", [(64, 64), (128,), (32, 32)]),
         ("--sweep.algorithm.learning-rate-decay|true|false", [True, False]),
-        ("--sweep.algorithm.target-kl|None|0.02", [None, 0.02]),
+        ("--sweep.algorithm.target-kl|none|0.02", [None, 0.02]),
         ("--sweep.policy.log-std-init|-1|-0.5", [-1.0, -0.5]),
         ("--sweep.total_steps|1e5|2_000", [100_000, 2_000]),
         ("--sweep.env-kwargs.healthy-reward=1|2", [1, 2]),
