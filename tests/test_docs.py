@@ -36,13 +36,6 @@ STORIES = (
     *("README.md", "docs/going-on.md", "docs/first-steps.md", "docs/python.md", "docs/callbacks.md"),
     "docs/sweep.md",
 )
-    "README.md",
-    "docs/going-on.md",
-    "docs/first-steps.md",
-    "docs/python.md",
-    "docs/callbacks.md",
-    "docs/sweep.md",
-)
 """Whose snippets go on from each other."""
 
 

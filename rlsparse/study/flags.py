@@ -51,7 +51,7 @@ class RunFlags:
     env_timeout: Seconds | None = None
     """Most seconds for one call (make, reset, step) of an environment; a run with one that takes longer ends."""
     explore_workers: Annotated[Where, tyro.conf.arg(name="explore.workers")] = "here"
-    """Who runs the episodes of probes: here, or ray, a cluster's processes; results are the same."""
+    """Who runs the episodes of probes: the process that trains, or those of a Ray cluster. It changes no result."""
     dry_run: bool = False
     """Print cells, populations and steps, and do nothing."""
     watch: bool = False
@@ -195,7 +195,7 @@ def _given_fields(recipe: Recipe, arguments: Sequence[str]) -> Fields:
     """Return the fields of the recipe that the command line gives, nested."""
     found: Fields = {}
     for name in _flag_names(arguments):
-        if name in OWN or name in CHOOSING:
+        if name.replace(".", "_") in OWN or name in CHOOSING:
             continue
         first, _, rest = name.partition(".")
         if first == "env_kwargs":

@@ -7,6 +7,7 @@ import pytest
 from rlsparse.errors import UsageError
 from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.flags import train_flags
+from rlsparse.run.status import Settings
 from rlsparse.study.flags import RunFlags, parse
 from rlsparse.study.study import cells
 
@@ -63,6 +64,7 @@ def test_flags_alone_make_a_study():
         "--sparse.sparsity 0.7 --sparse set",
         "--explore explorler-ppo-racing --explore.start 0.5 --explore.probe.level 0.9",
         "--explore explorler --explore.proposal gaussian --explore.proposal.candidates 4",
+        "--explore explorler --explore.workers ray",
         "--env-kwargs.healthy-reward 2 --env-kwargs.ctrl-cost-weight 1e-3",
         "--init ppo --init.log-std -1",
         "--wrappers gymnasium.wrappers.ClipAction gymnasium.wrappers.RescaleAction",
@@ -149,6 +151,12 @@ def test_how_a_study_is_carried_out():
     flags = "--jobs 2 --on ray --part 2/10 --keep-checkpoints 3 --watch --quiet --json"
     _, run = parse(["--envs", "Hopper", *flags.split()])
     assert run == RunFlags(Path("runs/sweep"), 2, "ray", "2/10", keep_checkpoints=3, watch=True, quiet=True, json=True)
+
+
+def test_settings_of_every_run_have_a_flag():
+    flags = "--explore explorler --explore.workers ray --checkpoint-every 5 --env-timeout 3"
+    _, run = parse(["--envs", "Hopper", *flags.split()])
+    assert Settings().changed_by(run) == Settings(checkpoint_every=5, env_timeout=3.0, explore_workers="ray")
 
 
 def test_a_file_is_a_study_and_flags_go_before_it(study):
