@@ -10,25 +10,46 @@ MOST_SAMPLES = 2**21
 """Steps in a rollout of all members that one process trains together; a thousand members of 2,048 steps."""
 
 
+UNEVEN = 1.1
+"""So much longer than with equal shares the work may take, before populations are cut for it."""
+
+MOST_CUTS = 4
+"""So many times a population is cut at most, for each slot."""
+
+
 def cut(
     populations: Sequence[Sequence[C]], slots: int, work: Callable[[C], float], samples: Callable[[C], int]
 ) -> list[list[C]]:
-    """Return the jobs of some populations, the largest first: enough of them, if possible, that no slot is empty.
+    """Return the jobs of some populations, the largest first: cut so that no slot is long without work, if possible.
 
     `work` are the steps that a cell is still to take, of all its seeds; `samples` those in a rollout of all its seeds.
     """
-    each = sum(work(cell) for population in populations for cell in population) / slots
+
+    def load(job: Sequence[C]) -> float:
+        return sum(map(work, job))
+
     jobs = []
     for population in populations:
-        for_slots = round(sum(map(work, population)) / each) if each else 1
-        for_memory = math.ceil(sum(map(samples, population)) / MOST_SAMPLES)
-        jobs += _dealt(population, min(len(population), max(1, for_slots, for_memory)), work)
-    while len(jobs) < slots and (most := max(jobs, key=lambda job: (len(job) > 1) * sum(map(work, job)), default=[])):
-        if len(most) < 2:
+        parts = math.ceil(sum(map(samples, population)) / MOST_SAMPLES)
+        jobs += _dealt(population, min(len(population), parts), work)
+    even = UNEVEN * max(sum(map(load, jobs)) / slots, max((work(cell) for job in jobs for cell in job), default=0))
+    best, shortest = jobs, _makespan([*map(load, jobs)], slots)
+    for _ in range(MOST_CUTS * slots):
+        if shortest <= even or not any(len(job) > 1 for job in jobs):
             break
-        jobs.remove(most)
-        jobs += _dealt(most, 2, work)
-    return sorted(jobs, key=lambda job: -sum(map(work, job)))
+        largest = max((job for job in jobs if len(job) > 1), key=load)
+        jobs = [job for job in jobs if job is not largest] + _dealt(largest, 2, work)
+        if (makespan := _makespan([*map(load, jobs)], slots)) < shortest:
+            best, shortest = jobs, makespan
+    return sorted(best, key=load, reverse=True)
+
+
+def _makespan(loads: Sequence[float], slots: int) -> float:
+    """Return how long jobs take that are begun the longest first, each as soon as a slot is free."""
+    busy = [0.0] * slots
+    for load in sorted(loads, reverse=True):
+        busy[busy.index(min(busy))] += load
+    return max(busy)
 
 
 def _dealt(cells: Sequence[C], parts: int, work: Callable[[C], float]) -> list[list[C]]:

@@ -127,7 +127,7 @@ def options_of(flags: RunFlags) -> Options:
 
 
 def slots_here(place: Place, cells: Sequence[Cell], options: Options) -> int:
-    """Return how many jobs run at once here: one for each core, if nobody says it; but one alone on a GPU."""
+    """Return how many jobs run at once here: one for each core if nobody says it, but one alone on a GPU."""
     return place.jobs or (1 if on_gpu(cells, options) else len(usable()))
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlsparse.study import jobs
-from rlsparse.study.jobs import cut
+from rlsparse.study.jobs import _makespan, cut
 
 
 def deal(populations, slots, samples=lambda cell: 1):
@@ -23,6 +23,8 @@ def deal(populations, slots, samples=lambda cell: 1):
         ([[9, 9], [1]], 2, [[9], [9], [1]]),
         ([[5], [7], [6]], 2, [[7], [6], [5]]),
         ([[6, 6, 6]], 2, [[6, 6], [6]]),
+        ([[3, 3, 3, 3]] * 3, 2, [[3, 3, 3, 3], [3, 3, 3, 3], [3, 3], [3, 3]]),
+        ([[3, 3, 3, 3]] * 4, 2, [[3, 3, 3, 3]] * 4),
         ([], 4, []),
     ],
 )
@@ -41,4 +43,10 @@ def test_every_cell_is_in_one_job_and_no_job_mixes_populations(sizes, slots):
     dealt = cut(names, slots, lambda cell: cell[2], lambda cell: 1)
     assert sorted(cell for job in dealt for cell in job) == sorted(cell for population in names for cell in population)
     assert all(len({cell[0] for cell in job}) == 1 for job in dealt)
-    assert len(dealt) >= min(slots, sum(map(len, names)))
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 4))
+def test_equal_cells_keep_all_slots_at_work(sizes, slots):
+    dealt = deal([[1] * size for size in sizes], slots)
+    assert len(dealt) >= min(slots, sum(sizes))
+    assert _makespan([*map(sum, dealt)], slots) <= max(1.1 * sum(sizes) / slots, 1 + sum(sizes) / slots)
