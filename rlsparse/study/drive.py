@@ -141,15 +141,7 @@ def prepare(cell: Cell, options: Options) -> None:
         _check_begun(cell)
         return
     settings = options.settings
-    flags = TrainFlags(
-        cell.recipe,
-        run_dir=cell.folder,
-        device=options.device,
-        keep_checkpoints=settings.keep_checkpoints,
-        checkpoint_every=settings.checkpoint_every,
-        env_timeout=settings.env_timeout,
-        quiet=True,
-    )
+    flags = TrainFlags(cell.recipe, run_dir=cell.folder, device=options.device, quiet=True, **vars(settings))
     plan = planned(cell.recipe, cell.asked, flags)
     place = cell.folder
     try:

@@ -11,15 +11,9 @@ from rlsparse.run.reading import read_json
 from rlsparse.run.status import Status
 
 
-def tell_failure(folder: Path, reason: str, before: dict[str, Any]) -> None:
-    """Write into a run directory why its run failed, unless training has, or another process holds it.
-
-    Training tells of its own failures, not of what fails before it, such as a directory that is damaged; then the
-    status is still the one of `before`.
-    """
+def tell_failure(folder: Path, reason: str) -> None:
+    """Write into a run directory why its run cannot be opened, unless another process holds it."""
     status = read_status(folder)
-    if status != before:
-        return
     with suppress(RlsparseError):
         run = Run(folder)
         try:

@@ -32,8 +32,9 @@ class Ended:
 class Pool(Protocol):
     """Runs jobs, and tells which are over."""
 
-    slots: int
-    """How many jobs it runs at once."""
+    @property
+    def slots(self) -> int:
+        """How many jobs it runs at once."""
 
     def start(self, job: Job) -> None:
         """Start a job; there is a slot free."""

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from rlsparse.study.jobs import cut
 from rlsparse.study.local_pool import LocalPool, usable
 from rlsparse.study.pool import Pool
 from rlsparse.study.populations import populations
+from rlsparse.study.ray_pool import RayPool
 from rlsparse.study.standing import Standing, refused, standing
 from rlsparse.study.study import Cells
 from rlsparse.study.table import table
@@ -95,7 +96,7 @@ def carry_out(
         pool: Pool = LocalPool(min(slots_here(place, cells, options), len(jobs)))
         options = replace(options, cores=max(1, len(usable()) // pool.slots))
     else:
-        pool = ray_pool(place, out)
+        pool = RayPool(place.on, out, place.jobs)
         jobs = jobs_of(cells, pool.slots)
     options = replace(options, gpus=1.0 if on_gpu(cells, options) else 0.0)
     return [*Drive(cells, pool, options, stop, lambda told: tell([*told, *failures])).run(jobs), *failures]
@@ -123,7 +124,8 @@ def place_of(flags: RunFlags) -> Place:
 
 def options_of(flags: RunFlags) -> Options:
     """Return how the flags say that runs are made; code that the study's own check let pass is trusted."""
-    return Options(flags.device, True, settings=Settings().changed_by(flags))
+    given = {f.name: getattr(flags, f.name, None) for f in fields(Settings)}
+    return Options(flags.device, True, settings=Settings(**{name: x for name, x in given.items() if x is not None}))
 
 
 def slots_here(place: Place, cells: Sequence[Cell], options: Options) -> int:
@@ -139,12 +141,7 @@ def on_gpu(cells: Sequence[Cell], options: Options) -> bool:
 def check_place(place: Place) -> None:
     """Raise UsageError for a place that there is not."""
     if place.on is not None and place.on.partition(":")[0] != "ray":
-        raise UsageError(f"--on {place.on}: expected ray, or ray://HOST:PORT")
-
-
-def ray_pool(place: Place, out: Path) -> Pool:
-    """Return what runs jobs on a Ray cluster; raises UsageError where it cannot be reached."""
-    raise UsageError(f"--on {place.on}: this version has no Ray")
+        raise UsageError(f"--on {place.on}: expected ray, ray:ADDRESS or ray://HOST:PORT")
 
 
 def compare_finished(standings: Iterable[Standing], out: Path, so_far: bool = False) -> "Compared | None":

@@ -8,14 +8,14 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlsparse.run.stop import Stop, StopSignal  # nothing that imports numpy before the process is on its cores
 
 if TYPE_CHECKING:
-    from rlsparse.study.together import Failure
     from rlsparse.train.training import Opened
 
 WAITS = (0.1, 0.4)
@@ -65,25 +65,23 @@ def _stop_at_end_of_stdin(stop: Stop) -> None:
 
 
 def work(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
-    """Train the runs of these directories to their ends, or until told to stop.
+    """Train the runs of these directories to their ends, or until told to stop, together where their recipes allow it.
 
     Returns the exit code: 0 if all are finished, else that of the first failure.
     """
-    from rlsparse.study.outcome import read_status
     from rlsparse.study.together import train_together
 
-    before = {folder: read_status(folder) for folder in folders}
     opened, codes = [], []
     for folder in folders:
-        run, code = _open(folder, trust, before[folder]) if not stop() else (None, STOPPED)
+        run, code = _open(folder, trust) if not stop() else (None, STOPPED)
         opened += [run] if run else []
         codes.append(code)
-    codes += [_told(failure, before[failure.opened.run.given]) for failure in train_together(opened, stop)]
+    codes += [_told(failure.error) for failure in train_together(opened, stop)]
     codes += [STOPPED for one in opened if one.run.state not in ("finished", "failed")]
     return next((code for code in codes if code not in (0, STOPPED)), max(codes))
 
 
-def _open(folder: Path, trust: bool, before: dict[str, Any]) -> "tuple[Opened | None, int]":
+def _open(folder: Path, trust: bool) -> "tuple[Opened | None, int]":
     """Open a run directory and hold it; returns it, or none for one that is finished or fails, and the exit code."""
     from rlsparse.errors import RlsparseError
     from rlsparse.run.flags import ResumeFlags
@@ -98,7 +96,7 @@ def _open(folder: Path, trust: bool, before: dict[str, Any]) -> "tuple[Opened | 
             if IN_USE in str(error) and wait is not None:
                 time.sleep(wait)
                 continue
-            tell_failure(folder, str(error), before)
+            tell_failure(folder, str(error))
             return None, error.exit_code
         if opened.run.complete:
             opened.run.release()
@@ -107,18 +105,14 @@ def _open(folder: Path, trust: bool, before: dict[str, Any]) -> "tuple[Opened | 
     raise AssertionError
 
 
-def _told(failure: "Failure", before: dict[str, Any]) -> int:
-    """See to it that a run's status says why it failed; returns the exit code."""
-    import traceback
+def _told(error: BaseException) -> int:
+    """Return the exit code for what has ended a run, which its status tells; what nobody foresaw is shown."""
+    from rlsparse.errors import RlsparseError
 
-    from rlsparse.errors import RlsparseError, in_one_line
-    from rlsparse.study.outcome import tell_failure
-
-    error, known = failure.error, isinstance(failure.error, RlsparseError)
-    if not known:
-        traceback.print_exception(error)
-    tell_failure(failure.opened.run.given, str(error) if known else in_one_line(error), before)
-    return error.exit_code if isinstance(error, RlsparseError) else 1
+    if isinstance(error, RlsparseError):
+        return error.exit_code
+    traceback.print_exception(error)
+    return 1
 
 
 if __name__ == "__main__":
