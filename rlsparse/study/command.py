@@ -24,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_command(arguments: Sequence[str]) -> None:
     """Parse and do what `rlsparse sweep` is told."""
     study, flags = parse(arguments)
+    from rlsparse.study.comparison import compare_finished
     from rlsparse.study.display import Display
     from rlsparse.study.study import cells
-    from rlsparse.study.sweep import carry_out, compare_finished, exit_code, options_of, part_of, place_of, plan
+    from rlsparse.study.sweep import carry_out, exit_code, options_of, part_of, place_of, plan
 
     assert flags.out is not None
     found = cells(study, flags.out)
@@ -46,7 +47,7 @@ def run_command(arguments: Sequence[str]) -> None:
 
 def _redrawing(display: Any, out: Path) -> Any:
     """Return what is told how cells stand, and from time to time compares all runs as they are."""
-    from rlsparse.study.sweep import compare_finished
+    from rlsparse.study.comparison import compare_finished
 
     drawn = time.monotonic()
 

@@ -10,11 +10,12 @@ from rlsparse.run import from_python
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.stop import StopInterrupt
 from rlsparse.study.arguments import study_from_arguments
+from rlsparse.study.comparison import compare_finished
 from rlsparse.study.display import Display
 from rlsparse.study.flags import RunFlags
 from rlsparse.study.result import Sweep, finished_runs
 from rlsparse.study.study import cells
-from rlsparse.study.sweep import carry_out, compare_finished, options_of, place_of
+from rlsparse.study.sweep import carry_out, options_of, place_of
 from rlsparse.study.worker import WORKER
 
 

@@ -1,13 +1,11 @@
 """Carries out a study: which of its cells are to be trained, by how many processes, and what they come to."""
 
-import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rlsparse.errors import BROKEN, RlsparseError, UsageError, in_one_line
+from rlsparse.errors import UsageError
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.sim.environment import shown_name
@@ -22,14 +20,6 @@ from rlsparse.study.ray_pool import RayPool
 from rlsparse.study.standing import Standing, refused, standing
 from rlsparse.study.study import Cells
 from rlsparse.study.table import table
-
-if TYPE_CHECKING:  # plotting is imported once there is something to compare
-    from rlsparse.compare.from_python import Compared
-
-COMPARISON = "comparison"
-"""Folder of a study in which its comparison lies."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,23 +132,6 @@ def check_place(place: Place) -> None:
     """Raise UsageError for a place that there is not."""
     if place.on is not None and place.on.partition(":")[0] != "ray":
         raise UsageError(f"--on {place.on}: expected ray, ray:ADDRESS or ray://HOST:PORT")
-
-
-def compare_finished(standings: Iterable[Standing], out: Path, so_far: bool = False) -> "Compared | None":
-    """Compare all finished runs, or all as they are `so_far`; a failure costs only the comparison."""
-    from rlsparse.compare.from_python import from_script as compare
-
-    arms: dict[str, list[Path]] = {}
-    for x in standings:
-        if x.folder is not None and (x.state == "finished" or (so_far and x.returns)):
-            arms.setdefault(x.label, []).append(x.folder)
-    try:
-        return compare(arms, out=out / COMPARISON) if arms else None
-    except RlsparseError as error:
-        log.warning("no comparison: %s", error)
-    except BROKEN as error:
-        log.warning("no comparison: %s", in_one_line(error))
-    return None
 
 
 def exit_code(standings: Iterable[Standing], received: int = 0) -> int:
