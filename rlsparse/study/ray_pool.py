@@ -249,9 +249,9 @@ class RayPool:
             reason = f"cannot write what came back from {flight.host}" if flight.unwritten else outcome.reason
             self._end(flight, reason, outcome.code or int(bool(flight.unwritten)))
         elif outcome.kind == "refused":
-            self._bad.add(outcome.node)
+            self._bad |= {outcome.node} - {""}
             there = ray_cluster.machines(self._ray, self._bad).values()
-            if any(ray_cluster.takes(has, flight.job) for has in there):
+            if outcome.node and any(ray_cluster.takes(has, flight.job) for has in there):
                 log.warning("%s; its job goes to another machine", outcome.reason)
                 self._launch(flight)
             else:
@@ -279,8 +279,9 @@ class RayPool:
 
     def _check_size(self, flight: _Flight) -> None:
         """Warn of a job that waits for a machine larger than any, and end it after long."""
-        waited, there = time.monotonic() - flight.since, ray_cluster.machines(self._ray, self._bad).values()
-        if waited < WARNED or any(ray_cluster.takes(has, flight.job) for has in there):
+        waited = time.monotonic() - flight.since
+        there = ray_cluster.machines(self._ray, self._bad).values() if waited > WARNED else ()
+        if waited <= WARNED or any(ray_cluster.takes(has, flight.job) for has in there):
             return
         reason = ray_cluster.too_large(flight.job, there)
         if waited > GIVEN_UP:

@@ -2,10 +2,17 @@
 
 import os
 import secrets
+import shutil
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import tiny
@@ -155,3 +162,93 @@ def test_jobs_that_are_stopped_are_saved_and_go_on_later(nodes, open_pool, tmp_p
     over = finish(open_pool(apart=apart), jobs)
     assert set(over.values()) == {(0, "")}
     assert_as_here(jobs, tmp_path)
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from rlsparse.study.pool import Job
+from rlsparse.study.ray_pool import RayPool
+pool = RayPool(sys.argv[1], Path(), apart=sys.argv[2] == "True")
+pool.start(Job((Path("run"),), trust=True))
+while not pool.ended(1):
+    pass
+pool.stop()
+"""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_after_a_study_that_was_killed_its_runs_go_on(nodes, cluster, open_pool, tmp_path, apart):
+    """Nothing of it goes on by itself, and nothing that was saved, or had come back, is lost."""
+    job = make_job(tmp_path / "run", recipe(1e-3, 8_000))
+    (tmp_path / "here").mkdir()
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, f"ray:{cluster.address}", str(apart)], cwd=tmp_path)
+    while not (found := [*at_work(job.folders)]):
+        assert driver.poll() is None
+    driver.kill()
+    driver.wait()
+    end = time.monotonic() + 30
+    while Path("/proc", str(found[0][1])).exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not Path("/proc", str(found[0][1])).exists()
+    assert finish(open_pool(apart=apart), [job]) == {"run": (0, "")}
+    assert_as_here([job], tmp_path)
+
+
+def test_a_study_connects_from_outside_of_the_cluster(nodes, cluster, tmp_path):
+    """As ray:// does, through a server beside the head."""
+    port = free_port()
+    server = ["-m", "ray.util.client.server", "--address", cluster.address, "--port", str(port), "--mode", "proxy"]
+    with subprocess.Popen([sys.executable, *server]) as process:
+        job = make_job(tmp_path / "run", recipe(1e-3))
+        driver = [sys.executable, "-c", DRIVER, f"ray://127.0.0.1:{port}", "True"]
+        try:
+            wait_for(port)
+            subprocess.run(driver, cwd=tmp_path, check=True, timeout=100)
+        finally:
+            process.terminate()
+    assert tiny.outcome(tmp_path / "run") == tiny.outcome(tiny.train(tmp_path / "here", recipe(1e-3)))
+    assert read_status(*job.folders)["state"] == "finished"
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def wait_for(port):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(OSError):
+            return socket.create_connection(("127.0.0.1", port), 1).close()
+        time.sleep(0.2)
+    raise TimeoutError
+
+
+def test_a_job_that_no_machine_can_take_is_told_and_the_others_run(nodes, open_pool, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(ray_pool, "WARNED", 1.0)
+    monkeypatch.setattr(ray_pool, "GIVEN_UP", 3.0)
+    jobs = [
+        make_job(tmp_path / "large", recipe(1e-3), cores=4, gpus=0.5),
+        make_job(tmp_path / "small", recipe(1e-3)),
+    ]
+    reason = "no machine of the cluster has 4 cores and 0.5 GPU: the largest has 1 core"
+    assert finish(open_pool(), jobs) == {"large": (1, reason), "small": (0, "")}
+    assert f"{reason}; waiting up to" in caplog.text
+
+
+def test_a_machine_with_another_version_gets_no_more_jobs(nodes, cluster, open_pool, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)  # Ray puts the study's working directory first where it looks for modules
+    jobs, pool = make_jobs(tmp_path), open_pool()
+    other = tmp_path / "other"
+    shutil.copytree(tiny.ROOT / "rlsparse", other / "rlsparse", ignore=shutil.ignore_patterns("__pycache__"))
+    (other / "rlsparse" / "run" / "version.py").write_text('__version__ = "0.0.1"\n')
+    bad = cluster.add_node(num_cpus=1, object_store_memory=STORE, env_vars={"PYTHONPATH": str(other)})
+    try:
+        cluster.wait_for_nodes()
+        assert finish(pool, jobs) == ALL_WELL
+    finally:
+        cluster.remove_node(bad)
+    assert caplog.text.count("has rlsparse 0.0.1, Python") == 1
+    assert "its job goes to another machine" in caplog.text
