@@ -37,7 +37,7 @@ class RunFlags:
     jobs: Count | None = None
     """Processes at once; as many as there are cores, or things to do, if not given."""
     on: str | None = None
-    """Where processes run: this machine if not given, ray, or ray://HOST:PORT."""
+    """Where processes run: here if not given; ray, a Ray cluster; ray:HOST:PORT or ray://HOST:PORT, a certain one."""
     part: str | None = None
     """I/N, as 2/10: only this of N parts of the study, counted from 1 or from 0, for job arrays with one --out."""
     device: str = "auto"

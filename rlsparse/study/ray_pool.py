@@ -19,7 +19,7 @@ from typing import Any
 from rlsparse.errors import RlsparseError, RunDirectoryError, StorageError
 from rlsparse.run.checkpoint import newest_steps
 from rlsparse.run.lock import Lock
-from rlsparse.run.storage import write_atomic
+from rlsparse.run.storage import make_folder, write_atomic
 from rlsparse.study import ray_cluster
 from rlsparse.study.desk import Desk, News
 from rlsparse.study.pool import Ended, Job
@@ -87,6 +87,7 @@ class RayPool:
         self._slots, self._secret, self._numbers = slots, secrets.token_hex(16), count(1)
         self._token = (out / f".shared-{secrets.token_hex(4)}").absolute()
         if not apart:
+            make_folder(out, "make the folder of the study")
             write_atomic(self._token, self._secret)
         self._flights: list[_Flight] = []
         self._over: list[Ended] = []

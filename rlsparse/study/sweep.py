@@ -29,7 +29,7 @@ class Place:
     jobs: int | None = None
     """Processes at once; as many as there are cores if None."""
     on: str | None = None
-    """Nothing for this machine, or the address of a Ray cluster."""
+    """Nothing for this machine, ray for the cluster that Ray finds or a Ray that is started here, or an address."""
 
 
 def part_of(cells: Sequence[Cell], part: str | None) -> list[Cell]:
