@@ -28,11 +28,10 @@ def connect() -> Any:
     That is the one to which this process is connected already, else that of RAY_ADDRESS, or one that runs on this
     machine, else one that is started here, on the cores that this process may use, until it ends.
     """
-    ray = import_extra("ray", "ray", FLAG)
+    ray = check()
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS", "")
-    _check_answer(address)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = {"num_cpus": usable_cores(), "object_store_memory": STORE, "include_dashboard": False}
     try:
@@ -41,7 +40,7 @@ def connect() -> Any:
                 ray.init("local", **quiet, **own)
                 return ray
             try:
-                ray.init("auto", **quiet)
+                ray.init(address or "auto", **quiet)
             except ConnectionError:
                 if address:
                     raise
@@ -51,8 +50,15 @@ def connect() -> Any:
     return ray
 
 
-def _check_answer(address: str) -> None:
-    """Raise UsageError at once where nothing answers, for which Ray would try for long."""
+def check() -> Any:
+    """Return the package ray; raises UsageError without it, and at once where nothing answers at RAY_ADDRESS.
+
+    For that Ray itself would try for long.
+    """
+    ray = import_extra("ray", "ray", FLAG)
+    if not hasattr(ray, "init"):  # Python takes a folder of that name for a package
+        raise UsageError(f"{FLAG} needs ray: pip install 'rlsparse[ray]'")
+    address = os.environ.get("RAY_ADDRESS", "")
     found = re.fullmatch(r"(?:\w+://)?([^/:]+):(\d{1,5})", address)
     if found:
         try:
@@ -62,6 +68,7 @@ def _check_answer(address: str) -> None:
                 f"{FLAG}: no Ray answers at RAY_ADDRESS {address} ({in_one_line(error)}): is it running there? Without "
                 "RAY_ADDRESS one is started here"
             ) from error
+    return ray
 
 
 @contextmanager

@@ -27,11 +27,12 @@ from rlsparse.errors import (
     Interrupted,
     RlsparseError,
     UsageError,
-    import_extra,
     in_one_line,
 )
+from rlsparse.explore import ray_connection
 from rlsparse.explore.parts import Outcome, Part, PartedEpisodes, run_part
-from rlsparse.explore.ray_connection import FLAG, connect
+from rlsparse.explore.ray_connection import FLAG
+from rlsparse.learner.kinds import kind_of
 from rlsparse.sim import cpu, maker
 from rlsparse.sim.workers import packed_environment, unpacked
 
@@ -67,7 +68,8 @@ def check(recipe: Any, device: str) -> None:
     if recipe.explore is None:
         raise UsageError(f"{FLAG} spreads the episodes of probes: it needs --explore, for example --explore explorler")
     if not recipe.explore.probe.spends:
-        raise UsageError(f"{FLAG} spreads the episodes of probes, and --explore.probe here runs none: use {HERE}")
+        kind = kind_of(type(recipe.explore.probe))
+        raise UsageError(f"{FLAG} spreads the episodes of probes, and --explore.probe {kind} runs none: use {HERE}")
     if recipe.simulator != "mujoco":
         raise UsageError(
             f"{FLAG} needs environments on the CPU, which --simulator {recipe.simulator} does not give: use "
@@ -77,7 +79,7 @@ def check(recipe: Any, device: str) -> None:
         raise UsageError(f"{FLAG}: workers compute on the CPU, and --device {device} has other last digits: use {HERE}")
     if recipe.env_restarts:
         raise UsageError(f"{FLAG}: --env-restarts are counted in one process: use --env-restarts 0, or {HERE}")
-    import_extra("ray", "ray", FLAG)
+    ray_connection.check()
 
 
 def on_ray(recipe: Any, device: str, timeout: float | None) -> Callable[..., PartedEpisodes]:
@@ -87,7 +89,7 @@ def on_ray(recipe: Any, device: str, timeout: float | None) -> Callable[..., Par
     """
     check(recipe, device)
     told = packed_environment(recipe.environment, HERE)
-    workers = RayWorkers(connect(), told, timeout, recipe.explore.width * recipe.num_seeds)
+    workers = RayWorkers(ray_connection.connect(), told, timeout, recipe.explore.width * recipe.num_seeds)
     return partial(PartedEpisodes, workers, workers.count)
 
 
