@@ -12,16 +12,8 @@ from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import EpochStats
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe
-from rlsparse.run.session import (
-    Iteration,
-    Session,
-    evaluate_and_record,
-    finished_kept,
-    policy_kept,
-    record_probe,
-    save,
-    whole_or_not_at_all,
-)
+from rlsparse.run.safekeeping import finished_kept, policy_kept, whole_or_not_at_all
+from rlsparse.run.session import Iteration, Session, evaluate_and_record, record_probe, save
 from rlsparse.sim.collect import Collector
 
 SAVE_INTERVAL = 60.0

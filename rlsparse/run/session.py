@@ -3,8 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,12 +13,11 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlsparse import sim
-from rlsparse.errors import DivergenceError, Interrupted, RunDirectoryError, StorageError
+from rlsparse.errors import Interrupted, RunDirectoryError, StorageError
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.no_probing import NoProbing
 from rlsparse.explore.workers import episode_runner
-from rlsparse.learner.arrays import Array
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import Actors
 from rlsparse.learner.records import EpochStats
@@ -186,66 +184,6 @@ def open_session(
     eval_env = make(recipe.num_seeds * recipe.eval_episodes, autoreset=False, seeds=recipe.seeds)
     never, best = np.full(recipe.num_seeds, -1), BestPolicies(learner)
     return Session(recipe, run, learner, collector, eval_env, explorer, never, best, callbacks or NoCallbacks())
-
-
-@contextmanager
-def finished_kept(session: Session) -> Iterator[None]:
-    """Members whose budget is spent go on computing beside the others, and get their own state back after."""
-    learner, done = session.learner, np.flatnonzero(session.finished)
-    if not done.size:
-        yield
-        return
-
-    def arrays() -> list[Array]:  # moments are replaced by others in every update
-        moments = (learner.obs_moments.state_dict(), learner.return_moments.state_dict())
-        return [learner.params, *vars(learner.counters).values(), *(x for each in moments for x in each.values())]
-
-    kept = [x[done] + 0 for x in arrays()]
-    yield
-    for array, rows in zip(arrays(), kept, strict=True):
-        array[done] = rows
-
-
-@contextmanager
-def whole_or_not_at_all(session: Session, stop: Callable[[], bool]) -> Iterator[None]:
-    """An iteration that is told to stop between two steps is thrown away: what it began from is saved instead.
-
-    The environments stay where they are, for nobody steps them any more. On a GPU an iteration is short, and ends.
-    """
-    learner = session.learner
-    if not learner.simulated_on.startswith("cpu"):
-        yield
-        return
-    begun, before = state(session).copied(), learner.between_steps
-
-    def ask() -> None:
-        if stop():
-            raise Interrupted
-
-    learner.between_steps = ask
-    try:
-        yield
-    except Interrupted:
-        learner.load_state_dict(begun.arrays["learner"])
-        begun.values["seconds"] = session.seconds
-        save(session, begun, last=True)
-        raise
-    finally:
-        learner.between_steps = before
-
-
-@contextmanager
-def policy_kept(session: Session) -> Iterator[None]:
-    """On divergence, write the policy as it was before: that of the last complete iteration."""
-    learner = session.learner
-    before = learner.params + 0
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # reported as one error, not as a warning per operation
-            yield
-    except DivergenceError:
-        learner.params[...] = before
-        session.write_policies()
-        raise
 
 
 def evaluate_and_record(session: Session, reporters: NoCallbacks, stop: Callable[[], bool]) -> None:
