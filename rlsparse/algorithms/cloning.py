@@ -111,7 +111,7 @@ class BestEpisodes(NoArchive):
         """Whether the last update cloned, [S]."""
         self.clonings = np.zeros(members, np.int64)
         """Number of updates so far that cloned, [S]."""
-        self._since = np.zeros((2, members), np.int64)
+        self._since = np.zeros((members, 2), np.int64)
         self._success_return: np.ndarray = np.zeros(members) + config.success_return
 
     def add_rollout(
@@ -151,7 +151,7 @@ class BestEpisodes(NoArchive):
         _, beta = switch(self.success, self.config.gate)
         self.cloning = (beta > 0) & np.array([len(kept) > 0 for kept in self.kept])
         self.clonings += self.cloning
-        self._since += [self.cloning, np.ones_like(self.cloning)]
+        self._since += np.stack([self.cloning, np.ones_like(self.cloning)], 1)
         return self.cloning
 
     def sample(self, member: int, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +162,7 @@ class BestEpisodes(NoArchive):
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Return the share of the updates since a member's last evaluation that cloned, [S]; nan if there was none."""
-        cloned, updates = self._since
+        cloned, updates = self._since.T
         return {"cloned": np.where(updates > 0, cloned / np.maximum(updates, 1), np.nan)}
 
     def scalars(self) -> dict[str, np.ndarray]:
@@ -171,35 +171,35 @@ class BestEpisodes(NoArchive):
 
     def reset_counts(self, members: np.ndarray) -> None:
         """Reset the counts of these members, [S] bool: they have been evaluated."""
-        self._since[:, members] = 0
+        self._since[members] = 0
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return the whole state; call between an update and the next rollout."""
+        """Return the whole state, every member's part equally long; call between an update and the next rollout."""
         counts = {"clonings": self.clonings, "since": self._since, "count": np.array([len(x) for x in self.kept])}
-        return counts | self._packed("kept", self.kept) | self._packed("running", self.running)
+        filled = [kept + [self._nothing] * (self.config.episodes - len(kept)) for kept in self.kept]
+        return counts | _packed("kept", filled) | _packed("running", self.running)
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restore the state that `state_dict` returned."""
         self.clonings, self._since = state["clonings"].copy(), state["since"].copy()
-        self.kept = _unpacked("kept", state, state["count"])
-        self.running = _unpacked("running", state, np.array([len(x) for x in self.running]))
-
-    def _packed(self, name: str, episodes: list[list[StoredEpisode]]) -> dict[str, np.ndarray]:
-        """Pack the members' episodes into one array of each kind."""
-        # an empty episode comes first, so that there is at least one
-        obs, action, totals = zip(self._nothing, *(episode for own in episodes for episode in own), strict=True)
-        return (
-            pack_ragged(f"{name}.obs", obs)
-            | pack_ragged(f"{name}.action", action)
-            | {f"{name}.total": np.array(totals)}
-        )
+        filled = _unpacked("kept", state, len(self.kept))
+        self.kept = [kept[:count] for kept, count in zip(filled, state["count"], strict=True)]
+        self.running = _unpacked("running", state, len(self.running))
 
 
-def _unpacked(name: str, state: dict[str, np.ndarray], counts: np.ndarray) -> list[list[StoredEpisode]]:
-    """Return each member's episodes; their numbers are `counts` [S]."""
-    each = unpack_ragged(f"{name}.obs", state), unpack_ragged(f"{name}.action", state), state[f"{name}.total"].tolist()
-    flat = [StoredEpisode(*episode) for episode in zip(*each, strict=True)][1:]
-    return [flat[end - count : end] for end, count in zip(np.cumsum(counts), counts, strict=True)]
+def _packed(name: str, episodes: list[list[StoredEpisode]]) -> dict[str, np.ndarray]:
+    """Pack the members' episodes, of each as many, into one array of each kind."""
+    obs, action, totals = zip(*(episode for own in episodes for episode in own), strict=True)
+    packed = pack_ragged(f"{name}.obs", obs) | pack_ragged(f"{name}.action", action)
+    return packed | {f"{name}.total": np.array(totals)}
+
+
+def _unpacked(name: str, state: dict[str, np.ndarray], members: int) -> list[list[StoredEpisode]]:
+    """Return each member's episodes."""
+    kinds = unpack_ragged(f"{name}.obs", state), unpack_ragged(f"{name}.action", state), state[f"{name}.total"].tolist()
+    flat = [StoredEpisode(*episode) for episode in zip(*kinds, strict=True)]
+    each = len(flat) // members
+    return [flat[member * each : (member + 1) * each] for member in range(members)]
 
 
 def replace_by_stored_steps(batch: Batch, best: BestEpisodes, learner: Learner) -> Batch:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,10 @@ def joint(recipes: Sequence[Recipe]) -> JointRecipe:
     return JointRecipe(**values, member_seeds=seeds)
 
 
-def varying_fields(cls: type) -> list[str]:
+@cache
+def varying_fields(cls: type) -> tuple[str, ...]:
     """Return the fields of a component that may differ between members that are trained together."""
-    return [name for name, hint in bounded_hints(cls).items() if Varies in getattr(hint, "__metadata__", ())]
+    return tuple(name for name, hint in bounded_hints(cls).items() if Varies in getattr(hint, "__metadata__", ()))
 
 
 def of_member(component: Any, member: int) -> Any:

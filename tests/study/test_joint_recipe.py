@@ -13,10 +13,12 @@ from rlsparse import loop
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.explore.explorler import ExploRLer
 from rlsparse.run import session as sessions
+from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.compatibility import components
 from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe
 from rlsparse.study.joint_recipe import joint, of_member, varying_fields
+from rlsparse.study.members import cut
 
 ITERATIONS = 3
 
@@ -107,7 +109,7 @@ def pair(cls, name):
 
 @cache
 def ending(recipe, device="cpu"):
-    """What members end with after some iterations and probes: arrays by name, the member axis first, and lists [S]."""
+    """The state of a run after some iterations and probes; in place of evaluations it has the scores of probes."""
     prepare()
     learner, collector, explorer = sessions.begin(recipe, device)
     scores = [[] for _ in learner.seeds]
@@ -119,26 +121,28 @@ def ending(recipe, device="cpu"):
             for row, member in enumerate(members if choice else ()):
                 scores[member].append(choice.score[row].tobytes())
     collector.env.close()
-    parts = {"learner": learner.state_dict(), "collector": collector.state_dict(), "explorer": explorer.state_dict()}
-    arrays = {f"{part}.{name}": x for part, state in parts.items() for name, x in state.items()}
-    arrays = {name: x for name, x in arrays.items() if ".archive." not in name}  # its lists begin with empty episodes
-    return arrays, {"scores": scores, **learner.random_state()}
+    arrays = {"learner": learner.state_dict(), "collector": collector.state_dict(), "explorer": explorer.state_dict()}
+    return Checkpoint(arrays, {"evaluated_at": scores, "random": learner.random_state()})
 
 
 def differences(recipes, device="cpu"):
     """Train recipes together and alone, hold that it makes no difference; return what differs between recipes."""
-    arrays, lists = ending(joint(recipes), device)
+    together, first = ending(joint(recipes), device), 0
+    members = sum(recipe.num_seeds for recipe in recipes)
     alone = [ending(recipe, device) for recipe in recipes]
-    for name, x in arrays.items():
-        own = [arrays[name] for arrays, _ in alone]
-        expected = own[0] if name == "explorer.count" else np.concatenate(own)  # of iterations, which are the same
-        np.testing.assert_array_equal(x, expected, name)
-    for name, x in lists.items():
-        assert x == [item for _, lists in alone for item in lists[name]], name
-    (one, listed), (other, listed_too) = alone[0], alone[-1]
-    return [name for name in one if not np.array_equal(one[name], other[name], equal_nan=True)] + [
-        name for name in listed if listed[name] != listed_too[name]
-    ]
+    for recipe, own in zip(recipes, alone, strict=True):
+        part = cut(together, slice(first, first + recipe.num_seeds), members)
+        first += recipe.num_seeds
+        assert part.values == own.values
+        for group, arrays in own.arrays.items():
+            for name, x in arrays.items():
+                np.testing.assert_array_equal(part.arrays[group][name], x, f"{group} {name}")
+    one, other = alone[0], alone[-1]
+    return (one.values != other.values) + sum(
+        not np.array_equal(x, other.arrays[group][name], equal_nan=True)
+        for group, arrays in one.arrays.items()
+        for name, x in arrays.items()
+    )
 
 
 @pytest.mark.parametrize("cls, name", DECLARED, ids=lambda x: getattr(x, "__name__", x))

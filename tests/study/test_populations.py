@@ -20,8 +20,16 @@ def test_groups_are_of_runs_that_differ_in_numbers_alone():
         replace(USUAL, algorithm=PPO(epochs=3, clip_range=0.1)),
         replace(USUAL, advantage=MonteCarlo()),
     ]
-    assert populations(recipes) == [[0, 2, 4], [1], [3, 5], [6]]
+    groups = [[0, 2, 4], [1], [3, 5], [6]]
+    assert populations(recipes) == groups
     assert populations([]) == []
+    for group in groups:
+        assert [i for i, recipe in enumerate(recipes) if not why_apart(recipes[group[0]], recipe)] == group
+
+
+def test_a_number_that_some_do_not_have_makes_groups():
+    recipes = [replace(USUAL, algorithm=PPO(target_kl=kl)) for kl in (None, 0.01, None, 0.03)]
+    assert populations(recipes) == [[0, 2], [1, 3]]
 
 
 def test_a_reason_is_told_why_two_runs_do_not_go_together():
