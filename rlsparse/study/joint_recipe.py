@@ -102,7 +102,7 @@ def _merged(values: Sequence[Any], counts: Sequence[int], place: str, varies: bo
     if all(x == first for x in values):
         return first
     if is_dataclass(type(first)) and all(type(x) is type(first) for x in values):
-        varying = varying_fields(type(first))
+        varying = varying_fields(first.__class__)
         merged = {
             f.name: _merged([getattr(x, f.name) for x in values], counts, f"{place}.{f.name}", f.name in varying)
             for f in fields(first)

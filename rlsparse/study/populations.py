@@ -27,7 +27,7 @@ def why_apart(one: Recipe, other: Recipe) -> str:
 
 def _in_common(component: Any) -> Any:
     """Return a component with zero for each number that may vary."""
-    varying, changes = varying_fields(type(component)), {}
+    varying, changes = varying_fields(component.__class__), {}
     for name in (f.name for f in fields(component)):
         value = getattr(component, name)
         if is_dataclass(value):
