@@ -167,7 +167,7 @@ def with_sparsity(recipe: Recipe, sparsity: float | None) -> Recipe:
     if sparsity is None:
         return recipe
     if recipe.sparse is None:
-        raise UsageError(f"--sparsity {sparsity:g} needs --sparse, for example --sparse {SHORT_NAMES['sparse'][0]}")
+        raise UsageError(f"--sparsity {sparsity} needs --sparse, for example --sparse {SHORT_NAMES['sparse'][0]}")
     return replace(recipe, sparse=replace(recipe.sparse, sparsity=sparsity))
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlsparse.errors import listed
+from rlsparse.errors import UsageError, listed
 from rlsparse.run import from_python
+from rlsparse.run.reading import shorten
 from rlsparse.study.file import read_given
 from rlsparse.study.given import SOURCE, Given, over, resolved
 from rlsparse.study.study import Study
@@ -29,14 +30,20 @@ def study_from_arguments(
     given = Given(
         envs=tuple(filter(None, map(from_python.class_name, _several("envs", envs)))),
         agents=tuple(from_python.text("agents", x) for x in _several("agents", agents)),
-        arms=dict(arms) if arms else None,
-        sweep=dict(settings) if settings else None,
+        arms=_table("arms", arms),
+        sweep=_table("settings", settings),
         like=None if fields.get("like") is None else from_python.text("like", fields["like"]),
         fields={name: x for name, x in fields.items() if name != "like"},
     )
     if study is None:
         return resolved(given, SOURCE, device, trust)
     return resolved(over(read_given(Path(study)), given, str(study), trust), str(study), device, trust)
+
+
+def _table(name: str, given: Any) -> dict[str, Any] | None:
+    if given is None or isinstance(given, Mapping):
+        return dict(given) if given else None
+    raise UsageError(f"{name} must be a dict, not {shorten(repr(given))}")
 
 
 def _several(name: str, given: Any) -> Iterable[Any]:

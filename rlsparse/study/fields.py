@@ -69,8 +69,9 @@ def check_field(name: str, source: str, beside: Sequence[str] = ()) -> None:
     `beside` is what else might have been meant there.
     """
     known = known_fields()
-    plain = name.startswith(f"{FREE}.") or (name.rpartition(".")[2] == "kind" and name.rpartition(".")[0] in known)
-    if plain or (name in known and name not in ELSEWHERE):
+    owner, _, last = name.rpartition(".")
+    free = name.startswith(f"{FREE}.") and last != ""
+    if free or (last == "kind" and owner in known) or (name in known and name not in ELSEWHERE):
         return
     near = nearest(name, beside, cutoff=0.8) or _nearest_field(name)
     hint = f"did you mean {near}?" if near else "docs/train.md lists them"
@@ -107,6 +108,8 @@ def nested(table: Mapping[str, Any], source: str, where: str = "", beside: Seque
             found = merged(found, {first: inner}, where)
             continue
         check_field(name, source, beside)
+        if first == "kind" and not isinstance(x, str):
+            raise wrong(source, f"{name} must be text, not {shorten(repr(x))}")
         if isinstance(x, Mapping) and first != FREE:
             x = nested(x, source, f"{name}.")
         elif isinstance(x, str) and len(kinds(known_fields().get(name))) > 0:
@@ -168,6 +171,11 @@ def without(table: Fields, names: set[str], where: str = "") -> Fields:
     return kept
 
 
+def path(name: str) -> list[str]:
+    """Return the parts of a dotted name; what an environment calls its arguments is one."""
+    return name.split(".", 1) if name.startswith(f"{FREE}.") else name.split(".")
+
+
 def is_list(name: str) -> bool:
     """Whether a field holds several values, as the widths of layers."""
     return get_origin(_without_none(known_fields().get(name))) is tuple
@@ -180,7 +188,7 @@ def _without_none(hint: Any) -> Any:
 def value_in(recipe: Recipe, name: str) -> Any:
     """Return what a recipe has in the field of a dotted name: plain values; a component is its kind, or none."""
     place: Any = recipe
-    for part in ("sparse.sparsity" if name == "sparsity" else name).split("."):
+    for part in path("sparse.sparsity" if name == "sparsity" else name):
         place = place.get(part) if isinstance(place, dict) else getattr(place, part, None)
     if name == "sparse" and place is not None:
         place = place.rule

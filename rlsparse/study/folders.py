@@ -23,7 +23,7 @@ def setting_text(setting: Mapping[str, Any]) -> str:
 
     `setting` are the values in the recipe by dotted name.
     """
-    words = sorted(f"{short_name(name)}={value_text(x)}" for name, x in setting.items())
+    words = sorted(f"{value_text(short_name(name))}={value_text(x)}" for name, x in setting.items())
     return _cut(",".join(words))
 
 

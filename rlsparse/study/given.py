@@ -12,7 +12,7 @@ from rlsparse.run import cards, from_python, trust
 from rlsparse.run.device import check_name
 from rlsparse.run.like import recipe_like
 from rlsparse.run.reading import shorten
-from rlsparse.study.fields import Fields, check_field, flat, is_list, merged, nested, told_of, without, wrong
+from rlsparse.study.fields import Fields, check_field, flat, is_list, merged, nested, path, told_of, without, wrong
 from rlsparse.study.study import Arm, Study, given_fields
 
 SOURCE = "rlsparse.sweep"
@@ -188,7 +188,7 @@ def _swept(table: Mapping[str, Any], where: str = "") -> dict[str, Any]:
         if isinstance(x, Mapping):
             found |= _swept(x, f"{name}.")
         else:
-            found[name] = x
+            found[name.removesuffix(".kind")] = x
     return found
 
 
@@ -214,7 +214,7 @@ def _value(name: str, x: Any, source: str) -> Any:
     """Return a value of a swept field: a name of a kind as its table, one width as a list."""
     x = [x] if is_list(name) and not isinstance(x, list | tuple) else x
     place: Any = nested({name: x}, source)
-    for part in name.split("."):
+    for part in path(name):
         place = place[part]
     return place
 

@@ -56,7 +56,10 @@ def test_agents_arms_settings_and_fields(read):
 
 def test_swept_fields_may_be_in_tables(read):
     found = read('envs = ["Hopper"]\n[sweep.algorithm]\nepochs = [3, 5]\n[sweep.algorithm.objective]\nkind = ["clip"]')
-    assert [cell.recipe.algorithm.epochs for cell in found] == [3, 5]
+    assert [cell.setting for cell in found] == [
+        {"algorithm.epochs": 3, "algorithm.objective": "clip"},
+        {"algorithm.epochs": 5, "algorithm.objective": "clip"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,7 @@ def test_swept_fields_may_be_in_tables(read):
         ('envs = ["Hopper"]\n[arms.a.environments]\nHoper = {}', "arms.a.environments: unknown environment 'Hoper'"),
         ('envs = ["Hopper"]\n[arms.a]\nenvironments = 3', "arms.a.environments must be a table of tables"),
         ('envs = ["Hopper"]\nagents = ["ppo"]\n[arms.PPO]\nnum_envs = 3', "the arm PPO is there twice"),
+        ('envs = ["Hopper"]\n[algorithm]\nkind = 3', "algorithm.kind must be text, not 3"),
         ("envs = [", "not a TOML file"),
     ],
 )

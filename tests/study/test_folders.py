@@ -34,6 +34,12 @@ def test_a_setting_is_the_same_whatever_the_order_of_the_grid():
     assert setting_text(dict([a, b])) == setting_text(dict([b, a])) == "gamma=0.99,learning_rate=0.001"
 
 
+def test_arguments_of_environments_are_safe_too_and_never_mistaken_for_fields():
+    assert setting_text({"env_kwargs.healthy_reward": 1}) == "healthy_reward=1"
+    assert setting_text({"env_kwargs.gamma": 1}) == "env_kwargs.gamma=1"
+    assert "/" not in setting_text({"env_kwargs.../../x": 1})
+
+
 def test_a_label_keeps_the_order_of_the_grid():
     setting = {"algorithm.learning_rate": 1e-3, "advantage.gamma": 0.99}
     assert setting_label(setting) == "learning_rate 0.001, gamma 0.99"
