@@ -1,4 +1,4 @@
-"""The Ray cluster that probes run on: find it, or start one here."""
+"""The Ray cluster that probes, or studies, run on: find it, or start one here."""
 
 import logging
 import os
@@ -15,6 +15,13 @@ from rlsparse.sim.vector import usable_cores
 
 FLAG = "--explore.workers ray"
 
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Environment variables that Ray reads when it is imported.
+
+A Ray that is started here sends nothing to anybody, and what a cluster says on stdout, such as the whole state of a
+machine that was lost, is left out.
+"""
+
 ANSWER = 10.0
 """Seconds in which the machine of an address must answer."""
 
@@ -22,16 +29,17 @@ STORE = 100 * 2**20
 """Bytes of shared memory of a Ray that is started here; what is sent is small."""
 
 
-def connect() -> Any:
-    """Return the package ray, connected to a cluster; raises UsageError.
+def connect(flag: str = FLAG, address: str = "") -> Any:
+    """Return the package ray, connected to the cluster at an address that ray.init takes; raises UsageError.
 
-    That is the one to which this process is connected already, else that of RAY_ADDRESS, or one that runs on this
-    machine, else one that is started here, on the cores that this process may use, until it ends.
+    Without an address that is the one to which this process is connected already, else that of RAY_ADDRESS, or one that
+    runs on this machine, else one that is started here, on the cores that this process may use, until it ends. Errors
+    name the `flag`.
     """
-    ray = check()
+    ray = check(flag, address)
     if ray.is_initialized():
         return ray
-    address = os.environ.get("RAY_ADDRESS", "")
+    address = address or os.environ.get("RAY_ADDRESS", "")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = {"num_cpus": usable_cores(), "object_store_memory": STORE, "include_dashboard": False}
     try:
@@ -46,27 +54,29 @@ def connect() -> Any:
                     raise
                 ray.init("local", **quiet, **own)
     except BROKEN as error:  # whatever Ray raises, of which there is much
-        raise UsageError(f"{FLAG}: {in_one_line(error)}") from error
+        raise UsageError(f"{flag}: {in_one_line(error)}") from error
     return ray
 
 
-def check() -> Any:
-    """Return the package ray; raises UsageError without it, and at once where nothing answers at RAY_ADDRESS.
+def check(flag: str = FLAG, address: str = "") -> Any:
+    """Return the package ray; raises UsageError without it, and at once where nothing answers at the address.
 
     For that Ray itself would try for long.
     """
-    ray = import_extra("ray", "ray", FLAG)
+    os.environ.update({name: text for name, text in QUIET.items() if name not in os.environ})
+    ray = import_extra("ray", "ray", flag)
     if not hasattr(ray, "init"):  # Python takes a folder of that name for a package
-        raise UsageError(f"{FLAG} needs ray: pip install 'rlsparse[ray]'")
-    address = os.environ.get("RAY_ADDRESS", "")
-    found = re.fullmatch(r"(?:\w+://)?([^/:]+):(\d{1,5})", address)
+        raise UsageError(f"{flag} needs ray: pip install 'rlsparse[ray]'")
+    by_variable = "" if address else os.environ.get("RAY_ADDRESS", "")
+    found = re.fullmatch(r"(?:\w+://)?([^/:]+):(\d{1,5})", address or by_variable)
     if found:
         try:
             socket.create_connection((found[1], int(found[2])), ANSWER).close()
         except (OSError, OverflowError) as error:
+            named = f"RAY_ADDRESS {by_variable}" if by_variable else address
             raise UsageError(
-                f"{FLAG}: no Ray answers at RAY_ADDRESS {address} ({in_one_line(error)}): is it running there? Without "
-                "RAY_ADDRESS one is started here"
+                f"{flag}: no Ray answers at {named} ({in_one_line(error)}): is it running there?"
+                f"{' Without RAY_ADDRESS one is started here' * bool(by_variable)}"
             ) from error
     return ray
 
@@ -74,7 +84,6 @@ def check() -> Any:
 @contextmanager
 def _left_alone() -> Iterator[None]:
     """Let Ray neither take SIGTERM, at which training saves, nor say in many lines what is said here in one."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a Ray that is started here
     logging.getLogger("ray").setLevel(logging.ERROR)
     main, before = threading.current_thread() is threading.main_thread(), signal.getsignal(signal.SIGTERM)
     try:

@@ -1,100 +1,26 @@
-"""The Ray cluster of a study: find or start it, what it has, and what its errors mean."""
+"""The Ray cluster of a study: which one it is, what its machines have, and what its errors mean."""
 
-import logging
-import os
-import re
-import signal
-import socket
-import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Collection
 from typing import Any
 
-from rlsparse.errors import UsageError, import_extra, in_one_line
-from rlsparse.study.local_pool import usable
+from rlsparse.explore import ray_connection
 from rlsparse.study.pool import Job
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-"""Environment variables that Ray reads when it is imported.
 
-A Ray that is started here sends nothing to anybody, and what a cluster says in many lines on stdout, such as the state
-of a machine that was lost, a study says in one.
-"""
-
-ANSWER = 10.0
-"""Seconds in which the machine of an address must answer."""
-
-STORE = 256 * 2**20
-"""Bytes of the shared memory of a Ray that is started here, through which what travels goes."""
+def connected() -> bool:
+    """Whether this process has a connection already."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 
-def connect(on: str) -> tuple[Any, bool]:
-    """Return the package ray, connected to the cluster that `--on` means, and whether the connection is new.
+def connect(on: str) -> Any:
+    """Return the package ray, connected to the cluster that `--on` means; raises UsageError.
 
-    `ray` is the one that Ray finds (RAY_ADDRESS, or one that runs on this machine), else one that is started on the
-    cores that this process may use, until it ends; `ray:ADDRESS` is the one that ray.init means by this address, such
-    as auto, local or 10.0.0.1:6379, and `ray://HOST:10001` one that this machine is no part of. A connection that this
-    process has already is used. Raises UsageError.
+    `ray` is the one that Ray finds (RAY_ADDRESS, or one that runs on this machine), else one that is started here;
+    `ray:ADDRESS` is the one that ray.init means by this address, such as auto, local or 10.0.0.1:6379, and
+    `ray://HOST:10001` one that this machine is no part of. A connection that this process has already is used.
     """
-    os.environ.update({name: text for name, text in QUIET.items() if name not in os.environ})
-    ray = import_extra("ray", "ray", f"--on {on}")
-    if ray.is_initialized():
-        return ray, False
-    address = on if "://" in on else on.partition(":")[2]
-    _check_answer(on, address or os.environ.get("RAY_ADDRESS", ""))
-    try:
-        with _left_alone(ray):
-            _init(ray, address)
-    except (Exception, SystemExit) as error:  # whatever Ray raises, of which there is much
-        raise UsageError(f"--on {on}: {_told(error)}") from error
-    return ray, True
-
-
-def _init(ray: Any, address: str) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    own = {"num_cpus": len(usable()), "object_store_memory": STORE, "include_dashboard": False}
-    if address == "local":
-        ray.init("local", **quiet, **own)
-    elif address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address or "auto", **quiet)
-    else:
-        try:
-            ray.init("auto", **quiet)
-        except ConnectionError:
-            ray.init("local", **quiet, **own)
-
-
-@contextmanager
-def _left_alone(ray: Any) -> Iterator[None]:
-    """Let Ray neither take SIGTERM, by which a study saves, nor log what it does."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _check_answer(on: str, address: str) -> None:
-    """Raise UsageError at once where nothing answers, for which Ray would try for long."""
-    found = re.fullmatch(r"(?:\w+://)?([^/:]+):(\d{1,5})", address)
-    if found:
-        try:
-            socket.create_connection((found[1], int(found[2])), ANSWER).close()
-        except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise UsageError(
-                f"--on {on}: nothing answers at {found[1]}:{found[2]} ({why}): is Ray running there?"
-            ) from error
-
-
-def _told(error: BaseException) -> str:
-    text = in_one_line(error)
-    if "Version mismatch" in text or "version mismatch" in text:
-        return f"Ray and Python must be those of the cluster: {text}"
-    return text
+    return ray_connection.connect(f"--on {on}", on if "://" in on else on.partition(":")[2])
 
 
 def size(ray: Any) -> int:

@@ -82,8 +82,8 @@ class RayPool:
     """
 
     def __init__(self, on: str, out: Path, slots: int | None = None, apart: bool = False) -> None:
-        self._ray, self._own = ray_cluster.connect(on)
-        ray = self._ray
+        self._own = not ray_cluster.connected()
+        self._ray = ray = ray_cluster.connect(on)
         self._slots, self._secret, self._numbers = slots, secrets.token_hex(16), count(1)
         self._token = (out / f".shared-{secrets.token_hex(4)}").absolute()
         if not apart:
@@ -155,6 +155,8 @@ class RayPool:
 
     def _launch(self, flight: _Flight) -> None:
         """Hand a job to the cluster, for the first time or once more."""
+        if flight.ticket:
+            self._tell("give_up", flight.ticket)
         flight.ticket = f"{next(self._numbers)}-{secrets.token_hex(4)}"
         flight.since, flight.waits_until = time.monotonic(), 0.0
         flight.host, flight.warned, flight.unwritten = "", False, []
@@ -274,7 +276,7 @@ class RayPool:
             return Outcome("ended", 130)
         except errors.RayTaskError as error:  # raised before it began, as where rlsparse is not installed
             node = next((x["NodeID"] for x in self._ray.nodes() if x["NodeManagerAddress"] == error.ip), "")
-            return Outcome("refused", 1, f"{at} ({error.ip}): {ray_cluster.failure(error)}", node)
+            return Outcome("refused", 1, f"{error.ip}: {ray_cluster.failure(error)}", node)
         except errors.RayError as error:
             return Outcome("killed", 1, f"{at} is lost ({type(error).__name__})")
 

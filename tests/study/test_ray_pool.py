@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 import tiny
 
+from rlsparse.explore.ray_connection import QUIET
 from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
 from rlsparse.study import ray_pool
 from rlsparse.study.outcome import read_status
 from rlsparse.study.pool import Job
-from rlsparse.study.ray_cluster import QUIET
 
 pytestmark = [
     pytest.mark.long,
