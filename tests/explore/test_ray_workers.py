@@ -249,8 +249,18 @@ def test_on_ray_a_run_is_the_same_though_a_worker_is_killed(ray, env, tmp_path, 
 
 @pytest.mark.long
 def test_on_ray_the_command_stops_and_goes_on(ray, tmp_path):
-    flags = ["--env", "Hopper", "--agent", "explorler-ppo", "--total-steps", "60000", "--explore.start", "0.3"]
-    flags += ["--env-kwargs.max-episode-steps", "100", "--explore.workers", "ray", "--num-seeds", "2", "--quiet"]
+    flags = ["--env", "Hopper", "--agent", "explorler-ppo", "--total-steps", "12000", "--explore.start", "0.5"]
+    flags += [
+        "--num-envs",
+        "2",
+        "--eval-every",
+        "1000",
+        "--eval-episodes",
+        "2",
+        "--env-kwargs.max-episode-steps",
+        "100",
+    ]
+    flags += ["--explore.workers", "ray", "--num-seeds", "2", "--quiet"]
     whole = tiny.command(*flags, "--run-dir", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     command = [sys.executable, "-m", "rlsparse.train", *flags, "--run-dir", "run"]
