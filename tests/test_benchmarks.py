@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "study"))
 import advantages
 import arms
 import explorler
+import learning
 import rare_success
 import sparse
 from cells import Here
@@ -76,6 +77,20 @@ def test_rows_are_kept_once_and_what_some_seeds_do_not_tell_is_nan(tmp_path):
     assert kept.read_text() == "seed,return_mean,cloned\n0,1.5,nan\n1,2.5,0.25\n"
     arms.add_rows(run, kept, without=("scores",))
     assert len(kept.read_text().splitlines()) == 3
+
+
+def test_a_card_ships_policy_and_curve_of_one_run(tmp_path):
+    run, card = tmp_path / "run", tmp_path / "Hopper-v5"
+    run.mkdir()
+    for name in ("progress.csv", "policy.safetensors"):
+        (run / name).write_text(name)
+    learning.ship([run], card)
+    assert {path.name: path.read_text() for path in card.iterdir()} == {
+        "curve.csv": "progress.csv",
+        "policy.safetensors": "policy.safetensors",
+    }
+    with pytest.raises(SystemExit, match="needs one run with all seeds, not 2: give another --out"):
+        learning.ship([run, run], card)
 
 
 TINY = {
