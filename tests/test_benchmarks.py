@@ -1,6 +1,7 @@
 """Benchmarks of learning: their arms are valid, and what they train is kept once, goes on, and is reported."""
 
 import csv
+import re
 import runpy
 import shutil
 import sys
@@ -77,6 +78,24 @@ def test_rows_are_kept_once_and_what_some_seeds_do_not_tell_is_nan(tmp_path):
     assert kept.read_text() == "seed,return_mean,cloned\n0,1.5,nan\n1,2.5,0.25\n"
     arms.add_rows(run, kept, without=("scores",))
     assert len(kept.read_text().splitlines()) == 3
+
+
+PUBLISHED = {"advantages": advantages.report, "explorler": explorler.report_steps, "sparse": sparse.report}
+"""How the tables of docs/notes/<name>.md are made of the curves that are kept."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_tables_say_what_the_kept_curves_say(name, monkeypatch, capsys):
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+    for folder in arms.budgets(arms.RESULTS / name):
+        PUBLISHED[name](folder)
+    printed = capsys.readouterr().out.splitlines()
+    page = arms.RESULTS.parent.parent / "docs" / "notes" / f"{name}.md"
+    rows = re.findall(r"^\| \**`([\w-]+)`(.*)$", page.read_text(), re.MULTILINE)
+    cells = [(arm, cell) for arm, row in rows for cell in re.findall(r"[-\d,.]+ \([-\d,.]+ to [-\d,.]+", row)]
+    assert len(cells) >= 15
+    lost = [x for x in cells if not any(line.split(" ")[0] == x[0] and x[1] in line for line in printed)]
+    assert lost == []
 
 
 def test_a_card_ships_policy_and_curve_of_one_run(tmp_path):
