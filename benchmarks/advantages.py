@@ -9,19 +9,13 @@ table for each number of steps and draws the curves. A score is a run's last eva
 training has not seen.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from arms import Arms, curves_in, main
+from arms import curves_in, main, of_cards
 from tables import all_finals, draw_curves, print_table
 
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
 COLOURS = {"ppo": "#000000", "ppo-group": "#D55E00", "ppo-rloo": "#0072B2", "ppo-monte-carlo": "#009E73"}
-
-
-def arms(names: Iterable[str]) -> Arms:
-    """Return what the arms ask of a sweep: each is an agent card."""
-    return {name: {"agent": name} for name in names}
 
 
 def report(folder: Path) -> None:
@@ -33,4 +27,4 @@ def report(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(__doc__, "advantages", COLOURS, ENVS, lambda asked: arms(asked.arms), report)
+    main(__doc__, "advantages", COLOURS, ENVS, lambda asked: of_cards(asked.arms), report)

@@ -32,6 +32,11 @@ RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs") / "benchmarks"
 
 
+def of_cards(agents: Iterable[str]) -> Arms:
+    """Return the arms that are agent cards and nothing else."""
+    return {agent: {"agent": agent} for agent in agents}
+
+
 def train(arms: Arms, envs: Sequence[str], num_seeds: int, kept: Path, **asked: Any) -> list[str]:
     """Train the seeds that the kept curves lack, and keep theirs; returns why runs failed.
 

@@ -11,12 +11,11 @@ selection has seen. Arms were designed on seeds 100 to 109.
 """
 
 import csv
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from arms import Arms, budgets, flags, run
+from arms import budgets, flags, of_cards, run
 from tables import all_finals, draw_curves, print_table
 
 from rlsparse.run import cards
@@ -47,11 +46,6 @@ UPDATES = {
     "ppo": {"agent": "ppo", "total_steps": 500_000, "eval_every": 10_000, "algorithm": CONSTANT},
 }
 """The published protocol, and what it is compared with at equal numbers of updates."""
-
-
-def arms(names: Iterable[str]) -> Arms:
-    """Return what the arms ask of a sweep: each is an agent card."""
-    return {name: {"agent": name} for name in names}
 
 
 def curve_file(folder: Path, arm: str, env_id: str) -> Path:
@@ -104,7 +98,7 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "updates", "report"))
     asked = parser.parse_args()
     if asked.what == "run":
-        run(asked, arms(asked.arms), f"explorler/{asked.steps}", total_steps=asked.steps)
+        run(asked, of_cards(asked.arms), f"explorler/{asked.steps}", total_steps=asked.steps)
     elif asked.what == "updates":
         asked.num_seeds = 3
         run(asked, UPDATES, "explorler/updates")

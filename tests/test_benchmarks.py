@@ -26,8 +26,8 @@ from rlsparse.study.arguments import study_from_arguments
 from rlsparse.study.study import cells
 
 STUDIES = {
-    "advantages": (advantages.arms(advantages.COLOURS), advantages.ENVS),
-    "explorler": (explorler.arms(explorler.COLOURS), explorler.ENVS),
+    "advantages": (arms.of_cards(advantages.COLOURS), advantages.ENVS),
+    "explorler": (arms.of_cards(explorler.COLOURS), explorler.ENVS),
     "explorler, equal updates": (explorler.UPDATES, explorler.ENVS),
     "rare successes": (rare_success.arms(rare_success.COMPARED), rare_success.ENVS),
     "sparse": (sparse.arms(sparse.ARMS, ["Ant-v5"], 1_000_000), ["Ant-v5"]),
