@@ -56,13 +56,6 @@ def _with_fewer_evaluations(recipe: Recipe, horizon: int, as_long: bool) -> Reci
     return replace(recipe, eval_every=every, eval_episodes=episodes)
 
 
-LARGE = 1e9
-"""Bytes of all checkpoints of a run that are worth a line."""
-
-NUMBERS_PER_PARAMETER = 4
-"""In a checkpoint: the parameter, two moments of the optimiser, and the parameter of the best evaluation."""
-
-
 @dataclass
 class Plan:
     """How one member spends its budget if every episode of a probe is as long as an episode can be."""
@@ -115,16 +108,6 @@ def describe(recipe: Recipe, layout: Layout, horizon: int) -> str:
         *([sparse.describe(layout)] if sparse else []),
     ]
     return "\n".join(lines)
-
-
-def disk(recipe: Recipe, layout: Layout, checkpoints: int) -> str | None:
-    """Say how much so many checkpoints take, about, if it is more than LARGE bytes."""
-    size = NUMBERS_PER_PARAMETER * 4 * layout.size * recipe.num_seeds
-    if checkpoints * size <= LARGE:
-        return None
-    each, whole = f"{size / 1e6:,.1f} MB", f"{checkpoints * size / 1e9:,.1f} GB"
-    why = "--keep-checkpoints and --checkpoint-every say how many"
-    return f"up to {checkpoints:,} checkpoints of about {each} each stay, {whole} on the disk: {why}"
 
 
 def warnings(recipe: Recipe, layout: Layout, horizon: int) -> Iterator[str]:

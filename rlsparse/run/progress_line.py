@@ -80,7 +80,7 @@ class ProgressLine:
     def line(self, session: "Session") -> str:
         """Return the line as it stands."""
         steps, budget, seeds = session.total_steps, session.recipe.total_steps, session.learner.members
-        text = f"{steps:>11,} steps {min(100.0, 100 * steps / budget):5.1f} %"
+        text = f"{steps:>{max(11, len(f'{budget:,}'))},} steps {min(100.0, 100 * steps / budget):5.1f} %"
         if (done := steps - self._first_steps) > 0:
             evaluating, left = session.eval_seconds - self._evaluated, max(budget - steps, 0)
             rate = done / max(time.monotonic() - self._begun - evaluating, 1e-9)

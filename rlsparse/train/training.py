@@ -68,21 +68,24 @@ def planned(recipe: Recipe, asked: Collection[str], flags: TrainFlags) -> Planne
     where, why = device.resolve(flags.device, recipe, device.gpu_agent(recipe))
     check_workers(flags.explore_workers, recipe, where)
     with contained(flags.env_timeout):
-        paid, text = _make_plan(recipe, asked, stay, left_to_workers(flags.env_timeout, 1))
+        kept = stay, flags.run_dir or flags.out
+        paid, text = _make_plan(recipe, asked, kept, left_to_workers(flags.env_timeout, 1))
     announce(why, flags.quiet or flags.dry_run)
     from rlsparse.run.plan import unfitted  # not before the command line is known to be good
 
     return Planned(paid, unfitted(recipe, asked), where, text)
 
 
-def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int, timeout: float | None) -> tuple[Recipe, str]:
+def _make_plan(
+    recipe: Recipe, asked: Collection[str], kept: tuple[int, Path], timeout: float | None
+) -> tuple[Recipe, str]:
     """Try environment and optimiser, before a run directory is made; return the recipe that is paid for, and its plan.
 
-    Warns of what may surprise, such as the disk that so many `checkpoints` take.
+    Warns of what may surprise, such as the disk that so many checkpoints take in the folder where they are `kept`.
     """
     from rlsparse import sim
     from rlsparse.explore.explorer import horizon
-    from rlsparse.run import plan, policy_file
+    from rlsparse.run import plan, policy_file, size
 
     if recipe.simulator == "warp":
         from rlsparse.sim.warp_physics import import_warp
@@ -100,7 +103,8 @@ def _make_plan(recipe: Recipe, asked: Collection[str], checkpoints: int, timeout
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
     recipe, change = plan.fitted(recipe, longest, asked)
-    reasons = [change, *plan.warnings(recipe, layout, longest), plan.disk(recipe, layout, checkpoints)]
+    size.check(recipe, layout)
+    reasons = [change, *plan.warnings(recipe, layout, longest), *size.warnings(recipe, layout, *kept)]
     reasons += recipe.beginning.remarks(recipe, layout, policy_file.load)
     for reason in filter(None, reasons):
         log.warning(reason)

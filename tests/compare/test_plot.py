@@ -5,6 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from rlsparse.compare import plot
 from rlsparse.compare.plot import BLUE, curves, draw_curve
 
 
@@ -58,3 +59,11 @@ def test_a_better_run_draws_another_curve(tmp_path):
 def test_one_evaluation_is_enough_for_a_picture(tmp_path):
     draw_curve(rows([0], 1), "title", tmp_path / "curve.png")
     assert (tmp_path / "curve.png").is_file()
+
+
+def test_of_a_long_curve_so_many_points_are_drawn_from_the_first_to_the_last(monkeypatch):
+    monkeypatch.setattr(plot, "MOST_POINTS", 5)
+    steps, returns, _ = curves(rows([0, 1], 21, lambda seed, step: step + seed))
+    assert len(steps) == 5
+    assert (steps[0], steps[-1]) == (rows([0], 21)[0]["total_steps"], rows([0], 21)[-1]["total_steps"])
+    assert (returns == [steps, steps + 1]).all()

@@ -179,3 +179,10 @@ def test_the_maximum_is_the_best_evaluation_and_of_equal_ones_the_first():
     rows = [row(0, steps, mean) for steps, mean in ((0, 1.0), (32, 5.0), (64, 5.0), (96, 3.0))]
     (seed,) = summarise(rows, Recipe("x"), "ppo", 1.0)["seeds"]
     assert (seed["return_mean"], seed["best"]) == (3.0, {"maximum": 5.0, "total_steps": 32, "evaluations": 4})
+
+
+def test_of_many_seeds_the_table_shows_three_and_says_so():
+    rows = [row(seed, 100, float((seed * 7) % 101)) for seed in range(101)]
+    lines = table(summarise(rows, Recipe("Pendulum-v1", num_seeds=101), "ppo", 1.0)).splitlines()
+    assert [line.split()[2] for line in lines[1:5]] == ["0.0", "50.0", "100.0", "95"]
+    assert lines[5] == "lowest, middle and highest of 101 seeds; summary.json has all"

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlsparse.compare import table
 from rlsparse.compare.record import UnreadableLog
-from rlsparse.compare.table import parse_table, read_lines
+from rlsparse.compare.table import parse_long_table, parse_table, read_lines
 from rlsparse.errors import RunDirectoryError
 
 FILE = "some.csv"
@@ -107,3 +108,14 @@ def test_any_numbers_survive_and_any_cut_only_loses_rows(parse, values, data):
     assert rows(parse(content)) == [list(row) for row in values]
     kept = content[: data.draw(st.integers(6, len(content)))]
     assert rows(parse(kept)) == [list(row) for row in values[: kept.count(b"\n") - 1]]
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 100])
+def test_a_long_table_read_in_parts_is_the_same_table(part, tmp_path, monkeypatch):
+    lines = ["a,b,c", "1,2,3", "4,,6", "7,x,9", "", "1,2", "10,11,12"]
+    monkeypatch.setattr(table, "PART", part)
+    with_damage = [line for line in lines if part > 2 or line not in ("7,x,9", "1,2")]
+    whole = parse_table(with_damage, tmp_path, ("a", "b"))
+    in_parts = parse_long_table(iter(with_damage), tmp_path, ("a", "b"))
+    assert in_parts.damaged == whole.damaged
+    assert all(np.array_equal(x, in_parts.columns[name], equal_nan=True) for name, x in whole.columns.items())
