@@ -17,7 +17,7 @@ from rlsparse.run.session import Iteration, Session, evaluate_and_record, record
 from rlsparse.sim.collect import Collector
 
 SAVE_INTERVAL = 60.0
-"""Most seconds between two checkpoints."""
+"""Most seconds between two checkpoints; of large ones, for each second that one takes."""
 
 
 def train(session: Session, reporters: NoCallbacks, stop: Callable[[], bool]) -> None:
@@ -46,7 +46,7 @@ def train(session: Session, reporters: NoCallbacks, stop: Callable[[], bool]) ->
             reporters.iteration(session, session.last.stats)
             if session.last.choice is not None:
                 record_probe(session, np.arange(session.learner.members), session.last.choice, reporters)
-        if time.monotonic() - saved > SAVE_INTERVAL or session.checkpoint_due:
+        if time.monotonic() - saved > SAVE_INTERVAL * max(1.0, session.save_seconds) or session.checkpoint_due:
             save(session)
             saved = time.monotonic()
 

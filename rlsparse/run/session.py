@@ -70,6 +70,8 @@ class Session:
     callbacks: NoCallbacks = field(default_factory=NoCallbacks)
     last: Iteration | None = None
     failed_saves: int = 0
+    save_seconds: float = 0.0
+    """Those of the last checkpoint."""
     saved_at: int = 0
     """Steps at the last checkpoint, whether or not it could be written."""
     seconds_before: float = 0.0
@@ -232,7 +234,7 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
     A failure is only warned of, for training may outlive a full disk; the `last` save of a session and
     the third failure in a row raise StorageError.
     """
-    session.saved_at = session.total_steps
+    session.saved_at, begun = session.total_steps, time.monotonic()
     try:
         session.write(now or state(session))
     except StorageError as error:
@@ -242,6 +244,7 @@ def save(session: Session, now: Checkpoint | None = None, *, last: bool = False)
         log.warning("%s; the checkpoint before is kept, training goes on and will save again", error)
     else:
         session.failed_saves = 0
+    session.save_seconds = time.monotonic() - begun
 
 
 def write(run: Run, recipe: Recipe, learner: Learner, best: BestPolicies, now: Checkpoint) -> None:

@@ -23,7 +23,7 @@ SAVED_PER_PARAMETER, HELD_PER_PARAMETER = 16, 50
 """Bytes of a checkpoint: the parameter, two moments, the parameter of the best evaluation. In memory beside those: the
 gradient, what an iteration that is stopped goes back to, and the files of a checkpoint while it is written."""
 
-PER_PROCESS, PER_ENVIRONMENT = 1e8, 5e3
+PER_PROCESS, PER_ENVIRONMENT = 1e8, 2e3
 """Bytes of memory: Python with its libraries, and one simulated robot."""
 
 

@@ -197,3 +197,19 @@ def test_of_a_long_run_tensorboard_gets_points_as_close_as_it_shows_them(tmp_pat
     accumulator.Reload()
     assert [event.step for event in accumulator.Scalars("train/approx_kl")] == [32, 64, 96]
     assert [event.step for event in accumulator.Scalars("eval/mean_reward")] == [0, 32, 64, 96]
+
+
+@pytest.mark.parametrize(("seconds", "saves"), [(0.0, 10), (1e12, 4)])
+def test_checkpoints_that_take_long_are_written_less_often(seconds, saves, tmp_path, monkeypatch):
+    """After each of four evaluations as ever, and after each of six iterations unless the last one took too long."""
+    save, saved = loop.save, []
+
+    def saves_in(session, **named):
+        save(session, **named)
+        session.save_seconds = seconds
+        saved.append(session.total_steps)
+
+    monkeypatch.setattr(loop, "save", saves_in)
+    monkeypatch.setattr(loop, "SAVE_INTERVAL", 1e-9)
+    tiny.train(tmp_path / "run")
+    assert len(saved) == saves
