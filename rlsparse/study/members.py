@@ -25,7 +25,7 @@ OF_MEMBERS = ("evaluated_at",)
 
 def cut(saved: Checkpoint, members: slice, total: int) -> Checkpoint:
     """Return what belongs to some of `total` members; arrays are views."""
-    arrays = {group: _cut(group, own, members, total) for group, own in saved.arrays.items()}
+    arrays = {group: cut_group(group, own, members, total) for group, own in saved.arrays.items()}
     values = dict(saved.values) | {name: saved.values[name][members] for name in OF_MEMBERS}
     return Checkpoint(arrays, values | {"random": {of: x[members] for of, x in saved.values["random"].items()}})
 
@@ -46,10 +46,11 @@ def _lengths(name: str, arrays: Arrays) -> np.ndarray | None:
     return arrays.get(LENGTHS_OF.get(name, f"{name}_lengths"))
 
 
-def _cut(group: str, arrays: Arrays, members: slice, total: int) -> Arrays:
+def cut_group(group: str, arrays: Arrays, members: slice, total: int) -> Arrays:
+    """Return what belongs to some of `total` members in one group of arrays."""
     found = {}
     for name, x in arrays.items():
-        rows, lengths = x, _lengths(name, arrays)
+        lengths = _lengths(name, arrays)
         if (group, name) == OF_ALL:
             found[name] = x
             continue
@@ -60,7 +61,7 @@ def _cut(group: str, arrays: Arrays, members: slice, total: int) -> Arrays:
         if lengths is not None:
             ends = np.append(0, np.cumsum(lengths))
             part = slice(ends[part.start], ends[part.stop])
-        found[name] = rows[part]
+        found[name] = x[part]
     return found
 
 

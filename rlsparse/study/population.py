@@ -17,7 +17,7 @@ from rlsparse.run.directory import Run
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.session import Session, adopt, new_learner, start, write
 from rlsparse.run.status import LAST
-from rlsparse.study.members import cut, joined
+from rlsparse.study.members import cut, cut_group, joined
 
 
 @dataclass
@@ -63,10 +63,9 @@ class Population(Session):
 
     def write_policies(self) -> None:
         """Write the policies of each run as they are; raises StorageError."""
-        now = Checkpoint({"learner": self.learner.state_dict()}, {})
+        now = self.learner.state_dict()
         for part in self.parts:
-            own = cut(now, part.members, self.learner.members)
-            part.learner.load_state_dict(own.arrays["learner"])
+            part.learner.load_state_dict(cut_group("learner", now, part.members, self.learner.members))
             policy_file.save(part.run.path / LAST, part.recipe, part.learner)
 
 

@@ -1,0 +1,185 @@
+"""Runs trained in one process are, file by file, what each would be alone; what ends one does not end the others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pairs
+import pytest
+import tiny
+
+from rlsparse.algorithms.objectives import A2C
+from rlsparse.errors import DivergenceError, EnvironmentFailure, StorageError
+from rlsparse.run import directory as runs
+from rlsparse.run.flags import ResumeFlags
+from rlsparse.run.stop import Stop
+from rlsparse.study import together
+from rlsparse.study.together import train_together
+from rlsparse.train.training import reopen
+
+KINDS = [(family, name) for family, names in pairs.FAMILIES.items() for name in names]
+
+
+ENDS_APART = ("group-relative", "reinforce-plus-plus")
+"""Kinds whose members spend their budgets after different numbers of rollouts, and then compute beside the others."""
+
+KEPT = ("policy", "policy-best", "progress", "evaluated_at", "learner/params", "learner/counters.train")
+"""What a member that has spent its budget keeps; its environments and its optimiser go on for nothing."""
+
+
+class StopAfter(Stop):
+    """Asks to stop when it has been asked so often."""
+
+    def __init__(self, count):
+        self.left = count
+
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0:
+            self.ask("the test")
+        return super().__call__()
+
+
+def made(folder, recipe):
+    runs.create(recipe, "ppo", folder, folder).release()
+    return folder
+
+
+def opened(folders):
+    return [reopen(ResumeFlags(folder, trust=True, quiet=True)) for folder in folders]
+
+
+def alone(folder, recipe):
+    assert not train_together(opened([made(folder, recipe)]), Stop())
+    return tiny.outcome(folder)
+
+
+def settings(recipe=tiny.RECIPE):
+    """Three runs that differ in their learning rates, of one to three seeds each."""
+    rates = (0.03, 0.1, 0.003)
+    seeds = ((0, 2), (5, 3), (1, 1))
+    return [
+        replace(recipe, seed=seed, num_seeds=count, algorithm=replace(recipe.algorithm, learning_rate=rate))
+        for rate, (seed, count) in zip(rates, seeds, strict=True)
+    ]
+
+
+def state(folder):
+    return runs.read_json(folder / "status.json")
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """How many runs were in each population that was built."""
+    sizes = []
+    build = together._built
+    monkeypatch.setattr(together, "_built", lambda group, recipe: sizes.append(len(group)) or build(group, recipe))
+    return sizes
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_runs_of_every_kind_end_as_they_do_alone(kind, tmp_path, built):
+    found = pairs.verdict(kind)
+    assert found.recipe is not None, found.refusal
+    recipes = settings(replace(found.recipe, total_steps=96, eval_every=48, eval_episodes=2))[:2]
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(recipes)]
+    assert not train_together(opened(folders), Stop())
+    assert built == [2]
+    for i, (folder, recipe) in enumerate(zip(folders, recipes, strict=True)):
+        own, expected = tiny.outcome(folder), alone(tmp_path / f"alone-{i}", recipe)
+        assert runs.read_recipe(folder) == recipe
+        names = KEPT if kind[1] in ENDS_APART else own.keys() | expected.keys()
+        assert not [name for name in names if own.get(name) != expected.get(name)]
+
+
+@pytest.mark.parametrize("asked", [1, 40, 90, 130])
+def test_runs_that_are_stopped_together_go_on_together(asked, tmp_path, built, caplog):
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    train_together(opened(folders), StopAfter(asked))
+    assert {state(folder)["state"] for folder in folders} <= {"interrupted", "running"}
+    assert not train_together(opened(folders), Stop())
+    assert set(built) == {3}
+    assert not caplog.records
+    for i, recipe in enumerate(settings()):
+        assert tiny.outcome(folders[i]) == alone(tmp_path / f"alone-{i}", recipe)
+
+
+def test_a_run_that_was_saved_earlier_goes_on_by_itself(tmp_path, built):
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    train_together(opened(folders[:1]), StopAfter(90))
+    assert not train_together(opened(folders), Stop())
+    assert built == [2]
+    for i, recipe in enumerate(settings()):
+        assert tiny.outcome(folders[i]) == alone(tmp_path / f"alone-{i}", recipe)
+
+
+def test_a_run_that_diverges_does_not_take_the_others_along(tmp_path, built):
+    good = settings()
+    wild = replace(good[0], algorithm=replace(good[0].algorithm, learning_rate=1e30, max_grad_norm=1e30))
+    good = [replace(x, algorithm=replace(x.algorithm, max_grad_norm=0.5)) for x in good]
+    recipes = [good[0], wild, good[1]]
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(recipes)]
+    (failure,) = train_together(opened(folders), Stop())
+    assert failure.opened.run.given == folders[1]
+    assert isinstance(failure.error, DivergenceError)
+    assert built == [3, 2]
+    assert [state(folder)["state"] for folder in folders] == ["finished", "failed", "finished"]
+    assert "is not finite" in state(folders[1])["reason"]
+    for i in (0, 2):
+        assert tiny.outcome(folders[i]) == alone(tmp_path / f"alone-{i}", recipes[i])
+
+
+def test_of_a_failure_that_nobody_is_named_for_the_runs_go_on_in_halves(tmp_path, monkeypatch, built):
+    """Until one run alone fails, or none does."""
+    train = together.loop.train
+
+    def fail(session, *others):
+        if 5 in session.learner.seeds and len(session.learner.seeds) > 3:
+            raise EnvironmentFailure("the simulator is broken")
+        train(session, *others)
+
+    monkeypatch.setattr(together.loop, "train", fail)
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    assert not train_together(opened(folders), Stop())
+    assert built == [3, 2]
+    assert [state(folder)["state"] for folder in folders] == ["finished"] * 3
+
+
+def test_a_full_disk_ends_all_of_them_with_one_line_each(tmp_path, monkeypatch):
+    def fail(*_):
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(together.loop, "train", fail)
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    failures = train_together(opened(folders), Stop())
+    assert [failure.opened.run.given for failure in failures] == folders
+    assert {state(folder)["reason"] for folder in folders} == {"no space left"}
+
+
+def test_runs_whose_recipes_do_not_fit_are_trained_one_after_the_other(tmp_path, built):
+    first = settings()[0]
+    other = replace(first, algorithm=replace(first.algorithm, objective=A2C()))
+    folders = [made(tmp_path / "first", first), made(tmp_path / "other", other)]
+    assert not train_together(opened(folders), Stop())
+    assert built == []
+    assert tiny.outcome(folders[1]) == alone(tmp_path / "alone", other)
+
+
+def test_every_run_is_let_go(tmp_path):
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    train_together(opened(folders), StopAfter(40))
+    for folder in folders:
+        runs.Run(folder).release()
+
+
+def test_runs_trained_together_have_summaries_and_pictures_of_their_own(tmp_path):
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    train_together(opened(folders), Stop())
+    for folder, recipe in zip(folders, settings(), strict=True):
+        run = runs.Run(folder)
+        run.state = "finished"
+        assert run.complete
+        run.release()
+        rows = runs.read_progress(folder / "progress.csv")
+        assert {row["seed"] for row in rows} == set(recipe.seeds)
+        last = np.mean([row["return_mean"] for row in rows if row["total_steps"] == 96])
+        assert np.isclose(runs.read_json(folder / "summary.json")["return_mean"], last)
