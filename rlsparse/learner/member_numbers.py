@@ -85,7 +85,8 @@ class MemberNumbers:
             return _power(*inputs)
         dtype, device = torch.result_type(tensors[0], 0.0), str(tensors[0].device)
         if function is torch.clip:  # its limits must be tensors both, if one is
-            inputs = [torch.tensor(x, dtype=dtype, device=device) if isinstance(x, Real) else x for x in inputs]
+            members = max(len(x) for x in inputs if isinstance(x, MemberNumbers))
+            inputs = [MemberNumbers((x,) * members) if isinstance(x, Real) else x for x in inputs]
         return function(*(_laid_out(x, tensors, dtype, device) for x in inputs), **(options or {}))
 
 

@@ -7,16 +7,21 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pairs
 import pytest
+from tape import tape
 from tensors import DEVICE
 
 from rlsparse import loop
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.explore.explorler import ExploRLer
+from rlsparse.learner.network import ActorCritic
 from rlsparse.run import session as sessions
 from rlsparse.run.checkpoint import Checkpoint
 from rlsparse.run.compatibility import components
 from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe
+from rlsparse.sparse.config import Sparse
+from rlsparse.sparse.packed_update import Packing
+from rlsparse.sparse.rules import SET, RigL
 from rlsparse.study.joint_recipe import joint, of_member, varying_fields
 from rlsparse.study.members import cut
 
@@ -112,6 +117,7 @@ def ending(recipe, device="cpu"):
     """The state of a run after some iterations and probes; in place of evaluations it has the scores of probes."""
     prepare()
     learner, collector, explorer = sessions.begin(recipe, device)
+    learner.record = None if device == "cpu" else tape
     scores = [[] for _ in learner.seeds]
     for _ in range(ITERATIONS):
         choices = [(np.arange(learner.members), loop.iterate(recipe, learner, collector, explorer).choice)]
@@ -150,18 +156,6 @@ def test_members_that_differ_in_a_number_are_bitwise_their_solo_runs(cls, name):
     assert differences(pair(cls, name)), "the field changes nothing"
 
 
-ON_TENSORS = ("PPO", "Clip", "SSO", "TRPO", "CG", "MFAC", "GAE", "VTrace", "ActorCritic", "Sparse", "DCIL", "ExploRLer")
-
-
-@pytest.mark.parametrize(
-    "cls, name",
-    [(cls, name) for cls, name in DECLARED if cls.__name__ in ON_TENSORS],
-    ids=lambda x: getattr(x, "__name__", x),
-)
-def test_and_so_they_are_with_tensors(cls, name):
-    assert differences(pair(cls, name), DEVICE), "the field changes nothing"
-
-
 def varied(recipe, factor):
     """The recipe with all numbers that may vary and are not zero, in all its components, multiplied by a factor."""
     for place, component in list(components(recipe)):
@@ -177,6 +171,7 @@ def varied(recipe, factor):
         [("algorithm", "ppo"), ("proposal", "empty-space")],
         [("algorithm", "ppo"), ("optimiser", "adamp")],
         [("sparse", "rigl"), ("proposal", "gaussian")],
+        [("sparse", "set")],
         [("sparse", "dcil"), ("advantage", "vtrace")],
         [("sparse", "set"), ("solver", "mfac")],
         [("objective", "hpt"), ("advantage", "td-lambda")],
@@ -186,11 +181,47 @@ def varied(recipe, factor):
     ids=lambda kinds: "+".join(name for _, name in kinds),
 )
 def test_all_numbers_may_differ_at_once_between_runs_of_several_sizes(kinds):
-    recipe = replace(pairs.verdict(*kinds).recipe, **SIZE)
-    recipes = [
-        varied(replace(recipe, seed=seed, num_seeds=n), x) for seed, n, x in ((0, 1, 1.0), (1, 3, 0.7), (0, 1, 0.6))
+    assert differences(of_several_sizes(replace(pairs.verdict(*kinds).recipe, **SIZE)))
+
+
+def of_several_sizes(recipe):
+    """Runs of one, three and one members, whose numbers all differ."""
+    runs = (0, 1, 1.0), (1, 3, 0.7), (0, 1, 0.6)
+    return [varied(replace(recipe, seed=seed, num_seeds=n), factor) for seed, n, factor in runs]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ("algorithm", "ppo"),
+        ("objective", "sso"),
+        pytest.param(("solver", "cg"), marks=pytest.mark.long),
+        ("solver", "mfac"),
+        ("advantage", "vtrace"),
     ]
-    assert differences(recipes)
+    + [("sparse", "rigl"), ("sparse", "dcil"), ("proposal", "empty-space")],
+    ids=lambda kind: kind[1],
+)
+def test_and_on_tensors_where_steps_are_recorded(kind, caplog):
+    recipe = replace(pairs.verdict(kind).recipe, **SIZE)
+    assert differences([recipe, varied(recipe, 0.7)], DEVICE)
+    assert "unrecorded" not in caplog.text
+
+
+def test_and_where_a_member_stops_early_on_tensors():
+    recipe = changed(replace(pairs.verdict(("algorithm", "ppo")).recipe, **SIZE), "algorithm.target_kl", 1e-3)
+    assert differences([recipe, varied(recipe, 0.7)], DEVICE)
+
+
+@pytest.mark.parametrize("rule", [SET(every=1, end=1.0), RigL(every=1, end=1.0)])
+def test_and_where_updates_are_of_present_weights_alone(rule):
+    pytest.importorskip("numba")
+    policy, sparse = ActorCritic((16, 16), (16, 16)), Sparse(0.8, rule=rule, max_kl=1e-4)
+    recipe = replace(pairs.verdict(("sparse", "rigl")).recipe, **SIZE, policy=policy, sparse=sparse)
+    learner, collector, _ = sessions.begin(recipe)
+    collector.env.close()
+    assert Packing(learner.sparsity.masks).layout(learner) is not None
+    assert differences(of_several_sizes(recipe))
 
 
 # The recipe itself
