@@ -86,7 +86,7 @@ class MemberNumbers:
         dtype, device = torch.result_type(tensors[0], 0.0), str(tensors[0].device)
         if function is torch.clip:  # its limits must be tensors both, if one is
             members = max(len(x) for x in inputs if isinstance(x, MemberNumbers))
-            inputs = [MemberNumbers((x,) * members) if isinstance(x, Real) else x for x in inputs]
+            inputs = [MemberNumbers((float(x),) * members) if isinstance(x, Real) else x for x in inputs]
         return function(*(_laid_out(x, tensors, dtype, device) for x in inputs), **(options or {}))
 
 
