@@ -176,6 +176,19 @@ def path(name: str) -> list[str]:
     return name.split(".", 1) if name.startswith(f"{FREE}.") else name.split(".")
 
 
+def at(name: str, x: Any) -> Fields:
+    """Return nested fields of which that of a dotted name has a value."""
+    for part in reversed(path(name)):
+        x = {part: x}
+    return x
+
+
+def is_number(name: str) -> bool:
+    """Whether a field holds one number, or one of yes and no."""
+    hint = known_fields().get(name)
+    return bool({hint, *get_args(hint)} & {int, float, bool}) and not is_list(name)
+
+
 def is_list(name: str) -> bool:
     """Whether a field holds several values, as the widths of layers."""
     return get_origin(_without_none(known_fields().get(name))) is tuple

@@ -1,7 +1,7 @@
 """The flags of `rlsparse sweep`: those of a study, those of its runs, and every field of a recipe."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,14 +10,14 @@ import tyro
 
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Count
-from rlsparse.learner.kinds import kind_of
+from rlsparse.learner.kinds import kinds
 from rlsparse.run import choose
 from rlsparse.run.command_line import all_values, literal, values
 from rlsparse.run.command_line import parse as parse_flags
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Where
-from rlsparse.study.fields import Fields, known_fields, merged, nested
+from rlsparse.study.fields import FREE, Fields, at, known_fields, merged, nested, value_in
 from rlsparse.study.file import read_given
 from rlsparse.study.given import Given, over, resolved
 from rlsparse.study.study import Study, recipe_of
@@ -195,27 +195,18 @@ def _given_fields(recipe: Recipe, arguments: Sequence[str]) -> Fields:
     """Return the fields of the recipe that the command line gives, nested."""
     found: Fields = {}
     for name in _flag_names(arguments):
-        if name.replace(".", "_") in OWN or name in CHOOSING:
-            continue
-        first, _, rest = name.partition(".")
-        if first == "env_kwargs":
-            found = merged(found, {first: {rest: recipe.env_kwargs[rest]}})
-            continue
-        *outer, last = name.split(".")
-        if name not in known_fields():
-            last = last.removeprefix("no_")
-        place: Any = recipe
-        for part in outer:
-            place = getattr(place, part)
-        given = getattr(place, last)
-        x = {"kind": kind_of(type(given))} if is_dataclass(given) else given
-        for part in reversed([*outer, last]):
-            x = {part: x}
-        found = merged(found, x)
+        if name.replace(".", "_") not in OWN and name not in CHOOSING:
+            x = value_in(recipe, name)
+            is_component = bool(kinds(known_fields().get(name)))
+            found = merged(found, at(name, {"kind": x} if is_component else x))
     return found
 
 
 def _flag_names(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the dotted names of the flags, without the "no" of those that say no."""
     for argument in arguments:
         if argument.startswith("--"):
-            yield argument[2:].partition("=")[0].replace("-", "_")
+            name = argument[2:].partition("=")[0].replace("-", "_")
+            outer, dot, last = name.rpartition(".")
+            known = name in known_fields() or name.startswith(f"{FREE}.")
+            yield name if known else f"{outer}{dot}{last.removeprefix('no_')}"

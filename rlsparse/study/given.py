@@ -12,7 +12,19 @@ from rlsparse.run import cards, from_python, trust
 from rlsparse.run.device import check_name
 from rlsparse.run.like import recipe_like
 from rlsparse.run.reading import shorten
-from rlsparse.study.fields import Fields, check_field, flat, is_list, merged, nested, path, told_of, without, wrong
+from rlsparse.study.fields import (
+    Fields,
+    check_field,
+    flat,
+    is_list,
+    is_number,
+    merged,
+    nested,
+    path,
+    told_of,
+    without,
+    wrong,
+)
 from rlsparse.study.study import Arm, Study, given_fields
 
 SOURCE = "rlsparse.sweep"
@@ -212,7 +224,10 @@ def _grid(table: Mapping[str, Any], source: str) -> dict[str, tuple[Any, ...]]:
 
 def _value(name: str, x: Any, source: str) -> Any:
     """Return a value of a swept field: a name of a kind as its table, one width as a list."""
-    x = [x] if is_list(name) and not isinstance(x, list | tuple) else x
+    several = isinstance(x, list | tuple)
+    if several and is_number(name):
+        raise wrong(source, f"sweep {name}: {shorten(str(x))} is no single value: list all values one by one")
+    x = [x] if is_list(name) and not several else x
     place: Any = nested({name: x}, source)
     for part in path(name):
         place = place[part]

@@ -12,7 +12,7 @@ from rlsparse.run import choose, from_python
 from rlsparse.run.recipe import Recipe, check, to_dict
 from rlsparse.sim.environment import shown_name
 from rlsparse.study.cell import Cell
-from rlsparse.study.fields import NONE, Fields, as_table, flat, merged, path, short_name, value_in, wrong
+from rlsparse.study.fields import NONE, Fields, as_table, at, flat, merged, short_name, value_in, wrong
 from rlsparse.study.folders import ranges_of_seeds, seeds_folder, setting_label, setting_text
 
 MOST_CELLS = 10_000
@@ -124,7 +124,7 @@ def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tupl
     """Return agent, recipe and what was asked for of a cell; raises UsageError for what its components have not."""
     fields = merged(arm.fields, arm.environments.get(env, {}))
     for name, x in setting.items():
-        fields = merged(fields, _at(path(name), x))
+        fields = merged(fields, at(name, x))
     asked = _asked(fields)
     given = _as_train(fields, {"env": env, **({"agent": arm.agent} if arm.agent else {})})
     try:
@@ -133,11 +133,6 @@ def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tupl
         raise UsageError(str(error).removeprefix(f"{from_python.SOURCE}: ")) from error
     recipe, all_asked = choose.as_asked(recipe, arm.like, asked)
     return agent, recipe, tuple(sorted(all_asked))
-
-
-def _at(place: list[str], x: Any) -> Fields:
-    """Return nested fields of which one has a value."""
-    return {place[0]: _at(place[1:], x) if place[1:] else x}
 
 
 def _asked(fields: Fields) -> list[str]:

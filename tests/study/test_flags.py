@@ -123,6 +123,7 @@ def test_flags_of_kinds_that_are_swept_are_known():
         ("--envs Hopper --sweep.algorithm.epochs", "--sweep.algorithm.epochs needs values"),
         ("--envs Hopper --sweep.algorithm.epochs 3 3.0", "sweep algorithm.epochs has the value 3.0 twice"),
         ("--envs Hopper --sweep.algoritm.epochs 3", "unknown field algoritm.epochs: did you mean algorithm.epochs?"),
+        ("--envs Hopper --sweep.num-envs 1,2", "sweep num_envs: [1, 2] is no single value: list all values one by one"),
         ("--envs Hopper --sweep.seed 1 2", "seed is no setting"),
         ("--envs Hopper --sweep.num-envs 1 2 --num-envs 3", "num_envs is swept, so it cannot have one value too"),
         ("--envs Hopper --sparse.sparsity 0.5", "--sparse.sparsity needs --sparse"),

@@ -1,15 +1,20 @@
 """A study has a cell for each of its arms, environments, settings and ranges of seeds: what train makes of each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
+from rlsparse.advantage.estimators import NStep
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.errors import UsageError
-from rlsparse.run import from_python
+from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.run import directory, from_python
 from rlsparse.run.flags import train_flags
-from rlsparse.run.recipe import check
+from rlsparse.run.recipe import Recipe, check
 from rlsparse.study.arguments import study_from_arguments
+from rlsparse.study.fields import known_fields
 from rlsparse.study.study import cells
 
 OUT = Path("runs/x")
@@ -88,6 +93,16 @@ def test_a_cell_is_what_train_makes_of_the_same_words(arguments, flags):
     (cell,) = cells_of(**arguments).cells
     assert cell.recipe == recipe
     assert cell.agent.split("+")[0] == agent.split("+")[0]
+
+
+def test_an_arm_may_be_like_a_run(tmp_path):
+    old = Recipe("Pendulum-v1", seed=3, num_envs=2, advantage=NStep(n=8), eval_episodes=7)
+    directory.create(old, "ppo+n-step", tmp_path, tmp_path / "old", unfitted={"eval-every": None}).release()
+    same, other = cells_of(envs=["Pendulum", "Hopper"], like=str(tmp_path / "old"), num_envs=4).cells
+    assert (same.recipe, same.agent) == (replace(old, num_envs=4), "ppo+nstep")
+    assert other.recipe == replace(old, env="Hopper-v5", num_envs=4)
+    assert same.asked == ("eval-episodes", "explore.start")  # as in the run, which asked for them
+    assert cells_of(envs=(), like=str(tmp_path / "old")).cells[0].recipe.env == "Pendulum-v1"
 
 
 def test_an_arm_may_differ_by_environment():
@@ -169,3 +184,25 @@ def test_seeds_that_are_there_stay_and_what_is_missing_is_a_further_run(tmp_path
     (there / "recipe.toml").touch()
     found = [(cell.folder.name, list(cell.recipe.seeds)) for cell in cells(study, tmp_path).cells]
     assert found == [("seeds-0-1", [0, 1]), ("seeds-2-4", [2, 3, 4]), ("seeds-5-9", [5, 6, 7, 8, 9])]
+
+
+names = some.sampled_from([*known_fields(), "env_kwargs.healthy_reward", "algorithm.kind", "", "a.b", "..", "seeds"])
+words = some.sampled_from(["ppo", "trpo", "rigl", "gae", "none", "explorler"])
+plain = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text() | words,
+    lambda inner: some.lists(inner, max_size=2) | some.dictionaries(names, inner, max_size=2),
+    max_leaves=4,
+)
+tables = some.dictionaries(names, plain, max_size=1)
+lists = some.dictionaries(names, some.lists(plain, min_size=1, max_size=2), max_size=1)
+
+
+@settings(max_examples=100)
+@given(tables, tables, lists)
+def test_whatever_is_asked_for_there_are_cells_or_one_line(fields, arm, swept):
+    try:
+        found = cells_of(arms={"a": {"agent": "ppo"}, "b": {"agent": "trpo", **arm}}, settings=swept, **fields)
+    except RlsparseError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(len(part) < 256 and not {"/", "\0"} & {*part} for cell in found.cells for part in cell.folder.parts)
