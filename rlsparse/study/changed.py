@@ -27,16 +27,15 @@ def differences(cell: Cell) -> str:
     except RlsparseError as error:
         raise RunDirectoryError(str(error)) from error
     then, now = flat(to_dict(begun)), flat(to_dict(cell.recipe))
-    told = [
-        shorten(f"{name} {_word(now, name)} ({_word(then, name)} there)")
-        for name in then | now
-        if then.get(name) != now.get(name)
-    ]
-    if not told:
+    names = [name for name in then | now if then.get(name) != now.get(name)]
+    if not names:
         return ""
-    more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
+    told = [shorten(f"{name} {_word(now, name)} ({_word(then, name)} there)") for name in names[:MOST_NAMED]]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    longer = names == ["total_steps"] and begun.total_steps < cell.recipe.total_steps
+    remedy = f"rlsparse train --resume {cell.folder} --total-steps {cell.recipe.total_steps}, " if longer else ""
     return (
-        f"{cell.folder} was begun with another recipe than the study now says: {', '.join(told[:MOST_NAMED])}{more}; "
+        f"{cell.folder} was begun with another recipe than the study now says: {', '.join(told)}{more}; {remedy}"
         "undo the change, or name another --out"
     )
 

@@ -76,12 +76,14 @@ def cells(study: Study, out: Path) -> Cells:
     """
     found: list[Cell] = []
     failures: list[Failure] = []
-    for arm, env, setting in product(study.arms, study.environments, _settings(study)):
-        try:
-            found += _cells_of(study, arm, env, setting, out)
-        except UsageError as error:
-            label = ", ".join(filter(None, (arm.name, setting_label(_in_words(setting)))))
-            failures.append(Failure(label, env, str(error)))
+    settings = _settings(study)
+    for arm, env in product(study.arms, study.environments):
+        named = replace(arm, name=arm.name or _usual_name(study, arm, env))
+        for setting in settings:
+            try:
+                found += _cells_of(study, named, env, setting, out)
+            except UsageError as error:
+                failures.append(Failure(_label(named, _in_words(setting)), env, str(error)))
     if not found:
         of_several = f" (so no one of {len(failures):,} cells can be trained)" if len(failures) > 1 else ""
         raise wrong(study.source, f"{failures[0].reason}{of_several}")
@@ -101,23 +103,26 @@ def _cells_of(study: Study, arm: Arm, env: str, setting: dict[str, Any], out: Pa
     """Yield the cells of one arm in one environment with one setting: one for each run directory."""
     agent, recipe, asked = recipe_of(study, arm, env, setting)
     values = {name: _told(recipe, name, x) for name, x in setting.items()}
-    name = arm.name or _usual_name(study, arm, env, agent)
-    folder = out / shown_name(recipe.env).replace("/", "-") / name / setting_text(values)
-    label = ", ".join(filter(None, (name, setting_label(values))))
+    folder = out / shown_name(recipe.env).replace("/", "-") / arm.name / setting_text(values)
+    label = _label(arm, values)
     for seeds in ranges_of_seeds(folder, recipe.seeds):
         part = replace(recipe, seed=seeds.start, num_seeds=len(seeds))
         check(part)
-        yield Cell(agent, part, asked, folder / seeds_folder(seeds[0], seeds[-1]), label, name, values)
+        yield Cell(agent, part, asked, folder / seeds_folder(seeds[0], seeds[-1]), label, arm.name, values)
 
 
-def _usual_name(study: Study, arm: Arm, env: str, agent: str) -> str:
-    """Return what to call an arm without a name: its agent, whatever the setting makes of its components."""
+def _label(arm: Arm, values: dict[str, Any]) -> str:
+    return ", ".join(filter(None, (arm.name, setting_label(values))))
+
+
+def _usual_name(study: Study, arm: Arm, env: str) -> str:
+    """Return what to call an arm without a name: its agent there, whatever settings make of its components."""
     swept = {name for name, values in study.grid.items() if any(isinstance(x, dict) for x in values)}
     fields = {name: x for name, x in arm.fields.items() if name not in swept}
     try:
-        return recipe_of(study, replace(arm, fields=fields), env, {})[0] if study.grid else agent
-    except UsageError:
-        return agent.partition("+")[0]
+        return recipe_of(study, replace(arm, fields=fields), env, {})[0]
+    except UsageError:  # which the cells will tell
+        return "usual"
 
 
 def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tuple[str, Recipe, tuple[str, ...]]:

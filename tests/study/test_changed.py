@@ -4,6 +4,7 @@ import pytest
 
 from rlsparse.errors import RunDirectoryError
 from rlsparse.run import directory
+from rlsparse.run.extension import extend
 from rlsparse.run.flags import TrainFlags
 from rlsparse.study.arguments import study_from_arguments
 from rlsparse.study.changed import differences
@@ -72,6 +73,16 @@ def test_what_differs_is_said_in_one_line(arguments, said, begun):
     assert said in told.replace("; undo", " (undo")
     assert "begun with another recipe than the study now says" in told
     assert "\n" not in told
+
+
+def test_a_run_that_was_given_more_steps_is_that_of_a_study_with_more(begun):
+    (cell,) = begun(agents="ppo")(agents="ppo", total_steps=1024)
+    assert f"; rlsparse train --resume {cell.folder} --total-steps 1024, undo the change" in differences(cell)
+    run, recipe, _, _ = directory.reopen(cell.folder)
+    with run.released_on_error():
+        extend(run, recipe, 1024)
+    run.release()
+    assert differences(cell) == ""
 
 
 def test_many_differences_are_counted(begun):
