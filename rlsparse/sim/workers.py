@@ -82,7 +82,10 @@ def make_part(
             return np.column_stack(outcome), info  # one array costs half as much to send as four
 
     envs = (partial(Part, _Asking(0)) if restarting else Part)(environment, num_envs, **options)
-    return envs, (envs.spec, envs.single_observation_space, envs.single_action_space)
+    spec = envs.spec
+    if spec is not None and callable(spec.entry_point):  # of a module or file that the parent may not have imported
+        spec = replace(spec, entry_point=None)
+    return envs, (spec, envs.single_observation_space, envs.single_action_space)
 
 
 def unpacked(told: bytes) -> Environment:

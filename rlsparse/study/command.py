@@ -26,19 +26,21 @@ def run_command(arguments: Sequence[str]) -> None:
     study, flags = parse(arguments)
     from rlsparse.study.comparison import compare_finished
     from rlsparse.study.display import Display
+    from rlsparse.study.standing import standing
     from rlsparse.study.study import cells
     from rlsparse.study.sweep import carry_out, exit_code, options_of, part_of, place_of, plan
 
     assert flags.out is not None
-    found = cells(study, flags.out)
-    found = replace(found, cells=tuple(part_of(found.cells, flags.part)))
+    whole = cells(study, flags.out)
+    found = replace(whole, cells=tuple(part_of(whole.cells, flags.part)))
     if flags.dry_run:
         print(plan(found, place_of(flags), options_of(flags)))
         return
     with StopSignal() as stop, Display(flags.quiet, stays=not sys.stdout.isatty()) as display:
         tell = _redrawing(display, flags.out) if flags.watch else display
         standings = carry_out(found, place_of(flags), options_of(flags), stop, tell, flags.out)
-    compared = None if stop.received else compare_finished(standings, flags.out)
+    others = [standing(cell) for cell in whole.cells if cell not in found.cells]
+    compared = None if stop.received else compare_finished([*standings, *others], flags.out)
     _tell_end(standings, flags, compared.folder if compared else None)
     if stop.received:
         say(printable(f"stopped; go on with: rlsparse sweep {shlex.join(arguments)}"))

@@ -30,14 +30,18 @@ class Display:
         self._begun = self._summed = time.monotonic()
         self._before: dict[int, Standing] = {}
         self._said: set[str] = set()
+        self._record: logging.LogRecord | None = None
+        """The last warning."""
+        self._is_new = False
 
     def __enter__(self) -> Self:
-        for handler in logging.getLogger().handlers:
+        self._handlers = [*logging.getLogger().handlers, *filter(None, [logging.lastResort])]
+        for handler in self._handlers:
             handler.addFilter(self._allowed)
         return self
 
     def __exit__(self, _: object, __: object, ___: TracebackType | None) -> None:
-        for handler in logging.getLogger().handlers:
+        for handler in self._handlers:
             handler.removeFilter(self._allowed)
         if self._drawn:
             self._print("\n" if self._stays else self._erased())
@@ -45,12 +49,13 @@ class Display:
 
     def _allowed(self, record: logging.LogRecord) -> bool:
         """Whether a warning is new: cells that are alike are warned of alike. What is drawn makes room for it."""
-        if (text := record.getMessage()) in self._said:
-            return False
-        self._said.add(text)
-        if self._drawn:
+        if record is not self._record:  # which several handlers may have
+            self._record, text = record, record.getMessage()
+            self._is_new = text not in self._said
+            self._said.add(text)
+        if self._drawn and self._is_new:
             self._print(self._erased())
-        return True
+        return self._is_new
 
     def __call__(self, standings: Sequence[Standing]) -> None:
         """Show how all cells stand."""

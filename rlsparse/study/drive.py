@@ -3,20 +3,25 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlsparse.errors import RlsparseError, RunDirectoryError, UsageError
 from rlsparse.run import directory
 from rlsparse.run.flags import TrainFlags
+from rlsparse.run.foreign import COMMAND
+from rlsparse.run.reading import printable, read_text, shorten
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.study.cell import Cell
 from rlsparse.study.changed import differences
+from rlsparse.study.local_pool import LOG
 from rlsparse.study.outcome import read_status
 from rlsparse.study.pool import Ended, Job, Pool
 from rlsparse.study.standing import IN_USE, Standing, State, Watch, begun, holder, is_finished, standing
-from rlsparse.train.training import planned
+from rlsparse.train.training import Planned, planned
 
 LOOK = 0.5
 """Seconds between two looks at the run directories."""
@@ -120,7 +125,7 @@ class Drive:
                 self.standings[folder] = replace(self.standings[folder], state="waiting")
                 self._waiting.append([self._cells[folder]])
             else:
-                reason = ended.reason or f"its process ended with exit code {ended.code}"
+                reason = ended.reason or f"its process ended with exit code {ended.code}{last_words(folder)}"
                 self._end(folder, "failed", reason, ended.code or 1)
 
     def _end(self, folder: Path, state: State, reason: str = "", code: int = 0) -> None:
@@ -142,7 +147,7 @@ def prepare(cell: Cell, options: Options) -> None:
         return
     settings = options.settings
     flags = TrainFlags(cell.recipe, run_dir=cell.folder, device=options.device, quiet=True, **vars(settings))
-    plan = planned(cell.recipe, cell.asked, flags)
+    plan = _planned(cell, flags)
     place = cell.folder
     try:
         directory.create(plan.recipe, cell.agent, flags.out, place, plan.device, settings, plan.unfitted).release()
@@ -152,7 +157,23 @@ def prepare(cell: Cell, options: Options) -> None:
         _check_begun(cell)  # another process has made it meanwhile
 
 
+def _planned(cell: Cell, flags: TrainFlags) -> Planned:
+    """Check the run of a cell; an environment that hangs ends a process of its own, and not this one."""
+    context = copy_context()
+    if flags.env_timeout is not None:
+        context.run(COMMAND.set, False)
+    return context.run(planned, cell.recipe, cell.asked, flags)
+
+
 def _check_begun(cell: Cell) -> None:
     """Raise RunDirectoryError for a run that another process holds, or that is not the one that the study asks for."""
     if reason := holder(cell.folder) or differences(cell):
         raise RunDirectoryError(reason)
+
+
+def last_words(folder: Path) -> str:
+    """Return the last line that the process of a job said beside what its runs tell, after a colon."""
+    with suppress(RlsparseError):
+        lines = read_text(folder / LOG).split("\n")
+        return next((f": {shorten(printable(line.strip()))}" for line in reversed(lines) if line.strip()), "")
+    return ""

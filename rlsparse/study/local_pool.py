@@ -74,8 +74,10 @@ class LocalPool:
         """Ask all jobs to save and to end, and wait for that; those that do not are killed."""
         running = [*self._running.values()]
         for each in running:
-            if each.process.stdin:
-                each.process.stdin.close()
+            if each.process.stdin and not each.process.stdin.closed:
+                with suppress(OSError):  # it has ended meanwhile
+                    each.process.stdin.write(b"!")
+                    each.process.stdin.close()
         end = time.monotonic() + PATIENCE
         for each in running:
             with suppress(subprocess.TimeoutExpired):

@@ -59,8 +59,7 @@ def _numbers(text: str) -> set[int]:
 
 
 def _stop_at_end_of_stdin(stop: Stop) -> None:
-    while os.read(0, 4096):
-        pass
+    os.read(0, 1)  # a byte says it as well: a fork of whoever started this may keep the pipe open
     stop.ask("the end of its study's process")
 
 

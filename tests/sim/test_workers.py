@@ -417,3 +417,10 @@ def test_measuring_moves_no_random_stream_and_fails_nothing(monkeypatch):
     for env in ("Point", "Unbuildable", "Flaky"):
         assert workers.measured(Environment(f"fake_envs:{env}-v0"), 8)[0] >= 1
     assert np.random.random() == expected  # noqa: NPY002
+
+
+def test_the_class_of_a_file_is_made_though_this_process_has_not_imported_it(tmp_path):
+    (tmp_path / "own.py").write_text("import fake_envs\n\nclass Own(fake_envs.Point):\n    pass\n")
+    env = WorkerVectorEnv(ended := Processes(1, None, print), f"{tmp_path / 'own.py'}:Own", 2)
+    assert env.reset(seed=0)[0].shape == (2, 2)
+    ended.end()

@@ -12,9 +12,12 @@ from cells import Here, cell
 from matplotlib.figure import Figure
 
 from rlsparse.run import directory as runs
+from rlsparse.run.foreign import COMMAND
+from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.study.drive import Drive, Options
-from rlsparse.study.local_pool import LocalPool
+from rlsparse.study.local_pool import LOG, LocalPool
+from rlsparse.study.pool import Ended
 from rlsparse.study.standing import standing
 from rlsparse.study.study import Cells
 from rlsparse.study.sweep import Place, carry_out, exit_code, jobs_of, part_of
@@ -144,6 +147,41 @@ def test_processes_train_what_is_left_after_one_was_killed():
     assert states(found) == ["failed", "finished"]
     assert found[0].reason == "its process was ended by signal 9, perhaps for want of memory"
     assert exit_code(found) == 137
+
+
+HANGS = """
+import threading, fake_envs
+
+class Hangs(fake_envs.Point):
+    def reset(self, *, seed=None, options=None):
+        threading.Event().wait()
+"""
+
+
+def test_an_environment_that_hangs_before_its_run_begins_fails_alone():
+    Path("hangs.py").write_text(HANGS)
+    cells = [cell(env=f"{Path('hangs.py').resolve()}:Hangs"), cell()]
+    options = Options(trust=True, settings=Settings(env_timeout=1.0))
+    word = COMMAND.set(True)  # as in a command, which has no more than one process for environments
+    try:
+        found = Drive([*cells], Here(), options, Stop(), lambda _: None).run([[each] for each in cells])
+    finally:
+        COMMAND.reset(word)
+    assert states(found) == ["failed", "finished"]
+    assert "hangs in reset" in found[0].reason
+
+
+def test_what_a_process_said_last_is_told_if_its_run_tells_nothing():
+    found = drive([[cell()]], Broken())
+    assert found[0].reason == "its process ended with exit code 1: SomeError: it was strange"
+
+
+class Broken(Here):
+    """Its processes end with a traceback."""
+
+    def start(self, job):
+        (job.folders[0] / LOG).write_text("Traceback (most recent call last):\n  ...\nSomeError: it was strange\n")
+        self.over.append(Ended(job, "", 1))
 
 
 def test_a_study_is_carried_out_by_as_many_processes_as_there_is_work_for():
