@@ -1,4 +1,4 @@
-"""From how many candidates x episodes on do Ray's workers pay for a probe? (`--explore.workers ray`)
+"""From how many episodes on do Ray's workers pay for a probe (`--explore.workers ray`).
 
     python benchmarks/probe_workers.py [--rounds 5] [--only costs]
 
@@ -6,12 +6,13 @@ Measures, on this machine, what a probe is made of:
 
 - the processor's time of a step of a probe: `a` for all its episodes together (networks, bookkeeping) and `b` more for
   each episode, with 1 to 64 episodes of 200 steps of the MuJoCo tasks, and of Gymnasium's environments one by one;
-- the wall time of a call of two Ray workers with nothing to do, and of sending D parameters;
+- the wall time of a call of two Ray workers that take no step, and of sending D parameters;
 - whole probes on two workers beside the same probes here, on one core and on two.
 
-From these it computes the time of a probe of R episodes of L steps on n cores, here or as workers, L (a + b ceil(R / n))
-and a call, for more cores than this machine has. Processor time is that of the thread, so that programs beside this one
-matter little; of wall times the smallest is taken. Writes benchmarks/results/probe_workers.csv.
+From these it computes the time of R episodes of L steps that are run at once on n cores, here or as workers, which is
+L (a + b ceil(R / n)) and the time of a call, for more cores than this machine has. Processor time is that of the
+thread, so that programs beside this one matter little; of wall times the smallest is taken. Writes
+benchmarks/results/probe_workers.csv.
 """
 
 import argparse
@@ -42,12 +43,12 @@ TASKS = ("HalfCheetah-v5", "Ant-v5", "Humanoid-v5", "Swimmer-v5")
 ONE_BY_ONE = ("Slow/HalfCheetah-v5", "Slow/Ant-v5")
 """Gymnasium's own environments, as any of other packages."""
 PROBES = {
-    "explorler-ppo": 13,
-    "explorler-ppo-paper": 60,
-    "explorler-ppo, 10 seeds": 130,
-    "explorler-ppo-paper, 10": 600,
+    "explorler-ppo": (7, 6),
+    "explorler-ppo-paper": (60,),
+    "explorler-ppo, 10 seeds": (70, 60),
+    "explorler-ppo-paper, 10 seeds": (600,),
 }
-"""Episodes of a probe."""
+"""Episodes that are run at once: of all candidates, and of the duel."""
 CORES = (1, 2, 4, 16, 64, 256)
 
 
@@ -154,9 +155,9 @@ def computed(costs: dict[str, tuple[float, float]], call: float) -> str:
     """Return a table of the seconds of probes of episodes of 1,000 steps on more and more cores, and of its gains."""
     lines = [f"{'':22}{'episodes':>9}" + "".join(f"{n:>9} cores" for n in CORES)]
     for env_id, (a, b) in costs.items():
-        for what, episodes in PROBES.items():
-            seconds = [1000 * (a + b * ceil(episodes / n)) + call * (n > 1) for n in CORES]
-            lines.append(f"{env_id:22}{episodes:9}" + "".join(f"{x:13.2f} s" for x in seconds) + f"  {what}")
+        for what, at_once in PROBES.items():
+            seconds = [sum(1000 * (a + b * ceil(count / n)) + call * (n > 1) for count in at_once) for n in CORES]
+            lines.append(f"{env_id:22}{sum(at_once):9}" + "".join(f"{x:13.2f} s" for x in seconds) + f"  {what}")
     return "\n".join(lines)
 
 

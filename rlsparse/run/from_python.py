@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -18,13 +18,14 @@ from rlsparse.run.compatibility import components
 from rlsparse.run.other_names import ours
 from rlsparse.run.reading import shorten
 from rlsparse.run.recipe import Recipe, from_dict, to_dict
+from rlsparse.run.status import Where
 
 SOURCE = "rlsparse.train"
 """What errors name."""
 
 OTHERS = (
     *("agent", "like", "init", "sparsity", "out", "run_dir", "resume", "device", "keep_checkpoints", "env_workers"),
-    *("env_timeout", "checkpoint_every", "trust", "quiet", "callbacks"),
+    *("explore_workers", "env_timeout", "checkpoint_every", "trust", "quiet", "callbacks"),
 )
 """Arguments of `rlsparse.train` that are no fields of the recipe, or are more than that."""
 
@@ -119,6 +120,14 @@ def settings(env_timeout: Any = None, **given: Any) -> dict[str, Any]:
         if type(found[name]) is not int:
             raise UsageError(f"{name} is {x!r}: expected a whole number")
     return found if env_timeout is None else found | {"env_timeout": plain_numbers(env_timeout)}
+
+
+def workers(given: object) -> dict[str, Any]:
+    """Return who runs the episodes of probes, if that is given; raises UsageError for a word that there is not."""
+    known = get_args(Where)
+    if given is not None and given not in known:
+        raise UsageError(f"explore_workers is {shorten(repr(given))}: expected one of {', '.join(known)}")
+    return {} if given is None else {"explore_workers": given}
 
 
 def refuse_beside_resume(fields: Mapping[str, Any], **others: Any) -> None:

@@ -36,6 +36,7 @@ def from_script(
     checkpoint_every: int | None = None,
     env_timeout: float | None = None,
     env_workers: int | None = None,
+    explore_workers: str | None = None,
     trust: bool = False,
     quiet: bool = True,
     callbacks: Sequence["Callback"] = (),
@@ -46,13 +47,15 @@ def from_script(
     `env` is an id, a card's name, or a class that another process can import. `fields` are those of the recipe:
     numbers, components (`TRPO(target_kl=0.02)`), names of kinds (`"trpo"`) or dicts of what differs from the agent's
     card (`{"learning_rate": 1e-4}`). With `env_timeout`, the most seconds for a call of an environment, these step in
-    `env_workers` processes beside this one, in one if not given. Ctrl-C saves and then raises KeyboardInterrupt; with
-    `quiet=False` progress is printed. Raises what `rlsparse.errors` has, such as UsageError.
+    `env_workers` processes beside this one, in one if not given. With `explore_workers="ray"` the episodes of probes
+    run on a Ray cluster. Ctrl-C saves and then raises KeyboardInterrupt; with `quiet=False` progress is printed. Raises
+    what `rlsparse.errors` has, such as UsageError.
     """
     env, text = from_python.class_name(env), from_python.text
     settings = from_python.settings(
         env_timeout, keep_checkpoints=keep_checkpoints, checkpoint_every=checkpoint_every, env_workers=env_workers
     )
+    settings |= from_python.workers(explore_workers)
     if resume is None:
         name, recipe = from_python.recipe(env, agent, device, fields, like, trust)
         folder = None if run_dir is None else Path(text("run_dir", run_dir))

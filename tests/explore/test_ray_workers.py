@@ -1,5 +1,6 @@
 """Probes whose episodes Ray's workers run: the same run, though workers are lost; refusals; and Ray itself (long)."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import tiny
 from fake_ray import FakeRay
 
+import rlsparse
 from rlsparse.errors import DivergenceError, Interrupted, UsageError
 from rlsparse.explore import ray_connection, ray_workers
 from rlsparse.explore.explorler import ExploRLer
@@ -204,6 +206,18 @@ def test_it_is_no_part_of_the_recipe_and_a_resumed_run_keeps_it(tmp_path):
     again, recipe, _, _ = directory.reopen(tmp_path / "run")
     again.release()
     assert recipe == RECIPE and again.settings.explore_workers == "ray"
+
+
+def test_python_code_says_it_as_the_command_does(tmp_path, use):
+    with pytest.raises(UsageError, match="explore_workers is 'rya': expected one of here, ray"):
+        rlsparse.train("Hopper", explore_workers="rya")
+    use(FakeRay(2))
+    small = {"total_steps": 3000, "rollout_length": 32, "num_envs": 2, "eval_episodes": 1, "eval_every": 3000}
+    explore = {"start": 0.5, "num_anchors": 2}
+    run = rlsparse.train(
+        "Pendulum", agent="explorler-ppo", run_dir=tmp_path / "run", explore_workers="ray", explore=explore, **small
+    )
+    assert json.loads((run.path / "status.json").read_text())["explore_workers"] == "ray"
 
 
 # Ray itself
