@@ -110,11 +110,11 @@ def calls(rounds: int) -> list[tuple[str, int, float]]:
     from rlsparse.explore import ray_connection, ray_workers
 
     ray = ray_connection.connect()
-    workers = ray_workers.RayWorkers(ray, packed_environment(sim.environment.Environment("Humanoid-v5")), None, 2)
+    workers = ray_workers.RayWorkers(ray, packed_environment(sim.environment.Environment("Swimmer-v5")), None, 2)
     workers.count()
     found = []
     for hidden in ((64, 64), (256, 256), (1024, 1024)):
-        learner = learner_of("Humanoid-v5", hidden)
+        learner = learner_of("Swimmer-v5", hidden)
         for count in (1, 10, 60):
             part = part_of(learner, count)
             parts = [replace(part, left=0)] * 2  # episodes begin, and take no step
