@@ -4,7 +4,7 @@
 
 Each row is a process of its own that trains InvertedPendulum-v5 for two iterations, of 256 steps with one environment
 and of 16 with 4,096, between two evaluations of one episode, two epochs of four minibatches each, and is saved twice.
-Rows whose memory the formula of rlsparse/run/size.py puts above the limit, and those that take minutes, are computed
+Rows whose memory the formula of rlsparse/run/device.py puts above the limit, and those that take minutes, are computed
 only, and marked with ~. Prints the table; writes benchmarks/results/size.csv.
 """
 
@@ -22,8 +22,7 @@ from typing import Any
 from rlsparse import loop
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.learner.network import ActorCritic
-from rlsparse.run import directory, session, size
-from rlsparse.run.device import prepare
+from rlsparse.run import device, directory, plan, session
 from rlsparse.run.recipe import Recipe
 
 MEMBERS, ENVIRONMENTS, WIDTHS = (1, 10, 1000), (1, 4096), (64, 256, 1024)
@@ -72,7 +71,7 @@ def timed(function: Any, seconds: list[float]) -> Any:
 
 def measure(members: int, num_envs: int, width: int) -> dict[str, float]:
     """Train in this process; return peak memory and files (bytes), and the shortest times (s)."""
-    prepare()
+    device.prepare()
     iterations, saves = list[float](), list[float]()
     loop.iterate, loop.save = timed(loop.iterate, iterations), timed(loop.save, saves)  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:
@@ -93,10 +92,13 @@ def measure(members: int, num_envs: int, width: int) -> dict[str, float]:
 
 def row(members: int, num_envs: int, width: int, most: float) -> dict[str, Any]:
     """Return what is computed of one row, and what is measured if that may be."""
-    told = size.of(recipe(members, num_envs, width), recipe(1, 1, width).layout(4, 1))
-    found = {"members": members, "environments": num_envs, "width": width, "computed_memory": told.memory}
-    found |= {"computed_checkpoint": told.checkpoint, "computed_policy": told.policy}
-    if told.memory > most or work(members, num_envs, width) > MOST_WORK:
+    trained = recipe(members, num_envs, width)
+    layout = trained.layout(4, 1)
+    memory = device.memory_needed(trained, layout)
+    found = {"members": members, "environments": num_envs, "width": width, "computed_memory": memory}
+    found["computed_checkpoint"] = members * plan.SAVED_PER_PARAMETER * layout.size
+    found["computed_policy"] = members * plan.policy_size(layout)
+    if memory > most or work(members, num_envs, width) > MOST_WORK:
         return found
     command = [sys.executable, __file__, "--one", *map(str, (members, num_envs, width))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,6 +1,7 @@
 """Where a run computes: what the machine has, what was asked for, and why one or the other was taken."""
 
 import ctypes
+import math
 import os
 import re
 import threading
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.learner.kinds import kind_of
+from rlsparse.learner.layout import Layout
 from rlsparse.run import cards
 from rlsparse.run.recipe import Recipe
 
@@ -182,6 +184,37 @@ def explain_out_of_memory(recipe: Recipe, device: str, resume: str) -> Iterator[
             f"rollouts of {recipe.rollout_length} steps: use fewer --num-envs or --num-seeds, or a shorter "
             f"--rollout-length; if another program filled it, go on with: {resume}"
         ) from error
+
+
+PER_PROCESS, PER_ENVIRONMENT, PER_PARAMETER = 1e8, 2e3, 50
+"""Bytes of memory on the CPU, measured by benchmarks/size.py: Python with its libraries; one simulated robot; and the
+parameter, moments, gradient, what an iteration that is stopped goes back to, and a checkpoint while it is written."""
+
+
+def memory_needed(recipe: Recipe, layout: Layout) -> float:
+    """Return the most memory in bytes, about, that a run takes on the CPU at a time."""
+    width = max(max(slot.shape) for slot in layout.slots)
+    sample = 28 * layout.obs_size + 16 * layout.action_size + 8 * width + 150
+    each = PER_ENVIRONMENT + sample * (recipe.rollout_length + recipe.algorithm.second_length)
+    return PER_PROCESS + recipe.num_seeds * (PER_PARAMETER * layout.size + each * recipe.num_envs)
+
+
+def memory_here() -> float:
+    """Return the bytes of memory of this machine; infinite where nobody tells."""
+    with suppress(AttributeError, ValueError, OSError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return math.inf
+
+
+def foresee_out_of_memory(recipe: Recipe, layout: Layout) -> str | None:
+    """Say so if a run needs more memory than this machine has; what a GPU has is found out there."""
+    needed, here = memory_needed(recipe, layout), memory_here()
+    if recipe.simulator == "warp" or needed <= here:
+        return None
+    return (
+        f"about {needed / 1e9:,.0f} GB of memory are needed, and this machine has {here / 1e9:,.0f}: use fewer "
+        "--num-seeds or --num-envs, or a shorter --rollout-length"
+    )
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

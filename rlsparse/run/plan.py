@@ -1,13 +1,17 @@
 """What a run will take, before its first step: rollouts, updates, steps, evaluations and probes."""
 
 import math
+import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
+from rlsparse.errors import UsageError
 from rlsparse.explore.forecast import foresee, latest_start, moved, why_never
 from rlsparse.learner.layout import Layout
+from rlsparse.run.reading import MOST_OF_ARRAYS
 from rlsparse.run.recipe import Recipe
 
 EVALUATED = 0.25
@@ -54,6 +58,16 @@ def _with_fewer_evaluations(recipe: Recipe, horizon: int, as_long: bool) -> Reci
     # the first one is before the first step, and the last one at the end, however short the run is
     every = math.ceil(recipe.total_steps / (max(2, most) - 1))
     return replace(recipe, eval_every=every, eval_episodes=episodes)
+
+
+MOST_ROWS = 2**20
+"""Of progress.csv; longer tables are not read."""
+
+LARGE = 1e9
+"""Bytes of all checkpoints of a run that are worth a line."""
+
+SAVED_PER_PARAMETER = 16
+"""Bytes in a checkpoint: the parameter, two moments of the optimiser, and the parameter of the best evaluation."""
 
 
 @dataclass
@@ -108,6 +122,39 @@ def describe(recipe: Recipe, layout: Layout, horizon: int) -> str:
         *([sparse.describe(layout)] if sparse else []),
     ]
     return "\n".join(lines)
+
+
+def check_size(recipe: Recipe, layout: Layout) -> None:
+    """Raise UsageError for tables or policies that could be written, but not read again."""
+    each = min(recipe.total_steps // recipe.eval_interval, recipe.iterations) + 1
+    if (rows := recipe.num_seeds * each) > MOST_ROWS:
+        every = math.ceil(recipe.total_steps / max(1, MOST_ROWS // recipe.num_seeds - 1))
+        asked = f"--eval-every {recipe.eval_interval} makes {rows:,} rows of progress.csv"
+        raise UsageError(f"{asked}, expected at most {MOST_ROWS:,}: use --eval-every {every}")
+    most = MOST_OF_ARRAYS // policy_size(layout)
+    if recipe.num_seeds > most:
+        size = f"{recipe.num_seeds * policy_size(layout) / 2**30:,.1f} GiB, expected at most {MOST_OF_ARRAYS >> 30}"
+        raise UsageError(
+            f"--num-seeds {recipe.num_seeds} of {layout.size:,} parameters each make a policy file of {size}: use "
+            + (f"--num-seeds {most}, or fewer units" if most else "fewer units")
+        )
+
+
+def policy_size(layout: Layout) -> int:
+    """Return the bytes of a member in policy.safetensors: parameters and normaliser."""
+    return 4 * (layout.size + 2 * layout.obs_size + 8)
+
+
+def disk(recipe: Recipe, layout: Layout, checkpoints: int, folder: Path) -> str | None:
+    """Say how much so many checkpoints take, about, if it is more than LARGE bytes or than is free."""
+    size = SAVED_PER_PARAMETER * layout.size * recipe.num_seeds
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if checkpoints * size <= min(LARGE, free := shutil.disk_usage(there).free):
+        return None
+    few = f", where {free / 1e9:,.1f} GB are free" if checkpoints * size > free else ""
+    each, whole = f"{size / 1e6:,.1f} MB", f"{checkpoints * size / 1e9:,.1f} GB"
+    why = "--keep-checkpoints and --checkpoint-every say how many"
+    return f"up to {checkpoints:,} checkpoints of about {each} each stay, {whole} on the disk{few}: {why}"
 
 
 def warnings(recipe: Recipe, layout: Layout, horizon: int) -> Iterator[str]:

@@ -85,7 +85,7 @@ def _make_plan(
     """
     from rlsparse import sim
     from rlsparse.explore.explorer import horizon
-    from rlsparse.run import plan, policy_file, size
+    from rlsparse.run import plan, policy_file
 
     if recipe.simulator == "warp":
         from rlsparse.sim.warp_physics import import_warp
@@ -103,8 +103,9 @@ def _make_plan(
     recipe.advantage.check_horizon(recipe.rollout_length, longest)
     recipe.algorithm.new_optimiser(np.zeros((1, layout.size), np.float32), layout, False)  # which may not be installed
     recipe, change = plan.fitted(recipe, longest, asked)
-    size.check(recipe, layout)
-    reasons = [change, *plan.warnings(recipe, layout, longest), *size.warnings(recipe, layout, *kept)]
+    plan.check_size(recipe, layout)
+    reasons = [change, *plan.warnings(recipe, layout, longest), plan.disk(recipe, layout, *kept)]
+    reasons.append(device.foresee_out_of_memory(recipe, layout))
     reasons += recipe.beginning.remarks(recipe, layout, policy_file.load)
     for reason in filter(None, reasons):
         log.warning(reason)

@@ -5,9 +5,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import tiny
 import torch
 
 from rlsparse.errors import RlsparseError, UsageError
+from rlsparse.run import device as machine
 from rlsparse.run.device import Machine, explain_out_of_memory, look, resolve, resumed
 from rlsparse.run.recipe import Recipe
 
@@ -165,3 +167,15 @@ def test_memory_that_is_used_up_is_told_in_one_line(error, monkeypatch):
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="a bug"), explain_out_of_memory(GPU, "cuda:0", ""):
         raise RuntimeError("a bug")
+
+
+def test_memory_that_a_run_will_not_find_is_told_with_what_helps(monkeypatch):
+    monkeypatch.setattr(machine, "memory_here", lambda: 8e9)
+    large, small = (tiny.recipe(num_seeds=n, num_envs=4096, rollout_length=16) for n in (1000, 10))
+    line = machine.foresee_out_of_memory(large, large.layout(4, 1))
+    assert re.fullmatch(r"about \d+ GB of memory are needed, and this machine has 8: use fewer --num-seeds .*", line)
+    assert machine.foresee_out_of_memory(small, small.layout(4, 1)) is None
+
+
+def test_a_machine_tells_how_much_memory_it_has():
+    assert 1e8 < machine.memory_here() < 1e14

@@ -1,22 +1,17 @@
-"""Before its first step a run says what memory and disk do not hold, and refuses what could not be read again."""
+"""Before its first step a run says what the disk does not hold, and refuses what could not be read again."""
 
 import re
 import shutil
 from collections import namedtuple
-from pathlib import Path
 
 import pytest
 import tiny
 
 from rlsparse.errors import UsageError
 from rlsparse.learner.network import ActorCritic
-from rlsparse.run import checkpoint, size
+from rlsparse.run import checkpoint, plan
 
 WIDE = ActorCritic(actor_hidden=(1024, 1024), critic_hidden=(1024, 1024))
-
-
-def told(recipe, checkpoints=2, folder=Path("/")):
-    return list(size.warnings(recipe, recipe.layout(4, 1), checkpoints, folder))
 
 
 def test_a_checkpoint_holds_sixteen_bytes_a_parameter_beside_what_is_small(tmp_path):
@@ -25,54 +20,44 @@ def test_a_checkpoint_holds_sixteen_bytes_a_parameter_beside_what_is_small(tmp_p
     tiny.go_on(session)
     saved = checkpoint.load_latest(tmp_path / "run" / "checkpoint")
     held = sum(x.nbytes for group in saved.arrays.values() for x in group.values())
-    computed = size.of(recipe, session.learner.layout)
-    assert computed.checkpoint == 16 * session.learner.params.size
-    assert held == pytest.approx(computed.checkpoint, rel=0.3)
-    assert (tmp_path / "run" / "policy.safetensors").stat().st_size == pytest.approx(computed.policy, rel=0.3)
+    policy = (tmp_path / "run" / "policy.safetensors").stat().st_size
+    assert held == pytest.approx(plan.SAVED_PER_PARAMETER * session.learner.params.size, rel=0.3)
+    assert policy == pytest.approx(3 * plan.policy_size(session.learner.layout), rel=0.3)
 
 
 @pytest.mark.parametrize(("seeds", "total_steps", "every"), [(10, 10**9, 1000), (1000, 10**8, 10_000), (1, 10**10, 1)])
 def test_a_table_that_could_not_be_read_again_is_refused_with_the_nearest_interval(seeds, total_steps, every):
     recipe = tiny.recipe(num_seeds=seeds, total_steps=total_steps, eval_every=every)
     with pytest.raises(UsageError, match=rf"--eval-every {every} makes [\d,]+ rows .* at most 1,048,576") as caught:
-        size.check(recipe, recipe.layout(4, 1))
+        plan.check_size(recipe, recipe.layout(4, 1))
     nearest = int(re.search(r"use --eval-every (\d+)", str(caught.value))[1])
-    size.check(tiny.recipe(num_seeds=seeds, total_steps=total_steps, eval_every=nearest), recipe.layout(4, 1))
+    plan.check_size(tiny.recipe(num_seeds=seeds, total_steps=total_steps, eval_every=nearest), recipe.layout(4, 1))
 
 
 def test_a_million_evaluations_of_a_seed_are_not_refused():
     recipe = tiny.recipe(total_steps=10**9, eval_every=1000)
-    size.check(recipe, recipe.layout(4, 1))
+    plan.check_size(recipe, recipe.layout(4, 1))
 
 
 def test_evaluations_are_no_more_than_iterations():
     """A short run may ask for one at every step."""
     recipe = tiny.recipe(num_seeds=1000, total_steps=1600, eval_every=1)
-    size.check(recipe, recipe.layout(4, 1))
+    plan.check_size(recipe, recipe.layout(4, 1))
 
 
 def test_policies_that_could_not_be_read_again_are_refused_with_the_nearest_number_of_seeds():
     recipe = tiny.recipe(num_seeds=1000, policy=WIDE)
     with pytest.raises(UsageError, match=r"--num-seeds 1000 of 2,\d+,\d+ parameters .* 7\.9 GiB") as caught:
-        size.check(recipe, recipe.layout(4, 1))
+        plan.check_size(recipe, recipe.layout(4, 1))
     seeds = int(re.search(r"use --num-seeds (\d+)", str(caught.value))[1])
-    size.check(tiny.recipe(num_seeds=seeds, policy=WIDE), recipe.layout(4, 1))
-
-
-def test_a_run_that_fits_says_nothing(monkeypatch):
-    assert told(tiny.RECIPE) == []
-
-
-def test_memory_that_is_not_there_is_told_with_what_helps(monkeypatch):
-    monkeypatch.setattr(size, "memory", lambda: 8e9)
-    (line,) = told(tiny.recipe(num_seeds=1000, num_envs=4096, rollout_length=16))
-    assert re.fullmatch(r"about \d+ GB of memory are needed, and this machine has 8: use fewer --num-seeds .*", line)
-    assert told(tiny.recipe(num_seeds=10, num_envs=4096, rollout_length=16)) == []
+    plan.check_size(tiny.recipe(num_seeds=seeds, policy=WIDE), recipe.layout(4, 1))
 
 
 def test_a_disk_that_is_too_small_is_told_whether_or_not_the_folder_is_there_yet(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 3e8 if path == tmp_path else 1e15))
-    (line,) = told(tiny.recipe(num_seeds=10, policy=WIDE), 2, tmp_path / "runs" / "new")
+    assert plan.disk(tiny.RECIPE, tiny.RECIPE.layout(4, 1), 2, tmp_path) is None
+    recipe = tiny.recipe(num_seeds=10, policy=WIDE)
+    line = plan.disk(recipe, recipe.layout(4, 1), 2, tmp_path / "runs" / "new")
     assert "up to 2 checkpoints of about 337" in line
     assert "0.7 GB on the disk, where 0.3 GB are free: --keep-checkpoints" in line
