@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def kept(steps: Sequence[int], count: int, budget: int, every: int | None = None
     rising = sorted(set(steps))
     passing = [at for before, at in pairwise([0, *rising]) if every and at // every > before // every]
     marks = [budget * i / (count - 1) for i in range(1, count - 1)]
-    spread = [min((at for at in steps if at >= mark), default=max(steps)) for mark in marks]
+    spread = [rising[min(bisect_left(rising, mark), len(rising) - 1)] for mark in marks]
     return {*rising[-FEWEST_KEPT:], *spread, *passing}
 
 
