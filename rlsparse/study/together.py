@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from rlsparse import loop, sim
 from rlsparse.errors import BROKEN, DivergenceError, Interrupted, StorageError, in_one_line
@@ -12,6 +13,7 @@ from rlsparse.run.foreign import contained, left_to_workers
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.session import open_session, taken_up
+from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.study.joint_recipe import joint
 from rlsparse.study.population import Population, make_parts, restore
@@ -47,14 +49,14 @@ def train_together(opened: Sequence[Opened], stop: Stop) -> list[Failure]:
 
 
 def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
-    """Return runs that may be trained together: with recipes that allow it, after equally many training steps."""
-    recipes = [x.recipe for x in opened]
+    """Return runs that may be trained together: by their recipes, at the same step, and carried out alike."""
     groups = []
-    for indices in populations(recipes):
-        by_steps: dict[int, list[Opened]] = {}
+    for indices in populations([x.recipe for x in opened]):
+        alike: dict[Any, list[Opened]] = {}
         for one in (opened[i] for i in indices):
-            by_steps.setdefault(_steps(load_latest(one.run.checkpoints)), []).append(one)
-        groups += list(by_steps.values())
+            steps, settings = _steps(load_latest(one.run.checkpoints)), Settings().changed_by(one.run.settings)
+            alike.setdefault((steps, settings, one.device, one.env_workers), []).append(one)
+        groups += list(alike.values())
     return groups
 
 

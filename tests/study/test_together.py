@@ -11,6 +11,7 @@ from rlsparse.algorithms.objectives import A2C
 from rlsparse.errors import DivergenceError, EnvironmentFailure, StorageError
 from rlsparse.run import directory as runs
 from rlsparse.run.flags import ResumeFlags
+from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.study import together
 from rlsparse.study.together import train_together
@@ -162,6 +163,15 @@ def test_runs_whose_recipes_do_not_fit_are_trained_one_after_the_other(tmp_path,
     assert not train_together(opened(folders), Stop())
     assert built == []
     assert tiny.outcome(folders[1]) == alone(tmp_path / "alone", other)
+
+
+def test_runs_with_other_checkpoints_are_trained_apart(tmp_path, built):
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    begun = opened(folders)
+    begun[2].run.settings = Settings(checkpoint_every=16, keep_checkpoints=3)
+    assert not train_together(begun, Stop())
+    assert built == [2]
+    assert len([*(folders[2] / "checkpoint").iterdir()]) > len([*(folders[0] / "checkpoint").iterdir()])
 
 
 def test_every_run_is_let_go(tmp_path):
