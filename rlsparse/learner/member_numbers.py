@@ -8,7 +8,7 @@ with its number alone.
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from numbers import Real
 from typing import Any
 
@@ -94,8 +94,9 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, Real | MemberNumbers)
 
 
+@lru_cache(maxsize=1024)
 def _of_numbers(function: Callable[..., Any], *inputs: Any) -> MemberNumbers:
-    """Call a function of Python floats for each member."""
+    """Call a function of Python floats for each member; formulas ask for the same again in every minibatch."""
     sizes = {len(x) for x in inputs if isinstance(x, MemberNumbers)}
     if len(sizes) > 1:
         raise ValueError(f"numbers of {' and of '.join(map(str, sorted(sizes)))} members do not go together")
