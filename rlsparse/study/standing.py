@@ -69,8 +69,8 @@ def standing(cell: Cell) -> Standing:
 
 
 def refused(failure: Failure) -> Standing:
-    """Return how a cell stands whose recipe is refused."""
-    return Standing(failure.label, failure.env, range(0), 0, state="failed", reason=failure.reason, code=2)
+    """Return how a cell stands that is refused."""
+    return Standing(failure.label, failure.env, range(0), 0, state="failed", reason=failure.reason, code=failure.code)
 
 
 def begun(folder: Path) -> bool:

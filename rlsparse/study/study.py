@@ -7,11 +7,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from rlsparse.errors import UsageError
+from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run import choose, from_python
 from rlsparse.run.recipe import Recipe, check, to_dict
 from rlsparse.sim.environment import shown_name
 from rlsparse.study.cell import Cell
+from rlsparse.study.changed import differences
 from rlsparse.study.fields import NONE, Fields, as_table, at, flat, merged, short_name, value_in, wrong
 from rlsparse.study.folders import ranges_of_seeds, seeds_folder, setting_label, setting_text
 
@@ -53,17 +54,19 @@ class Study:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that cannot be trained, or could not be."""
+    """A cell that cannot be trained."""
 
     label: str
     env: str
     reason: str
     """In one line."""
+    code: int = UsageError.exit_code
+    """With which a command ends for it."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of a study, and those whose recipes are refused."""
+    """The cells of a study, and those that are refused: for their recipe, or for another run in their place."""
 
     cells: tuple[Cell, ...]
     failures: tuple[Failure, ...]
@@ -81,14 +84,25 @@ def cells(study: Study, out: Path) -> Cells:
         named = replace(arm, name=arm.name or _usual_name(study, arm, env))
         for setting in settings:
             try:
-                found += _cells_of(study, named, env, setting, out)
+                for cell in _cells_of(study, named, env, setting, out):
+                    reason = _other_run(cell)
+                    failures += [Failure(cell.label, env, reason, RunDirectoryError.exit_code)] if reason else []
+                    found += [] if reason else [cell]
             except UsageError as error:
                 failures.append(Failure(_label(named, _in_words(setting)), env, str(error)))
-    if not found:
+    if all(x.code == UsageError.exit_code for x in failures) and not found:
         of_several = f" (so no one of {len(failures):,} cells can be trained)" if len(failures) > 1 else ""
         raise wrong(study.source, f"{failures[0].reason}{of_several}")
     _refuse_equal_folders(found, study)
     return Cells(tuple(found), tuple(failures))
+
+
+def _other_run(cell: Cell) -> str:
+    """Return in one line why the run in a cell's place is not that of the cell; nothing if it is, or there is none."""
+    try:
+        return differences(cell)
+    except RunDirectoryError as error:
+        return str(error)
 
 
 def _settings(study: Study) -> list[dict[str, Any]]:

@@ -178,12 +178,15 @@ def test_what_a_short_budget_would_change_is_told_as_asked_for():
 
 
 def test_seeds_that_are_there_stay_and_what_is_missing_is_a_further_run(tmp_path):
-    study = study_from_arguments(envs="Hopper", agents="ppo", num_seeds=10)
-    there = tmp_path / "Hopper-v5" / "ppo" / "seeds-2-4"
-    there.mkdir(parents=True)
-    (there / "recipe.toml").touch()
-    found = [(cell.folder.name, list(cell.recipe.seeds)) for cell in cells(study, tmp_path).cells]
-    assert found == [("seeds-0-1", [0, 1]), ("seeds-2-4", [2, 3, 4]), ("seeds-5-9", [5, 6, 7, 8, 9])]
+    words = {"envs": "Hopper", "agents": "ppo"}
+    (there,) = cells(study_from_arguments(**words, seed=2, num_seeds=3), tmp_path).cells
+    directory.create(there.recipe, "ppo", tmp_path, there.folder).release()
+    found = cells(study_from_arguments(**words, num_seeds=10), tmp_path)
+    assert [(cell.folder.name, [*cell.recipe.seeds]) for cell in found.cells] == [
+        ("seeds-0-1", [0, 1]),
+        ("seeds-2-4", [2, 3, 4]),
+        ("seeds-5-9", [5, 6, 7, 8, 9]),
+    ]
 
 
 names = some.sampled_from([*known_fields(), "env_kwargs.healthy_reward", "algorithm.kind", "", "a.b", "..", "seeds"])
