@@ -18,7 +18,7 @@ benchmarks/results/probe_workers.csv.
 import argparse
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from math import ceil
@@ -105,28 +105,20 @@ def cost(env_id: str, rounds: int) -> tuple[float, float, dict[int, float]]:
     return max(a, 0.0), b, seconds
 
 
-def calls(rounds: int) -> list[tuple[str, int, float]]:
-    """Return bytes and seconds of a call of two Ray workers, with parts of so many parameters."""
+def calls(rounds: int) -> Iterator[tuple[str, int, float]]:
+    """Yield bytes and seconds of a call of two Ray workers, with parts of so many parameters."""
     from rlsparse.explore import ray_connection, ray_workers
 
-    ray = ray_connection.connect()
-    workers = ray_workers.RayWorkers(ray, packed_environment(sim.environment.Environment("Swimmer-v5")), None, 2)
+    environment = packed_environment(sim.environment.Environment("Swimmer-v5"))
+    workers = ray_workers.RayWorkers(ray_connection.connect(), environment, None, 2)
     workers.count()
-    found = []
-    for hidden in ((64, 64), (256, 256), (1024, 1024)):
+    for hidden, counts in (((64, 64), (1, 10, 60)), ((256, 256), (1, 10, 60)), ((1024, 1024), (1, 4))):
         learner = learner_of("Swimmer-v5", hidden)
-        for count in (1, 10, 60):
+        for count in counts:
             part = part_of(learner, count)
             parts = [replace(part, left=0)] * 2  # episodes begin, and take no step
-            seconds = smallest(partial(workers, parts, lambda: False), 10 * rounds)
-            found.append(
-                (
-                    f"call of 2 workers, {count} policies of {'x'.join(map(str, hidden))} each",
-                    part.policies.nbytes,
-                    seconds,
-                )
-            )
-    return found
+            what = f"call of 2 workers, {count} policies of {'x'.join(map(str, hidden))} each"
+            yield what, part.policies.nbytes, smallest(partial(workers, parts, lambda: False), 10 * rounds)
 
 
 def whole(env_id: str, rounds: int, candidates: int) -> dict[str, float]:
