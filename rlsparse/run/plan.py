@@ -4,7 +4,6 @@ import math
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +84,13 @@ class Plan:
 def predict(recipe: Recipe, horizon: int) -> Plan:
     """Return what a run takes; `horizon` is the most steps of an episode."""
     explore, rollout_steps, interval = recipe.explore, recipe.iteration_steps, recipe.eval_interval
-    probe_steps = explore.episodes_per_probe() * horizon if explore else 0
-    turns = foresee(explore, *_extent(recipe, horizon)) if explore else repeat(False, recipe.iterations)
+    if explore is None:
+        count, total = recipe.iterations, recipe.iterations * rollout_steps
+        at_end = total // interval == (total - rollout_steps) // interval
+        return Plan(count, total, evaluations=1 + min(total // interval, count) + at_end)
+    probe_steps = explore.episodes_per_probe() * horizon
     plan, evaluated_at = Plan(), 0
-    for probes in turns:
+    for probes in foresee(explore, *_extent(recipe, horizon)):
         plan.rollouts += not probes
         plan.probes += probes
         plan.train_steps, plan.probe_steps = plan.rollouts * rollout_steps, plan.probes * probe_steps

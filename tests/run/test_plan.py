@@ -61,3 +61,20 @@ def test_a_disk_that_is_too_small_is_told_whether_or_not_the_folder_is_there_yet
     line = plan.disk(recipe, recipe.layout(4, 1), 2, tmp_path / "runs" / "new")
     assert "up to 2 checkpoints of about 337" in line
     assert "0.7 GB on the disk, where 0.3 GB are free: --keep-checkpoints" in line
+
+
+@pytest.mark.parametrize("total_steps", [1, 15, 16, 17, 96, 100, 1000])
+def test_as_many_evaluations_are_foreseen_as_the_loop_makes(total_steps):
+    for every in (1, 7, 15, 16, 17, 32, 50, 96, 2000):
+        recipe = tiny.recipe(total_steps=total_steps, eval_every=every)
+        at, evaluated_at, count = 0, 0, 1
+        while at < total_steps:
+            at += 16
+            if at // every > evaluated_at // every or at >= total_steps:
+                count, evaluated_at = count + 1, at
+        plan_of_it = plan.predict(recipe, 10)
+        assert (plan_of_it.evaluations, plan_of_it.train_steps) == (count, at)
+
+
+def test_the_largest_budget_is_foreseen_at_once():
+    assert plan.predict(tiny.recipe(total_steps=10**12, eval_every=10**9), 10).evaluations == 1001
