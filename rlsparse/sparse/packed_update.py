@@ -123,6 +123,8 @@ class Packing:
         masks = self._masks
         if learner.device != "cpu" or type(learner.optimiser) is not Adam or not can_multiply():
             return None
+        if masks.config.max_kl is not None and not masks.config.rule.grows:  # members come to differ in size
+            return None
         if self._laid_out is not masks.active:
             few = masks.active[:, masks.weights].mean(1).max() <= DENSEST_PACKED
             self._layout, self._laid_out = packed_layout(masks.layout, masks.active) if few else None, masks.active

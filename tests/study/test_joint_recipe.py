@@ -21,7 +21,7 @@ from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.packed_update import Packing
-from rlsparse.sparse.rules import SET, RigL
+from rlsparse.sparse.rules import SET, Magnitude, RigL
 from rlsparse.study.joint_recipe import joint, of_member, varying_fields
 from rlsparse.study.members import cut
 
@@ -222,6 +222,12 @@ def test_and_where_updates_are_of_present_weights_alone(rule):
     collector.env.close()
     assert Packing(learner.sparsity.masks).layout(learner) is not None
     assert differences(of_several_sizes(recipe))
+
+
+def test_and_where_members_come_to_differ_in_size():
+    policy, sparse = ActorCritic((32, 32), (32, 32)), Sparse(0.9, rule=Magnitude(0.0, 0.2), max_kl=10.0)
+    recipe = replace(pairs.verdict(("sparse", "rigl")).recipe, **SIZE, policy=policy, sparse=sparse)
+    assert differences([recipe, changed(recipe, "sparse.max_kl", 1e-3)])
 
 
 # The recipe itself
