@@ -1,5 +1,6 @@
 """Runs that differ in numbers train as one population; every member equals its solo run, bit for bit."""
 
+import re
 from dataclasses import is_dataclass, replace
 from functools import cache
 from typing import get_args, get_type_hints
@@ -7,6 +8,7 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pairs
 import pytest
+import tiny
 from tape import tape
 from tensors import DEVICE
 
@@ -228,6 +230,13 @@ def test_and_where_members_come_to_differ_in_size():
     policy, sparse = ActorCritic((32, 32), (32, 32)), Sparse(0.9, rule=Magnitude(0.0, 0.2), max_kl=10.0)
     recipe = replace(pairs.verdict(("sparse", "rigl")).recipe, **SIZE, policy=policy, sparse=sparse)
     assert differences([recipe, changed(recipe, "sparse.max_kl", 1e-3)])
+
+
+def test_the_page_on_sweeps_lists_all_of_them():
+    section = (
+        (tiny.ROOT / "docs" / "sweep.md").read_text().partition("## What is trained together")[2].partition("\n## ")[0]
+    )
+    assert {name for _, name in DECLARED} <= set(re.findall(r"`(\w+)`", section))
 
 
 # The recipe itself
