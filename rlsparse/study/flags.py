@@ -70,12 +70,8 @@ class CommonRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class SweepFlags(RunFlags):
-    """Train agents x environments x settings x seeds; every cell of them is an ordinary run in a folder of the study.
-
-    Run again, it goes on where it stopped, and trains what is missing. A study file holds the same words as TOML:
-    docs/sweep.md; what flags say goes for all cells. A setting is a combination of the values that --sweep gives.
-    """
+class StudyFlags:
+    """What a study is, but for the fields of its recipes."""
 
     envs: tuple[str, ...] = ()
     """Environments: names of cards, Gymnasium ids, module:Id, module:Class or file.py:Class."""
@@ -93,6 +89,16 @@ class SweepFlags(RunFlags):
     """Run, policy file or agent card, with whose trained policy to begin, normalisers and critic included; or none."""
     sparsity: float | None = None
     """Share of weights that is absent, short for --sparse.sparsity."""
+
+
+@dataclass(frozen=True)
+class SweepFlags(RunFlags, StudyFlags):
+    """Train agents x environments x settings x seeds; every cell of them is an ordinary run in a folder of the study.
+
+    Run again, it goes on where it stopped, and trains what is missing. A study file holds the same words as TOML:
+    docs/sweep.md; what flags say goes for all cells. A setting is a combination of the values that --sweep gives.
+    """
+
     recipe: Annotated[CommonRecipe, tyro.conf.arg(name="")] = field(default_factory=CommonRecipe)
 
 

@@ -85,11 +85,13 @@ def cells(study: Study, out: Path) -> Cells:
         for setting in settings:
             try:
                 for cell in _cells_of(study, named, env, setting, out):
-                    reason = _other_run(cell)
-                    failures += [Failure(cell.label, env, reason, RunDirectoryError.exit_code)] if reason else []
-                    found += [] if reason else [cell]
+                    if reason := _other_run(cell):
+                        code = RunDirectoryError.exit_code
+                        failures.append(Failure(cell.label, shown_name(env), reason, code))
+                    else:
+                        found.append(cell)
             except UsageError as error:
-                failures.append(Failure(_label(named, _in_words(setting)), env, str(error)))
+                failures.append(Failure(_label(named, _in_words(setting)), shown_name(env), str(error)))
     if all(x.code == UsageError.exit_code for x in failures) and not found:
         of_several = f" (so no one of {len(failures):,} cells can be trained)" if len(failures) > 1 else ""
         raise wrong(study.source, f"{failures[0].reason}{of_several}")
@@ -200,13 +202,15 @@ def _in_words(setting: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_equal_folders(found: list[Cell], study: Study) -> None:
-    """Raise UsageError where two settings are the same, as 1 and 1.0 are."""
+    """Raise UsageError where two settings are the same, as 1 and 1.0 are, or two environments are called alike."""
     seen: dict[Path, Cell] = {}
     for cell in found:
-        if cell.folder in seen:
+        env, other = cell.recipe.env, seen.setdefault(cell.folder, cell).recipe.env
+        if env != other:
+            raise wrong(study.source, f"{other} and {env} would lie in one folder: sweep them with an --out for each")
+        if seen[cell.folder] is not cell:
             names = " and ".join(map(short_name, study.grid))
             raise wrong(study.source, f"the setting {cell.label} is there twice: give different values of {names}")
-        seen[cell.folder] = cell
 
 
 def given_fields(study: Study) -> set[str]:

@@ -119,7 +119,7 @@ def test_an_arm_goes_before_what_all_cells_have_in_common():
 
 def test_an_arm_of_another_kind_keeps_nothing_of_a_kind_that_is_named_for_all():
     arms = {"a": {"agent": "ppo", "advantage": "td-lambda"}}
-    named = cells_of(arms=arms, advantage={"kind": "n-step", "n": 4}).cells[0]
+    named = cells_of(arms=arms, advantage={"kind": "nstep", "n": 4}).cells[0]
     assert named.recipe == from_python.recipe("Hopper", "ppo", "auto", {"advantage": "td-lambda"})[1]
 
 
@@ -163,6 +163,14 @@ def test_parts_of_a_component_that_is_none_are_refused():
     }
     with pytest.raises(UsageError, match=r"explore\.start needs explore, which is none here"):
         cells_of(arms=arms)
+
+
+def test_two_environments_in_one_folder_are_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "point.py").write_text("from fake_envs import Point")
+    with pytest.raises(UsageError, match="would lie in one folder"):
+        cells_of(envs=[f"{tmp_path}/a/point.py:Point", f"{tmp_path}/b/point.py:Point"])
 
 
 def test_more_cells_than_anyone_wants_are_refused():
