@@ -28,9 +28,14 @@ FREE = "env_kwargs"
 """The table whose keys are those of the environment."""
 
 
+def in_source(source: str, text: str) -> str:
+    """Say where something is wrong, and what; on a command line, which has no name, only what."""
+    return f"{source}: {text}" if source else text
+
+
 def wrong(source: str, text: str) -> UsageError:
-    """Return the error that says what is wrong in a `source`; on a command line, which has no name, only what."""
-    return UsageError(f"{source}: {text}" if source else text)
+    """Return the error that says what is wrong in a `source`."""
+    return UsageError(in_source(source, text))
 
 
 @contextmanager

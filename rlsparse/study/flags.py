@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlsparse.errors import UsageError
+from rlsparse.errors import RlsparseError, UsageError
 from rlsparse.learner.bounds import Count
 from rlsparse.learner.kinds import kinds
 from rlsparse.run import choose
@@ -17,7 +17,7 @@ from rlsparse.run.command_line import parse as parse_flags
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Where
-from rlsparse.study.fields import FREE, Fields, at, known_fields, merged, nested, value_in
+from rlsparse.study.fields import FREE, Fields, at, in_source, known_fields, merged, nested, value_in
 from rlsparse.study.file import read_given
 from rlsparse.study.given import Given, over, resolved
 from rlsparse.study.study import Study, recipe_of
@@ -172,12 +172,16 @@ def _value(text: str) -> Any:
 
 def _first_that_fits(study: Study, arguments: Sequence[str]) -> SweepFlags:
     """Return the flags, read with the components of the first arm and setting that have them all."""
-    first = None
-    kinds = {name: values for name, values in study.grid.items() if any(isinstance(x, dict) for x in values)}
-    settings = [dict(zip(kinds, x, strict=True)) for x in product(*kinds.values())]
+    first: RlsparseError | None = None
+    of_kinds = {name: values for name, values in study.grid.items() if any(isinstance(x, dict) for x in values)}
+    settings = [dict(zip(of_kinds, x, strict=True)) for x in product(*of_kinds.values())]
     for arm, setting in islice(product(study.arms, settings), TRIED):
         try:
             _, recipe, _ = recipe_of(study, arm, study.environments[0], setting)
+        except RlsparseError as error:
+            first = first or type(error)(in_source(study.source, str(error)))
+            continue
+        try:
             return _parsed(recipe, arguments)
         except UsageError as error:
             first = first or error

@@ -7,13 +7,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.errors import RlsparseError, RunDirectoryError, UsageError
 from rlsparse.run import choose, from_python
 from rlsparse.run.recipe import Recipe, check, to_dict
 from rlsparse.sim.environment import shown_name
 from rlsparse.study.cell import Cell
 from rlsparse.study.changed import differences
-from rlsparse.study.fields import NONE, Fields, as_table, at, flat, merged, short_name, value_in, wrong
+from rlsparse.study.fields import NONE, Fields, as_table, at, flat, in_source, merged, short_name, value_in, wrong
 from rlsparse.study.folders import ranges_of_seeds, seeds_folder, setting_label, setting_text
 
 MOST_CELLS = 10_000
@@ -75,28 +75,32 @@ class Cells:
 def cells(study: Study, out: Path) -> Cells:
     """Return the cells of a study whose runs lie in the folder `out`: those that are there, and those that are missing.
 
-    Raises UsageError if no cell has a recipe that is valid.
+    Raises what is wrong with the first cell if no cell has a recipe that is valid.
     """
     found: list[Cell] = []
     failures: list[Failure] = []
+    first: RlsparseError | None = None
     settings = _settings(study)
     for arm, env in product(study.arms, study.environments):
         named = replace(arm, name=arm.name or _usual_name(study, arm, env))
         for setting in settings:
             try:
-                for cell in _cells_of(study, named, env, setting, out):
-                    if reason := _other_run(cell):
-                        code = RunDirectoryError.exit_code
-                        failures.append(Failure(cell.label, shown_name(env), reason, code))
-                    else:
-                        found.append(cell)
-            except UsageError as error:
-                failures.append(Failure(_label(named, _in_words(setting)), shown_name(env), str(error)))
-    if all(x.code == UsageError.exit_code for x in failures) and not found:
+                found += [*_cells_of(study, named, env, setting, out)]
+            except RlsparseError as error:
+                first = first or error
+                label = _label(named, _in_words(setting))
+                failures.append(Failure(label, shown_name(env), str(error), error.exit_code))
+    if first and not found:
         of_several = f" (so no one of {len(failures):,} cells can be trained)" if len(failures) > 1 else ""
-        raise wrong(study.source, f"{failures[0].reason}{of_several}")
+        raise type(first)(in_source(study.source, f"{first}{of_several}"))
     _refuse_equal_folders(found, study)
-    return Cells(tuple(found), tuple(failures))
+    others = {cell.folder: reason for cell in found if (reason := _other_run(cell))}
+    failures += [
+        Failure(cell.label, shown_name(cell.recipe.env), others[cell.folder], RunDirectoryError.exit_code)
+        for cell in found
+        if cell.folder in others
+    ]
+    return Cells(tuple(cell for cell in found if cell.folder not in others), tuple(failures))
 
 
 def _other_run(cell: Cell) -> str:
@@ -137,7 +141,7 @@ def _usual_name(study: Study, arm: Arm, env: str) -> str:
     fields = {name: x for name, x in arm.fields.items() if name not in swept}
     try:
         return recipe_of(study, replace(arm, fields=fields), env, {})[0]
-    except UsageError:  # which the cells will tell
+    except RlsparseError:  # which the cells will tell
         return "usual"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rlsparse.errors import UsageError
+from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.flags import train_flags
 from rlsparse.run.status import Settings
@@ -158,6 +158,13 @@ def test_settings_of_every_run_have_a_flag():
     flags = "--explore explorler --explore.workers ray --checkpoint-every 5 --env-timeout 3"
     _, run = parse(["--envs", "Hopper", *flags.split()])
     assert Settings().changed_by(run) == Settings(checkpoint_every=5, env_timeout=3.0, explore_workers="ray")
+
+
+def test_what_is_wrong_in_a_file_names_it(study):
+    with pytest.raises(UsageError, match=r"^gammas\.toml: num_envs must be a whole number, not 'two'$"):
+        study(text='envs = ["Hopper"]\nnum_envs = "two"')
+    with pytest.raises(RunDirectoryError, match=r"^gammas\.toml: there is no run directory runs/none"):
+        study(text='envs = ["Hopper"]\ninit = "runs/none"')
 
 
 def test_a_file_is_a_study_and_flags_go_before_it(study):

@@ -146,6 +146,12 @@ def test_what_one_algorithm_has_not_costs_only_its_cells():
     assert {x.reason for x in found.failures} == {"unknown key algorithm.epochs: trpo has none, use ppo"}
 
 
+def test_a_policy_that_is_not_there_costs_only_its_cells():
+    found = cells_of(settings={"init": ["none", "runs/none"]})
+    assert [cell.label for cell in found.cells] == ["ppo, init none"]
+    assert [(x.reason, x.code) for x in found.failures] == [("there is no run directory runs/none", 4)]
+
+
 def test_a_value_out_of_bounds_costs_only_its_cell():
     found = cells_of(settings={"algorithm.learning_rate": [1e-4, -1]})
     assert [cell.label for cell in found.cells] == ["ppo, learning_rate 0.0001"]
