@@ -89,7 +89,7 @@ def refuse_foreign_code(given: Given, source: str, other_wrappers: bool) -> None
     tables = [given.fields or {}, {"arms": given.arms or {}}, {"sweep": given.sweep or {}}]
     for table in () if other_wrappers else tables:
         for name in _wrappers_in(table):
-            if not isinstance(name, str) or not name.startswith(trust.OURS) or ":" in name:
+            if not str(name).startswith(trust.OURS) or {":", "."} & {*str(name).removeprefix(trust.OURS)}:
                 raise UsageError(_refusal(source, "wrapper", str(name), str(name), "--wrappers"))
 
 
@@ -141,8 +141,9 @@ def _of_like(like: str | None, trust: bool) -> tuple[str, ...]:
 
 
 def _arms(given: Given, source: str) -> list[Arm]:
-    if given.like is not None and given.agents:
-        raise wrong(source, "like and agents both say which recipe is the default: give one of them")
+    others = "agents" if given.agents else "arms" if given.arms else ""
+    if given.like is not None and others:
+        raise wrong(source, f"like and {others} both say which recipe is the default: give one of them")
     with told_of(source):
         found = [Arm(cards.agent(name).name, name) for name in given.agents]
     for name, table in (given.arms or {}).items():

@@ -53,6 +53,7 @@ def test_arguments_go_before_a_file(tmp_path):
         ({"envs": "Hopper", "settings": {"num_envs": 3}}, "sweep num_envs must be a list"),
         ({"envs": "Hopper", "arms": {"a": {"agnt": "ppo"}}}, "arms.a: unknown field agnt: did you mean agent?"),
         ({"envs": "Hopper", "settings": ["num_envs"]}, "settings must be a dict, not ['num_envs']"),
+        ({"envs": "Hopper", "like": "x", "arms": {"a": {"agent": "ppo"}}}, "like and arms both say which recipe"),
         ({"envs": "Hopper", "like": "nosuch"}, "--like nosuch: expected a run directory"),
     ],
 )

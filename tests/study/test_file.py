@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 from rlsparse.errors import UsageError
@@ -113,18 +114,20 @@ def test_what_is_wrong_is_said_in_one_line_that_names_the_file(text, said, read)
         ('envs = ["Hopper"]\n[sweep]\nwrappers = [["evil.W"]]', "--wrappers evil.W or --trust"),
         ('envs = ["Hopper"]\n[sweep]\n"wrappers" = ["evil.W"]', "--wrappers evil.W or --trust"),
         ('envs = ["Hopper"]\nwrappers = ["gymnasium.wrappers.evil:W"]', "gymnasium.wrappers.evil:W or --trust"),
+        ('envs = ["Hopper"]\nwrappers = ["gymnasium.wrappers.evil.W"]', "gymnasium.wrappers.evil.W or --trust"),
+        ('envs = ["Hopper"]\nwrappers = "evil.W"', "--wrappers evil.W or --trust"),
+        ('envs = ["Hopper"]\n[arms.a]\nagent = "ppo"\n"wrappers" = [["evil.W"]]', "--wrappers evil.W or --trust"),
     ],
 )
 def test_code_that_a_file_names_is_not_run(text, flag, read):
     with pytest.raises(UsageError) as told:
         read(text)
-    assert str(told.value).endswith(f"its code run: if you trust it, say so by {flag}") or flag in str(told.value)
+    assert "would be imported and its code run: if you trust it, say so by --" in str(told.value)
+    assert str(told.value).endswith(flag)
     assert not Path("ran").exists()
 
 
-def test_code_of_a_package_that_registers_an_id_is_not_run(read, register):
-    import gymnasium
-
+def test_code_of_a_package_that_registers_an_id_is_not_run(read):
     gymnasium.register("Plugin-v0", entry_point="evil:Env")
     try:
         with pytest.raises(UsageError, match="names the environment Plugin-v0, for which evil would be imported"):
