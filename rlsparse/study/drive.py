@@ -106,27 +106,35 @@ class Drive:
         return True
 
     def _after(self, ended: Ended) -> None:
-        """Say of each cell of a job that is over how it ended; those that a crash has taken along begin again apart."""
-        for folder in ended.job.folders:
-            self.standings[folder] = self._running.pop(folder).look()
-            status = read_status(folder)
-            told = status != self._before.pop(folder)
-            if is_finished(folder, status):
-                self._end(folder, "finished")
-            elif IN_USE in (reason := holder(folder)):
-                self._end(folder, "in use", reason, 4)
-            elif told and status.get("state") == "failed":
-                self._end(folder, "failed", str(status.get("reason", "")), ended.code or 1)
-            elif told and status.get("state") == "interrupted":
-                self._end(folder, "interrupted", "" if self._stop() else f"by {status.get('reason')}", ended.code)
-            elif self._stop():
-                self._end(folder, "interrupted")
-            elif len(ended.job.folders) > 1:
-                self.standings[folder] = replace(self.standings[folder], state="waiting")
-                self._waiting.append([self._cells[folder]])
-            else:
-                reason = ended.reason or f"its process ended with exit code {ended.code}{last_words(folder)}"
-                self._end(folder, "failed", reason, ended.code or 1)
+        """Say of each cell of a job that is over how it ended; those that a crash has taken along go on in halves."""
+        several = len(ended.job.folders) > 1
+        lost = [folder for folder in ended.job.folders if not self._told(folder, ended, several)]
+        for folder in lost:
+            self.standings[folder] = replace(self.standings[folder], state="waiting")
+        halves = lost[: len(lost) // 2], lost[len(lost) // 2 :]
+        self._waiting.extend([self._cells[folder] for folder in half] for half in halves if half)
+
+    def _told(self, folder: Path, ended: Ended, several: bool) -> bool:
+        """Say how a cell ended; whether that is known, or not, as where `several` cells were trained together."""
+        self.standings[folder] = self._running.pop(folder).look()
+        status = read_status(folder)
+        told, state = status != self._before.pop(folder), status.get("state")
+        if is_finished(folder, status):
+            self._end(folder, "finished")
+        elif IN_USE in (reason := holder(folder)):
+            self._end(folder, "in use", reason, RunDirectoryError.exit_code)
+        elif told and state == "failed":
+            self._end(folder, "failed", str(status.get("reason", "")), ended.code or 1)
+        elif self._stop():
+            self._end(folder, "interrupted")
+        elif told and state == "interrupted":
+            self._end(folder, "interrupted", f"by {status.get('reason')}", ended.code)
+        elif several:
+            return False
+        else:
+            reason = ended.reason or f"its process ended with exit code {ended.code}{last_words(folder)}"
+            self._end(folder, "failed", reason, ended.code or 1)
+        return True
 
     def _end(self, folder: Path, state: State, reason: str = "", code: int = 0) -> None:
         self.standings[folder] = replace(self.standings[folder], state=state, reason=reason, code=code)

@@ -45,6 +45,9 @@ class Standing:
     """In one line why it failed, or who else holds it."""
     code: int = 0
     """Exit code that a failure has."""
+    arm: str = ""
+    setting: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Value of each swept field, by dotted name."""
 
     @property
     def share(self) -> float:
@@ -60,7 +63,15 @@ class Standing:
 def standing(cell: Cell) -> Standing:
     """Return how a cell stands by what its run directory tells; no file is written."""
     recipe = cell.recipe
-    fresh = Standing(cell.label, shown_name(recipe.env), recipe.seeds, recipe.total_steps, cell.folder)
+    fresh = Standing(
+        cell.label,
+        shown_name(recipe.env),
+        recipe.seeds,
+        recipe.total_steps,
+        cell.folder,
+        arm=cell.arm,
+        setting=cell.setting,
+    )
     if not begun(cell.folder):
         return fresh
     status = read_status(cell.folder)

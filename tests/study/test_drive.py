@@ -78,13 +78,22 @@ def test_a_cell_whose_recipe_is_refused_leaves_no_directory():
     assert not found[0].folder.exists()
 
 
-def test_those_that_a_crash_has_taken_along_begin_again_apart():
-    cells = [cell(), cell(seed=1), cell(seed=2)]
-    pool = Here(crash=[str(cells[1].folder)])
+def test_those_that_a_crash_has_taken_along_go_on_in_halves():
+    cells = [cell(seed=seed) for seed in range(5)]
+    pool = Here(crash=[str(cells[3].folder)])
     found = drive([cells], pool)
-    assert states(found) == ["finished", "failed", "finished"]
-    assert found[1].reason == "its process was ended by signal 9"
-    assert [len(job.folders) for job in pool.jobs] == [3, 1, 1]
+    assert states(found) == ["finished"] * 3 + ["failed", "finished"]
+    assert found[3].reason == "its process was ended by signal 9"
+    assert [[folder.name for folder in job.folders] for job in pool.jobs] == [
+        [f"seeds-{i}-{i}" for i in job] for job in ([0, 1, 2, 3, 4], [3], [4])
+    ]
+
+
+def test_where_nobody_knows_which_cell_it_was_all_are_tried_again():
+    cells = [cell(seed=seed) for seed in range(4)]
+    pool = Here(crash=[str(cells[0].folder)])
+    assert states(drive([cells], pool)) == ["failed"] + ["finished"] * 3
+    assert [len(job.folders) for job in pool.jobs] == [4, 2, 2, 1, 1]
 
 
 def test_a_run_that_another_process_trains_is_left_to_it():

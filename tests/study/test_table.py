@@ -87,6 +87,8 @@ def test_durations_are_told_as_on_a_clock():
 def test_a_standing_as_plain_values():
     assert record(FINISHED) == {
         "label": "ppo",
+        "arm": "",
+        "setting": {},
         "env": "Hopper-v5",
         "seeds": [0, 1, 2, 3, 4],
         "state": "finished",
