@@ -84,7 +84,7 @@ def summary(standings: Sequence[Standing], seconds: float | None = None) -> str:
 
 def record(x: Standing) -> dict[str, Any]:
     """Return how a cell stands as plain values."""
-    cell = {"label": x.label, "arm": x.arm, "setting": x.setting, "env": x.env, "seeds": [*x.seeds]}
+    cell: dict[str, Any] = {"label": x.label, "arm": x.arm, "setting": x.setting, "env": x.env, "seeds": [*x.seeds]}
     cell |= {"state": x.state, "reason": x.reason, "total_steps": x.steps, "returns": [*x.returns]}
     return {**cell, "run_dir": str(x.folder) if x.folder else None}
 
