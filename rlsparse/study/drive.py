@@ -56,8 +56,6 @@ class Drive:
         self._pool, self._options, self._stop, self._tell = pool, options, stop, tell
         self._waiting: deque[list[Cell]] = deque()
         self._running: dict[Path, Watch] = {}
-        self._before: dict[Path, dict] = {}
-        """What the status of each running cell was before its job began."""
 
     def run(self, jobs: Iterable[Sequence[Cell]]) -> list[Standing]:
         """Train the cells of these jobs, each together, to their ends or until told to stop; return how all stand."""
@@ -85,9 +83,8 @@ class Drive:
         if not ready or self._stop():
             return False
         for cell in ready:
-            self._before[cell.folder] = read_status(cell.folder)
             self.standings[cell.folder] = now = replace(standing(cell), state="running")
-            self._running[cell.folder] = Watch(now)
+            self._running[cell.folder] = Watch(now, read_status(cell.folder))
         folders = tuple(cell.folder for cell in ready)
         self._pool.start(Job(folders, self._options.cores, self._options.gpus, self._options.trust))
         return True
@@ -116,9 +113,9 @@ class Drive:
 
     def _told(self, folder: Path, ended: Ended, several: bool) -> bool:
         """Say how a cell ended; whether that is known, or not, as where `several` cells were trained together."""
-        self.standings[folder] = self._running.pop(folder).look()
-        status = read_status(folder)
-        told, state = status != self._before.pop(folder), status.get("state")
+        watch, status = self._running.pop(folder), read_status(folder)
+        self.standings[folder] = watch.look()
+        told, state = status != watch.before, status.get("state")
         if is_finished(folder, status):
             self._end(folder, "finished")
         elif IN_USE in (reason := holder(folder)):

@@ -122,6 +122,8 @@ class Watch:
     """Looks at a cell that is being trained, and reads again only what has changed."""
 
     last: Standing
+    before: dict[str, Any] = field(default_factory=dict)
+    """What the status was before this session."""
     _changed: dict[str, int] = field(default_factory=dict)
     """When each file was last written (ns), by its name."""
     _first: tuple[float, int] | None = None
@@ -132,11 +134,13 @@ class Watch:
         folder = self.last.folder
         assert folder is not None
         if written := self._written(folder / "status.json"):
-            steps = steps_of(read_status(folder))
+            steps = steps_of(status := read_status(folder))
             begun, first_steps = self._first = self._first or (written / 1e9, steps)
             seconds = written / 1e9 - begun
             rate = (steps - first_steps) / seconds if seconds > 0 else self.last.rate
             self.last = replace(self.last, steps=steps, rate=max(rate, 0.0))
+            if status.get("state") == "failed" and status != self.before:  # others are trained on beside it
+                self.last = replace(self.last, state="failed", reason=str(status.get("reason", "")))
         if self._written(folder / "progress.csv"):
             self.last = replace(self.last, returns=returns_of(folder, self.last.seeds) or self.last.returns)
         return self.last

@@ -1,5 +1,7 @@
 """How a study stands, in text."""
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,9 +102,6 @@ def test_a_standing_as_plain_values():
 
 
 def test_the_speed_is_that_between_the_first_and_the_last_status(tmp_path):
-    import json
-    import os
-
     def write(steps, at):
         (tmp_path / "status.json").write_text(json.dumps({"total_steps": steps}))
         os.utime(tmp_path / "status.json", (at, at))
@@ -115,3 +114,17 @@ def test_the_speed_is_that_between_the_first_and_the_last_status(tmp_path):
     assert (watch.look().steps, watch.look().rate) == (3_000, 200)
     write(4_000, 120)
     assert watch.look().rate == 150
+
+
+def test_a_failure_is_seen_while_others_are_trained_on_but_not_that_of_an_earlier_session(tmp_path):
+    def write(**status):
+        (tmp_path / "status.json").write_text(json.dumps(status))
+        os.utime(tmp_path / "status.json", ns=(0, len(json.dumps(status))))
+
+    write(state="failed", reason="another time")
+    watch = Watch(replace(CELL, folder=tmp_path, state="running"), {"state": "failed", "reason": "another time"})
+    assert watch.look().state == "running"
+    write(state="running")
+    assert watch.look().state == "running"
+    write(state="failed", reason="the motor burned out")
+    assert (watch.look().state, watch.look().reason) == ("failed", "the motor burned out")
