@@ -70,12 +70,20 @@ class Drive:
                 for ended in self._pool.ended(LOOK) if used else ():
                     used -= 1
                     self._after(ended)
+                if not (self._waiting or used):
+                    self._waiting.extend([cell] for cell in self._freed())
         finally:
             self._pool.stop()
             for ended in self._pool.ended(0.0):
                 self._after(ended)
             self._look()
         return [*self.standings.values()]
+
+    def _freed(self) -> list[Cell]:
+        """Return the cells that another process had and has no more."""
+        had = [folder for folder, x in self.standings.items() if x.state == "in use"]
+        done = {folder for folder in had if is_finished(folder, read_status(folder))}
+        return [self._cells[folder] for folder in had if folder in done or not holder(folder)]
 
     def _start(self, cells: Sequence[Cell]) -> bool:
         """Start a job of those of its cells that can be trained now; returns whether there are any."""

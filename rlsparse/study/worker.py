@@ -60,7 +60,7 @@ def _numbers(text: str) -> set[int]:
 
 def _stop_at_end_of_stdin(stop: Stop) -> None:
     os.read(0, 1)  # a byte says it as well: a fork of whoever started this may keep the pipe open
-    stop.ask("the end of its study's process")
+    stop.ask("the end of its study")
 
 
 def work(folders: Sequence[Path], trust: bool, stop: Stop) -> int:

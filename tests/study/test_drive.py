@@ -15,6 +15,7 @@ from rlsparse.run import directory as runs
 from rlsparse.run.foreign import COMMAND
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
+from rlsparse.study import worker
 from rlsparse.study.drive import Drive, Options
 from rlsparse.study.local_pool import LOG, LocalPool
 from rlsparse.study.pool import Ended
@@ -118,6 +119,20 @@ def asking(stop, after):
         return step(self, action)
 
     return stepped
+
+
+def test_what_another_process_has_let_go_meanwhile_is_looked_at_again():
+    mine, finished, left = cell(), cell(seed=1), cell(seed=2)
+    held = [runs.create(x.recipe, "ppo", Path(), x.folder) for x in (finished, left)]
+
+    def let_go(standings):
+        if held and states(standings) == ["in use", "in use", "running"]:
+            held.pop().release()
+            held.pop().release()
+            worker.work([finished.folder], True, Stop())
+
+    found = drive([[finished, left], [mine]], tell=let_go)
+    assert states(found) == ["finished"] * 3
 
 
 def test_told_to_stop_it_lets_workers_save_and_goes_on_later(monkeypatch, tmp_path):
