@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,16 +70,28 @@ def check(flag: str = FLAG, address: str = "") -> Any:
         raise UsageError(f"{flag} needs ray: pip install 'rlsparse[ray]'")
     by_variable = "" if address else os.environ.get("RAY_ADDRESS", "")
     found = re.fullmatch(r"(?:\w+://)?([^/:]+):(\d{1,5})", address or by_variable)
-    if found:
-        try:
-            socket.create_connection((found[1], int(found[2])), ANSWER).close()
-        except (OSError, OverflowError) as error:
-            named = f"RAY_ADDRESS {by_variable}" if by_variable else address
-            raise UsageError(
-                f"{flag}: no Ray answers at {named} ({in_one_line(error)}): is it running there?"
-                f"{' Without RAY_ADDRESS one is started here' * bool(by_variable)}"
-            ) from error
+    if found and (why := _no_answer(found[1], int(found[2]))):
+        named = f"RAY_ADDRESS {by_variable}" if by_variable else address
+        hint = " Without RAY_ADDRESS one is started here" * bool(by_variable)
+        raise UsageError(f"{flag}: no Ray answers at {named} ({why}): is it running there?{hint}")
     return ray
+
+
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a connection of HTTP/2 begins, which Ray speaks; its answer is a frame of kind 4, too."""
+
+
+def _no_answer(host: str, port: int) -> str:
+    """Say in one line why no Ray answers at an address; nothing if one may."""
+    try:
+        with socket.create_connection((host, port), ANSWER) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):
+                connection.sendall(HELLO)
+                answer = connection.recv(9)
+                return "" if answer[3:4] == b"\4" else "something else does"
+    except (OSError, OverflowError) as error:
+        return in_one_line(error)
+    return ""
 
 
 @contextmanager
@@ -87,7 +100,9 @@ def _left_alone() -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     main, before = threading.current_thread() is threading.main_thread(), signal.getsignal(signal.SIGTERM)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)

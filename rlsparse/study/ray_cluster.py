@@ -55,6 +55,8 @@ def _in_words(cores: float, gpus: float) -> str:
 
 def failure(error: BaseException) -> str:
     """Say in one line why a task could not even begin, or was lost, from what Ray raises."""
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
     lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
     missing = [line for line in lines if line.startswith(("ModuleNotFoundError", "ImportError"))]
     return " ".join((missing or lines or [type(error).__name__])[0 if not missing else -1].split())

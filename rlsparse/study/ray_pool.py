@@ -29,6 +29,9 @@ from rlsparse.study.snapshot import news, put
 MOST_LOSSES = 3
 """So many attempts in a row that were lost, with no new checkpoint between them, end a job."""
 
+ANSWER = 40.0
+"""Most seconds in which the cluster answers; Ray itself ends a process after 60 s without an answer."""
+
 WARNED, GIVEN_UP = 20.0, 600.0
 """Seconds that a job waits for a machine that is large enough: a cluster may still grow."""
 
@@ -135,18 +138,23 @@ class RayPool:
         self._stopping = True
         self._tell("stop")
         for flight in [x for x in self._flights if not x.host]:
-            self._ray.cancel(flight.task)
+            self._cancel(flight)
         end = time.monotonic() + PATIENCE + 10 * BEAT
         while self._flights and time.monotonic() < end:
             self._look()
             time.sleep(BEAT / 4)
         for flight in [*self._flights]:
-            self._ray.cancel(flight.task, force=True)
+            self._cancel(flight, force=True)
             self._end(flight, "it did not save in time", 1)
         self._token.unlink(missing_ok=True)
-        self._ray.kill(self._desk)
+        with suppress(Exception):  # of a cluster that is lost
+            self._ray.kill(self._desk)
         if self._own:
             self._ray.shutdown()
+
+    def _cancel(self, flight: _Flight, force: bool = False) -> None:
+        with suppress(Exception):  # of a cluster that is lost
+            self._ray.cancel(flight.task, force=force)
 
     def _tell(self, method: str, *given: Any) -> None:
         """Leave something at the desk, if the cluster is there; if it is lost, the next look finds that."""
@@ -171,7 +179,7 @@ class RayPool:
             name=f"rlsparse {job.folders[0].name}",
         )
         try:
-            self._ray.get(self._desk.admit.remote(flight.ticket))  # before the job can ask
+            self._ray.get(self._desk.admit.remote(flight.ticket), timeout=ANSWER)  # before the job can ask
             flight.task = task.remote(order, self._desk)
         except Exception as error:  # Ray has no class for all that it raises when the cluster is lost
             self._end(flight, f"the cluster is lost: {ray_cluster.failure(error)}", 1)
@@ -181,7 +189,8 @@ class RayPool:
         try:
             tasks = [flight.task for flight in self._flights]
             done = self._ray.wait(tasks, num_returns=len(tasks), timeout=0)[0] if tasks else []
-            said = self._ray.get(self._desk.take.remote())  # after that, so that nothing of those that are over is left
+            # after that, so that nothing of those that are over is left
+            said = self._ray.get(self._desk.take.remote(), timeout=ANSWER)
         except Exception as error:  # Ray has no class for all that it raises when the cluster is lost
             for flight in [*self._flights]:
                 self._end(flight, f"the cluster is lost: {ray_cluster.failure(error)}", 1)
@@ -288,7 +297,7 @@ class RayPool:
             return
         reason = ray_cluster.too_large(flight.job, there)
         if waited > GIVEN_UP:
-            self._ray.cancel(flight.task)
+            self._cancel(flight)
             self._end(flight, reason, 1)
         elif not flight.warned:
             log.warning("%s: %s; waiting up to %.0f minutes for one", flight.job.folders[0], reason, GIVEN_UP / 60)

@@ -81,7 +81,7 @@ class FakeRay:
     def wait(self, tasks, num_returns=1, timeout=None):
         return [x for x in tasks if x.value is not None], [x for x in tasks if x.value is None]
 
-    def get(self, ref):
+    def get(self, ref, timeout=None):
         if isinstance(ref.value, BaseException):
             raise ref.value
         return ref.value

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -54,12 +55,35 @@ def test_a_cluster_is_found_or_started(init, on, running, calls):
     assert init.calls == calls
 
 
+def answering(server, answer):
+    """Let a server answer the first that connects."""
+
+    def serve():
+        with server.accept()[0] as connection:
+            connection.recv(100)
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
 @pytest.mark.parametrize("form", ["ray:127.0.0.1:{}", "ray://127.0.0.1:{}"])
 def test_an_address_means_a_certain_cluster(init, form):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        on = form.format(server.getsockname()[1])
+        on, thread = form.format(server.getsockname()[1]), answering(server, bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
         ray_cluster.connect(on)
+        thread.join()
     assert init.calls == [(on if "//" in on else on.removeprefix("ray:"), {})]
+
+
+def test_what_is_no_ray_is_told_at_once(init):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        on, thread = f"ray:127.0.0.1:{server.getsockname()[1]}", answering(server, b"HTTP/1.0 400 Bad request")
+        with pytest.raises(UsageError, match=r"no Ray answers at .* \(something else does\): is it running there\?$"):
+            ray_cluster.connect(on)
+        thread.join()
+    assert not init.calls
 
 
 @pytest.mark.parametrize("form", ["ray:127.0.0.1:{}", "ray://127.0.0.1:{}"])
