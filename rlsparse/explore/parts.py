@@ -194,7 +194,6 @@ def joined(
         lengths[part.member, _columns(part, shape)] = outcome.lengths[part.runs]
         stopped_at[part.member] = min(stopped_at[part.member], outcome.stopped_at)
     ends_at = np.minimum(stopped_at, [first_unpaid(*each) for each in zip(lengths, left, strict=True)])
-    ends_at[exhausted] = 0
     again, failures = {}, []
     for i, (part, outcome) in enumerate(zip(parts, outcomes, strict=True)):
         if outcome.failed_at < ends_at[part.member]:

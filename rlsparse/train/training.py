@@ -132,14 +132,16 @@ def reopen(flags: ResumeFlags) -> Opened:
     trust.trust_run(flags.resume, recipe.environment, flags.env, flags.wrappers, flags.trust)
     where, why = device.resolve(device.resumed(begun_on, flags.device, recipe), recipe)
     run, begun, agent, _ = directory.reopen(flags.resume)
+    run.settings = run.settings.changed_by(flags)
     with run.released_on_error():
+        if not run.complete:
+            check_workers(run.settings.explore_workers, begun, where)
         recipe = extend(run, begun, flags.total_steps)
     if recipe != begun:
         log.warning(
             f"{run.given} goes on to {recipe.total_steps:,} steps instead of {begun.total_steps:,}: schedules follow "
             "the new budget from here on, so it will not equal a run that began with it"
         )
-    run.settings = run.settings.changed_by(flags)
     if not run.complete:
         announce(why, flags.quiet)
     return Opened(run, recipe, agent, where, flags.env_workers)

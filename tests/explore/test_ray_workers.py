@@ -208,6 +208,20 @@ def test_it_is_no_part_of_the_recipe_and_a_resumed_run_keeps_it(tmp_path):
     assert recipe == RECIPE and again.settings.explore_workers == "ray"
 
 
+def test_without_ray_a_run_goes_on_here_if_it_is_told_to(here, tmp_path, monkeypatch):
+    """Else it is refused, and stays as it is."""
+    run = directory.create(RECIPE, "ppo", tmp_path, tmp_path / "run", "cpu", Settings(explore_workers="ray"))
+    run.write_status("interrupted", 0)
+    run.release()
+    monkeypatch.setitem(sys.modules, "ray", None)
+    before = (tmp_path / "run" / "status.json").read_bytes()
+    with pytest.raises(UsageError, match="pip install"):
+        rlsparse.train(resume=tmp_path / "run", trust=True)
+    assert (tmp_path / "run" / "status.json").read_bytes() == before
+    rlsparse.train(resume=tmp_path / "run", trust=True, explore_workers="here")
+    assert tiny.outcome(tmp_path / "run") == here
+
+
 def test_python_code_says_it_as_the_command_does(tmp_path, use):
     with pytest.raises(UsageError, match="explore_workers is 'rya': expected one of here, ray"):
         rlsparse.train("Hopper", explore_workers="rya")
