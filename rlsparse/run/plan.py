@@ -135,7 +135,7 @@ def check_size(recipe: Recipe, layout: Layout) -> None:
         raise UsageError(f"{asked}, expected at most {MOST_ROWS:,}: use --eval-every {every}")
     most = MOST_OF_ARRAYS // policy_size(layout)
     if recipe.num_seeds > most:
-        size = f"{recipe.num_seeds * policy_size(layout) / 2**30:,.1f} GiB, expected at most {MOST_OF_ARRAYS >> 30}"
+        size = f"{recipe.num_seeds * policy_size(layout) / 2**30:,.1f} GiB, expected at most {MOST_OF_ARRAYS >> 30} GiB"
         raise UsageError(
             f"--num-seeds {recipe.num_seeds} of {layout.size:,} parameters each make a policy file of {size}: use "
             + (f"--num-seeds {most}, or fewer units" if most else "fewer units")
