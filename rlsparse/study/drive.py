@@ -8,7 +8,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlsparse.errors import RlsparseError, RunDirectoryError, UsageError
+from rlsparse.errors import BROKEN, RlsparseError, RunDirectoryError, UsageError, in_one_line
 from rlsparse.run import directory
 from rlsparse.run.flags import TrainFlags
 from rlsparse.run.foreign import COMMAND
@@ -91,7 +91,7 @@ class Drive:
         if not ready or self._stop():
             return False
         for cell in ready:
-            self.standings[cell.folder] = now = replace(standing(cell), state="running")
+            self.standings[cell.folder] = now = replace(self.standings[cell.folder], state="running")
             self._running[cell.folder] = Watch(now, read_status(cell.folder))
         folders = tuple(cell.folder for cell in ready)
         self._pool.start(Job(folders, self._options.cores, self._options.gpus, self._options.trust))
@@ -99,16 +99,19 @@ class Drive:
 
     def _prepared(self, cell: Cell) -> bool:
         """Make sure that a cell has a run directory that nobody holds; whether it is to be trained."""
+        self.standings[cell.folder] = now = standing(cell)
+        if now.state != "waiting":
+            return False
         try:
-            if is_finished(cell.folder, read_status(cell.folder)):
-                self.standings[cell.folder] = standing(cell)
-                return False
             prepare(cell, self._options)
         except RlsparseError as error:
             in_use = IN_USE in str(error)
             self._end(cell.folder, "in use" if in_use else "failed", str(error), error.exit_code)
-            return False
-        return True
+        except BROKEN as error:
+            self._end(cell.folder, "failed", in_one_line(error), 1)
+        else:
+            return True
+        return False
 
     def _after(self, ended: Ended) -> None:
         """Say of each cell of a job that is over how it ended; those that a crash has taken along go on in halves."""

@@ -14,6 +14,7 @@ from rlsparse.run.lock import Lock
 from rlsparse.run.records import last_returns
 from rlsparse.sim.environment import shown_name
 from rlsparse.study.cell import Cell
+from rlsparse.study.changed import differences
 from rlsparse.study.outcome import read_status
 from rlsparse.study.study import Failure
 
@@ -61,7 +62,7 @@ class Standing:
 
 
 def standing(cell: Cell) -> Standing:
-    """Return how a cell stands by what its run directory tells; no file is written."""
+    """Return how a cell stands by what its run directory tells, failed if that is another run; no file is written."""
     recipe = cell.recipe
     fresh = Standing(
         cell.label,
@@ -74,9 +75,15 @@ def standing(cell: Cell) -> Standing:
     )
     if not begun(cell.folder):
         return fresh
+    try:
+        reason = differences(cell)
+    except RlsparseError as error:
+        reason = str(error)
     status = read_status(cell.folder)
-    state: State = "finished" if is_finished(cell.folder, status) else "waiting"
-    return replace(fresh, state=state, steps=steps_of(status), returns=returns_of(cell.folder, recipe.seeds))
+    fresh = replace(fresh, steps=steps_of(status), returns=returns_of(cell.folder, recipe.seeds))
+    if reason:
+        return replace(fresh, state="failed", reason=reason, code=RunDirectoryError.exit_code)
+    return replace(fresh, state="finished" if is_finished(cell.folder, status) else "waiting")
 
 
 def refused(failure: Failure) -> Standing:

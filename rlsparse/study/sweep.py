@@ -54,8 +54,8 @@ def grouped(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def jobs_of(cells: Sequence[Cell], slots: int) -> list[list[Cell]]:
-    """Return the jobs of the cells that are not finished; those of one job have taken as many steps."""
-    left = {cell.folder: now for cell in cells if (now := standing(cell)).state != "finished"}
+    """Return the jobs of the cells that are to be trained; those of one job have taken as many steps."""
+    left = {cell.folder: now for cell in cells if (now := standing(cell)).state == "waiting"}
     groups: list[list[Cell]] = []
     for population in grouped([cell for cell in cells if cell.folder in left]):
         by_steps: dict[int, list[Cell]] = {}

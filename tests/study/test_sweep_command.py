@@ -107,10 +107,13 @@ def test_a_cell_that_fails_costs_only_itself_and_the_exit_code(sweep):
 def test_a_run_that_was_begun_otherwise_is_told_and_left(sweep):
     assert sweep(*SHORT, "--quiet", "--jobs", "1")[0] == 0
     text = directories()[0].joinpath("recipe.toml").read_text()
-    directories()[0].joinpath("summary.json").unlink()
-    code, out, _ = sweep(*SHORT, "--algorithm.epochs", "3", "--jobs", "1")
-    assert code == 4
-    assert "begun with another recipe than the study now says: algorithm.epochs 3 (2 there)" in out
+    for done in (True, False):
+        if not done:
+            directories()[0].joinpath("summary.json").unlink()
+        code, out, _ = sweep(*SHORT, "--algorithm.epochs", "3", "--jobs", "1")
+        assert code == 4
+        assert "begun with another recipe than the study now says: algorithm.epochs 3 (2 there)" in out
+        assert "1 failed" in out
     assert directories()[0].joinpath("recipe.toml").read_text() == text
 
 
