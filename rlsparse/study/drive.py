@@ -49,8 +49,17 @@ class Options:
 class Drive:
     """One pass over the cells of a study."""
 
-    def __init__(self, cells: Sequence[Cell], pool: Pool, options: Options, stop: Stop, tell: Tell) -> None:
-        self.standings = {cell.folder: standing(cell) for cell in cells}
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        pool: Pool,
+        options: Options,
+        stop: Stop,
+        tell: Tell,
+        standings: Sequence[Standing] | None = None,
+    ) -> None:
+        before = [*map(standing, cells)] if standings is None else standings
+        self.standings = {cell.folder: x for cell, x in zip(cells, before, strict=True)}
         """By run directory, in the order of the cells."""
         self._cells = {cell.folder: cell for cell in cells}
         self._pool, self._options, self._stop, self._tell = pool, options, stop, tell

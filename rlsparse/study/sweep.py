@@ -53,9 +53,9 @@ def grouped(cells: Sequence[Cell]) -> list[list[Cell]]:
     return [[cells[i] for i in group] for group in populations([cell.recipe for cell in cells])]
 
 
-def jobs_of(cells: Sequence[Cell], slots: int) -> list[list[Cell]]:
+def jobs_of(cells: Sequence[Cell], standings: Iterable[Standing], slots: int) -> list[list[Cell]]:
     """Return the jobs of the cells that are to be trained; those of one job have taken as many steps."""
-    left = {cell.folder: now for cell in cells if (now := standing(cell)).state == "waiting"}
+    left = {x.folder: x for x in standings if x.state == "waiting"}
     groups: list[list[Cell]] = []
     for population in grouped([cell for cell in cells if cell.folder in left]):
         by_steps: dict[int, list[Cell]] = {}
@@ -79,24 +79,26 @@ def carry_out(
     """
     failures, cells = [*map(refused, found.failures)], found.cells
     check_place(place)
-    if not jobs_of(cells, 1):
-        return [*map(standing, cells), *failures]
+    standings = [*map(standing, cells)]
+    if not any(x.state == "waiting" for x in standings):
+        return [*standings, *failures]
     if place.on is None:
-        jobs = jobs_of(cells, slots_here(place, cells, options))
+        jobs = jobs_of(cells, standings, slots_here(place, cells, options))
         pool: Pool = LocalPool(min(slots_here(place, cells, options), len(jobs)))
         options = replace(options, cores=max(1, len(usable()) // pool.slots))
     else:
         pool = RayPool(place.on, out, place.jobs)
-        jobs = jobs_of(cells, pool.slots)
+        jobs = jobs_of(cells, standings, pool.slots)
     options = replace(options, gpus=1.0 if on_gpu(cells, options) else 0.0)
-    return [*Drive(cells, pool, options, stop, lambda told: tell([*told, *failures])).run(jobs), *failures]
+    drive = Drive(cells, pool, options, stop, lambda told: tell([*told, *failures]), standings)
+    return [*drive.run(jobs), *failures]
 
 
 def plan(found: Cells, place: Place, options: Options) -> str:
     """Return which cells there are, how they are trained together, what is done, and how much is left."""
     slots = slots_here(place, found.cells, options)
-    jobs, populations = jobs_of(found.cells, slots), len(grouped(found.cells))
     standings = [*map(standing, found.cells), *map(refused, found.failures)]
+    jobs, populations = jobs_of(found.cells, standings, slots), len(grouped(found.cells))
     left = sum(max(0, x.budget - x.steps) * len(x.seeds) for x in standings if x.state == "waiting")
     lines = [table(standings), f"populations  {populations:,}: cells that one process can train together"]
     for number, job in enumerate(jobs, 1):

@@ -55,7 +55,7 @@ def test_run_again_a_study_does_not_touch_what_is_finished():
     cells = [cell(), cell(seed=1)]
     drive([cells])
     before = {path: path.stat().st_mtime_ns for path in Path("study").rglob("*")}
-    assert jobs_of(cells, 1) == []
+    assert jobs_of(cells, map(standing, cells), 1) == []
     assert states(drive([cells], pool := Here())) == ["finished", "finished"]
     assert pool.jobs == []
     assert {path: path.stat().st_mtime_ns for path in Path("study").rglob("*")} == before
@@ -240,7 +240,7 @@ def test_only_cells_that_have_taken_as_many_steps_are_trained_together():
     run, *_ = runs.reopen(cells[1].folder)
     run.write_status("interrupted", 32)
     run.release()
-    assert jobs_of(cells, 1) == [[cells[2]], [cells[1]]]
+    assert jobs_of(cells, map(standing, cells), 1) == [[cells[2]], [cells[1]]]
 
 
 def test_a_standing_is_read_from_the_directory():
