@@ -69,8 +69,8 @@ def check(flag: str = FLAG, address: str = "") -> Any:
     if not hasattr(ray, "init"):  # Python takes a folder of that name for a package
         raise UsageError(f"{flag} needs ray: pip install 'rlsparse[ray]'")
     by_variable = "" if address else os.environ.get("RAY_ADDRESS", "")
-    found = re.fullmatch(r"(?:\w+://)?([^/:]+):(\d{1,5})", address or by_variable)
-    if found and (why := _no_answer(found[1], int(found[2]))):
+    found = re.fullmatch(r"(\w+://)?([^/:]+):(\d{1,5})", address or by_variable)
+    if found and (why := _no_answer(found[2], int(found[3]), ask=not found[1])):
         named = f"RAY_ADDRESS {by_variable}" if by_variable else address
         hint = " Without RAY_ADDRESS one is started here" * bool(by_variable)
         raise UsageError(f"{flag}: no Ray answers at {named} ({why}): is it running there?{hint}")
@@ -81,11 +81,11 @@ HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """How a connection of HTTP/2 begins, which Ray speaks; its answer is a frame of kind 4, too."""
 
 
-def _no_answer(host: str, port: int) -> str:
-    """Say in one line why no Ray answers at an address; nothing if one may."""
+def _no_answer(host: str, port: int, ask: bool) -> str:
+    """Say in one line why no Ray answers at an address, `ask` it if so; nothing if one may."""
     try:
         with socket.create_connection((host, port), ANSWER) as connection:
-            if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):
+            if ask and os.environ.get("RAY_USE_TLS", "0") in ("", "0"):
                 connection.sendall(HELLO)
                 answer = connection.recv(9)
                 return "" if answer[3:4] == b"\4" else "something else does"
