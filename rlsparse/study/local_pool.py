@@ -47,7 +47,7 @@ class LocalPool:
         """Start a job; there is a slot free."""
         slot = next(slot for slot in range(self.slots) if slot not in self._running)
         try:
-            process = _begin(job, self._shares[slot])
+            process = begin(job, self._shares[slot])
         except OSError as error:
             self._over.put((slot, Ended(job, f"its process cannot be started: {error.strerror}", 1)))
             return
@@ -113,8 +113,11 @@ def worker_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path)}
 
 
-def _begin(job: Job, cores: Sequence[int]) -> subprocess.Popen:
-    """Start a worker; what it says goes into a file of its first run directory, if that can be opened."""
+def begin(job: Job, cores: Sequence[int], place: str | None = None) -> subprocess.Popen:
+    """Start a worker, in the working directory `place` or that of this process; raises OSError.
+
+    What it says goes into a file of its first run directory, if that can be opened.
+    """
     try:
         log = os.open(job.folders[0] / LOG, APPEND | os.O_CREAT, 0o666)
     except OSError:
@@ -126,6 +129,7 @@ def _begin(job: Job, cores: Sequence[int]) -> subprocess.Popen:
             stdout=log,
             stderr=log,
             env=worker_environment(),
+            cwd=place,
             start_new_session=True,
         )
     finally:

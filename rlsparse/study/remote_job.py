@@ -20,7 +20,7 @@ from rlsparse.run.lock import Lock
 from rlsparse.run.version import __version__
 from rlsparse.study.cores import claimed
 from rlsparse.study.desk import Answer, Began
-from rlsparse.study.local_pool import LOG, remove_if_empty, signalled, worker_command, worker_environment
+from rlsparse.study.local_pool import LOG, begin, remove_if_empty, signalled
 from rlsparse.study.own_folder import own_folder
 from rlsparse.study.pool import Job
 from rlsparse.study.snapshot import Mark, news, put
@@ -149,7 +149,8 @@ def _send_news(order: Order, folders: Sequence[Path], call: Call, seen: Sequence
 def _run(order: Order, folders: Sequence[Path], call: Call, seen: Sequence[dict[str, Mark]]) -> Outcome:
     """Run the worker; where directories travel, send what is new in them as long as it is at work."""
     with claimed(order.job.cores) as cores:
-        process = _begin(replace(order.job, folders=tuple(folders)), cores, order.place)
+        place = order.place if os.path.isdir(order.place) else None
+        process = begin(replace(order.job, folders=tuple(folders)), cores, place)
         asked, killed_at = False, 0.0
         while _at_work(process):
             answer = _ask(order, call)
@@ -162,20 +163,6 @@ def _run(order: Order, folders: Sequence[Path], call: Call, seen: Sequence[dict[
                 _send_news(order, folders, call, seen)
         remove_if_empty(folders[0] / LOG)
         return _outcome(process.returncode, asked)
-
-
-def _begin(job: Job, cores: Sequence[int], place: str) -> subprocess.Popen:
-    """Start a worker, which saves and ends when this process does; what it says goes into its first run directory."""
-    with open(job.folders[0] / LOG, "ab") as log:
-        return subprocess.Popen(
-            worker_command(job, cores),
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=worker_environment(),
-            cwd=place if os.path.isdir(place) else None,
-            start_new_session=True,
-        )
 
 
 def _ask_to_save(process: subprocess.Popen) -> None:

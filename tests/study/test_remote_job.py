@@ -10,7 +10,7 @@ import tiny
 
 from rlsparse.run import directory as runs
 from rlsparse.run.lock import Lock
-from rlsparse.study import remote_job
+from rlsparse.study import local_pool, remote_job
 from rlsparse.study.desk import Desk
 from rlsparse.study.outcome import read_status
 from rlsparse.study.pool import Job
@@ -95,7 +95,7 @@ def test_what_is_new_comes_back_while_a_run_is_trained(study):
 @pytest.fixture
 def instead(monkeypatch):
     """Let a shell do this in a worker's place."""
-    return lambda script: monkeypatch.setattr(remote_job, "worker_command", lambda *_: ["sh", "-c", script])
+    return lambda script: monkeypatch.setattr(local_pool, "worker_command", lambda *_: ["sh", "-c", script])
 
 
 def test_a_worker_that_is_killed_is_told(study, instead):
