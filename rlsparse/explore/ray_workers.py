@@ -269,5 +269,5 @@ def last_line(error: BaseException) -> str:
 
 def _end(ray: Any, actors: list[Any]) -> None:
     for actor in actors:
-        with suppress(Exception):  # of a Ray that has ended before
+        if ray.is_initialized():  # or it would begin anew, only to kill
             ray.kill(actor)

@@ -28,7 +28,7 @@ class FakeRay:
 
     def __init__(self, cores=4, loses=lambda worker, part: False, kinds=(), raises=None):
         self.cores, self.loses, self.kinds, self.raises = cores, loses, [*kinds], raises
-        self.made, self.killed, self.ran = [], [], []
+        self.made, self.killed, self.ran, self.begun = [], [], [], True
 
     def available_resources(self):
         return {"CPU": float(self.cores - len(self.made) + len(self.killed))}
@@ -59,7 +59,11 @@ class FakeRay:
             raise TaskError(self.raises)
         return run_part(worker.make, part)
 
+    def is_initialized(self):
+        return self.begun
+
     def kill(self, worker):
+        assert self.begun, "Ray would begin anew"
         self.killed.append(worker)
 
 

@@ -1,5 +1,6 @@
 """Probes whose episodes Ray's workers run: the same run, though workers are lost; refusals; and Ray itself (long)."""
 
+import gc
 import json
 import os
 import signal
@@ -193,6 +194,17 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
         with pytest.raises(UsageError, match=r"^--explore.workers ray needs ray: pip install 'rlsparse\[ray\]'$"):
             ray_connection.check()
             pytest.fail(name)
+
+
+def test_workers_end_with_their_run_but_never_begin_ray_anew_for_that(use):
+    for begun in (True, False):
+        ray = use(FakeRay(2))
+        runner = on_ray(RECIPE, "cpu", None)
+        assert len(ray.made) == 1 and not ray.killed
+        ray.begun = begun
+        del runner
+        gc.collect()
+        assert len(ray.killed) == begun
 
 
 # As a setting of a run
