@@ -268,6 +268,7 @@ def last_line(error: BaseException) -> str:
 
 
 def _end(ray: Any, actors: list[Any]) -> None:
-    for actor in actors:
-        if ray.is_initialized():  # or it would begin anew, only to kill
-            ray.kill(actor)
+    if ray.is_initialized():  # or it would begin anew, only to kill
+        for actor in actors:
+            with suppress(Exception):  # of a cluster that is lost
+                ray.kill(actor)
