@@ -97,7 +97,7 @@ class DensePath:
         """Begin an iteration in which these absent weights [S, D] bool learn; others are forgotten."""
         factor = to_device(learning.astype(np.float32), device)
         for array in self._arrays():
-            array *= factor
+            array[...] = namespace(array).where(factor > 0, array, 0.0)  # a product would leave zeros of either sign
         self._learning = factor if learning.any() else None
 
     def whole(self, params: Array) -> Views:
