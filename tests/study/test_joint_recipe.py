@@ -9,6 +9,7 @@ import numpy as np
 import pairs
 import pytest
 import tiny
+from differing import SIZE, changed, varied
 from tape import tape
 from tensors import DEVICE
 
@@ -28,9 +29,6 @@ from rlsparse.study.joint_recipe import joint, of_member, varying_fields
 from rlsparse.study.members import cut
 
 ITERATIONS = 3
-
-SIZE = {"num_seeds": 2, "num_envs": 6, "rollout_length": 8, "total_steps": 192}
-"""Four iterations; four members in six environments, so that no two axes are of one length."""
 
 
 def component_classes(cls=Recipe):
@@ -97,12 +95,6 @@ def told(of_fields, cls, name, otherwise):
     return next((of_fields[place] for place in places if place in of_fields), otherwise)
 
 
-def changed(component, place, value):
-    """The component with another value at a place: names of fields, dots between."""
-    name, _, rest = place.partition(".")
-    return replace(component, **{name: changed(getattr(component, name), rest, value) if rest else value})
-
-
 def pair(cls, name):
     """Two recipes that differ in one field of a component."""
     recipe = replace(pairs.verdict(KIND.get(cls) or NEAR[cls.__name__]).recipe, **SIZE)
@@ -156,15 +148,6 @@ def differences(recipes, device="cpu"):
 @pytest.mark.parametrize("cls, name", DECLARED, ids=lambda x: getattr(x, "__name__", x))
 def test_members_that_differ_in_a_number_are_bitwise_their_solo_runs(cls, name):
     assert differences(pair(cls, name)), "the field changes nothing"
-
-
-def varied(recipe, factor):
-    """The recipe with all numbers that may vary and are not zero, in all its components, multiplied by a factor."""
-    for place, component in list(components(recipe)):
-        for name in varying_fields(type(component)):
-            if isinstance(usual := getattr(component, name), float):
-                recipe = changed(recipe, f"{place}.{name}", usual * factor)
-    return recipe
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pairs
 import pytest
 import tiny
+from differing import SIZE, changed, varied
 from matplotlib.figure import Figure
-from test_joint_recipe import SIZE, changed, varied
 
 from rlsparse.run import directory as runs
 from rlsparse.run.stop import Stop
