@@ -85,8 +85,9 @@ def check_field(name: str, source: str, beside: Sequence[str] = ()) -> None:
 
 def _nearest_field(name: str) -> str | None:
     """Return the field that a name means: one that ends so, one that is called so elsewhere, or the most similar."""
-    ends = {other.rpartition(".")[2]: other for other in reversed(known_fields())}
-    last = name.rpartition(".")[2]
+    first, last = name.partition(".")[0], name.rpartition(".")[2]
+    ordered = sorted(known_fields(), key=lambda other: other.partition(".")[0] != first)
+    ends = {other.rpartition(".")[2]: other for other in reversed(ordered)}
     found = ELSEWHERE.get(name) or ends.get(last) or _elsewhere_called(last) or nearest(name, known_fields())
     return found or ends.get(nearest(last, ends) or "")
 

@@ -17,9 +17,9 @@ from rlsparse.run.command_line import parse as parse_flags
 from rlsparse.run.compatibility import check_bounds
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.status import FEWEST_KEPT, Kept, Seconds, Where
-from rlsparse.study.fields import FREE, Fields, at, in_source, known_fields, merged, nested, value_in
+from rlsparse.study.fields import FREE, Fields, at, in_source, is_number, known_fields, merged, nested, value_in
 from rlsparse.study.file import read_given
-from rlsparse.study.given import Given, over, resolved
+from rlsparse.study.given import NOT_SWEPT, Given, over, resolved
 from rlsparse.study.study import Study, recipe_of
 
 PROG = "rlsparse sweep"
@@ -108,6 +108,9 @@ OWN = {f.name for f in fields(SweepFlags)} - {"recipe"}
 CHOOSING = ("algorithm", "simulator", "init", "sparsity", *choose.SHORT_NAMES)
 """Fields that are known before the flags of components are."""
 
+MAY_BE_FILES = ("agents", "explore", "init", "like", "out", "sparse")
+"""Flags whose values may be files that end in .toml."""
+
 OF_TRAIN = {"env": "--envs", "agent": "--agents", "resume": "the same command, which goes on", "run-dir": "--out"}
 """Flags of a single run, and what to use here."""
 
@@ -118,16 +121,17 @@ def parse(arguments: Sequence[str]) -> tuple[Study, RunFlags]:
         raise UsageError(f"--{name} is for rlsparse train: use {OF_TRAIN[name]}")
     path = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
     swept, rest = _split(arguments[1:] if path else arguments)
+    _check_values(rest)
     if not {"-h", "--help"}.isdisjoint(rest):
         _, default = choose.chosen_recipe(values(choose.CHOOSING, rest))
         _parsed(default, rest)
     chosen = values((*CHOOSING, "like", "device"), rest)
-    lists = all_values(("envs", "agents"), rest)
+    lists = all_values(("envs", "agents", "wrappers"), rest)
     given = Given(
         envs=tuple(lists.get("envs", ())),
         agents=tuple(lists.get("agents", ())),
         sweep=swept,
-        fields=nested({name: literal(chosen[name]) for name in CHOOSING if name in chosen}, ""),
+        fields=nested(_chosen_fields(chosen, lists), ""),
         like=chosen.get("like"),
     )
     source, trust, device = str(path or ""), "--trust" in rest, chosen.get("device", "auto")
@@ -139,6 +143,31 @@ def parse(arguments: Sequence[str]) -> tuple[Study, RunFlags]:
     run = RunFlags(**{f.name: getattr(flags, f.name) for f in fields(RunFlags)})
     check_bounds(run)
     return study, replace(run, out=run.out or Path("runs", path.stem if path else "sweep"))
+
+
+def _chosen_fields(chosen: dict[str, str], lists: dict[str, list[str]]) -> Fields:
+    """Return the fields that are known before the flags of components are."""
+    wrappers = {"wrappers": lists["wrappers"]} if "wrappers" in lists else {}
+    return {name: literal(chosen[name]) for name in CHOOSING if name in chosen} | wrappers
+
+
+def _check_values(arguments: Sequence[str]) -> None:
+    """Raise UsageError for lists with commas, several values of one number, and a study file that is not the first."""
+    name, given = "", 0
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, _ = argument[2:].partition("=")
+            given = len(equals)
+            continue
+        given += 1
+        if argument.endswith(".toml") and name not in MAY_BE_FILES:
+            raise UsageError(f"{argument}: a study file stands before all flags, as rlsparse sweep {argument} --jobs 2")
+        if name in ("envs", "agents") and "," in argument and ":" not in argument:
+            words = " ".join(argument.replace(",", " ").split())
+            raise UsageError(f"--{name} {argument}: names have blanks between them, as --{name} {words}")
+        field_name = name.replace("-", "_")
+        if given > 1 and is_number(field_name) and field_name not in NOT_SWEPT:
+            raise UsageError(f"--{name} takes one value: use --sweep.{name} to train with each of several")
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:

@@ -25,11 +25,19 @@ from rlsparse.study.fields import (
     without,
     wrong,
 )
-from rlsparse.study.study import Arm, Study, given_fields
+from rlsparse.study.study import Arm, Study, given_values
 
 SOURCE = "rlsparse.sweep"
 
-NOT_SWEPT = {"seed": "num_seeds says how many", "num_seeds": "it is one number", "env": "envs lists them"}
+OWN = ("envs", "agents", "arms", "settings", "sweep", "like")
+"""What else might be meant where the fields of all cells are."""
+
+NOT_SWEPT = {
+    "seed": "num_seeds says how many",
+    "num_seeds": "it is one number",
+    **dict.fromkeys(("env", "envs"), "envs lists them"),
+    **dict.fromkeys(("agent", "agents"), "agents lists them, each an arm"),
+}
 """What is no setting, and what says it instead."""
 
 
@@ -85,12 +93,13 @@ def refuse_foreign_code(given: Given, source: str, other_wrappers: bool) -> None
     """
     for env in given.envs:
         if module := env.rpartition(":")[0] or _foreign_module(env, source):
-            raise UsageError(_refusal(source, "environment", env, module, "--envs"))
+            raise UsageError(_refusal(source, "environment", env, module, f"by --envs {' '.join(given.envs)}"))
     tables = [given.fields or {}, {"arms": given.arms or {}}, {"sweep": given.sweep or {}}]
     for table in () if other_wrappers else tables:
         for name in _wrappers_in(table):
             if not str(name).startswith(trust.OURS) or {":", "."} & {*str(name).removeprefix(trust.OURS)}:
-                raise UsageError(_refusal(source, "wrapper", str(name), str(name), "--wrappers"))
+                otherwise = "name those of all cells by --wrappers"
+                raise UsageError(_refusal(source, "wrapper", str(name), str(name), otherwise))
 
 
 def _foreign_module(env: str, source: str) -> str | None:
@@ -98,10 +107,10 @@ def _foreign_module(env: str, source: str) -> str | None:
         return trust.foreign_module(cards.resolve_environment(env), Path(source))
 
 
-def _refusal(source: str, what: str, name: str, module: str, flag: str) -> str:
+def _refusal(source: str, what: str, name: str, module: str, otherwise: str) -> str:
     return (
         f"{source} names the {what} {shorten(name)}, for which {shorten(module)} would be imported and its code run: "
-        f"if you trust it, say so by {flag} {shorten(name)} or --trust"
+        f"if you trust it, say so by --trust, or {shorten(otherwise)}"
     )
 
 
@@ -119,10 +128,11 @@ def _wrappers_in(x: Any, within_wrappers: bool = False) -> Iterable[Any]:
 
 def resolved(given: Given, source: str, device: str = "auto", trust: bool = False) -> Study:
     """Return the study that the arguments mean; raises UsageError, naming the `source`, for what is wrong in them."""
+    common, last = nested(given.fields or {}, source, beside=OWN), nested(given.over or {}, source, beside=OWN)
     if not given.envs and given.like is None:
-        raise wrong(source, "which environments? e.g. HalfCheetah (rlsparse envs lists them)")
+        example = 'envs = ["HalfCheetah"]' if source else "--envs HalfCheetah, or a study file before all flags"
+        raise wrong(source, f"which environments? e.g. {example} (rlsparse envs lists them)")
     check_name(device)
-    common, last = nested(given.fields or {}, source), nested(given.over or {}, source)
     arms = tuple(_with_fields(arm, common, last) for arm in _arms(given, source))
     _refuse_twice("arm", [arm.name for arm in arms], source)
     grid = _grid(given.sweep or {}, source)
@@ -130,7 +140,8 @@ def resolved(given: Given, source: str, device: str = "auto", trust: bool = Fals
         environments = tuple(map(cards.resolve_environment, given.envs or _of_like(given.like, trust)))
     _refuse_twice("environment", environments, source)
     study = Study(arms, environments, grid, device, trust, source)
-    if both := sorted(given_fields(study) & grid.keys()):
+    _refuse_several(study)
+    if both := sorted({name for name, _ in given_values(study)} & grid.keys()):
         raise wrong(source, f"{both[0]} is swept, so it cannot have one value too: say one of both")
     return study
 
@@ -233,6 +244,14 @@ def _value(name: str, x: Any, source: str) -> Any:
     for part in path(name):
         place = place[part]
     return place
+
+
+def _refuse_several(study: Study) -> None:
+    """Raise UsageError for a number that has several values outside of what is swept."""
+    for name, x in given_values(study):
+        if isinstance(x, list | tuple) and is_number(name):
+            place = "settings" if study.source == SOURCE else "[sweep]"
+            raise wrong(study.source, f"{name} has several values, {shorten(str(x))}: lists of them are in {place}")
 
 
 def _refuse_twice(what: str, names: Sequence[str], source: str) -> None:

@@ -217,7 +217,8 @@ def _refuse_equal_folders(found: list[Cell], study: Study) -> None:
             raise wrong(study.source, f"the setting {cell.label} is there twice: give different values of {names}")
 
 
-def given_fields(study: Study) -> set[str]:
-    """Return the dotted names of all fields that arms fix."""
-    tables = [table for arm in study.arms for table in (arm.fields, *arm.environments.values())]
-    return {name for table in tables for name in flat(table)}
+def given_values(study: Study) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted names of all fields that arms fix, with their values."""
+    for arm in study.arms:
+        for table in (arm.fields, *arm.environments.values()):
+            yield from flat(table).items()

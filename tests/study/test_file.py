@@ -7,6 +7,7 @@ import pytest
 
 from rlsparse.errors import UsageError
 from rlsparse.study.arguments import study_from_arguments
+from rlsparse.study.flags import parse
 from rlsparse.study.study import cells
 
 EVIL = """
@@ -106,23 +107,23 @@ def test_what_is_wrong_is_said_in_one_line_that_names_the_file(text, said, read)
 @pytest.mark.parametrize(
     ("text", "flag"),
     [
-        ('envs = ["evil.py:Env"]', "--envs evil.py:Env or --trust"),
-        ('envs = ["evil:Env-v0"]', "--envs evil:Env-v0 or --trust"),
-        ('envs = ["Hopper"]\nwrappers = ["evil.py:Wrapper"]', "--wrappers evil.py:Wrapper or --trust"),
-        ('envs = ["Hopper"]\n[arms.a]\nwrappers = ["evil.W"]', "--wrappers evil.W or --trust"),
-        ('envs = ["Hopper"]\n[arms.a.environments.Hopper]\nwrappers = ["evil.W"]', "--wrappers evil.W or --trust"),
-        ('envs = ["Hopper"]\n[sweep]\nwrappers = [["evil.W"]]', "--wrappers evil.W or --trust"),
-        ('envs = ["Hopper"]\n[sweep]\n"wrappers" = ["evil.W"]', "--wrappers evil.W or --trust"),
-        ('envs = ["Hopper"]\nwrappers = ["gymnasium.wrappers.evil:W"]', "gymnasium.wrappers.evil:W or --trust"),
-        ('envs = ["Hopper"]\nwrappers = ["gymnasium.wrappers.evil.W"]', "gymnasium.wrappers.evil.W or --trust"),
-        ('envs = ["Hopper"]\nwrappers = "evil.W"', "--wrappers evil.W or --trust"),
-        ('envs = ["Hopper"]\n[arms.a]\nagent = "ppo"\n"wrappers" = [["evil.W"]]', "--wrappers evil.W or --trust"),
+        ('envs = ["evil.py:Env"]', "by --envs evil.py:Env"),
+        ('envs = ["evil:Env-v0"]', "by --envs evil:Env-v0"),
+        ('envs = ["Hopper"]\nwrappers = ["evil.py:Wrapper"]', "by --wrappers"),
+        ('envs = ["Hopper"]\n[arms.a]\nwrappers = ["evil.W"]', "by --wrappers"),
+        ('envs = ["Hopper"]\n[arms.a.environments.Hopper]\nwrappers = ["evil.W"]', "by --wrappers"),
+        ('envs = ["Hopper"]\n[sweep]\nwrappers = [["evil.W"]]', "by --wrappers"),
+        ('envs = ["Hopper"]\n[sweep]\n"wrappers" = ["evil.W"]', "by --wrappers"),
+        ('envs = ["Hopper"]\nwrappers = ["gymnasium.wrappers.evil:W"]', "by --wrappers"),
+        ('envs = ["Hopper"]\nwrappers = ["gymnasium.wrappers.evil.W"]', "by --wrappers"),
+        ('envs = ["Hopper"]\nwrappers = "evil.W"', "by --wrappers"),
+        ('envs = ["Hopper"]\n[arms.a]\nagent = "ppo"\n"wrappers" = [["evil.W"]]', "by --wrappers"),
     ],
 )
 def test_code_that_a_file_names_is_not_run(text, flag, read):
     with pytest.raises(UsageError) as told:
         read(text)
-    assert "would be imported and its code run: if you trust it, say so by --" in str(told.value)
+    assert "would be imported and its code run: if you trust it, say so by --trust, or " in str(told.value)
     assert str(told.value).endswith(flag)
     assert not Path("ran").exists()
 
@@ -141,6 +142,14 @@ def test_code_that_the_user_names_too_or_trusts_is_run(read):
     text = 'envs = ["fake_envs:Point-v0"]'
     assert read(text, trust=True)[0].recipe.env == "fake_envs:Point-v0"
     assert read(text, envs=["fake_envs:Point-v0"])[0].recipe.env == "fake_envs:Point-v0"
+
+
+def test_wrappers_that_the_command_line_names_take_the_place_of_those_of_arms(tmp_path):
+    study = tmp_path / "study.toml"
+    study.write_text('envs = ["Hopper"]\n[arms.a]\nagent = "ppo"\nwrappers = ["evil.W"]')
+    found, _ = parse([str(study), "--wrappers", "gymnasium.wrappers.ClipAction"])
+    (cell,) = cells(found, tmp_path).cells
+    assert cell.recipe.wrappers == ("gymnasium.wrappers.ClipAction",)
 
 
 def test_wrappers_of_gymnasium_are_nobody_s_code(read):

@@ -105,7 +105,13 @@ def test_flags_of_kinds_that_are_swept_are_known():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("", "which environments?"),
+        ("", "which environments? e.g. --envs HalfCheetah, or a study file before all flags"),
+        ("--envs Hopper,Walker2d", "--envs Hopper,Walker2d: names have blanks between them, as --envs Hopper Walker2d"),
+        ("--total-steps 3 a.toml", "a.toml: a study file stands before all flags, as rlsparse sweep a.toml"),
+        ("--envs Hopper a.toml", "a.toml: a study file stands before all flags"),
+        ("--envs Hopper --num-envs 1 2", "--num-envs takes one value: use --sweep.num-envs to train with each"),
+        ("--envs Hopper --sweep.agents ppo trpo", "agents is no setting: agents lists them, each an arm"),
+        ("--envs Hopper --sweep.explore.reach 1 2", "unknown field explore.reach: did you mean explore.proposal.reach"),
         ("--envs HalfCheetha", "unknown environment 'HalfCheetha': did you mean HalfCheetah-v5?"),
         ("--envs Hopper --agents ppoo", "unknown agent 'ppoo': did you mean ppo?"),
         ("--envs Hopper Hopper-v5", "the environment Hopper-v5 is there twice"),
