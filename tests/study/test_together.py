@@ -6,6 +6,7 @@ import numpy as np
 import pairs
 import pytest
 import tiny
+from matplotlib.figure import Figure
 
 from rlsparse.algorithms.objectives import A2C
 from rlsparse.errors import DivergenceError, EnvironmentFailure, StorageError
@@ -38,6 +39,13 @@ class StopAfter(Stop):
         if self.left == 0:
             self.ask("the test")
         return super().__call__()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Nothing is waited for that is not looked at here."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"a picture"))
 
 
 def made(folder, recipe):
@@ -81,15 +89,26 @@ def built(monkeypatch):
 def test_runs_of_every_kind_end_as_they_do_alone(kind, tmp_path, built):
     found = pairs.verdict(kind)
     assert found.recipe is not None, found.refusal
-    recipes = settings(replace(found.recipe, total_steps=96, eval_every=48, eval_episodes=2))[:2]
+    check_alike(settings(replace(found.recipe, total_steps=96, eval_every=48, eval_episodes=2))[:2], kind[1], tmp_path)
+    assert built == [2]
+
+
+def check_alike(recipes, kind, tmp_path):
     folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(recipes)]
     assert not train_together(opened(folders), Stop())
-    assert built == [2]
     for i, (folder, recipe) in enumerate(zip(folders, recipes, strict=True)):
         own, expected = tiny.outcome(folder), alone(tmp_path / f"alone-{i}", recipe)
         assert runs.read_recipe(folder) == recipe
-        names = KEPT if kind[1] in ENDS_APART else own.keys() | expected.keys()
+        names = KEPT if kind in ENDS_APART else own.keys() | expected.keys()
         assert not [name for name in names if own.get(name) != expected.get(name)]
+
+
+def test_so_do_runs_whose_groups_are_helped(tmp_path):
+    recipe = pairs.verdict(("advantage", "group-relative")).recipe
+    scaffold = replace(recipe.advantage.scaffold, after=1, success_return=-0.3)
+    recipe = replace(recipe, advantage=replace(recipe.advantage, scaffold=scaffold))
+    recipes = settings(replace(recipe, total_steps=96, eval_every=48, eval_episodes=2))[:2]
+    check_alike(recipes, "group-relative", tmp_path)
 
 
 @pytest.mark.parametrize("asked", [1, 40, 90, 130])
