@@ -69,6 +69,7 @@ WATCH_EVERY = 30.0
 
 def _tell_end(standings: Sequence[Any], flags: RunFlags, comparison: Path | None) -> None:
     """Print how the cells stand, and last on stdout the folder of the study."""
+    from rlsparse.study.ranking import best_lines
     from rlsparse.study.table import record, table
 
     with ignore_lost_reader(sys.stdout):
@@ -77,7 +78,9 @@ def _tell_end(standings: Sequence[Any], flags: RunFlags, comparison: Path | None
             print(json.dumps({**ends, "cells": [record(x) for x in standings]}))
             return
         if not flags.quiet:
-            print(f"\n{printable_lines(table(standings))}")
+            best = [] if flags.part else best_lines(standings)
+            text = "\n".join([table(standings), *best])
+            print(f"\n{printable_lines(text)}")
             if comparison is not None:
                 print(f"\ncomparison: {comparison / 'report.html'}, {comparison / 'report.png'}")
         print(flags.out)

@@ -56,4 +56,4 @@ class TrainedRun:
 
     def __repr__(self) -> str:
         seeds = f"{self.recipe.num_seeds} seed{'s' * (self.recipe.num_seeds > 1)}"
-        return f"TrainedRun({str(self.path)!r}: {self.agent} on {self.recipe.env}, {seeds}, {self.state})"
+        return f"{type(self).__name__}({str(self.path)!r}: {self.agent} on {self.recipe.env}, {seeds}, {self.state})"
