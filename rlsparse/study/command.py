@@ -34,8 +34,9 @@ def run_command(arguments: Sequence[str]) -> None:
     whole = cells(study, flags.out)
     found = replace(whole, cells=tuple(part_of(whole.cells, flags.part)))
     if flags.dry_run:
-        print(plan(found, place_of(flags), options_of(flags)))
-        return
+        text, code = plan(found, place_of(flags), options_of(flags))
+        print(printable_lines(text))
+        sys.exit(code)
     with StopSignal() as stop, Display(flags.quiet, stays=not sys.stdout.isatty()) as display:
         tell = _redrawing(display, flags.out) if flags.watch else display
         standings = carry_out(found, place_of(flags), options_of(flags), stop, tell, flags.out)

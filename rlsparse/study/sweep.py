@@ -94,19 +94,25 @@ def carry_out(
     return [*drive.run(jobs), *failures]
 
 
-def plan(found: Cells, place: Place, options: Options) -> str:
-    """Return which cells there are, how they are trained together, what is done, and how much is left."""
+def plan(found: Cells, place: Place, options: Options) -> tuple[str, int]:
+    """Return which cells there are, how they are trained together, what is done and how much is left, and a code.
+
+    The code is that of the first cell that cannot be trained. Raises UsageError for a place that there is not.
+    """
+    check_place(place)
     slots = slots_here(place, found.cells, options)
     standings = [*map(standing, found.cells), *map(refused, found.failures)]
     jobs, populations = jobs_of(found.cells, standings, slots), len(grouped(found.cells))
     left = sum(max(0, x.budget - x.steps) * len(x.seeds) for x in standings if x.state == "waiting")
     lines = [table(standings), f"populations  {populations:,}: cells that one process can train together"]
-    for number, job in enumerate(jobs, 1):
+    for number, job in enumerate(jobs if place.on is None else (), 1):
         members = sum(cell.recipe.num_seeds for cell in job)
         what = f"{len(job)} cell{'s' * (len(job) > 1)}, {members} member{'s' * (members > 1)}"
         first = f"{job[0].label} on {shown_name(job[0].recipe.env)}{' ...' * (len(job) > 1)}"
         lines.append(f"job {number:<8} {what}: {first}")
-    return "\n".join([*lines, f"to do        {left:,} steps, {min(slots, len(jobs))} jobs at once"])
+    at_once = min(slots, len(jobs))
+    where = f"{at_once} job{'s' * (at_once != 1)} at once" if place.on is None else f"by jobs on {place.on}"
+    return "\n".join([*lines, f"to do        {left:,} steps, {where}"]), exit_code(standings)
 
 
 def place_of(flags: RunFlags) -> Place:

@@ -91,8 +91,26 @@ def test_a_plan_says_what_there_is_to_do_and_does_nothing(sweep):
     assert "2 cells: 2 waiting; 0.0 % of 576 steps" in out
     assert "populations  1: cells that one process can train together" in out
     assert "job 1        2 cells, 6 members: ppo, learning_rate 0.001 on fake_envs:Point-v0 ..." in out
-    assert "to do        576 steps, 1 jobs at once" in out
+    assert "to do        576 steps, 1 job at once" in out
     assert not Path("study").exists()
+
+
+def test_a_plan_ends_with_the_code_of_what_cannot_be_trained(sweep):
+    code, out, _ = sweep(*SHORT, "--sweep.advantage.gamma", "0.9", "1.5", "--dry-run")
+    assert code == 2
+    assert "--advantage.gamma is 1.5: expected a number from 0 to 1" in out
+    assert "2 cells: 1 waiting, 1 failed" in out
+
+
+def test_a_plan_of_a_cluster_asks_for_none(sweep):
+    assert sweep(*SHORT, "--on", "ray", "--dry-run")[1].endswith("to do        96 steps, by jobs on ray\n")
+    code, _, err = sweep(*SHORT, "--on", "slurm", "--dry-run")
+    assert (code, err) == (2, "rlsparse: --on slurm: expected ray, ray:ADDRESS or ray://HOST:PORT\n")
+
+
+def test_the_best_setting_is_told_below_the_table(sweep):
+    _, out, _ = sweep(*SHORT, *SETTINGS, "--jobs", "1")
+    assert "\nbest of 2 on fake_envs:Point-v0: ppo, learning_rate 0.0" in out
 
 
 def test_a_cell_that_fails_costs_only_itself_and_the_exit_code(sweep):
