@@ -88,6 +88,7 @@ def fresh_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("study.toml").write_text(next(x.text for x in doc_pages.blocks() if x.text.startswith("# study.toml: ")))
     Path("reach.py").write_text(next(x.text for x in doc_pages.blocks() if x.text.startswith('"""reach.py: ')))
+    shutil.copytree(ROOT / "examples", "examples")
     shutil.copy(model_path("ant.xml"), "my_ant.xml")
     monkeypatch.setattr("os.fsync", lambda _: None)
 

@@ -13,7 +13,19 @@ from rlsparse.run.recipe import Recipe, check, to_dict
 from rlsparse.sim.environment import shown_name
 from rlsparse.study.cell import Cell
 from rlsparse.study.changed import differences
-from rlsparse.study.fields import NONE, Fields, as_table, at, flat, in_source, merged, short_name, value_in, wrong
+from rlsparse.study.fields import (
+    NONE,
+    Fields,
+    as_table,
+    at,
+    flat,
+    in_source,
+    merged,
+    short_name,
+    value_in,
+    without,
+    wrong,
+)
 from rlsparse.study.folders import ranges_of_seeds, seeds_folder, setting_label, setting_text
 
 MOST_CELLS = 10_000
@@ -138,7 +150,8 @@ def _label(arm: Arm, values: dict[str, Any]) -> str:
 def _usual_name(study: Study, arm: Arm, env: str) -> str:
     """Return what to call an arm without a name: its agent there, whatever settings make of its components."""
     swept = {name for name, values in study.grid.items() if any(isinstance(x, dict) for x in values)}
-    fields = {name: x for name, x in arm.fields.items() if name not in swept}
+    fields = without(arm.fields, {"sparsity"} if "sparse" in swept else set())
+    fields = {name: x for name, x in fields.items() if name not in swept}
     try:
         return recipe_of(study, replace(arm, fields=fields), env, {})[0]
     except RlsparseError:  # which the cells will tell
@@ -150,6 +163,8 @@ def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tupl
     fields = merged(arm.fields, arm.environments.get(env, {}))
     for name, x in setting.items():
         fields = merged(fields, at(name, x))
+    if "sparse" in setting and fields["sparse"] in (None, {"kind": NONE}):
+        fields = without(fields, {"sparsity"})
     asked = _asked(fields)
     given = _as_train(fields, {"env": env, **({"agent": arm.agent} if arm.agent else {})})
     try:

@@ -96,8 +96,10 @@ def test_values_are_read_as_those_of_the_field(flags, values):
     assert [x for cell in found for x in cell.setting.values()] == values
 
 
-def test_flags_of_kinds_that_are_swept_are_known():
-    none, rigl = found_by("--envs Hopper --sweep.sparse none rigl --sparse.sparsity 0.7")
+@pytest.mark.parametrize("flag", ["--sparse.sparsity", "--sparsity"])
+def test_flags_of_kinds_that_are_swept_are_known(flag):
+    none, rigl = found_by(f"--envs Hopper --sweep.sparse none rigl {flag} 0.7")
+    assert none.arm == rigl.arm == "ppo"
     assert none.recipe.sparse is None
     assert rigl.recipe.sparse.sparsity == 0.7
 
