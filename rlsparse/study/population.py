@@ -31,6 +31,10 @@ class Part:
     """Which of all members are its own."""
     learner: Learner
     """As those members were when it was last written."""
+    ended: Checkpoint | None = None
+    """Its state when all its members had spent their budgets; what they compute beside others later is for nothing."""
+    written: bool = False
+    """Whether that is on the disk."""
 
     @property
     def total_steps(self) -> int:
@@ -55,11 +59,20 @@ class Population(Session):
     def write(self, now: Checkpoint) -> None:
         """Write a checkpoint of each run, and all that it makes good; raises StorageError."""
         for part in self.parts:
-            own = cut(now, part.members, self.learner.members)
+            if part.written:
+                continue
+            own = part.ended or cut(now, part.members, self.learner.members)
             part.learner.load_state_dict(own.arrays["learner"])
-            best = BestPolicies(part.learner)
-            best.load_state_dict(own.arrays["best"])
-            write(part.run, part.recipe, part.learner, best, own)
+            if part.ended is None and self.has_ended(part, own):
+                part.ended = own = own.copied()
+            write(part.run, part.recipe, part.learner, _best(part, own), own)
+            if part.ended is not None:
+                part.written, part.ended = True, None
+
+    def has_ended(self, part: Part, own: Checkpoint) -> bool:
+        """Whether all members of a part have spent their budgets, and were evaluated then."""
+        spent = np.broadcast_to(self.finished, self.learner.members)[part.members]
+        return bool(spent.all()) and own.values["evaluated_at"] == part.learner.counters.total.tolist()
 
     def write_policies(self) -> None:
         """Write the policies of each run as they are; raises StorageError."""
@@ -87,3 +100,13 @@ def restore(population: Population, saved: Sequence[Checkpoint | None]) -> None:
         return
     adopt(population, joined(found))
     population.write_policies()
+    for part, own in zip(population.parts, found, strict=True):
+        _best(part, own).write(part.run.path, part.recipe, part.learner)
+        part.written = population.has_ended(part, own)
+
+
+def _best(part: Part, own: Checkpoint) -> BestPolicies:
+    """Return the best policies of a part, whose state is its `own`."""
+    best = BestPolicies(part.learner)
+    best.load_state_dict(own.arrays["best"])
+    return best

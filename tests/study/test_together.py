@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from rlsparse.algorithms.objectives import A2C
 from rlsparse.errors import DivergenceError, EnvironmentFailure, StorageError
+from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
 from rlsparse.run.flags import ResumeFlags
 from rlsparse.run.status import Settings
@@ -19,13 +20,6 @@ from rlsparse.study.together import train_together
 from rlsparse.train.training import reopen
 
 KINDS = [(family, name) for family, names in pairs.FAMILIES.items() for name in names]
-
-
-ENDS_APART = ("group-relative", "reinforce-plus-plus")
-"""Kinds whose members spend their budgets after different numbers of rollouts, and then compute beside the others."""
-
-KEPT = ("policy", "policy-best", "progress", "evaluated_at", "learner/params", "learner/counters.train")
-"""What a member that has spent its budget keeps; its environments and its optimiser go on for nothing."""
 
 
 class StopAfter(Stop):
@@ -60,6 +54,11 @@ def opened(folders):
 def alone(folder, recipe):
     assert not train_together(opened([made(folder, recipe)]), Stop())
     return tiny.outcome(folder)
+
+
+def differing(folder, expected):
+    own = tiny.outcome(folder)
+    return [name for name in own.keys() | expected.keys() if own.get(name) != expected.get(name)]
 
 
 def settings(recipe=tiny.RECIPE):
@@ -97,10 +96,24 @@ def check_alike(recipes, kind, tmp_path):
     folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(recipes)]
     assert not train_together(opened(folders), Stop())
     for i, (folder, recipe) in enumerate(zip(folders, recipes, strict=True)):
-        own, expected = tiny.outcome(folder), alone(tmp_path / f"alone-{i}", recipe)
         assert runs.read_recipe(folder) == recipe
-        names = KEPT if kind in ENDS_APART else own.keys() | expected.keys()
-        assert not [name for name in names if own.get(name) != expected.get(name)]
+        assert differing(folder, alone(tmp_path / f"alone-{i}", recipe)) == []
+
+
+@pytest.mark.parametrize("asked", [0, 150, 270])
+def test_a_run_that_has_spent_its_budget_before_the_others_stays_as_it_ended(asked, tmp_path):
+    """Probes that begin earlier take steps: such a run ends while others go on; it may get more later."""
+    probing = pairs.verdict(("probe", "episodes"), ("optimiser", "adam")).recipe
+    base = replace(probing, total_steps=480, eval_every=160, eval_episodes=2)
+    starts = ((0, 1, 0.0), (1, 2, 0.3), (2, 1, 0.7))
+    recipes = [replace(base, seed=s, num_seeds=n, explore=replace(base.explore, start=x)) for s, n, x in starts]
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(recipes)]
+    train_together(opened(folders), StopAfter(asked))
+    train_together(opened([x for x in folders if state(x)["state"] != "finished"]), Stop())
+    ends = {checkpoint.load_latest(x / "checkpoint").arrays["learner"]["counters.train"].max() for x in folders}
+    assert len(ends) == 3
+    for i, recipe in enumerate(recipes):
+        assert differing(folders[i], alone(tmp_path / f"alone-{i}", recipe)) == []
 
 
 def test_so_do_runs_whose_groups_are_helped(tmp_path):
