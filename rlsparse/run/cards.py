@@ -338,7 +338,7 @@ def _unknown_environment(name: str, registered: Iterable[str]) -> UsageError:
         return UsageError(f"unknown environment '{name}'{hint}")
     hint = _did_you_mean(_key(base), {**choices, **{key: card.id for key, card in _card_keys().items()}})
     others = f"; of another package, name the module too, as module:{name}" if not hint and "-v" in name else ""
-    if Path(f"{name.partition('.')[0]}.py").is_file():
+    if os.path.isfile(f"{name.partition('.')[0]}.py"):  # also of what no file can be called
         others = f"; a class of your own is named as in {name.partition('.')[0]}.py:MyEnv"
     return UsageError(f"unknown environment '{name}'{hint} (rlsparse envs lists them{others})")
 
