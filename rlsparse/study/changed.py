@@ -1,5 +1,7 @@
 """Whether a run that is there already is the one that a cell of the study now asks for."""
 
+import os
+
 from rlsparse.errors import RlsparseError, RunDirectoryError
 from rlsparse.run.directory import read_recipe
 from rlsparse.run.like import as_asked_like
@@ -18,7 +20,7 @@ def differences(cell: Cell) -> str:
 
     Raises RunDirectoryError for a directory that cannot be read, and for one with other seeds than its name says.
     """
-    if not (cell.folder / "recipe.toml").is_file():
+    if not os.path.isfile(cell.folder / "recipe.toml"):
         return ""
     there = read_recipe(cell.folder)
     _check_seeds(cell, there)

@@ -35,7 +35,8 @@ def run_command(arguments: Sequence[str]) -> None:
     found = replace(whole, cells=tuple(part_of(whole.cells, flags.part)))
     if flags.dry_run:
         text, code = plan(found, place_of(flags), options_of(flags))
-        print(printable_lines(text))
+        with ignore_lost_reader(sys.stdout):
+            print(printable_lines(text))
         sys.exit(code)
     with StopSignal() as stop, Display(flags.quiet, stays=not sys.stdout.isatty()) as display:
         tell = _redrawing(display, flags.out) if flags.watch else display
@@ -88,8 +89,9 @@ def _tell_end(standings: Sequence[Any], flags: RunFlags, comparison: Path | None
 
 
 def printable_lines(text: str) -> str:
-    """Return lines with blanks for what is no visible character."""
-    return "\n".join(map(printable, text.split("\n")))
+    """Return lines with blanks for what is no visible character, and question marks for what stdout cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return "\n".join(map(printable, text.split("\n"))).encode(encoding, "replace").decode(encoding)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,9 @@ class Drive:
             self.standings[cell.folder] = now = replace(self.standings[cell.folder], state="running")
             self._running[cell.folder] = Watch(now, read_status(cell.folder))
         folders = tuple(cell.folder for cell in ready)
-        self._pool.start(Job(folders, self._options.cores, self._options.gpus, self._options.trust))
+        environment = ready[0].recipe.environment  # that of all: they are trained together
+        trusted = (environment.id, *environment.wrappers) if self._options.trust else ()
+        self._pool.start(Job(folders, self._options.cores, self._options.gpus, trusted))
         return True
 
     def _prepared(self, cell: Cell) -> bool:

@@ -103,7 +103,7 @@ def shares(cores: Sequence[int], slots: int) -> list[list[int]]:
 
 def worker_command(job: Job, cores: Sequence[int] = ()) -> list[str]:
     """Return the command of a job's process; it ends with the stdin that it is given."""
-    flags = ["--until-stdin-ends", *(["--trust"] if job.trust else [])]
+    flags = ["--until-stdin-ends", *(["--trusted", *job.trusted] if job.trusted else [])]
     flags += ["--cores", ",".join(map(str, cores))] if cores else []
     return [sys.executable, "-P", "-m", "rlsparse.study.worker", *flags, "--", *map(str, job.folders)]
 

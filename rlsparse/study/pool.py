@@ -14,8 +14,8 @@ class Job:
     """Cores that it may use."""
     gpus: float = 0.0
     """GPUs, or the share of one, that it may use."""
-    trust: bool = False
-    """Run the code of the environments that the runs name."""
+    trusted: tuple[str, ...] = ()
+    """Environments and wrappers whose code is run; of runs that name others by then no code is."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """How the cells of a study stand, as their run directories tell it."""
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -93,7 +94,7 @@ def refused(failure: Failure) -> Standing:
 
 def begun(folder: Path) -> bool:
     """Whether a run has begun in this folder."""
-    return (folder / "recipe.toml").exists()
+    return os.path.exists(folder / "recipe.toml")  # also where no file can be called so
 
 
 def is_finished(folder: Path, status: dict[str, Any]) -> bool:

@@ -67,7 +67,9 @@ def jobs_of(cells: Sequence[Cell], standings: Iterable[Standing], slots: int) ->
         now = left[cell.folder]
         return max(1, now.budget - now.steps) * len(now.seeds)
 
-    return cut(groups, slots, work, lambda cell: cell.recipe.iteration_steps * cell.recipe.num_seeds)
+    return cut(
+        groups, min(slots, max(1, len(left))), work, lambda cell: cell.recipe.iteration_steps * cell.recipe.num_seeds
+    )
 
 
 def carry_out(

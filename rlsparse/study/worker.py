@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from rlsparse.run.command_line import fail_in_one_line
 
         with fail_in_one_line():
-            code = work(flags.folders, flags.trust, stop)
+            code = work(flags.folders, flags.trusted, stop)
     sys.exit(128 + stop.received if stop.received else code)
 
 
@@ -48,7 +48,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="rlsparse.study.worker", description="Go on with runs of a study.")
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a run directory")
     parser.add_argument("--cores", type=_numbers, help="run on these cores alone, as 0,1")
-    parser.add_argument("--trust", action="store_true", help="run the code of the environments that the runs name")
+    trusted = "run the code of these environments and wrappers where the runs name them"
+    parser.add_argument("--trusted", nargs="+", default=(), metavar="NAME", help=trusted)
     ends = "save and end as soon as stdin ends: whoever started this process is gone"
     parser.add_argument("--until-stdin-ends", action="store_true", help=ends)
     return parser.parse_args(arguments)
@@ -63,7 +64,7 @@ def _stop_at_end_of_stdin(stop: Stop) -> None:
     stop.ask("the end of its study")
 
 
-def work(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
+def work(folders: Sequence[Path], trusted: Sequence[str], stop: Stop) -> int:
     """Train the runs of these directories to their ends, or until told to stop, together where their recipes allow it.
 
     Returns the exit code: 0 if all are finished, else that of the first failure.
@@ -72,7 +73,7 @@ def work(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
 
     opened, codes = [], []
     for folder in folders:
-        run, code = _open(folder, trust) if not stop() else (None, STOPPED)
+        run, code = _open(folder, trusted) if not stop() else (None, STOPPED)
         opened += [run] if run else []
         codes.append(code)
     codes += [_told(failure.error) for failure in train_together(opened, stop)]
@@ -80,9 +81,10 @@ def work(folders: Sequence[Path], trust: bool, stop: Stop) -> int:
     return next((code for code in codes if code not in (0, STOPPED)), max(codes))
 
 
-def _open(folder: Path, trust: bool) -> "tuple[Opened | None, int]":
+def _open(folder: Path, trusted: Sequence[str]) -> "tuple[Opened | None, int]":
     """Open a run directory and hold it; returns it, or none for one that is finished or fails, and the exit code."""
-    from rlsparse.errors import RlsparseError
+    from rlsparse.errors import RlsparseError, RunDirectoryError
+    from rlsparse.run.directory import read_recipe
     from rlsparse.run.flags import ResumeFlags
     from rlsparse.study.outcome import tell_failure
     from rlsparse.study.standing import IN_USE
@@ -90,7 +92,12 @@ def _open(folder: Path, trust: bool) -> "tuple[Opened | None, int]":
 
     for wait in (*WAITS, None):
         try:
-            opened = reopen(ResumeFlags(folder, trust=trust, quiet=True))
+            environment = read_recipe(folder).environment
+            known = {environment.id, *environment.wrappers} <= {*trusted}
+            opened = reopen(ResumeFlags(folder, trust=known, quiet=True))
+            if opened.recipe.environment != environment:
+                opened.run.release()
+                raise RunDirectoryError(f"{folder / 'recipe.toml'} was changed while it was read")
         except RlsparseError as error:
             if IN_USE in str(error) and wait is not None:
                 time.sleep(wait)

@@ -34,7 +34,7 @@ class Here:
             if str(folder) in self.crash:
                 code, reason = 137, "its process was ended by signal 9"
                 break
-            code = code or worker.work([folder], job.trust, self.stop_signal)
+            code = code or worker.work([folder], job.trusted, self.stop_signal)
         self.over.append(Ended(job, reason, code))
 
     def ended(self, seconds):

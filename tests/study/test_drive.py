@@ -129,7 +129,7 @@ def test_what_another_process_has_let_go_meanwhile_is_looked_at_again():
         if held and states(standings) == ["in use", "in use", "running"]:
             held.pop().release()
             held.pop().release()
-            worker.work([finished.folder], True, Stop())
+            worker.work([finished.folder], ("fake_envs:Point-v0",), Stop())
 
     found = drive([[finished, left], [mine]], tell=let_go)
     assert states(found) == ["finished"] * 3

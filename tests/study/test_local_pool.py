@@ -33,7 +33,7 @@ def pool():
 def job(*names, recipe=tiny.RECIPE):
     for name in names:
         runs.create(recipe, "ppo", Path(), Path(name)).release()
-    return Job(tuple(map(Path, names)), trust=True)
+    return Job(tuple(map(Path, names)), trusted=(recipe.env,))
 
 
 def next_ended(pool):
@@ -133,7 +133,7 @@ from pathlib import Path
 from rlsparse.study.local_pool import LocalPool
 from rlsparse.study.pool import Job
 pool = LocalPool(1)
-pool.start(Job((Path("run"),), trust=True))
+pool.start(Job((Path("run"),), trusted=("fake_envs:Point-v0",)))
 pool.ended(1000)
 """
 

@@ -41,7 +41,7 @@ def pool(ray, tmp_path):
 def job(tmp_path):
     (tmp_path / "run").mkdir()
     runs.create(tiny.RECIPE, "ppo", tmp_path, tmp_path / "run").release()
-    return Job((tmp_path / "run",), cores=2, gpus=0.5, trust=True)
+    return Job((tmp_path / "run",), cores=2, gpus=0.5, trusted=("fake_envs:Point-v0",))
 
 
 def begin(pool, ray, job, shared=False):
@@ -215,7 +215,7 @@ def test_with_a_checkpoint_between_losses_a_job_goes_on(pool, ray, job):
 
 
 def test_a_machine_that_refuses_gets_no_more_jobs(pool, ray, tmp_path, job, caplog):
-    small = Job(job.folders, trust=True)
+    small = Job(job.folders, trusted=("fake_envs:Point-v0",))
     pool.start(small)
     ray.tasks[0].value = Outcome("refused", 1, "node 7 has rlsparse 0.0", "a")
     assert pool.ended(0) == []

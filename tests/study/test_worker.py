@@ -34,8 +34,8 @@ def status(folder):
     return json.loads((folder / "status.json").read_text())
 
 
-def work(*folders, trust=True):
-    return worker.work(folders, trust, Stop())
+def work(*folders, trusted=("fake_envs:Point-v0",)):
+    return worker.work(folders, trusted, Stop())
 
 
 def test_runs_are_trained_as_each_alone_would_be():
@@ -68,7 +68,7 @@ def test_a_finished_run_is_left_as_it_is():
 def test_an_environment_that_fails_is_told_in_its_run_and_the_others_go_on(env, code, reason, monkeypatch):
     monkeypatch.setattr("fake_envs.made", 0)
     folders = [make("bad", tiny.recipe(env=env)), make("good")]
-    assert work(*folders) == code
+    assert work(*folders, trusted=(env, "fake_envs:Point-v0")) == code
     assert status(folders[0])["state"] == "failed"
     assert reason in status(folders[0])["reason"]
     assert status(folders[1])["state"] == "finished"
@@ -76,8 +76,25 @@ def test_an_environment_that_fails_is_told_in_its_run_and_the_others_go_on(env, 
 
 def test_code_that_nobody_trusts_does_not_run():
     folder = make("run")
-    assert work(folder, trust=False) == 2
+    assert work(folder, trusted=()) == 2
     assert "--trust" in status(folder)["reason"]
+
+
+@pytest.mark.parametrize("other", [{"env": "fake_envs:Steady-v0"}, {"wrappers": ("fake_envs:Doubled",)}])
+def test_code_that_the_study_did_not_name_does_not_run(other):
+    """As where somebody has put another run in the place of the one that was checked."""
+    folder = make("run", tiny.recipe(**other))
+    assert work(folder) == 2
+    assert "would be imported" in status(folder)["reason"]
+
+
+def test_code_does_not_run_of_a_recipe_that_is_changed_while_it_is_read(monkeypatch):
+    folder = make("run", tiny.recipe(env="fake_envs:Steady-v0"))
+    first, read = [tiny.RECIPE], runs.read_recipe
+    monkeypatch.setattr(runs, "read_recipe", lambda folder: first.pop() if first else read(folder))
+    monkeypatch.setattr("rlsparse.run.trust.trust_run", lambda *_: None)
+    assert work(folder) == 4
+    assert "was changed" in status(folder)["reason"]
 
 
 def test_a_damaged_recipe_is_told():
@@ -111,13 +128,14 @@ def test_a_run_that_somebody_else_trains_is_left_to_him():
 def test_one_that_is_told_to_stop_saves_and_goes_on_later_as_if_it_had_not():
     folder, stop = make("run"), Stop()
     stop.ask("a test")
-    assert worker.work([folder], True, stop) == worker.STOPPED
+    assert worker.work([folder], (), stop) == worker.STOPPED
     assert work(folder) == 0
     assert tiny.outcome(folder) == tiny.outcome(tiny.train(Path("alone")))
 
 
 def start(*arguments, **popen):
-    command = [sys.executable, "-m", "rlsparse.study.worker", "--trust", *map(str, arguments)]
+    trusted = ["--trusted", "fake_envs:Point-v0"]
+    command = [sys.executable, "-m", "rlsparse.study.worker", *map(str, arguments), *trusted]
     return subprocess.Popen(command, env=tiny.environment(), stderr=subprocess.PIPE, text=True, **popen)
 
 
