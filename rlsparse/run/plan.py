@@ -151,7 +151,7 @@ def policy_size(layout: Layout) -> int:
 def disk(recipe: Recipe, layout: Layout, checkpoints: int, folder: Path) -> str | None:
     """Say how much so many checkpoints take, about, if it is more than LARGE bytes or than is free."""
     size = SAVED_PER_PARAMETER * layout.size * recipe.num_seeds
-    there = next(path for path in (folder, *folder.parents, ".") if os.path.exists(path))
+    there = next(path for path in (folder, *folder.parents, Path()) if os.path.exists(path))
     if checkpoints * size <= min(LARGE, free := shutil.disk_usage(there).free):
         return None
     few = f", where {free / 1e9:,.1f} GB are free" if checkpoints * size > free else ""
