@@ -120,6 +120,8 @@ def parse(arguments: Sequence[str]) -> tuple[Study, RunFlags]:
     for name in values(OF_TRAIN, arguments):
         raise UsageError(f"--{name} is for rlsparse train: use {OF_TRAIN[name]}")
     path = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
+    if path and path.is_dir():
+        raise UsageError(f"{path} is a folder: name a study file; a study goes on by the command that it began with")
     swept, rest = _split(arguments[1:] if path else arguments)
     _check_values(rest)
     if not {"-h", "--help"}.isdisjoint(rest):

@@ -137,6 +137,7 @@ def test_flags_of_kinds_that_are_swept_are_known(flag):
         ("--envs Hopper --sparse.sparsity 0.5", "--sparse.sparsity needs --sparse"),
         ("--envs Hopper --like runs/x --agents ppo", "like and agents both say"),
         ("nosuch.toml", "cannot read nosuch.toml"),
+        (".", ". is a folder: name a study file"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(flags, said):
