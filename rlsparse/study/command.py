@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -81,7 +82,8 @@ def _tell_end(standings: Sequence[Any], flags: RunFlags, comparison: Path | None
             return
         if not flags.quiet:
             best = [] if flags.part else best_lines(standings)
-            text = "\n".join([table(standings), *best])
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            text = "\n".join([table(standings, width=width, cut=False), *best])
             print(f"\n{printable_lines(text)}")
             if comparison is not None:
                 print(f"\ncomparison: {comparison / 'report.html'}, {comparison / 'report.png'}")

@@ -6,39 +6,63 @@ from typing import Any
 import numpy as np
 
 from rlsparse.compare.statistics import mean_interval
+from rlsparse.study.columns import GAP, Columns, fitted
 from rlsparse.study.standing import Standing, State, count
 
 ORDER: tuple[State, ...] = ("failed", "in use", "running", "interrupted", "waiting", "finished")
 """What a reader wants to see first, where not all cells fit."""
 
-TITLES = ("", "environment", "seeds", "state", "steps", "steps/s", "return", "")
+TITLES = ("", "environment", "seeds", "state", "steps", "steps/s", "return")
 
-NUMBERS = range(4, 7)
+NUMBERS = ("steps", "steps/s", "return")
 """Columns that are set to the right."""
 
+LARGE = 10_000_000
+"""Steps of a study of which so many are told in few characters, so that a line has room for the time."""
 
-def table(standings: Sequence[Standing], height: int | None = None, width: int | None = None) -> str:
-    """Return a line for each cell, at most so many lines in all, and how the whole study stands."""
+LAST_BEFORE_REASON = "state"
+"""Column after which a terminal shows why a cell failed, in the place of the others."""
+
+
+def table(standings: Sequence[Standing], height: int | None = None, width: int | None = None, cut: bool = True) -> str:
+    """Return a line for each cell, at most so many lines in all, and how the whole study stands.
+
+    With a `width` columns for which there is no room are left out; lines that reasons make longer are `cut`.
+    """
     shown = [*standings]
     if height is not None and len(standings) + 2 > height:
         shown = sorted(standings, key=lambda x: ORDER.index(x.state))[: max(0, height - 3)]
-    rows = [TITLES, *map(row, shown)]
-    widths = [max(len(line[i]) for line in rows) for i in range(len(TITLES))]
-    lines = ["  ".join(_justified(i, text, widths[i]) for i, text in enumerate(line)).rstrip() for line in rows]
+    rows = [row(x) for x in shown]
+    columns = {title: [line[i] for line in rows] for i, title in enumerate(TITLES)}
+    if width is not None:
+        columns = fitted(columns, shown, width)
+    lines = _lines(columns, [x.reason for x in shown], whole=width is None)
     if left_out := len(standings) - len(shown):
         lines.append(f"and {left_out:,} more cells")
-    return "\n".join(line[:width] for line in [*lines, summary(standings)])
+    return "\n".join(line[: width if cut else None] for line in [*lines, summary(standings)])
+
+
+def _lines(columns: Columns, reasons: Sequence[str], whole: bool) -> list[str]:
+    """Return titles and rows as lines, each with its reason at the end, or, if not `whole`, after the state."""
+    widths = {title: max(map(len, [title, *texts])) for title, texts in columns.items()}
+    lines = [GAP.join(_justified(title, title, widths[title]) for title in columns).rstrip()]
+    for i, reason in enumerate(reasons):
+        texts = {title: _justified(title, columns[title][i], widths[title]) for title in columns}
+        titles = [*columns]
+        until = len(titles) if whole or not reason else titles.index(LAST_BEFORE_REASON) + 1
+        lines.append(GAP.join([*(texts[title] for title in titles[:until]), reason]).rstrip())
+    return lines
 
 
 def row(x: Standing) -> tuple[str, ...]:
     """Return what a cell's line says, by TITLES."""
     steps = short(x.steps) if x.steps >= x.budget else f"{short(x.steps)} of {short(x.budget)}"
     rate = f"{x.rate * len(x.seeds):,.0f}" if x.rate and x.state == "running" else ""
-    return (x.label, x.env, seeds_text(x.seeds), state_text(x), steps, rate, returns_text(x.returns), x.reason)
+    return (x.label, x.env, seeds_text(x.seeds), state_text(x), steps, rate, returns_text(x.returns))
 
 
-def _justified(column: int, text: str, width: int) -> str:
-    return text.rjust(width) if column in NUMBERS else text.ljust(width)
+def _justified(title: str, text: str, width: int) -> str:
+    return text.rjust(width) if title in NUMBERS else text.ljust(width)
 
 
 def short(number: float) -> str:
@@ -75,7 +99,8 @@ def summary(standings: Sequence[Standing], seconds: float | None = None) -> str:
     done = sum(x.share * x.budget * len(x.seeds) for x in standings)
     rate = sum(x.rate * len(x.seeds) for x in standings if x.state == "running")
     cells = f"{len(standings):,} cell{'s' * (len(standings) != 1)}"
-    line = f"{cells}: {', '.join(states)}; {100 * done / total if total else 0:.1f} % of {total:,.0f} steps"
+    budget = short(total) if total >= LARGE else f"{total:,}"
+    line = f"{cells}: {', '.join(states)}; {100 * done / total if total else 0:.1f} % of {budget} steps"
     if rate:
         left = sum((1 - x.share) * x.budget * len(x.seeds) for x in standings if x.state in ("running", "waiting"))
         line += f", {rate:,.0f} steps/s, {duration(left / rate)} left"

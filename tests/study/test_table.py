@@ -23,7 +23,7 @@ def test_a_table_has_a_line_for_each_cell():
         "ppo   Hopper-v5    0 to 4  2:05:00 left  250k of 1M      500   2.0 +- 2.5",
         "trpo  Hopper-v5    0 to 4  failed           0 of 1M                        the motor burned out",
         "ppo   Hopper-v5    0 to 4  finished              1M           10.0 +- 0.0",
-        "3 cells: 1 finished, 1 running, 1 failed; 41.7 % of 15,000,000 steps, 500 steps/s, 2:05:00 left",
+        "3 cells: 1 finished, 1 running, 1 failed; 41.7 % of 15M steps, 500 steps/s, 2:05:00 left",
     ]
 
 
@@ -40,10 +40,70 @@ def test_it_is_no_higher_and_no_wider_than_the_terminal_and_begins_with_what_mat
     lines = table(many, 10, 80).splitlines()
     assert len(lines) == 10
     assert max(map(len, lines)) <= 80
-    assert "the m" in lines[1]
+    assert lines[1].endswith("failed        the motor burned out")
     assert ["left" in line for line in lines[2:5]] == [True] * 3
     assert lines[8] == "and 97 more cells"
     assert table(many, 2, 80).count("\n") <= 2
+
+
+def grid(env="Hopper-v5"):
+    """Four settings, one of which is refused."""
+    for rate in (1e-4, 1e-3):
+        for gamma in (0.97, 0.995):
+            setting = {"algorithm.learning_rate": rate, "advantage.gamma": gamma}
+            label = f"ppo, learning_rate {rate}, gamma {gamma}"
+            cell = replace(RUNNING, label=label, env=env, arm="ppo", setting=setting, returns=(10.0, 200.0, 3000.0))
+            yield cell if gamma < 0.99 else replace(FAILED, label=label, env=env, arm="ppo", setting=setting)
+
+
+@pytest.mark.parametrize(
+    ("width", "first", "second", "third"),
+    [
+        (
+            100,
+            "                                        environment  state              steps              return",
+            "ppo, learning_rate 0.0001, gamma 0.97   Hopper-v5    2:05:00 left  250k of 1M  1,070.0 +- 4,158.8",
+            "ppo, learning_rate 0.0001, gamma 0.995  Hopper-v5    failed        the motor burned out",
+        ),
+        (
+            80,
+            "on Hopper-v5        state              steps              return",
+            "ppo, 0.0001, 0.97   2:05:00 left  250k of 1M  1,070.0 +- 4,158.8",
+            "ppo, 0.0001, 0.995  failed        the motor burned out",
+        ),
+        (
+            60,
+            "on Hopper-v5        state                     return",
+            "ppo, 0.0001, 0.97   2:05:00 left  1,070.0 +- 4,158.8",
+            "ppo, 0.0001, 0.995  failed        the motor burned out",
+        ),
+        (
+            44,
+            "on Hopper-  state                     return",
+            "ppo, 0.000  2:05:00 left  1,070.0 +- 4,158.8",
+            "ppo, 0.000  failed        the motor burned o",
+        ),
+    ],
+)
+def test_on_a_narrow_terminal_returns_and_reasons_stay(width, first, second, third):
+    lines = table([*grid()], width=width).splitlines()
+    assert lines[:3] == [first, second, third]
+    assert all(len(line) <= width for line in lines)
+
+
+def test_where_environments_differ_their_column_stays():
+    lines = table([*grid(), *grid("Walker2d-v5")], width=80).splitlines()
+    assert lines[0].split() == ["environment", "state", "steps", "return"]
+    assert lines[1].startswith("ppo, 0.0001, 0.97   Hopper-v5    2:05:00 left")
+
+
+def test_a_table_that_is_not_cut_says_reasons_whole():
+    failed = replace(FAILED, reason="the motor burned out " * 20)
+    assert ("the motor burned out " * 20).strip() in table([failed], width=80, cut=False)
+
+
+def test_a_table_of_no_cell_fits_any_terminal():
+    assert table([], 1, 1) == " \n0"
 
 
 def test_news_are_told_when_a_state_changes():
@@ -78,7 +138,7 @@ def test_a_cell_whose_recipe_is_refused_has_a_line_too():
 
 def test_the_whole_study_is_told_in_a_line():
     assert summary([CELL, RUNNING], 60) == (
-        "2 cells: 1 waiting, 1 running; 12.5 % of 10,000,000 steps, 500 steps/s, 4:51:40 left, 0:01:00"
+        "2 cells: 1 waiting, 1 running; 12.5 % of 10M steps, 500 steps/s, 4:51:40 left, 0:01:00"
     )
 
 
