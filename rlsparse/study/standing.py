@@ -89,7 +89,10 @@ def standing(cell: Cell) -> Standing:
 
 def refused(failure: Failure) -> Standing:
     """Return how a cell stands that is refused."""
-    return Standing(failure.label, failure.env, range(0), 0, state="failed", reason=failure.reason, code=failure.code)
+    x, nobody = failure, range(0)
+    return Standing(
+        x.label, x.env, nobody, 0, state="failed", reason=x.reason, code=x.code, arm=x.arm, setting=x.setting
+    )
 
 
 def begun(folder: Path) -> bool:

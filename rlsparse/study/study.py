@@ -74,6 +74,8 @@ class Failure:
     """In one line."""
     code: int = UsageError.exit_code
     """With which a command ends for it."""
+    arm: str = ""
+    setting: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -100,18 +102,15 @@ def cells(study: Study, out: Path) -> Cells:
                 found += [*_cells_of(study, named, env, setting, out)]
             except RlsparseError as error:
                 first = first or error
-                label = _label(named, _in_words(setting))
-                failures.append(Failure(label, shown_name(env), str(error), error.exit_code))
+                words = _in_words(setting)
+                refused = Failure(_label(named, words), shown_name(env), str(error), error.exit_code, named.name, words)
+                failures.append(refused)
     if first and not found:
         of_several = f" (so no one of {len(failures):,} cells can be trained)" if len(failures) > 1 else ""
         raise type(first)(in_source(study.source, f"{first}{of_several}"))
     _refuse_equal_folders(found, study)
     others = {cell.folder: reason for cell in found if (reason := _other_run(cell))}
-    failures += [
-        Failure(cell.label, shown_name(cell.recipe.env), others[cell.folder], RunDirectoryError.exit_code)
-        for cell in found
-        if cell.folder in others
-    ]
+    failures += [_of_other_run(cell, others[cell.folder]) for cell in found if cell.folder in others]
     return Cells(tuple(cell for cell in found if cell.folder not in others), tuple(failures))
 
 
@@ -121,6 +120,11 @@ def _other_run(cell: Cell) -> str:
         return differences(cell)
     except RunDirectoryError as error:
         return str(error)
+
+
+def _of_other_run(cell: Cell, reason: str) -> Failure:
+    env = shown_name(cell.recipe.env)
+    return Failure(cell.label, env, reason, RunDirectoryError.exit_code, cell.arm, cell.setting)
 
 
 def _settings(study: Study) -> list[dict[str, Any]]:

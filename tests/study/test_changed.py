@@ -77,7 +77,7 @@ def test_what_differs_is_said_in_one_line(arguments, said, begun):
 def test_a_cell_in_whose_place_another_run_lies_is_refused_finished_or_not_and_the_others_go_on(begun):
     found = begun(num_seeds=2)(num_seeds=3, num_envs=4)
     assert [list(cell.recipe.seeds) for cell in found.cells] == [[2]]
-    assert [(x.label, x.code) for x in found.failures] == [("ppo", 4)]
+    assert [(x.label, x.arm, x.setting, x.code) for x in found.failures] == [("ppo", "ppo", {}, 4)]
 
 
 def test_a_run_that_was_given_more_steps_is_that_of_a_study_with_more(begun, tmp_path):

@@ -143,6 +143,7 @@ def test_what_one_algorithm_has_not_costs_only_its_cells():
     assert [cell.label for cell in found.cells] == ["ppo, epochs 3", "ppo, epochs 5"]
     assert [x.label for x in found.failures] == ["trpo, epochs 3", "trpo, epochs 5"]
     assert {x.env for x in found.failures} == {"Hopper-v5"}
+    assert [(x.arm, x.setting) for x in found.failures] == [("trpo", {"algorithm.epochs": x}) for x in (3, 5)]
     assert {x.reason for x in found.failures} == {"unknown key algorithm.epochs: trpo has none, use ppo"}
 
 
