@@ -111,8 +111,8 @@ class ResumeFlags:
 
 def train_flags(arguments: Sequence[str]) -> tuple[str, Recipe, TrainFlags]:
     """Return the agent's name, the recipe and all flags; raises UsageError for what the command line gets wrong."""
-    if any(argument.startswith("--sweep") for argument in arguments):
-        raise UsageError("--sweep.FIELD VALUE ... trains every combination of values: use rlsparse sweep")
+    if any(argument.startswith(("--sweep", "--envs", "--agents")) for argument in arguments):
+        raise UsageError("--envs, --agents and --sweep.FIELD train every combination of values: use rlsparse sweep")
     chosen = values(choose.CHOOSING, arguments)
     if "like" in chosen and "agent" in chosen:
         raise UsageError("--like and --agent both say which recipe is the default: give one of them")

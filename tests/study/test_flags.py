@@ -77,6 +77,12 @@ def test_a_flag_says_the_same_as_to_train(flags):
     assert cell.recipe == recipe
 
 
+@pytest.mark.parametrize("flags", ["--sweep.num-envs 1 2", "--envs Hopper Walker2d", "--agents ppo trpo"])
+def test_a_training_of_one_run_points_to_the_sweep(flags):
+    with pytest.raises(UsageError, match="train every combination of values: use rlsparse sweep"):
+        train_flags(["--env", "Hopper", *flags.split()])
+
+
 @pytest.mark.parametrize(
     ("flags", "values"),
     [
