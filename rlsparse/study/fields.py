@@ -18,7 +18,14 @@ Fields = dict[str, Any]
 SHORT = ("sparsity",)
 """Fields that have a shorter name beside the one after their place."""
 
-ELSEWHERE = {"env": "envs", "agent": "agents", "num_seed": "num_seeds", "seeds": "num_seeds"}
+ELSEWHERE = {
+    "env": "envs",
+    "environments": "envs",
+    "agent": "agents",
+    "num_seed": "num_seeds",
+    "seeds": "num_seeds",
+    **dict.fromkeys(("grid", "parameters", "settings", "sweep"), "sweep, or settings in Python"),
+}
 """What is no field of all cells, and what says it instead."""
 
 NONE = "none"

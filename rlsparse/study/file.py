@@ -6,7 +6,7 @@ from typing import Any
 
 from rlsparse.run.convert import Reader
 from rlsparse.run.reading import read_toml
-from rlsparse.study.fields import nested
+from rlsparse.study.fields import nested, wrong
 from rlsparse.study.given import Given
 
 
@@ -25,10 +25,18 @@ class StudyFile:
 
 KEYS = tuple(f.name for f in fields(StudyFile))
 
+FLAGS = (
+    *("out", "jobs", "on", "part", "device", "trust", "keep_checkpoints", "checkpoint_every", "env_timeout"),
+    *("explore_workers", "dry_run", "watch", "quiet", "json"),
+)
+"""What says how a study is carried out, and so is no part of it."""
+
 
 def read_given(path: Path) -> Given:
     """Return what a study file says; raises UsageError, with the nearest key, for what it cannot say."""
     table, source = read_toml(path), str(path)
+    for key in (key for key in table if key.replace("-", "_") in FLAGS):
+        raise wrong(source, f"{key} says how a study is carried out, and is a flag: --{key.replace('_', '-')}")
     own = {key: x for key, x in table.items() if key in KEYS}
     read = Reader(source).build(StudyFile, own)
     rest = nested({key: x for key, x in table.items() if key not in own}, source, beside=KEYS)

@@ -111,7 +111,15 @@ CHOOSING = ("algorithm", "simulator", "init", "sparsity", *choose.SHORT_NAMES)
 MAY_BE_FILES = ("agents", "explore", "init", "like", "out", "sparse")
 """Flags whose values may be files that end in .toml."""
 
-OF_TRAIN = {"env": "--envs", "agent": "--agents", "resume": "the same command, which goes on", "run-dir": "--out"}
+OF_TRAIN = {
+    "env": "--envs",
+    "agent": "--agents",
+    "resume": "the same command, which goes on",
+    "run-dir": "--out",
+    "env-workers": "--jobs, which shares out the cores",
+    "compare-with": "rlsparse compare on its runs",
+    "callbacks": "rlsparse.train for each run",
+}
 """Flags of a single run, and what to use here."""
 
 

@@ -29,7 +29,7 @@ from rlsparse.study.study import Arm, Study, given_values
 
 SOURCE = "rlsparse.sweep"
 
-OWN = ("envs", "agents", "arms", "settings", "sweep", "like")
+OWN = ("envs", "agents", "arms", "settings", "like")
 """What else might be meant where the fields of all cells are."""
 
 NOT_SWEPT = {

@@ -51,6 +51,7 @@ def test_arguments_go_before_a_file(tmp_path):
         ({"envs": "Hopper", "agents": [3]}, "agents must be text or a path, not 3"),
         ({"env": "Hopper"}, "unknown field env: did you mean envs?"),
         ({"envs": "Hopper", "setings": {}}, "unknown field setings: did you mean settings?"),
+        ({"envs": "Hopper", "sweep": {}}, "unknown field sweep: did you mean sweep, or settings in Python?"),
         ({"envs": "Hopper", "num_envs": [2, 4]}, "num_envs has several values, [2, 4]: lists of them"),
         ({"envs": "Hopper", "num_env": 3}, "unknown field num_env: did you mean num_envs?"),
         ({"envs": "Hopper", "settings": {"num_envs": 3}}, "sweep num_envs must be a list"),

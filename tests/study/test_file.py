@@ -74,6 +74,9 @@ def test_swept_fields_may_be_in_tables(read):
         ('envs = ["Hopper"]\nagent = "ppo"', "unknown field agent: did you mean agents?"),
         ('envs = ["Hopper"]\nenv = "Hopper"', "unknown field env: did you mean envs?"),
         ('envs = ["Hopper"]\nsweeps = 3', "unknown field sweeps: did you mean sweep?"),
+        ('envs = ["Hopper"]\n[grid]\nnum_envs = [2]', "unknown field grid: did you mean sweep, or settings in Python?"),
+        ('envs = ["Hopper"]\njobs = 2', "jobs says how a study is carried out, and is a flag: --jobs"),
+        ('envs = ["Hopper"]\nnum_envs = [2, 4]', "num_envs has several values, [2, 4]: lists of them are in [sweep]"),
         ('envs = ["Hopper"]\nlearning_rate = 3', "unknown field learning_rate: did you mean algorithm.learning_rate?"),
         (
             'envs = ["Hopper"]\n[algorithm]\nepohcs = 3',

@@ -1,5 +1,6 @@
 """The flags of `rlsparse sweep` have the words, kinds, nearest names and refusals of `rlsparse train`."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from rlsparse.errors import RunDirectoryError, UsageError
 from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.flags import train_flags
 from rlsparse.run.status import Settings
+from rlsparse.study.file import FLAGS
 from rlsparse.study.flags import RunFlags, parse
 from rlsparse.study.study import cells
 
@@ -132,6 +134,7 @@ def test_flags_of_kinds_that_are_swept_are_known(flag):
         ("--envs Hopper --device gpu", "--device gpu: expected auto, cpu, cuda or cuda:N"),
         ("--env Hopper", "--env is for rlsparse train: use --envs"),
         ("--envs Hopper --agent ppo", "--agent is for rlsparse train: use --agents"),
+        ("--envs Hopper --env-workers 2", "--env-workers is for rlsparse train: use --jobs, which"),
         ("--resume runs/x", "--resume is for rlsparse train: use the same command, which goes on"),
         ("--envs Hopper --sweep 3", "--sweep needs a field and values"),
         ("--envs Hopper --sweep.algorithm.epochs", "--sweep.algorithm.epochs needs values"),
@@ -167,6 +170,10 @@ def test_how_a_study_is_carried_out():
     flags = "--jobs 2 --on ray --part 2/10 --keep-checkpoints 3 --watch --quiet --json"
     _, run = parse(["--envs", "Hopper", *flags.split()])
     assert run == RunFlags(Path("runs/sweep"), 2, "ray", "2/10", keep_checkpoints=3, watch=True, quiet=True, json=True)
+
+
+def test_what_says_how_a_study_is_carried_out_is_no_word_of_its_file():
+    assert {f.name for f in fields(RunFlags)} == {*FLAGS}
 
 
 def test_settings_of_every_run_have_a_flag():
