@@ -21,6 +21,9 @@ from rlsparse.study.study import Failure
 
 State = Literal["waiting", "running", "finished", "interrupted", "in use", "failed"]
 
+STEPS = ("total_steps",)
+"""Columns of progress.csv that tell steps."""
+
 IN_USE = " is in use by "
 """What is said of a run directory that another process holds."""
 
@@ -119,6 +122,13 @@ def returns_of(folder: Path, seeds: range) -> tuple[float, ...]:
     return ()
 
 
+def evaluated(folder: Path) -> int:
+    """Return after how many steps the last evaluation was, which comes more often than a status; 0 if none is known."""
+    with suppress(RlsparseError, KeyError):
+        return max((int(row["total_steps"]) for row in read_progress(folder / "progress.csv", STEPS)), default=0)
+    return 0
+
+
 def holder(folder: Path) -> str:
     """Say in one line who else holds a run directory, or why it cannot be held; nothing if it is free."""
     try:
@@ -138,23 +148,33 @@ class Watch:
     _changed: dict[str, int] = field(default_factory=dict)
     """When each file was last written (ns), by its name."""
     _first: tuple[float, int] | None = None
-    """When the first status of this session was written (s), and the steps that it told."""
+    """When the first of them was written in this session (s), and the steps that it told."""
+
+    def __post_init__(self) -> None:
+        assert self.last.folder is not None
+        for name in ("status.json", "progress.csv"):  # of an earlier session, whose times say nothing of this one
+            self._written(self.last.folder / name)
 
     def look(self) -> Standing:
         """Return how the cell stands now."""
         folder = self.last.folder
         assert folder is not None
         if written := self._written(folder / "status.json"):
-            steps = steps_of(status := read_status(folder))
-            begun, first_steps = self._first = self._first or (written / 1e9, steps)
-            seconds = written / 1e9 - begun
-            rate = (steps - first_steps) / seconds if seconds > 0 else self.last.rate
-            self.last = replace(self.last, steps=steps, rate=max(rate, 0.0))
+            status = read_status(folder)
+            self._took(steps_of(status), written)
             if status.get("state") == "failed" and status != self.before:  # others are trained on beside it
                 self.last = replace(self.last, state="failed", reason=str(status.get("reason", "")))
-        if self._written(folder / "progress.csv"):
+        if written := self._written(folder / "progress.csv"):
             self.last = replace(self.last, returns=returns_of(folder, self.last.seeds) or self.last.returns)
+            self._took(max(self.last.steps, evaluated(folder)), written)
         return self.last
+
+    def _took(self, steps: int, written: int) -> None:
+        """Note how many steps a file told when it was written (ns)."""
+        begun, first_steps = self._first = self._first or (written / 1e9, steps)
+        seconds = written / 1e9 - begun
+        rate = (steps - first_steps) / seconds if seconds > 0 else self.last.rate
+        self.last = replace(self.last, steps=steps, rate=max(rate, 0.0))
 
     def _written(self, path: Path) -> int:
         """Return when a file was written, if that is later than when it was last looked at; else 0."""

@@ -176,6 +176,33 @@ def test_the_speed_is_that_between_the_first_and_the_last_status(tmp_path):
     assert watch.look().rate == 150
 
 
+def test_an_evaluation_tells_steps_too_as_it_comes_more_often_than_a_status(tmp_path):
+    def evaluate(steps, at):
+        (tmp_path / "progress.csv").write_text(f"seed,total_steps,return_mean\n0,{steps},{steps / 1_000}\n")
+        os.utime(tmp_path / "progress.csv", (at, at))
+
+    watch = Watch(replace(CELL, seeds=range(1), folder=tmp_path))
+    evaluate(1_000, 100)
+    assert (watch.look().returns, watch.look().steps, watch.look().rate) == ((1.0,), 1_000, 0)
+    evaluate(5_000, 120)
+    assert (watch.look().returns, watch.look().steps, watch.look().rate) == ((5.0,), 5_000, 200)
+
+
+def test_times_of_an_earlier_session_say_nothing_of_the_speed_of_this_one(tmp_path):
+    def write(steps, at):
+        (tmp_path / "status.json").write_text(json.dumps({"total_steps": steps}))
+        os.utime(tmp_path / "status.json", (at, at))
+
+    write(1_000, 100)
+    watch = Watch(replace(CELL, folder=tmp_path, steps=1_000))
+    assert (watch.look().steps, watch.look().rate) == (1_000, 0)
+    write(1_000, 90_000)
+    write(2_000, 90_010)
+    assert watch.look().rate == 0
+    write(3_000, 90_020)
+    assert watch.look().rate == 100
+
+
 def test_a_failure_is_seen_while_others_are_trained_on_but_not_that_of_an_earlier_session(tmp_path):
     def write(**status):
         (tmp_path / "status.json").write_text(json.dumps(status))
