@@ -25,6 +25,8 @@ import rlsparse
 from rlsparse.study.arguments import study_from_arguments
 from rlsparse.study.study import cells
 
+del sys.modules["sparse"]  # scipy takes a module of that name for a package that it knows
+
 STUDIES = {
     "advantages": (arms.of_cards(advantages.COLOURS), advantages.ENVS),
     "explorler": (arms.of_cards(explorler.COLOURS), explorler.ENVS),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from test_table import CELL, FINISHED, RUNNING
+from test_study_table import CELL, FINISHED, RUNNING
 
 from rlsparse.study import display
 from rlsparse.study.display import Display
