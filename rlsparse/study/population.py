@@ -3,12 +3,14 @@
 Every run is, bit for bit, what it would be alone: members do not depend on each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from rlsparse.errors import StorageError
 from rlsparse.learner.learner import Learner
 from rlsparse.run import policy_file
 from rlsparse.run.best import BestPolicies
@@ -42,6 +44,39 @@ class Part:
         return int(self.learner.counters.total.max())
 
 
+class NotWritten(StorageError):
+    """Some runs could not be written; what is wrong with one folder costs no other run."""
+
+    def __init__(self, errors: dict[Path, StorageError]) -> None:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(f"{next(iter(errors.values()))}{more}")
+        self.errors = errors
+        """Why, by run directory."""
+
+
+class HasRun(Protocol):
+    """Whatever has a run directory."""
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+
+
+One = TypeVar("One", bound=HasRun)
+
+
+def on_each(those: Sequence[One], write: Callable[[One], Any]) -> None:
+    """Write something of every one of them; raises NotWritten in the end for those that could not be."""
+    errors: dict[Path, StorageError] = {}
+    for one in those:
+        try:
+            write(one)
+        except StorageError as error:
+            errors[one.run.path] = error
+    if errors:
+        raise NotWritten(errors)
+
+
 @dataclass
 class Population(Session):
     """Several runs being trained as one; `run` is the first of them."""
@@ -57,17 +92,17 @@ class Population(Session):
                 part.run.records.append(table, own)
 
     def write(self, now: Checkpoint) -> None:
-        """Write a checkpoint of each run, and all that it makes good; raises StorageError."""
-        for part in self.parts:
-            if part.written:
-                continue
-            own = part.ended or cut(now, part.members, self.learner.members)
-            part.learner.load_state_dict(own.arrays["learner"])
-            if part.ended is None and self.has_ended(part, own):
-                part.ended = own = own.copied()
-            write(part.run, part.recipe, part.learner, _best(part, own), own)
-            if part.ended is not None:
-                part.written, part.ended = True, None
+        """Write a checkpoint of each run, and all that it makes good; raises NotWritten."""
+        on_each([part for part in self.parts if not part.written], lambda part: self._write(part, now))
+
+    def _write(self, part: Part, now: Checkpoint) -> None:
+        own = part.ended or cut(now, part.members, self.learner.members)
+        part.learner.load_state_dict(own.arrays["learner"])
+        if part.ended is None and self.has_ended(part, own):
+            part.ended = own = own.copied()
+        write(part.run, part.recipe, part.learner, _best(part, own), own)
+        if part.ended is not None:
+            part.written, part.ended = True, None
 
     def has_ended(self, part: Part, own: Checkpoint) -> bool:
         """Whether all members of a part have spent their budgets, and were evaluated then."""
@@ -75,11 +110,14 @@ class Population(Session):
         return bool(spent.all()) and own.values["evaluated_at"] == part.learner.counters.total.tolist()
 
     def write_policies(self) -> None:
-        """Write the policies of each run as they are; raises StorageError."""
+        """Write the policies of each run as they are; raises NotWritten."""
         now = self.learner.state_dict()
-        for part in self.parts:
+
+        def write_policy(part: Part) -> None:
             part.learner.load_state_dict(cut_group("learner", now, part.members, self.learner.members))
             policy_file.save(part.run.path / LAST, part.recipe, part.learner)
+
+        on_each(self.parts, write_policy)
 
 
 def make_parts(runs: Sequence[tuple[Run, Recipe, str]], learner: Learner, device: str) -> list[Part]:
@@ -100,9 +138,13 @@ def restore(population: Population, saved: Sequence[Checkpoint | None]) -> None:
         return
     adopt(population, joined(found))
     population.write_policies()
-    for part, own in zip(population.parts, found, strict=True):
-        _best(part, own).write(part.run.path, part.recipe, part.learner)
-        part.written = population.has_ended(part, own)
+    own = dict(zip((part.run.path for part in population.parts), found, strict=True))
+
+    def write_best(part: Part) -> None:
+        _best(part, own[part.run.path]).write(part.run.path, part.recipe, part.learner)
+        part.written = population.has_ended(part, own[part.run.path])
+
+    on_each(population.parts, write_best)
 
 
 def _best(part: Part, own: Checkpoint) -> BestPolicies:

@@ -16,7 +16,7 @@ from rlsparse.run.session import open_session, taken_up
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.study.joint_recipe import joint
-from rlsparse.study.population import Population, make_parts, restore
+from rlsparse.study.population import NotWritten, Population, make_parts, on_each, restore
 from rlsparse.study.populations import populations
 from rlsparse.train.training import Opened, finish, how_to_resume, train
 
@@ -82,18 +82,15 @@ def _train(group: Sequence[Opened], stop: Stop) -> None:
         contained(settings.env_timeout, fail),
     ):
         population = _built(group, recipe)
-        for one in group:
-            one.run.write_status("running", population.total_steps)
+        on_each(group, lambda one: one.run.write_status("running", population.total_steps))
         try:
             loop.train(population, NoCallbacks(), stop)
         except Interrupted:
             reason = stop.reason or f"signal {stop.received}"
-            for part in population.parts:
-                part.run.write_status("interrupted", part.total_steps, reason)
+            on_each(population.parts, lambda part: part.run.write_status("interrupted", part.total_steps, reason))
         else:
-            for part in population.parts:
-                seconds = population.seconds, population.eval_seconds
-                finish(part.run, part.recipe, part.agent, part.total_steps, *seconds)
+            seconds = population.seconds, population.eval_seconds
+            on_each(population.parts, lambda x: finish(x.run, x.recipe, x.agent, x.total_steps, *seconds))
     for one in group:
         one.run.release()
 
@@ -107,7 +104,9 @@ def _built(group: Sequence[Opened], recipe: Recipe) -> Population:
     session = open_session(recipe, first.run, first.device, None, workers)
     parts = make_parts([(x.run, x.recipe, x.agent) for x in group], session.learner, first.device)
     population = Population(**{f.name: getattr(session, f.name) for f in fields(session)}, parts=parts)
-    restore(population, [taken_up(x.run, x.recipe) for x in group])
+    saved: list[Checkpoint | None] = []
+    on_each(group, lambda one: saved.append(taken_up(one.run, one.recipe)))
+    restore(population, saved)
     return population
 
 
@@ -119,7 +118,8 @@ def _sorted_out(group: Sequence[Opened], error: BaseException) -> tuple[list[lis
     if len(group) == 1:
         return [], list(group)  # which has noted it
     if isinstance(error, StorageError):
-        guilty = list(group)
+        errors = error.errors if isinstance(error, NotWritten) else {one.run.path: error for one in group}
+        guilty = [one for one in group if one.run.path in errors]
     elif isinstance(error, DivergenceError) and error.member is not None:
         owners = [one for one in group for _ in range(one.recipe.num_seeds)]
         guilty = [owners[error.member]]
@@ -128,7 +128,7 @@ def _sorted_out(group: Sequence[Opened], error: BaseException) -> tuple[list[lis
         log.warning("%s; %d runs go on in two halves", in_one_line(error), len(group))
         return [list(group[:half]), list(group[half:])], []
     for one in guilty:
-        one.run.fail(str(error))
+        one.run.fail(str(error.errors[one.run.path] if isinstance(error, NotWritten) else error))
         one.run.release()
     others = [one for one in group if one not in guilty]
     return ([others] if others else []), guilty

@@ -188,6 +188,25 @@ def test_a_full_disk_ends_all_of_them_with_one_line_each(tmp_path, monkeypatch):
     assert {state(folder)["reason"] for folder in folders} == {"no space left"}
 
 
+@pytest.mark.parametrize(
+    "blocked", ["policy-best.safetensors", "checkpoint/progress.rows", "checkpoint", "summary.json"]
+)
+def test_a_folder_that_cannot_be_written_costs_its_own_run_alone(blocked, tmp_path, monkeypatch):
+    monkeypatch.setattr("rlsparse.run.record_files.LONGEST_TAIL", 200)
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    begun = opened(folders)
+    if blocked == "checkpoint":
+        (folders[1] / blocked).write_text("")
+    else:
+        (folders[1] / blocked).mkdir(parents=True)
+    (failure,) = train_together(begun, Stop())
+    assert failure.opened.run.given == folders[1]
+    assert [state(folder)["state"] for folder in folders] == ["finished", "failed", "finished"]
+    assert blocked in state(folders[1])["reason"]
+    for i in (0, 2):
+        assert differing(folders[i], alone(tmp_path / f"alone-{i}", settings()[i])) == []
+
+
 def test_runs_whose_recipes_do_not_fit_are_trained_one_after_the_other(tmp_path, built):
     first = settings()[0]
     other = replace(first, algorithm=replace(first.algorithm, objective=A2C()))
