@@ -30,6 +30,8 @@ LOG = "worker.log"
 class _Running:
     job: Job
     process: subprocess.Popen
+    waiter: threading.Thread
+    """Tells when the process is over."""
 
 
 class LocalPool:
@@ -51,8 +53,9 @@ class LocalPool:
         except OSError as error:
             self._over.put((slot, Ended(job, f"its process cannot be started: {error.strerror}", 1)))
             return
-        self._running[slot] = _Running(job, process)
-        threading.Thread(target=self._wait, args=(slot, job, process), daemon=True).start()
+        waiter = threading.Thread(target=self._wait, args=(slot, job, process), daemon=True)
+        self._running[slot] = _Running(job, process, waiter)
+        waiter.start()
 
     def _wait(self, slot: int, job: Job, process: subprocess.Popen) -> None:
         code = process.wait()
@@ -80,11 +83,10 @@ class LocalPool:
                     each.process.stdin.close()
         end = time.monotonic() + PATIENCE
         for each in running:
-            with suppress(subprocess.TimeoutExpired):
-                each.process.wait(max(0.0, end - time.monotonic()))
-                continue
-            each.process.kill()
-            each.process.wait()
+            each.waiter.join(max(0.0, end - time.monotonic()))
+            if each.waiter.is_alive():
+                each.process.kill()
+            each.waiter.join()
 
 
 def usable() -> list[int]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from rlsparse import loop, sim
-from rlsparse.errors import BROKEN, DivergenceError, Interrupted, StorageError, in_one_line
+from rlsparse.errors import BROKEN, DivergenceError, Interrupted, RunDirectoryError, StorageError, in_one_line
 from rlsparse.run import device
 from rlsparse.run.checkpoint import Checkpoint, load_latest
 from rlsparse.run.foreign import contained, left_to_workers
 from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe
+from rlsparse.run.saved import misfits_told
 from rlsparse.run.session import open_session, taken_up
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
@@ -33,8 +34,7 @@ class Failure:
 
 def train_together(opened: Sequence[Opened], stop: Stop) -> list[Failure]:
     """Train runs to their ends, or until told to stop; returns those that have failed, which have noted it."""
-    failures: list[Failure] = []
-    waiting = _groups(opened)
+    waiting, failures = _groups(opened)
     while waiting and not stop():
         group = waiting.pop(0)
         try:
@@ -48,21 +48,33 @@ def train_together(opened: Sequence[Opened], stop: Stop) -> list[Failure]:
     return failures
 
 
-def _groups(opened: Sequence[Opened]) -> list[list[Opened]]:
-    """Return runs that may be trained together: by their recipes, at the same step, and carried out alike."""
-    groups = []
+def _groups(opened: Sequence[Opened]) -> tuple[list[list[Opened]], list[Failure]]:
+    """Return runs that may be trained together: by their recipes, at the same step, and carried out alike.
+
+    And those that have no whole checkpoint any more.
+    """
+    groups, failures = [], []
     for indices in populations([x.recipe for x in opened]):
         alike: dict[Any, list[Opened]] = {}
         for one in (opened[i] for i in indices):
-            steps, settings = _steps(load_latest(one.run.checkpoints)), Settings().changed_by(one.run.settings)
+            try:
+                steps = _steps(one)
+            except RunDirectoryError as error:
+                one.run.fail(str(error))
+                one.run.release()
+                failures.append(Failure(one, error))
+                continue
+            settings = Settings().changed_by(one.run.settings)
             alike.setdefault((steps, settings, one.device, one.env_workers), []).append(one)
         groups += list(alike.values())
-    return groups
+    return groups, failures
 
 
-def _steps(saved: Checkpoint | None) -> int:
-    """Return the training steps of the member that has most; -1 without a checkpoint."""
-    return -1 if saved is None else int(saved.arrays["learner"]["counters.train"].max())
+def _steps(one: Opened) -> int:
+    """Return the training steps of the member of a run that has most; -1 without a checkpoint."""
+    saved = load_latest(one.run.checkpoints)
+    with misfits_told(one.run.given):
+        return -1 if saved is None else int(saved.arrays["learner"]["counters.train"].max())
 
 
 def _train(group: Sequence[Opened], stop: Stop) -> None:

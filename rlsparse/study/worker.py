@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ[WORKER] = "1"
     if flags.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, flags.cores)
+    _open_as_many_files_as_allowed()
     with StopSignal() as stop:
         if flags.until_stdin_ends:
             threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
@@ -53,6 +55,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     ends = "save and end as soon as stdin ends: whoever started this process is gone"
     parser.add_argument("--until-stdin-ends", action="store_true", help=ends)
     return parser.parse_args(arguments)
+
+
+def _open_as_many_files_as_allowed() -> None:
+    """Raise this process's own limit of open files: every run that it holds takes two."""
+    with suppress(ImportError, OSError, ValueError):  # as where there is no such limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _numbers(text: str) -> set[int]:

@@ -207,6 +207,18 @@ def test_a_folder_that_cannot_be_written_costs_its_own_run_alone(blocked, tmp_pa
         assert differing(folders[i], alone(tmp_path / f"alone-{i}", settings()[i])) == []
 
 
+def test_a_run_without_a_whole_checkpoint_costs_no_other(tmp_path):
+    folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
+    train_together(opened(folders), StopAfter(120))
+    for manifest in folders[1].glob("checkpoint/*/manifest.json"):
+        manifest.write_text("{")
+    (failure,) = train_together(opened(folders), Stop())
+    assert failure.opened.run.given == folders[1]
+    assert "no whole checkpoint is left" in state(folders[1])["reason"]
+    for i in (0, 2):
+        assert differing(folders[i], alone(tmp_path / f"alone-{i}", settings()[i])) == []
+
+
 def test_runs_whose_recipes_do_not_fit_are_trained_one_after_the_other(tmp_path, built):
     first = settings()[0]
     other = replace(first, algorithm=replace(first.algorithm, objective=A2C()))
