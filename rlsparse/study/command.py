@@ -72,6 +72,7 @@ WATCH_EVERY = 30.0
 
 def _tell_end(standings: Sequence[Any], flags: RunFlags, comparison: Path | None) -> None:
     """Print how the cells stand, and last on stdout the folder of the study."""
+    from rlsparse.study.comparison import SETTINGS
     from rlsparse.study.ranking import best_lines
     from rlsparse.study.table import record, table
 
@@ -86,7 +87,8 @@ def _tell_end(standings: Sequence[Any], flags: RunFlags, comparison: Path | None
             text = "\n".join([table(standings, width=width, cut=False), *best])
             print(f"\n{printable_lines(text)}")
             if comparison is not None:
-                print(f"\ncomparison: {comparison / 'report.html'}, {comparison / 'report.png'}")
+                made = [comparison / name for name in ("report.html", "report.png", SETTINGS)]
+                print(f"\ncomparison: {', '.join(str(path) for path in made if path.exists())}")
         print(flags.out)
 
 

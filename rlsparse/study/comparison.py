@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlsparse.errors import BROKEN, RlsparseError, in_one_line
+from rlsparse.study.fields import short_name
+from rlsparse.study.ranking import Ranked, ranked
 from rlsparse.study.standing import Standing
 
 if TYPE_CHECKING:  # plotting is imported once there is something to compare
     from rlsparse.compare.from_python import Compared
+    from rlsparse.compare.settings import Result
 
 COMPARISON = "comparison"
 """Folder of a study in which its comparison lies."""
+
+SETTINGS = "settings.png"
+"""Picture of returns against the swept fields, beside the comparison."""
 
 MOST_ARMS = 50
 """Arms with settings that are compared; of more, nobody could read the picture, and every pair is tested."""
@@ -25,6 +31,7 @@ log = logging.getLogger(__name__)
 def compare_finished(standings: Iterable[Standing], out: Path, so_far: bool = False) -> "Compared | None":
     """Compare all finished runs, or all as they are `so_far`; a failure costs only the comparison."""
     from rlsparse.compare.from_python import from_script as compare
+    from rlsparse.compare.settings import draw_settings
 
     done = [x for x in standings if x.folder is not None and (x.state == "finished" or (so_far and x.returns))]
     kept = best(done, MOST_ARMS)
@@ -37,12 +44,21 @@ def compare_finished(standings: Iterable[Standing], out: Path, so_far: bool = Fa
         )
     arms = {label: [x.folder for x in done if x.label == label and x.folder] for label in kept}
     try:
-        return compare(arms, out=out / COMPARISON) if arms else None
+        compared = compare(arms, out=out / COMPARISON) if arms else None
+        if compared:
+            draw_settings([_result(x) for x in ranked(done, unfinished=so_far)], out / COMPARISON / SETTINGS)
+        return compared
     except RlsparseError as error:
         log.warning("no comparison: %s", error)
     except BROKEN as error:
         log.warning("no comparison: %s", in_one_line(error))
     return None
+
+
+def _result(x: Ranked) -> "Result":
+    from rlsparse.compare.settings import Result
+
+    return Result(x.arm, x.environment, {short_name(name): value for name, value in x.setting.items()}, x.returns)
 
 
 def best(standings: Sequence[Standing], most: int) -> list[str]:

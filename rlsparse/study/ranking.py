@@ -43,11 +43,14 @@ class Ranked:
         return f"{self.label} on {self.environment}: {returns_text(self.returns)}, n = {len(self.returns)}"
 
 
-def ranked(standings: Iterable[Standing]) -> list[Ranked]:
-    """Return all arms with settings of which runs are finished: by environment, the highest mean return first."""
+def ranked(standings: Iterable[Standing], unfinished: bool = False) -> list[Ranked]:
+    """Return all arms with settings of which runs are finished: by environment, the highest mean return first.
+
+    With `unfinished` those that are not too, as they are.
+    """
     groups: dict[tuple[str, str], list[Standing]] = {}
     for x in standings:
-        if x.state == "finished" and x.returns:
+        if x.returns and (unfinished or x.state == "finished"):
             groups.setdefault((x.env, x.label), []).append(x)
     found = [
         Ranked(
