@@ -78,18 +78,31 @@ def _stop_at_end_of_stdin(stop: Stop) -> None:
 def work(folders: Sequence[Path], trusted: Sequence[str], stop: Stop) -> int:
     """Train the runs of these directories to their ends, or until told to stop, together where their recipes allow it.
 
-    Returns the exit code: 0 if all are finished, else that of the first failure.
+    Those for which the files that this process may open do not suffice wait for the others. Returns the exit code: 0
+    if all are finished, else that of the first failure.
     """
     from rlsparse.study.together import train_together
 
-    opened, codes = [], []
-    for folder in folders:
-        run, code = _open(folder, trusted) if not stop() else (None, STOPPED)
-        opened += [run] if run else []
-        codes.append(code)
-    codes += [_told(failure.error) for failure in train_together(opened, stop)]
-    codes += [STOPPED for one in opened if one.run.state not in ("finished", "failed")]
+    codes, at_once = [], most_runs()
+    for some in (folders[first : first + at_once] for first in range(0, len(folders), at_once)):
+        opened = []
+        for folder in some:
+            run, code = _open(folder, trusted) if not stop() else (None, STOPPED)
+            opened += [run] if run else []
+            codes.append(code)
+        codes += [_told(failure.error) for failure in train_together(opened, stop)]
+        codes += [STOPPED for one in opened if one.run.state not in ("finished", "failed")]
     return next((code for code in codes if code not in (0, STOPPED)), max(codes))
+
+
+def most_runs() -> int:
+    """Return how many runs this process may hold: of the files that it may open, each takes two of one half."""
+    with suppress(ImportError):
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return sys.maxsize if most == resource.RLIM_INFINITY else max(1, most // 4)
+    return sys.maxsize
 
 
 def _open(folder: Path, trusted: Sequence[str]) -> "tuple[Opened | None, int]":

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from rlsparse.run import directory as runs
 from rlsparse.run.stop import Stop
-from rlsparse.study import worker
+from rlsparse.study import together, worker
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,16 @@ def test_runs_are_trained_as_each_alone_would_be():
         assert status(folder)["state"] == "finished"
         alone = tiny.train(Path(f"{folder}-alone"), runs.read_recipe(folder))
         assert tiny.outcome(folder) == tiny.outcome(alone)
+
+
+def test_more_runs_than_files_may_be_opened_are_trained_some_after_others(monkeypatch):
+    folders = [make(f"run-{seed}", tiny.recipe(seed=seed)) for seed in range(3)]
+    held, train = [], together.train_together
+    monkeypatch.setattr(together, "train_together", lambda runs, stop: held.append(len(runs)) or train(runs, stop))
+    monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))
+    assert work(*folders) == 0
+    assert held == [2, 1]
+    assert {status(folder)["state"] for folder in folders} == {"finished"}
 
 
 def test_a_finished_run_is_left_as_it_is():
