@@ -178,9 +178,9 @@ def prepare(cell: Cell, options: Options) -> None:
     place = cell.folder
     try:
         directory.create(plan.recipe, cell.agent, flags.out, place, plan.device, settings, plan.unfitted).release()
-    except UsageError:
+    except UsageError as error:
         if not begun(place):
-            raise
+            raise RunDirectoryError(f"{place} is there and is no run: remove it, or name another --out") from error
         _check_begun(cell)  # another process has made it meanwhile
 
 

@@ -79,6 +79,16 @@ def test_a_cell_whose_recipe_is_refused_leaves_no_directory():
     assert not found[0].folder.exists()
 
 
+def test_a_file_in_the_place_of_a_run_is_told():
+    bad, good = cell(), cell(seed=1)
+    bad.folder.parent.mkdir(parents=True)
+    bad.folder.write_text("notes")
+    found = drive([[bad, good]])
+    assert states(found) == ["failed", "finished"]
+    assert found[0].reason == f"{bad.folder} is there and is no run: remove it, or name another --out"
+    assert found[0].code == 4
+
+
 def test_those_that_a_crash_has_taken_along_go_on_in_halves():
     cells = [cell(seed=seed) for seed in range(5)]
     pool = Here(crash=[str(cells[3].folder)])
