@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from rlsparse import loop, sim
 from rlsparse.errors import BROKEN, DivergenceError, Interrupted, RunDirectoryError, StorageError, in_one_line
 from rlsparse.run import device
@@ -17,6 +19,7 @@ from rlsparse.run.session import open_session, taken_up
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.study.joint_recipe import joint
+from rlsparse.study.members import OF_ALL
 from rlsparse.study.population import NotWritten, Population, make_parts, on_each, restore
 from rlsparse.study.populations import populations
 from rlsparse.train.training import Opened, finish, how_to_resume, train
@@ -58,23 +61,27 @@ def _groups(opened: Sequence[Opened]) -> tuple[list[list[Opened]], list[Failure]
         alike: dict[Any, list[Opened]] = {}
         for one in (opened[i] for i in indices):
             try:
-                steps = _steps(one)
+                at = _stands_at(one)
             except RunDirectoryError as error:
                 one.run.fail(str(error))
                 one.run.release()
                 failures.append(Failure(one, error))
                 continue
             settings = Settings().changed_by(one.run.settings)
-            alike.setdefault((steps, settings, one.device, one.env_workers), []).append(one)
+            alike.setdefault((at, settings, one.device, one.env_workers), []).append(one)
         groups += list(alike.values())
     return groups, failures
 
 
-def _steps(one: Opened) -> int:
-    """Return the training steps of the member of a run that has most; -1 without a checkpoint."""
+def _stands_at(one: Opened) -> tuple[int, ...]:
+    """Return the training steps of the member of a run that has most, and what counts for all; nothing if not saved."""
     saved = load_latest(one.run.checkpoints)
+    if saved is None:
+        return ()
     with misfits_told(one.run.given):
-        return -1 if saved is None else int(saved.arrays["learner"]["counters.train"].max())
+        group, name = OF_ALL
+        of_all = saved.arrays[group].get(name, np.zeros(0, np.int64))
+        return int(saved.arrays["learner"]["counters.train"].max()), *of_all.tolist()
 
 
 def _train(group: Sequence[Opened], stop: Stop) -> None:

@@ -207,6 +207,19 @@ def test_a_folder_that_cannot_be_written_costs_its_own_run_alone(blocked, tmp_pa
         assert differing(folders[i], alone(tmp_path / f"alone-{i}", settings()[i])) == []
 
 
+def test_runs_are_trained_together_only_where_they_count_alike(tmp_path, monkeypatch):
+    """Of some kinds, rollouts differ in length: as many steps may be another number of iterations."""
+    counts = iter([[0, 2], [0, 3], [0, 2]])
+
+    def load(_):
+        arrays = {"learner": {"counters.train": np.array([32])}, "explorer": {"count": np.array(next(counts))}}
+        return checkpoint.Checkpoint(arrays, {})
+
+    monkeypatch.setattr(together, "load_latest", load)
+    groups, _ = together._groups(opened([made(tmp_path / f"run-{i}", recipe) for i, recipe in enumerate(settings())]))
+    assert [len(group) for group in groups] == [2, 1]
+
+
 def test_a_run_without_a_whole_checkpoint_costs_no_other(tmp_path):
     folders = [made(tmp_path / f"together-{i}", recipe) for i, recipe in enumerate(settings())]
     train_together(opened(folders), StopAfter(120))
