@@ -15,11 +15,13 @@ from pathlib import Path
 
 from rlsparse.errors import RunDirectoryError
 from rlsparse.run import checkpoint
-from rlsparse.run.reading import printable
+from rlsparse.run.reading import MOST_BYTES, printable, read_bytes
 from rlsparse.run.storage import make_folder, persist, write_atomic
 
 STATUS = "status.json"
 """Told last: what it says of a run is then true of the other files."""
+
+RECIPE = "recipe.toml"
 
 Mark = tuple[int, int]
 """Size and time of change (ns) of a file, by which another content is told."""
@@ -120,7 +122,10 @@ def put(new: Snapshot, folder: Path) -> None:
 
 
 def _check(new: Snapshot, folder: Path) -> None:
-    """Raise RunDirectoryError for a name that is none of a run directory's files, or a folder that is a link."""
+    """Raise RunDirectoryError for a name that is none of a run directory's files, a folder that is a link, a recipe.
+
+    Training changes no recipe: one that comes back is what went there.
+    """
     for steps, files in new.checkpoints.items():
         if not (steps.isascii() and steps.isdecimal() and all(_plain(name) for name in files)):
             raise RunDirectoryError(f"{folder}: a checkpoint that came back has the name {printable(steps)}")
@@ -128,6 +133,9 @@ def _check(new: Snapshot, folder: Path) -> None:
         parts = name.split("/")
         if not all(map(_plain, parts)) or parts[0] == "checkpoint":
             raise RunDirectoryError(f"{folder}: a file that came back has the name {printable(name)}")
+    recipe = folder / RECIPE
+    if RECIPE in new.files and recipe.exists() and read_bytes(recipe, MOST_BYTES) != new.files[RECIPE]:
+        raise RunDirectoryError(f"{recipe}: another recipe came back, and a run keeps its own")
     for name in ("checkpoint/x", *new.files):
         for above in (folder / name).parents:
             if above == folder:

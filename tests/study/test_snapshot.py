@@ -151,6 +151,14 @@ def test_nothing_is_written_through_links(there, tmp_path, run, name):
     assert not list(outside.iterdir())
 
 
+def test_a_run_keeps_its_recipe_whatever_comes_back(there, run):
+    (there / "recipe.toml").write_bytes(recipe := (run / "recipe.toml").read_bytes())
+    put(Snapshot(files={"recipe.toml": recipe}), there)
+    with pytest.raises(RunDirectoryError, match="another recipe came back"):
+        put(Snapshot(files={"recipe.toml": recipe + b"#", "x": b"x"}), there)
+    assert [path.name for path in there.iterdir()] == ["recipe.toml"]
+
+
 def test_links_do_not_travel(run, there):
     (run / "secret").symlink_to("/etc/hostname")
     put(news(run, {}), there)
