@@ -259,7 +259,7 @@ def ray(monkeypatch):
 
 
 SHORT = tiny.recipe(
-    total_steps=20_000, num_seeds=2, explore=RACE, eval_every=10_000, env_kwargs={"max_episode_steps": 50}
+    total_steps=60_000, num_seeds=2, explore=RACE, eval_every=30_000, env_kwargs={"max_episode_steps": 50}
 )
 
 

@@ -41,8 +41,8 @@ def recipe(rate, steps=3_000):
 def cluster():
     """A head without cores, on which the study's process is, and whatever nodes a test adds."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # which Ray keeps as long as this process, and so do we
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         for name, text in QUIET.items():
             patch.setenv(name, text)
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tiny.ROOT, tiny.ROOT / "tests"))))
@@ -119,9 +119,9 @@ def assert_as_here(jobs, tmp_path):
         )
 
 
-def make_jobs(tmp_path):
+def make_jobs(tmp_path, **size):
     (tmp_path / "here").mkdir()
-    return [make_job(tmp_path / f"rate-{rate}", recipe(rate)) for rate in RATES]
+    return [make_job(tmp_path / f"rate-{rate}", recipe(rate, **size)) for rate in RATES]
 
 
 ALL_WELL = {f"rate-{rate}": (0, "") for rate in RATES}
@@ -150,7 +150,7 @@ def test_a_killed_worker_and_a_lost_node_cost_nothing(nodes, cluster, open_pool,
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_jobs_that_are_stopped_are_saved_and_go_on_later(nodes, open_pool, tmp_path, apart):
-    jobs, pool = make_jobs(tmp_path)[:3], open_pool(apart=apart)
+    jobs, pool = make_jobs(tmp_path, steps=30_000)[:3], open_pool(apart=apart)
     for job in jobs:
         pool.start(job)
     while not [*at_work([jobs[0].folders[0]])]:

@@ -55,7 +55,8 @@ def start(*arguments):
 
 
 def directories():
-    return sorted(path.parent for path in Path().glob("study/*/ppo/**/recipe.toml"))
+    found = [path for where in ("", "*/") for path in Path().glob(f"study/*/ppo/{where}seeds-*/recipe.toml")]
+    return sorted(path.parent for path in found)
 
 
 def statuses():

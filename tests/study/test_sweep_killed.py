@@ -15,8 +15,8 @@ from rlsparse.run import directory as runs
 from rlsparse.study.outcome import read_status
 
 STUDY = [
-    *("--envs", "fake_envs:Point-v0", "--num-envs", "2", "--rollout-length", "8", "--eval-every", "160"),
-    *("--eval-episodes", "2", "--policy.actor-hidden", "8", "--policy.critic-hidden", "8", "--total-steps", "3200"),
+    *("--envs", "fake_envs:Point-v0", "--num-envs", "2", "--rollout-length", "8", "--eval-every", "480"),
+    *("--eval-episodes", "2", "--policy.actor-hidden", "8", "--policy.critic-hidden", "8", "--total-steps", "9600"),
     *("--algorithm.epochs", "2", "--algorithm.minibatches", "4", "--out", "study", "--num-seeds", "2"),
     *("--sweep.algorithm.learning-rate", "1e-3", "1e-2", "--sweep.advantage.gamma", "0.9", "0.99", "--jobs", "2"),
 ]
@@ -45,7 +45,7 @@ def test_a_study_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
     for _ in range(40):
         driver = start()
         with suppress(subprocess.TimeoutExpired):
-            driver.wait(chance.uniform(2, 8))
+            driver.wait(chance.uniform(2, 6))
         if driver.poll() == 0:
             break
         kills += 1
