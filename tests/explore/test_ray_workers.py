@@ -259,7 +259,7 @@ def ray(monkeypatch):
 
 
 SHORT = tiny.recipe(
-    total_steps=60_000, num_seeds=2, explore=RACE, eval_every=30_000, env_kwargs={"max_episode_steps": 50}
+    total_steps=20_000, num_seeds=2, explore=RACE, eval_every=10_000, env_kwargs={"max_episode_steps": 50}
 )
 
 
@@ -275,12 +275,19 @@ def test_on_ray_a_run_is_the_same_though_a_worker_is_killed(ray, env, tmp_path, 
     def kill():
         while len(workers._actors) < 2:
             time.sleep(0.1)
-        process = ray.get(workers._actors[-1].__ray_call__.remote(lambda self: os.getpid()))
+        process = ray.get(workers._actors[1].__ray_call__.remote(lambda self: os.getpid()))
         os.kill(process, signal.SIGKILL)
         killed.append(process)
 
-    threading.Thread(target=kill, daemon=True).start()
-    session.explorer.run_episodes = made
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+
+    def run_episodes(*arguments):
+        if len(workers._actors) > 1:  # else the last probe may be over before a worker is there to be killed
+            killer.join(60)
+        return made(*arguments)
+
+    session.explorer.run_episodes = run_episodes
     assert isinstance(made(*[None] * 2, [[1]], session.learner.counters.train[:1]), PartedEpisodes)
     tiny.go_on(session)
     assert killed and "a worker of Ray was lost" in caplog.text
