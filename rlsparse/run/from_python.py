@@ -107,7 +107,8 @@ def is_parts(given: Any) -> bool:
 def asked(fields: Mapping[str, Any]) -> list[str]:
     """Return which flags that a short budget would change are given."""
     given = {name.replace("_", "-"): name in fields for name in ("eval_every", "eval_episodes")}
-    given |= {"explore.start": is_parts(fields.get("explore"))}
+    explore = fields.get("explore")
+    given |= {"explore.start": "start" in explore if isinstance(explore, Mapping) else is_parts(explore)}
     return [flag for flag, is_given in given.items() if is_given]
 
 

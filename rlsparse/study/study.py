@@ -169,7 +169,7 @@ def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tupl
         fields = merged(fields, at(name, x))
     if "sparse" in setting and fields["sparse"] in (None, {"kind": NONE}):
         fields = without(fields, {"sparsity"})
-    asked = _asked(fields)
+    asked = from_python.asked(fields)
     given = _as_train(fields, {"env": env, **({"agent": arm.agent} if arm.agent else {})})
     try:
         agent, recipe = from_python.recipe(env, arm.agent, study.device, given, arm.like, study.trust)
@@ -177,14 +177,6 @@ def recipe_of(study: Study, arm: Arm, env: str, setting: dict[str, Any]) -> tupl
         raise UsageError(str(error).removeprefix(f"{from_python.SOURCE}: ")) from error
     recipe, all_asked = choose.as_asked(recipe, arm.like, asked)
     return agent, recipe, tuple(sorted(all_asked))
-
-
-def _asked(fields: Fields) -> list[str]:
-    """Return which of what a short budget would change is given."""
-    explore = fields.get("explore")
-    start = "start" in explore if isinstance(explore, dict) else explore is not None
-    given = {"eval-every": "eval_every" in fields, "eval-episodes": "eval_episodes" in fields, "explore.start": start}
-    return [flag for flag, is_given in given.items() if is_given]
 
 
 def _as_train(fields: Fields, chosen: dict[str, str]) -> Fields:

@@ -9,11 +9,12 @@ from rlsparse.errors import UsageError
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
 from rlsparse.sim.environment import shown_name
+from rlsparse.sim.vector import usable_cores
 from rlsparse.study.cell import Cell
 from rlsparse.study.drive import Drive, Options, Tell
 from rlsparse.study.flags import RunFlags
 from rlsparse.study.jobs import cut
-from rlsparse.study.local_pool import LocalPool, usable
+from rlsparse.study.local_pool import LocalPool
 from rlsparse.study.pool import Pool
 from rlsparse.study.populations import populations
 from rlsparse.study.ray_pool import RayPool
@@ -87,7 +88,7 @@ def carry_out(
     if place.on is None:
         jobs = jobs_of(cells, standings, slots_here(place, cells, options))
         pool: Pool = LocalPool(min(slots_here(place, cells, options), len(jobs)))
-        options = replace(options, cores=max(1, len(usable()) // pool.slots))
+        options = replace(options, cores=max(1, usable_cores() // pool.slots))
     else:
         pool = RayPool(place.on, out, place.jobs)
         jobs = jobs_of(cells, standings, pool.slots)
@@ -130,7 +131,7 @@ def options_of(flags: RunFlags) -> Options:
 
 def slots_here(place: Place, cells: Sequence[Cell], options: Options) -> int:
     """Return how many jobs run at once here: one for each core if nobody says it, but one alone on a GPU."""
-    return place.jobs or (1 if on_gpu(cells, options) else len(usable()))
+    return place.jobs or (1 if on_gpu(cells, options) else usable_cores())
 
 
 def on_gpu(cells: Sequence[Cell], options: Options) -> bool:

@@ -179,3 +179,17 @@ def test_a_run_that_goes_on_keeps_its_recipe():
         refuse_beside_resume({"num_envs": 2}, agent=None)
     with pytest.raises(UsageError, match="run_dir does not go with resume"):
         refuse_beside_resume({}, run_dir=Path("x"))
+
+
+@pytest.mark.parametrize(
+    ("explore", "asked"),
+    [
+        ({"start": 0.5}, ["explore.start"]),
+        ({"budget_fraction": 0.2}, []),
+        (ExploRLer(), ["explore.start"]),
+        ("explorler", []),
+        (None, []),
+    ],
+)
+def test_a_start_of_probing_is_asked_for_where_it_is_given(explore, asked):
+    assert from_python.asked({"explore": explore}) == asked

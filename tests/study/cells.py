@@ -4,6 +4,7 @@ from collections import deque
 from pathlib import Path
 
 import tiny
+from matplotlib.figure import Figure
 
 from rlsparse.run.stop import Stop
 from rlsparse.study import worker
@@ -44,3 +45,11 @@ class Here:
 
     def stop(self):
         self.stops += 1
+
+
+def carry_out_here(monkeypatch, tmp_path):
+    """Let studies be carried out in this process and in tmp_path; nothing is waited for that nobody looks at."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"a picture"))
+    monkeypatch.setattr("rlsparse.study.sweep.LocalPool", lambda slots: Here())

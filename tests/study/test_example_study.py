@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cells import Here
-from matplotlib.figure import Figure
+from cells import carry_out_here
 
 import rlsparse
 from rlsparse.study import command
@@ -14,10 +13,7 @@ STUDY = Path(__file__).resolve().parents[2] / "examples" / "study.toml"
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"a picture"))
-    monkeypatch.setattr("rlsparse.study.sweep.LocalPool", lambda slots: Here())
+    carry_out_here(monkeypatch, tmp_path)
 
 
 def test_it_says_arms_environments_settings_and_what_differs(capsys):

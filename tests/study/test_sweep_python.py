@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from cells import Here
-from matplotlib.figure import Figure
+from cells import carry_out_here
 
 import rlsparse
 from rlsparse import UsageError
@@ -31,10 +30,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"a picture"))
-    monkeypatch.setattr("rlsparse.study.sweep.LocalPool", lambda slots: Here())
+    carry_out_here(monkeypatch, tmp_path)
 
 
 def test_it_returns_runs_by_arm_environment_and_setting(capsys):
