@@ -37,15 +37,15 @@ def of_cards(agents: Iterable[str]) -> Arms:
     return {agent: {"agent": agent} for agent in agents}
 
 
-def train(arms: Arms, envs: Sequence[str], num_seeds: int, kept: Path, **asked: Any) -> list[str]:
+def train(arms: Arms, envs: Sequence[str], seeds: range, kept: Path, **asked: Any) -> list[str]:
     """Train the seeds that the kept curves lack, and keep theirs; returns why runs failed.
 
     What else is `asked` goes to `rlsparse.sweep`, such as `out` and `jobs`.
     """
     failures: list[str] = []
-    for (first, names), lacking in missing(arms, envs, num_seeds, curves_in(kept)).items():
+    for (first, names), lacking in missing(arms, envs, seeds, curves_in(kept)).items():
         chosen = {name: arms[name] for name in names}
-        study = {"envs": lacking, "arms": chosen, "seed": first, "num_seeds": num_seeds - first}
+        study = {"envs": lacking, "arms": chosen, "seed": first, "num_seeds": seeds.stop - first}
         result = rlsparse.sweep(**study, **asked)
         for run in result.runs:
             keep(run.path, curves_in(kept)(run.arm, run.recipe.env))
@@ -64,21 +64,21 @@ def environment_name(env: str) -> str:
 
 
 def missing(
-    arms: Iterable[str], envs: Sequence[str], num_seeds: int, curve_file: CurveFile
+    arms: Iterable[str], envs: Sequence[str], seeds: range, curve_file: CurveFile
 ) -> dict[tuple[int, tuple[str, ...]], list[str]]:
     """Return where seeds are missing: the environments, by the first missing seed and the arms that miss it there."""
     found: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for env in envs:
-        firsts = {arm: first_missing(curve_file(arm, env)) for arm in arms}
-        for first in sorted({first for first in firsts.values() if first < num_seeds}):
+        firsts = {arm: first_missing(curve_file(arm, env), seeds.start) for arm in arms}
+        for first in sorted({first for first in firsts.values() if first in seeds}):
             found.setdefault((first, tuple(arm for arm in firsts if firsts[arm] == first)), []).append(env)
     return found
 
 
-def first_missing(curve: Path) -> int:
-    """Return the first seed that a curve lacks, which need not exist."""
+def first_missing(curve: Path, start: int = 0) -> int:
+    """Return the first seed from `start` on that a curve lacks, which need not exist."""
     there = finals(curve) if curve.exists() else {}
-    return next(seed for seed in count() if seed not in there)
+    return next(seed for seed in count(start) if seed not in there)
 
 
 def keep(run: Path, curve: Path) -> None:
@@ -113,6 +113,7 @@ def main(
     envs: Sequence[str],
     ask: Callable[[argparse.Namespace], Arms],
     report: Callable[[Path], None],
+    first_seed: int = 0,
     **usual: int,
 ) -> None:
     """Do what the command line says: train what is to be asked for its arms, and report every budget."""
@@ -120,7 +121,7 @@ def main(
     parser.add_argument("what", choices=("run", "report"))
     asked = parser.parse_args()
     if asked.what == "run":
-        run(asked, ask(asked), f"{name}/{asked.steps}", total_steps=asked.steps)
+        run(asked, ask(asked), f"{name}/{asked.steps}", first_seed, total_steps=asked.steps)
     for folder in budgets(asked.results / name):
         report(folder)
 
@@ -148,10 +149,11 @@ def with_runs(parser: argparse.ArgumentParser, envs: Sequence[str], num_seeds: i
     return parser
 
 
-def run(asked: argparse.Namespace, arms: Arms, name: str, **fields: Any) -> None:
+def run(asked: argparse.Namespace, arms: Arms, name: str, first_seed: int = 0, **fields: Any) -> None:
     """Train what the command line asks for and keep the curves; exits with 1 if runs failed, and says why."""
     fields |= where(asked, name)
-    if failures := train(arms, asked.envs, asked.num_seeds, asked.results / name, **fields):
+    seeds = range(first_seed, first_seed + asked.num_seeds)
+    if failures := train(arms, asked.envs, seeds, asked.results / name, **fields):
         sys.exit("\n".join(["these runs failed; what others earned is kept:", *failures]))
 
 

@@ -1,5 +1,6 @@
 """`rlsparse envs`, `rlsparse agents`: the cards as tables; only the standard library and the parser are imported."""
 
+import csv
 import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,23 +57,48 @@ def _environment_table(chosen: list[EnvironmentCard]) -> str:
 
 
 def _agent_list(chosen: list[AgentCard]) -> str:
-    """First the agents that bring something trained, then the others, which are recipes alone."""
+    """First what trained agents earned where, then what each agent is; those that are recipes alone come last."""
+    trained = [card for card in chosen if trained_environments(card)]
+    recipes = [card for card in chosen if card not in trained]
     margin = " " * (2 + max(len(card.name) for card in chosen))
-    paragraphs, recipes = [], []
-    for card in chosen:
-        told, trained = f"{card.name:<{len(margin)}}{card.description}", _trained_text(card)
-        if trained:
-            paragraphs += [told, f"{margin}trained: {trained}"]
-        else:
-            recipes += [told]
+    paragraphs = [f"{card.name:<{len(margin)}}{card.description}" for card in trained]
     if recipes:
         paragraphs += [
             *[""] * bool(paragraphs),
             "Recipes, of which no policy ships: rlsparse train --agent NAME",
-            *recipes,
+            *(f"{card.name:<{len(margin)}}{card.description}" for card in recipes),
         ]
     width = terminal_width()
-    return "\n".join(textwrap.fill(x, width, subsequent_indent=margin, break_on_hyphens=False) for x in paragraphs)
+    told = (textwrap.fill(x, width, subsequent_indent=margin, break_on_hyphens=False) for x in paragraphs)
+    return "\n".join([*([_matrix(trained), ""] if trained else []), *told])
+
+
+def _matrix(trained: list[AgentCard]) -> str:
+    """A row for each environment, a column for each agent."""
+    ids = sorted({env_id for card in trained for env_id in trained_environments(card)})
+    rows = [[env_id, *(_return_there(card, env_id) for card in trained)] for env_id in ids]
+    notes = (
+        "Mean return of the last evaluation of all seeds (how many) of the reward curve that ships. Where there is a "
+        "number, a policy ships too: rlsparse play AGENT --env ENVIRONMENT."
+    )
+    table = columns([("environment", *(card.name for card in trained)), *rows])
+    return f"{table}\n\n{textwrap.fill(notes, terminal_width())}"
+
+
+def _return_there(card: AgentCard, env_id: str) -> str:
+    if card.policy_path(env_id) is None:
+        return "-"
+    finals = final_returns(card, env_id)
+    return f"{_return(sum(finals) / len(finals))} ({len(finals)})" if finals else "no curve"
+
+
+def final_returns(card: AgentCard, env_id: str) -> list[float]:
+    """Return the last evaluation of each seed of the curve that an agent ships; none without a curve."""
+    path = card.curve_path(env_id)
+    if path is None:
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [*{row["seed"]: float(row["return_mean"]) for row in csv.DictReader(file)}.values()]
 
 
 def trained_environments(card: AgentCard) -> list[str]:
@@ -85,13 +111,6 @@ def _folders_with(card: AgentCard, name: str) -> list[str]:
     # a registered id is a folder's name, or two if it has a namespace
     found = [path.parent for pattern in (f"*/{name}", f"*/*/{name}") for path in folder.glob(pattern)]
     return sorted(path.relative_to(folder).as_posix() for path in found)
-
-
-def _trained_text(card: AgentCard) -> str:
-    policies, curves = trained_environments(card), _folders_with(card, "curve.csv")
-    notes = {(True, True): "", (True, False): " (no curve)", (False, True): " (curve only)"}
-    ids = sorted({*policies, *curves})
-    return ", ".join(env_id + notes[env_id in policies, env_id in curves] for env_id in ids)
 
 
 def _matching(known: Mapping[str, C], pattern: str | None, kind: str) -> list[C]:

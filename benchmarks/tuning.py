@@ -1,0 +1,85 @@
+"""What was tried for the `ppo` and `trpo` cards: each setting alone, on seeds that no published figure uses.
+
+    python benchmarks/tuning.py run --arms kl kl-wide --envs Ant Humanoid [--num-seeds 8]
+    python benchmarks/tuning.py report
+
+`run` trains each arm with seeds 100, 101, ... and keeps its curve under benchmarks/results/tuning/<steps>/<arm>/ (see
+arms.py, also for --jobs, --out and --results). `report` prints the mean of the last evaluations, of ten episodes each.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from arms import curves_in, main
+from tables import all_finals, print_table
+
+ENVS = (
+    "HalfCheetah-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "Ant-v5",
+    "Humanoid-v5",
+    "Swimmer-v5",
+    "InvertedDoublePendulum-v5",
+    "Reacher-v5",
+    "InvertedPendulum-v5",
+    "Pusher-v5",
+    "HumanoidStandup-v5",
+)
+FIRST_SEED = 100
+EVALUATIONS = 5
+
+
+def merged(*tables: dict[str, Any]) -> dict[str, Any]:
+    """Return nested tables in one; the later one says what both say."""
+    whole: dict[str, Any] = {}
+    for table in tables:
+        for name, x in table.items():
+            whole[name] = merged(whole.get(name, {}), x) if isinstance(x, dict) else x
+    return whole
+
+
+def algorithm(**fields: Any) -> dict[str, Any]:
+    """Return fields of the algorithm."""
+    return {"algorithm": fields}
+
+
+def widths(actor: int, critic: int) -> dict[str, Any]:
+    """Return the fields for two hidden layers of these widths."""
+    return {"policy": {"actor_hidden": [actor, actor], "critic_hidden": [critic, critic]}}
+
+
+BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(epochs=10, minibatches=32)}
+KL = algorithm(target_kl=0.015)
+SHORT = {"rollout_length": 128, **algorithm(minibatches=16)}
+LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
+ARMS = {
+    "base": BASE,
+    "kl": merged(BASE, KL),
+    "kl-96": merged(BASE, KL, widths(96, 96)),
+    "kl-64-256": merged(BASE, KL, widths(64, 256)),
+    "kl-128-256": merged(BASE, KL, widths(128, 256)),
+    "kl-short": merged(BASE, KL, SHORT),
+    "kl-long-horizon": merged(BASE, KL, LONG_HORIZON),
+}
+
+
+def report(folder: Path) -> None:
+    """Print the table of one budget."""
+    print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds {FIRST_SEED} and up)")
+    scores = all_finals([arm for arm in ARMS if (folder / arm).is_dir()], ENVS, curves_in(folder))
+    envs = [env for env in ENVS if any(env in own for own in scores.values())]
+    print_table(scores, envs, {"IQM / kl, 95 % interval": lambda _: "kl"})
+
+
+if __name__ == "__main__":
+    main(
+        __doc__,
+        "tuning",
+        ARMS,
+        ENVS,
+        lambda asked: {arm: ARMS[arm] | {"eval_every": asked.steps // EVALUATIONS} for arm in asked.arms},
+        report,
+        first_seed=FIRST_SEED,
+        num_seeds=8,
+    )
