@@ -1,101 +1,147 @@
-"""Returns of the shipped recipe: train, keep the curves, draw them beside published ones.
+"""The table of PPO, TRPO and Stable-Baselines3's defaults on all eleven MuJoCo tasks, at 1,000,000 steps.
 
-    python benchmarks/learning.py [--envs HalfCheetah Hopper Walker2d] [--num-seeds 5] [--agent ppo] [--ship]
+    python benchmarks/learning.py run [--arms ppo trpo sb3-defaults] [--envs ...] [--num-seeds 10] [--ship]
+    python benchmarks/learning.py report
 
-All environments are one `rlsparse.sweep`, at the card's budget, seeds 0, 1, ... (the recipes were tuned on seeds 100 to
-104); what is finished in --out already is not trained again. Curves go to
-benchmarks/results/learning/<agent>/<env>.csv, all curves found there are drawn in one picture, and the last evaluations
-are printed with 95 % intervals. --ship also puts policy and curve into the agent's card. Without an environment after
---envs nothing is trained.
+`run` trains each arm (an agent card) with seeds 0, 1, ... and keeps its curve under
+benchmarks/results/learning/<steps>/<arm>/ (see arms.py, also for --jobs, --out and --results). --ship also puts the
+curve of all seeds, and policy and film of the median one, beside the card. `report` prints the tables of
+docs/results.md and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that training has not
+seen. The cards were tuned on seeds 100 and up (tuning.py).
 """
 
 import argparse
-import shutil
-import sys
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from arms import add_rows, where, with_runs
+import zoo
+from arms import RUNS, budgets, curves_in, flags, of_cards, run
 from matplotlib.figure import Figure
+from tables import CurveFile, Scores, all_finals
 
-import rlsparse
-from rlsparse.compare.plot import BLUE, curves, draw_arm, style_axes
-from rlsparse.compare.statistics import mean_interval
+from rlsparse.compare.plot import curves, draw_arm, style_axes
+from rlsparse.compare.statistics import iqm_interval, mean_interval
 from rlsparse.run import cards
 from rlsparse.run.command_line import fail_in_one_line
 from rlsparse.run.directory import read_progress
 
-
-def train(asked: argparse.Namespace) -> None:
-    """Train the agent on the environments, keep the curves, and ship them with the policies if that is asked for."""
-    study = {"envs": asked.envs, "agents": [asked.agent], "num_seeds": asked.num_seeds}
-    result = rlsparse.sweep(**study, **where(asked, "learning"))
-    runs = {env: [run.path for run in result.runs if run.recipe.env == env] for env in asked.envs}
-    for env, own in runs.items():
-        keep(own, asked.results / "learning" / asked.agent / f"{env}.csv")
-    for env, own in runs.items() if asked.ship else ():
-        ship(own, cards.agent(asked.agent).path.parent / env)
-    if result.failures:
-        sys.exit(result.table())
-
-
-def keep(runs: list[Path], curve: Path) -> None:
-    """Keep the curves of the runs of one environment, in place of what was there."""
-    if runs:
-        curve.parent.mkdir(parents=True, exist_ok=True)
-        curve.unlink(missing_ok=True)
-        for run in runs:
-            add_rows(run / "progress.csv", curve)
-
-
-def ship(runs: list[Path], card: Path) -> None:
-    """Put policy and curve beside the agent's card; all seeds must be of one run."""
-    if len(runs) != 1:
-        sys.exit(f"{card} needs one run with all seeds, not {len(runs)}: give another --out")
-    card.mkdir(exist_ok=True)
-    shutil.copyfile(runs[0] / "progress.csv", card / "curve.csv")
-    shutil.copyfile(runs[0] / "policy.safetensors", card / "policy.safetensors")
+ENVS = (
+    "HalfCheetah-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "Ant-v5",
+    "Humanoid-v5",
+    "Swimmer-v5",
+    "InvertedDoublePendulum-v5",
+    "Reacher-v5",
+    "InvertedPendulum-v5",
+    "Pusher-v5",
+    "HumanoidStandup-v5",
+)
+COLOURS = {"ppo": "#0072B2", "trpo": "#D55E00", "sb3-defaults": "#555555"}
+COLUMNS = 4
+"""Of the picture."""
 
 
 def report(folder: Path) -> None:
-    """Print the table of an agent and draw every curve there is."""
-    algorithm = "TRPO" if folder.name.endswith("trpo") else "PPO"
-    files = sorted(folder.glob("*.csv"))
-    columns = min(3, len(files))
-    rows = -(-len(files) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.1 * rows), layout="constrained", dpi=130)
-    panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
-    print(f"{'environment':<28}{'n':>3}{'return':>10}   95 % interval          published {algorithm}, older simulator")
-    for axes, file in zip(panels, files, strict=False):
-        card = cards.environment(file.stem)
-        steps, returns, seeds = curves(read_progress(file))
-        mean, half = mean_interval(returns)
-        published = [x.mean for x in card.references if x.algorithm == algorithm]
-        shown = f"{max(published):,.0f}" if published else "-"
-        interval = f"{mean[-1] - half[-1]:,.0f} to {mean[-1] + half[-1]:,.0f}"
-        print(f"{card.id:<28}{len(seeds):>3}{mean[-1]:>10,.0f}   {interval:<22} {shown}")
-        draw_arm(axes, steps, mean, (mean - half, mean + half), returns, color=BLUE)
-        if published:
-            axes.axhline(max(published), color="black", linestyle=":", linewidth=1)
-        axes.set_title(f"{card.id}, mean of {len(seeds)} seeds, 95 % interval", fontsize=9)
+    """Print the tables of one budget and draw its curves."""
+    scores = all_finals([arm for arm in COLOURS if (folder / arm).is_dir()], ENVS, curves_in(folder))
+    print(f"\n{int(folder.name):,} steps of each seed, last evaluation\n")
+    print("\n".join([*means(scores), "", *details(scores)]))
+    draw(folder.with_suffix(".png"), curves_in(folder))
+
+
+def means(scores: Scores) -> list[str]:
+    """Return the Markdown table of mean returns with 95 % intervals: a row for each task, a column for each agent."""
+    rows = [f"| task | {' | '.join(f'`{arm}`' for arm in scores)} |", f"|---|{'---|' * len(scores)}"]
+    for env in ENVS:
+        cells = [mean_cell(own[env]) if env in own else "" for own in scores.values()]
+        if any(cells):
+            rows.append(f"| {env} | {' | '.join(cells)} |")
+    return rows
+
+
+def details(scores: Scores) -> list[str]:
+    """Return the Markdown table of what else there is to know of the seeds of each agent on each task."""
+    rows = ["| task | agent | seeds | mean | deviation | IQM (95 % interval) | lowest to highest |", f"|{'---|' * 7}"]
+    for env in ENVS:
+        for arm, own in scores.items():
+            if env in own:
+                x = np.array([*own[env].values()])
+                center, low, high = map(float, iqm_interval(x))
+                spread = number(x.std(ddof=1)) if len(x) > 1 else "-"
+                cells = [env, f"`{arm}`", str(len(x)), number(x.mean()), spread]
+                cells += [f"{number(center)}{interval(low, high)}", f"{number(x.min())} to {number(x.max())}"]
+                rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def mean_cell(returns: Mapping[int, float]) -> str:
+    """Say the mean return and its interval."""
+    mean, half = map(float, mean_interval(np.array([*returns.values()])))
+    return f"{number(mean)}{interval(mean - half, mean + half)}"
+
+
+def interval(low: float, high: float) -> str:
+    """Say the ends of an interval, if it has any."""
+    return f" ({number(low)} to {number(high)})" if math.isfinite(low) else ""
+
+
+def number(x: float) -> str:
+    """Write a return with as many digits as mean something."""
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.1f}"
+
+
+def draw(path: Path, curve_file: CurveFile) -> None:
+    """Draw mean returns and their 95 % intervals, a panel for each task."""
+    envs = [env for env in ENVS if any(curve_file(arm, env).exists() for arm in COLOURS)]
+    rows, columns = -(-len(envs) // COLUMNS), min(COLUMNS, len(envs))
+    figure = Figure(figsize=(3.4 * columns, 2.6 * rows + 0.4), layout="constrained", dpi=110)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, env in zip(panels, envs, strict=False):
+        for arm, colour in COLOURS.items():
+            if (file := curve_file(arm, env)).exists():
+                steps, returns, seeds = curves(read_progress(file))
+                mean, half = mean_interval(returns)
+                label = f"{arm} ({len(seeds)} seeds)"
+                draw_arm(axes, steps, mean, (mean - half, mean + half), returns[:0], color=colour, label=label)
+        axes.set_title(env, fontsize=9)
+        axes.tick_params(labelsize=7)
         style_axes(axes)
-    for axes in panels[len(files) :]:
-        axes.remove()
-    figure.supxlabel(f"environment steps per seed; dotted: published {algorithm}, older simulator", fontsize=9)
-    figure.supylabel("evaluation return", fontsize=9)
-    figure.savefig(folder.with_suffix(".png"))
+    for axes in panels[len(envs) :]:
+        axes.axis("off")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(COLOURS), frameon=False, fontsize=9)
+    figure.supxlabel("environment steps of each seed", fontsize=9)
+    figure.supylabel("evaluation return, mean with 95 % interval", fontsize=9)
+    figure.savefig(path)
+
+
+def ship(asked: argparse.Namespace, arms: Sequence[str], kept: Path) -> None:
+    """Put what was trained beside the cards."""
+    for arm in arms:
+        card = cards.agent(arm).path.parent
+        for env in asked.envs:
+            runs = (asked.out or RUNS / "learning" / str(asked.steps)) / env / arm
+            zoo.ship([x.parent for x in runs.glob("*/policy.safetensors")], curves_in(kept)(arm, env), card / env)
 
 
 @fail_in_one_line()
 def main() -> None:
-    """Train the named environments, then report on all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agent", default="ppo")
-    parser.add_argument("--ship", action="store_true")
-    asked = with_runs(parser, ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"), num_seeds=5).parse_args()
-    if asked.envs:
-        train(asked)
-    report(asked.results / "learning" / asked.agent)
+    """Train what is asked for, ship it if that is asked for, and report on every budget."""
+    parser = flags(__doc__, COLOURS, ENVS, num_seeds=10)
+    parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("--ship", action="store_true", help="put policies, curves and films beside the cards")
+    asked = parser.parse_args()
+    if asked.what == "run":
+        name = f"learning/{asked.steps}"
+        run(asked, of_cards(asked.arms), name, total_steps=asked.steps)
+        if asked.ship:
+            ship(asked, asked.arms, asked.results / name)
+    for folder in budgets(asked.results / "learning"):
+        report(folder)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ ARMS = {
     "kl-64-256": merged(BASE, KL, widths(64, 256)),
     "kl-128-256": merged(BASE, KL, widths(128, 256)),
     "kl-short": merged(BASE, KL, SHORT),
+    "kl-98": merged(BASE, KL, {"advantage": {"gamma": 0.98, "gae_lambda": 0.92}}),
     "kl-long-horizon": merged(BASE, KL, LONG_HORIZON),
 }
 

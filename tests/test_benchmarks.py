@@ -5,9 +5,9 @@ import re
 import runpy
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -18,10 +18,13 @@ import explorler
 import learning
 import rare_success
 import sparse
+import tuning
+import zoo
 from cells import Here
 from matplotlib.figure import Figure
 
 import rlsparse
+from rlsparse.run import policy_file
 from rlsparse.study.arguments import study_from_arguments
 from rlsparse.study.study import cells
 
@@ -33,6 +36,8 @@ STUDIES = {
     "explorler, equal updates": (explorler.UPDATES, explorler.ENVS),
     "rare successes": (rare_success.arms(rare_success.COMPARED), rare_success.ENVS),
     "sparse": (sparse.arms(sparse.ARMS, ["Ant-v5"], 1_000_000), ["Ant-v5"]),
+    "learning": (arms.of_cards(learning.COLOURS), learning.ENVS),
+    "tuning": (tuning.ARMS, tuning.ENVS),
 }
 
 
@@ -63,7 +68,7 @@ def test_only_seeds_without_a_curve_are_missing(tmp_path):
     curve(tmp_path, "a", "Hopper-v5", range(3))
     curve(tmp_path, "b", "Hopper-v5", range(5))
     curve(tmp_path, "a", "Ant-v5", [0, 1, 2, 4])
-    found = arms.missing(["a", "b", "c"], ["Hopper-v5", "Ant-v5", "Swimmer-v5"], 5, arms.curves_in(tmp_path))
+    found = arms.missing(["a", "b", "c"], ["Hopper-v5", "Ant-v5", "Swimmer-v5"], range(5), arms.curves_in(tmp_path))
     assert found == {
         (0, ("c",)): ["Hopper-v5"],
         (3, ("a",)): ["Hopper-v5", "Ant-v5"],
@@ -100,18 +105,41 @@ def test_published_tables_say_what_the_kept_curves_say(name, monkeypatch, capsys
     assert lost == []
 
 
-def test_a_card_ships_policy_and_curve_of_one_run(tmp_path):
-    run, card = tmp_path / "run", tmp_path / "Hopper-v5"
-    run.mkdir()
-    for name in ("progress.csv", "policy.safetensors"):
-        (run / name).write_text(name)
-    learning.ship([run], card)
-    assert {path.name: path.read_text() for path in card.iterdir()} == {
-        "curve.csv": "progress.csv",
-        "policy.safetensors": "policy.safetensors",
+@pytest.mark.parametrize(
+    ("returns", "seed"),
+    [({0: 3.0}, 0), ({0: 3.0, 1: 1.0}, 1), ({4: 3.0, 5: 1.0, 6: 2.0}, 6), ({0: 4, 1: 3, 2: 2, 3: 1}, 2)],
+)
+def test_the_median_seed_is_the_lower_one_of_the_two_in_the_middle(returns, seed):
+    assert zoo.median_seed(returns) == seed
+
+
+def test_a_card_ships_the_curve_of_all_seeds_and_the_policy_and_film_of_the_median_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "film", lambda policy, path: path.write_text(policy.name))
+    runs = [
+        rlsparse.train(
+            "InvertedPendulum",
+            total_steps=64,
+            num_envs=1,
+            rollout_length=64,
+            algorithm={"minibatches": 4},
+            seed=seed,
+            num_seeds=2,
+            out=tmp_path / str(seed),
+            quiet=True,
+        )
+        for seed in (0, 2)
+    ]
+    curve = tmp_path / "kept.csv"
+    curve.write_text("seed,total_steps,return_mean\n0,64,1\n1,64,9\n2,64,3\n3,64,4\n")
+    zoo.ship([run.path for run in runs], curve, tmp_path / "card")
+    assert {path.name for path in (tmp_path / "card").iterdir()} == {"policy.safetensors", "curve.csv", "play.gif"}
+    shipped = policy_file.load(tmp_path / "card" / "policy.safetensors")
+    of_all = policy_file.load(runs[1].path / "policy.safetensors")
+    assert (shipped.recipe.seed, shipped.recipe.num_seeds, shipped.actors.seeds) == (2, 1, (2,))
+    np.testing.assert_array_equal(shipped.actors.params, of_all.actors.params[:1])
+    assert {name: x.tolist() for name, x in shipped.statistics.items()} == {
+        name: x[:1].tolist() for name, x in of_all.statistics.items()
     }
-    with pytest.raises(SystemExit, match="needs one run with all seeds, not 2: give another --out"):
-        learning.ship([run, run], card)
 
 
 TINY = {
@@ -119,7 +147,8 @@ TINY = {
     "explorler": ("run --steps 64 --arms", "ppo", "explorler-ppo-in-rollout"),
     "rare_success": ("run --steps 64 --arms", "gae-clip", "gae-hpt"),
     "sparse": ("run --steps 64 --arms", "small-64-90", "kl-64-90"),
-    "learning": ("--agent", "sb3-defaults"),
+    "learning": ("run --steps 64 --arms", "ppo", "trpo"),
+    "tuning": ("run --steps 2048 --arms", "base", "kl"),
 }
 """Of each benchmark how it is asked for its arms, and arms."""
 
@@ -131,8 +160,6 @@ def test_a_benchmark_trains_what_is_missing_keeps_it_and_reports(name, tmp_path,
     monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
     pools = []
     monkeypatch.setattr("rlsparse.study.sweep.LocalPool", lambda slots: pools.append(Here()) or pools[-1])
-    if name == "learning":  # whose budget is the card's
-        monkeypatch.setattr(rlsparse, "sweep", partial(rlsparse.sweep, total_steps=64))
     env = "DistantGoal" if name == "rare_success" else "Hopper-v5"
 
     def kept(num_seeds):
@@ -143,11 +170,11 @@ def test_a_benchmark_trains_what_is_missing_keeps_it_and_reports(name, tmp_path,
 
     one = kept(1)
     assert set(one) == set(TINY[name][1:])
-    if name != "learning":
-        assert set(one) <= set(capsys.readouterr().out.split())
+    assert set(one) <= set(capsys.readouterr().out.replace("`", "").split())
     two = kept(2)
     assert all(two[arm].startswith(one[arm]) for arm in one)
-    assert {row["seed"] for text in two.values() for row in csv.DictReader(text.splitlines())} == {"0", "1"}
+    seeds = {"100", "101"} if name == "tuning" else {"0", "1"}
+    assert {row["seed"] for text in two.values() for row in csv.DictReader(text.splitlines())} == seeds
     trained = sum(len(pool.jobs) for pool in pools)
     shutil.rmtree("kept")
     assert kept(2) == two  # of the runs that are there
