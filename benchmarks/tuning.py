@@ -49,9 +49,15 @@ def widths(actor: int, critic: int) -> dict[str, Any]:
     return {"policy": {"actor_hidden": [actor, actor], "critic_hidden": [critic, critic]}}
 
 
+def horizon(gamma: float) -> dict[str, Any]:
+    """Return the fields of a discount."""
+    return {"advantage": {"gamma": gamma, "gae_lambda": 0.98}}
+
+
 BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(epochs=10, minibatches=32)}
 KL = algorithm(target_kl=0.015)
 SHORT = {"rollout_length": 128, **algorithm(minibatches=16)}
+LARGE = {"num_envs": 8, "rollout_length": 512, **algorithm(minibatches=16, learning_rate=6e-4)}
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
 ARMS = {
     "base": BASE,
@@ -62,6 +68,9 @@ ARMS = {
     "kl-short": merged(BASE, KL, SHORT),
     "kl-98": merged(BASE, KL, {"advantage": {"gamma": 0.98, "gae_lambda": 0.92}}),
     "kl-long-horizon": merged(BASE, KL, LONG_HORIZON),
+    "swimmer-995": merged(BASE, LARGE, horizon(0.995)),
+    "swimmer-999": merged(BASE, LARGE, horizon(0.999)),
+    "swimmer-9999": merged(BASE, LARGE, horizon(0.9999)),
 }
 
 
