@@ -191,7 +191,7 @@ def _normalise(panels: Sequence[Panel], baseline: str | None) -> tuple[dict[str,
         return {}, "", remarks
     if baseline:
         return scales, f"1 = mean final return of {baseline} in that environment, 0 = a return of 0", remarks
-    return scales, "0 = random actions, 1 = published PPO return (its simulator is older)", remarks
+    return scales, "0 = random actions, 1 = highest published PPO return (its simulator is older)", remarks
 
 
 def _baseline_scale(panel: Panel, baseline: str) -> Scale | str:
@@ -201,7 +201,7 @@ def _baseline_scale(panel: Panel, baseline: str) -> Scale | str:
 
 def _card_scale(env: str) -> Scale | str:
     card = cards.environments().get(env)
-    published = [x.mean for x in card.references if x.algorithm == "PPO"] if card else []
-    if card is None or not published or max(published) <= card.random_return.mean:
+    best = card.best_reference("PPO") if card else None
+    if card is None or best is None or best.mean <= card.random_return.mean:
         return "its card has no published PPO return (--baseline ARM normalises by an arm instead)"
-    return card.random_return.mean, max(published)
+    return card.random_return.mean, best.mean

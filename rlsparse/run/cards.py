@@ -48,8 +48,13 @@ class Reference:
     environment: str
     steps: Count
     mean: Finite
-    std: NotNegative
+    seeds: Count
+    measured: str
+    """Which return it is, in a few words."""
     source: str
+    """Library and address, separated by a comma."""
+    std: NotNegative | None = None
+    """Standard deviation over the seeds, or over the episodes of a single one; None where it is not told."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,11 @@ class EnvironmentCard:
     references: tuple[Reference, ...] = ()
     projections: dict[str, Projection] = field(default_factory=dict)
     """What set functions may see, by name; the first is the usual one."""
+
+    def best_reference(self, algorithm: str | None = None) -> Reference | None:
+        """Return the highest reference within the default budget, of that algorithm if one is named, or None."""
+        known = [x for x in self.references if x.steps <= self.total_steps and algorithm in (None, x.algorithm)]
+        return max(known, key=lambda x: x.mean, default=None)
 
 
 @dataclass(frozen=True)
@@ -137,10 +147,9 @@ def environment(name: str) -> EnvironmentCard:
 
     Raises UsageError, with the nearest card, where there is none.
     """
-    card = _card_named(name)
-    if card is None:
-        raise _unknown_environment(name, ())
-    return card
+    if card := _card_named(name):
+        return card
+    raise _unknown_environment(name, ())
 
 
 def about(recipe: "Recipe") -> "About":
@@ -168,8 +177,7 @@ def resolve_environment(name: str) -> str:
     name that neither is a card's nor, lacking a version, almost one.
     Raises UsageError, with the nearest valid name or what the import raised, for any other.
     """
-    card = _card_named(name)
-    if card is not None:
+    if card := _card_named(name):
         return card.id
     base, version = _split_version(name)
     successor = _card_named(base)
@@ -204,10 +212,9 @@ def agent(name: str) -> AgentCard:
 
     Raises UsageError, with the nearest name, where there is none.
     """
-    cards = agents()
-    for card in cards.values():
-        if card.name.casefold() == name.casefold():
-            return card
+    cards = {other.casefold(): card for other, card in agents().items()}
+    if card := cards.get(name.casefold()):
+        return card
     path = Path(name).expanduser()
     path = path / "card.toml" if os.path.isdir(path) else path
     if os.path.isfile(path):
@@ -216,7 +223,7 @@ def agent(name: str) -> AgentCard:
         raise UsageError(f"no agent card at '{name}': expected a card.toml or a folder that holds one")
     if _card_named(name):
         raise UsageError(f"unknown agent '{name}': it is an environment, which --env names beside an agent")
-    hint = _did_you_mean(name, {card.casefold(): card for card in cards})
+    hint = _did_you_mean(name, {key: card.name for key, card in cards.items()})
     raise UsageError(f"unknown agent '{name}'{hint} (rlsparse agents lists them)")
 
 
@@ -265,14 +272,12 @@ def _base_card(name: object, path: Path) -> AgentCard | None:
 
 @cache
 def _environments(root: Path) -> dict[str, EnvironmentCard]:
-    cards = [read_environment_card(path) for path in sorted((root / "envs").glob("*.toml"))]
-    return {card.id: card for card in cards}
+    return {card.id: card for card in map(read_environment_card, sorted((root / "envs").glob("*.toml")))}
 
 
 @cache
 def _agents(root: Path) -> dict[str, AgentCard]:
-    cards = [read_agent_card(path) for path in sorted((root / "agents").glob("*/card.toml"))]
-    return {card.name: card for card in cards}
+    return {card.name: card for card in map(read_agent_card, sorted((root / "agents").glob("*/card.toml")))}
 
 
 def _is_our_clone(folder: Path) -> bool:

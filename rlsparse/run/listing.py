@@ -50,8 +50,9 @@ def _environment_table(chosen: list[EnvironmentCard]) -> str:
     header = ("environment", "obs", "act", "horizon", "budget", "random", "published")
     notes = (
         "Names are understood in any case, with or without hyphens and version. Horizon: steps of an episode; budget: "
-        "default training steps; random: mean return of random actions; published: highest mean return "
-        "among the references, whose versions and sources --json shows."
+        "default training steps; random: mean return of random actions; published: highest mean return of any "
+        "algorithm within that budget. Versions of the task, numbers of seeds and ways of measuring differ: "
+        "--json tells them."
     )
     return f"{columns([header, *map(_environment_row, chosen)])}\n\n{textwrap.fill(notes, terminal_width())}"
 
@@ -133,7 +134,7 @@ def _has(name: str, wanted: str) -> bool:
 
 
 def _environment_row(card: EnvironmentCard) -> tuple[str, ...]:
-    best = max(card.references, key=lambda reference: reference.mean, default=None)
+    best = card.best_reference()
     return (
         card.id,
         str(card.observation_size),

@@ -45,10 +45,18 @@ def test_one_row_for_each_environment(run):
 
 def test_a_row_says_budget_random_return_and_best_reference(run):
     row = " ".join(row_of("HalfCheetah-v5", run("envs")))
-    assert row == "HalfCheetah-v5 17 6 1,000 1M -267.7 5,784 PPO"
+    assert row == "HalfCheetah-v5 17 6 1,000 1M -267.7 5,819 PPO"
     # TRPO's reference is higher than PPO's here
-    assert row_of("Walker2d-v5", run("envs"))[-2:] == ["3,827", "TRPO"]
-    assert row_of("Pusher-v5", run("envs"))[-1] == "-"
+    assert row_of("Walker2d-v5", run("envs"))[-2:] == ["4,933", "TRPO"]
+    # after 500,000 steps, and not the higher one after 1,000,000
+    assert row_of("Reacher-v5", run("envs"))[-2:] == ["-5.0", "PPO"]
+    # what is published took 4,000,000 steps and more
+    assert row_of("HumanoidStandup-v5", run("envs"))[-1] == "-"
+
+
+def test_the_note_says_that_references_differ_and_where_that_is_told(run):
+    note = " ".join(run("envs").split())
+    assert "Versions of the task, numbers of seeds and ways of measuring differ: --json tells them." in note
 
 
 @pytest.mark.parametrize("command", ["envs", "agents"])
@@ -77,7 +85,8 @@ def test_json_holds_the_whole_environment_card(run):
     (record,) = json.loads(run("envs", "Reacher", "--json"))
     card = cards.environment("Reacher")
     assert record["random_return"]["episodes"] == card.random_return.episodes
-    assert [reference["source"] for reference in record["references"]] == [x.source for x in card.references]
+    told = [(x["source"], x["environment"], x["seeds"], x["measured"], x["std"]) for x in record["references"]]
+    assert told == [(x.source, x.environment, x.seeds, x.measured, x.std) for x in card.references]
 
 
 def test_agents_say_what_they_are_and_what_they_earned_where_a_policy_ships(run, card_folder):
