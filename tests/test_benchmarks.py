@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import advantages
 import arms
 import explorler
 import learning
+import published
 import rare_success
 import sparse
 import tuning
@@ -24,7 +26,7 @@ from cells import Here
 from matplotlib.figure import Figure
 
 import rlsparse
-from rlsparse.run import policy_file
+from rlsparse.run import cards, policy_file
 from rlsparse.study.arguments import study_from_arguments
 from rlsparse.study.study import cells
 
@@ -103,6 +105,24 @@ def test_published_tables_say_what_the_kept_curves_say(name, monkeypatch, capsys
     assert len(cells) >= 15
     lost = [x for x in cells if not any(line.split(" ")[0] == x[0] and x[1] in line for line in printed)]
     assert lost == []
+
+
+def test_a_row_tells_what_a_reader_needs_in_order_to_compare():
+    source = "SLM-Lab, https://github.com/kengz/SLM-Lab/blob/02477a9e/docs/BENCHMARKS.md"
+    reference = cards.Reference("PPO", "Ant-v5", 10_000_000, 2138.28, 4, "training returns", source)
+    link = "PPO, [SLM-Lab](https://github.com/kengz/SLM-Lab/blob/02477a9e/docs/BENCHMARKS.md)"
+    assert published.row(reference) == f"| 2,138 | 4 | {link} | Ant-v5 | 10,000,000 | training returns |"
+    assert published.row(replace(reference, mean=-4.65, std=0.96)).startswith("| -4.7 +- 1.0 | 4 |")
+    assert published.row(replace(reference, std=905.78)).startswith("| 2,138 +- 906 | 4 |")
+
+
+def test_rows_are_in_order_of_steps_and_then_of_returns():
+    cells = [row.split(" | ") for row in published.rows(cards.environment("Ant"))]
+    steps = [int(cell[4].replace(",", "")) for cell in cells]
+    assert steps == sorted(steps)
+    returns = [float(cell[0].removeprefix("| ").split(" ")[0].replace(",", "")) for cell in cells]
+    assert returns[: steps.count(1_000_000)] == sorted(returns[: steps.count(1_000_000)], reverse=True)
+    assert len(cells) == len(cards.environment("Ant").references)
 
 
 @pytest.mark.parametrize(
