@@ -57,7 +57,11 @@ def horizon(gamma: float) -> dict[str, Any]:
 BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(epochs=10, minibatches=32)}
 KL = algorithm(target_kl=0.015)
 SHORT = {"rollout_length": 128, **algorithm(minibatches=16)}
-LARGE = {"num_envs": 8, "rollout_length": 512, **algorithm(minibatches=16, learning_rate=6e-4)}
+LARGE = {
+    "num_envs": 8,
+    "rollout_length": 512,
+    **algorithm(minibatches=16, learning_rate=6e-4, normalise_advantages=True),
+}
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
 ARMS = {
     "base": BASE,
@@ -68,6 +72,7 @@ ARMS = {
     "kl-short": merged(BASE, KL, SHORT),
     "kl-98": merged(BASE, KL, {"advantage": {"gamma": 0.98, "gae_lambda": 0.92}}),
     "kl-long-horizon": merged(BASE, KL, LONG_HORIZON),
+    "kl-30": merged(BASE, algorithm(target_kl=0.03)),
     "swimmer-995": merged(BASE, LARGE, horizon(0.995)),
     "swimmer-999": merged(BASE, LARGE, horizon(0.999)),
     "swimmer-9999": merged(BASE, LARGE, horizon(0.9999)),
