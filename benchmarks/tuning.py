@@ -55,6 +55,8 @@ def horizon(gamma: float) -> dict[str, Any]:
 
 
 BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(epochs=10, minibatches=32)}
+TRPO = {"agent": "trpo", **algorithm(target_kl=0.01)}
+CRITIC = algorithm(critic_minibatches=16)
 KL = algorithm(target_kl=0.015)
 SHORT = {"rollout_length": 128, **algorithm(minibatches=16)}
 LARGE = {
@@ -73,6 +75,11 @@ ARMS = {
     "kl-98": merged(BASE, KL, {"advantage": {"gamma": 0.98, "gae_lambda": 0.92}}),
     "kl-long-horizon": merged(BASE, KL, LONG_HORIZON),
     "kl-30": merged(BASE, algorithm(target_kl=0.03)),
+    "trpo": TRPO,
+    "trpo-critic": merged(TRPO, CRITIC),
+    "trpo-2048": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}),
+    "trpo-2048-999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.999)),
+    "trpo-2048-9999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.9999)),
     "swimmer-995": merged(BASE, LARGE, horizon(0.995)),
     "swimmer-999": merged(BASE, LARGE, horizon(0.999)),
     "swimmer-9999": merged(BASE, LARGE, horizon(0.9999)),
