@@ -111,13 +111,12 @@ def running_returns(rewards: Array, ended: Array, start: Array, gamma: float) ->
     rewards. `rewards`, `ended` [T, ...], `start` [...]; returns ([T, ...], [...]).
     """
     xp = namespace(rewards)
-    sums = xp.empty_like(rewards)
-    running = start
-    for t in range(rewards.shape[0]):
-        running = gamma * running + rewards[t]
-        sums[t] = running
-        running = xp.where(ended[t], 0.0, running)
-    return sums, running
+    sums, decay = xp.empty_like(rewards), _decay(rewards, ended, gamma)
+    running, factor = start, gamma
+    for t in range(len(rewards)):
+        running = factor * running + rewards[t]
+        sums[t], factor = running, decay[t]
+    return sums, xp.where(ended[-1], 0.0, running)
 
 
 def _decay(like: Array, ended: Array, factor: float) -> Array:

@@ -116,16 +116,16 @@ class SSO(Likelihood):
         outputs = joined(forward(params.actor, batch.obs)[-1], params.log_std)
         return replace(batch, episode=None, outputs=outputs)
 
-    def gradient(self, mean: Array, log_std: Array, batch: Batch, advantage: Array, clip_range: float) -> Gradient:
+    def gradient(self, mean: Array, log_std: Array, batch: Batch, clip_range: float) -> Gradient:
         """Return loss terms and gradient for a policy that gives mean [S, B, A] and log_std [S, A]."""
         xp, actions = namespace(mean), mean.shape[-1]
         assert batch.outputs is not None, "an update begins with `begin`"
         first_mean, first_log_std = batch.outputs[..., :actions], batch.outputs[..., actions:]
         inv_std = xp.exp(-first_log_std)
         noise = (batch.action - first_mean) * inv_std
-        d_log_prob = xp.exp(gaussian_log_prob(noise, first_log_std) - batch.log_prob) * -advantage
+        d_log_prob = xp.exp(gaussian_log_prob(noise, first_log_std) - batch.log_prob) * -batch.advantage
         slope = d_log_prob[..., None] * xp.concatenate([noise * inv_std, noise * noise - 1.0], -1)
-        curvature = (xp.zeros_like(advantage[:, :1]) + 1.0 / self.output_step)[..., None]  # [S, 1, 1]
+        curvature = (xp.zeros_like(batch.advantage[:, :1]) + 1.0 / self.output_step)[..., None]  # [S, 1, 1]
         value, d_output = target_surrogate(joined(mean, log_std) - batch.outputs, slope, curvature)
         d_output = d_output * (xp.zeros_like(value) + share(value, batch.weight))[..., None]
 

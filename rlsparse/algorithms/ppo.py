@@ -15,7 +15,7 @@ from rlsparse.learner.adam import Optimiser
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device
 from rlsparse.learner.bounds import Count, NotNegative, Positive, Varying
-from rlsparse.learner.gaussian import gaussian_entropy, squared_error, standardise
+from rlsparse.learner.gaussian import gaussian_entropy, squared_error
 from rlsparse.learner.kinds import kind_of
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
@@ -92,7 +92,7 @@ class PPO(OnPolicy):
         stopped, epoch_stats = Stopped(learner), None
         for _ in range(self.epochs):
             history: list[tuple[Array, Terms]] = []
-            for minibatch in shuffled_minibatches(learner, batch, self.minibatches):
+            for minibatch in shuffled_minibatches(learner, batch, self.minibatches, self.normalise_advantages):
                 stats = gradient(minibatch)
                 if learner.sparsity.acting:
                     history.append((~stopped.members, stats))
@@ -158,21 +158,20 @@ class PPO(OnPolicy):
     def loss_gradient(self, params: Views, batch: Batch, gradient: Views) -> Terms:
         """Write the gradient of every member's loss into `gradient`; return the loss terms, [S].
 
-        loss = objective + value_coef * squared error - entropy_coef * entropy, means by weight over [S, B].
+        loss = objective + value_coef * squared error - entropy_coef * entropy, means by weight over [S, B]; the
+        advantages are those that the objective weighs, standardised already.
         """
-        policy_terms = self.policy_gradient(params, batch, gradient)
-        return policy_terms | {"value_loss": self.value_gradient(params, batch, gradient)}
+        terms = self.policy_gradient(params, batch, gradient)
+        return terms | {"value_loss": self.value_gradient(params, batch, gradient)}
 
     def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> Terms:
         """Write the gradient of objective and entropy bonus with respect to actor and log-std."""
-        advantage = standardise(batch.advantage, batch.weight) if self.normalise_advantages else batch.advantage
         activations = forward(params.actor, batch.obs)
-        terms, d_mean, d_log_std = self.objective.gradient(
-            activations[-1], params.log_std, batch, advantage, self.clip_range
-        )
+        mean, log_std = activations[-1], params.log_std
+        terms, d_mean, d_log_std = self.objective.gradient(mean, log_std, batch, self.clip_range)
         backward(params.actor, activations, d_mean, gradient.actor)
         gradient.log_std[...] = d_log_std - self.entropy_coef
-        return terms | {"entropy": gaussian_entropy(params.log_std)}
+        return terms | {"entropy": gaussian_entropy(log_std)}
 
     def value_gradient(self, params: Views, batch: Batch, gradient: Views) -> Array:
         """Write the gradient of value_coef * squared error with respect to the critic; return the error, [S].
@@ -190,8 +189,7 @@ class PPO(OnPolicy):
 
 def clip_by_norm(gradient: Array, norm: Array, max_norm: float) -> None:
     """Scale each member's gradient [S, D] of the given norm [S] down to at most `max_norm`, in place."""
-    xp = namespace(gradient)
-    gradient *= xp.clip(max_norm / (norm + 1e-6), 0.0, 1.0)[:, None]
+    gradient *= (max_norm / (norm + 1e-6)).clip(0.0, 1.0)[:, None]
 
 
 def mean_stats(history: list[tuple[Array, Terms]], before: EpochStats | None) -> EpochStats:

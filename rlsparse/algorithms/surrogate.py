@@ -32,7 +32,7 @@ def masked(ratio: Array, advantage: Array, lower: float, upper: float, weight: A
     """
     xp = namespace(ratio)
     free = ratio * advantage
-    clipped = xp.clip(ratio, 1.0 - lower, 1.0 + upper) * advantage
+    clipped = ratio.clip(1.0 - lower, 1.0 + upper) * advantage
     loss = -weighted_mean(xp.minimum(free, clipped), weight)
     # where the clipped term is the smaller one it is constant: no gradient
     return loss, xp.where(free <= clipped, free, 0.0) * -share(ratio, weight)
@@ -81,14 +81,14 @@ class Likelihood:
         """Return the batch with what an update of the present policy needs beside the samples."""
         return replace(batch, episode=None)
 
-    def gradient(self, mean: Array, log_std: Array, batch: Batch, advantage: Array, clip_range: float) -> Gradient:
+    def gradient(self, mean: Array, log_std: Array, batch: Batch, clip_range: float) -> Gradient:
         """Return loss terms and gradient for a policy that gives mean [S, B, A] and log_std [S, A]."""
         xp = namespace(mean)
         inv_std = xp.exp(-log_std)[:, None, :]
         noise = (batch.action - mean) * inv_std
         log_ratio = gaussian_log_prob(noise, log_std[:, None, :]) - batch.log_prob
         ratio = xp.exp(log_ratio)
-        loss, d_log_prob, clip_fraction = self.weigh(ratio, log_ratio, advantage, clip_range, batch)
+        loss, d_log_prob, clip_fraction = self.weigh(ratio, log_ratio, batch.advantage, clip_range, batch)
         kl = approximate_kl(ratio, log_ratio, batch.weight)
         terms = {"policy_loss": loss, "approx_kl": kl, "clip_fraction": clip_fraction}
         return terms, *likelihood_gradient(d_log_prob, noise, inv_std)

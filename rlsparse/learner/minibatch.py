@@ -1,22 +1,30 @@
 """Cut the samples of every member into minibatches, each member in an order of its own."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.gaussian import standardise
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import Batch
 
 
-def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int) -> Iterator[Batch]:
-    """Cut a fresh permutation of the batch into equal parts, each member in its own order."""
+def shuffled_minibatches(learner: Learner, batch: Batch, minibatches: int, normalise: bool = False) -> Iterator[Batch]:
+    """Cut a fresh permutation of the batch into equal parts, each member in its own order.
+
+    If told to `normalise`, the advantages of every part are standardised.
+    """
     size = batch.obs.shape[1] // minibatches
     order = learner.permutations(size * minibatches)
-    shuffled = vars(reorder(batch, order)).values()
+    shuffled = reorder(batch, order)
+    if normalise:  # of all parts at once, which takes a tenth of the time
+        parts = [None if x is None else x.reshape(-1, minibatches, size) for x in (shuffled.advantage, shuffled.weight)]
+        shuffled = replace(shuffled, advantage=standardise(*parts).reshape(order.shape))
     for start in range(0, size * minibatches, size):
         # not by map, which would add a fortieth to the time of an update
-        yield Batch(*(None if x is None else x[:, start : start + size] for x in shuffled))
+        yield Batch(*(None if x is None else x[:, start : start + size] for x in vars(shuffled).values()))
         learner.between_steps()
 
 

@@ -87,7 +87,8 @@ def backward(
     """
     xp = namespace(d_output)
     delta = d_output
-    ones = xp.ones_like(delta[:1, :, 0])[:, None]  # [1, 1, B]: a sum written as a product takes a third of the time
+    # a sum written as a product takes a third of the time
+    ones = xp.ones((1, 1, delta.shape[1]), dtype=delta.dtype, device=delta.device)
     for i in range(len(layers) - 1, -1, -1):
         layer_input, weight = activations[i], layers[i][0]
         d_weight, d_bias = gradients[i]

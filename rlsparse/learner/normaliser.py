@@ -61,8 +61,8 @@ class ObsScale:
 
     def __call__(self, obs: Array) -> Array:
         """Normalise obs [S, B, O]."""
-        xp = namespace(obs)
-        return xp.clip((obs - self.mean[:, None, :]) * self.inv_std[:, None, :], -self.clip, self.clip)
+        # the method: numpy's function of that name takes three times as long for one observation
+        return ((obs - self.mean[:, None, :]) * self.inv_std[:, None, :]).clip(-self.clip, self.clip)
 
     def only(self, member: int) -> "ObsScale":
         """Return the scale of one member, with S = 1."""

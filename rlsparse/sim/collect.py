@@ -7,7 +7,7 @@ import numpy as np
 
 from rlsparse.advantage.environments import WrappedEnvs
 from rlsparse.advantage.returns import running_returns
-from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
+from rlsparse.learner.arrays import Array, as_float32, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import value
@@ -31,7 +31,7 @@ class ActionBox:
     def __call__(self, action: Array) -> Array:
         """Map to native units and clip to the range, [..., A]."""
         # clipped last: rounding in the map must not leave the range, which environments may check
-        return namespace(action).clip(action * self._half + self._centre, self._low, self._high)
+        return (action * self._half + self._centre).clip(self._low, self._high)
 
 
 class Collector:
@@ -101,9 +101,10 @@ class Collector:
         members, num_envs, layout = self.members, self.num_envs, learner.layout
         actors = learner.actors() if acting is None else own_actors(learner, acting)
         log_std = to_numpy(layout.log_std(learner.params))
-        std = np.exp(log_std)[:, None, :]
         noise = learner.noise.normal(length, num_envs, layout.action_size).swapaxes(0, 1)
+        deviation = np.exp(log_std)[:, None, :] * noise
         steps = empty_steps(length, members, num_envs, layout.obs_size, layout.action_size)
+        reward, terminated, truncated = (steps[x].reshape(length, -1) for x in ("reward", "terminated", "truncated"))
         marks: dict[str, list[np.ndarray]] = {"valid": [], "replayed": []}
         ends: list[tuple[int, int, int, np.ndarray]] = []
         check_finite(self.env, self.obs, np.zeros(len(self.obs)), learner.seeds, "the reset before the next rollout")
@@ -111,10 +112,9 @@ class Collector:
             learner.between_steps()
             obs, action = steps["obs"][t], steps["action"][t]
             obs[...] = self.obs.reshape(members, num_envs, -1)
-            action[...] = actors(obs) + std * noise[t]
+            np.add(actors(obs), deviation[t], out=action)
             *outcome, info, final = self._step(learner, self._to_native(action.reshape(members * num_envs, -1)), t)
-            for name, x in zip(("reward", "terminated", "truncated"), outcome, strict=True):
-                steps[name][t] = x.reshape(members, num_envs)
+            reward[t], terminated[t], truncated[t] = outcome
             for name, rows in marks.items():
                 if name in info:
                     rows.append(info[name].reshape(members, num_envs))
@@ -131,7 +131,7 @@ class Collector:
         """
         self.obs, reward, terminated, truncated, info = self.env.step(native)
         valid = info.get("valid", True)
-        ended = np.flatnonzero((terminated | truncated) & valid)
+        ended = ((terminated | truncated) & valid).nonzero()[0]
         last = last_observations(self.obs, ended, info) if ended.size else self.obs
         when = f"step {t} of the rollout after {learner.counters.train[0]} training steps"
         check_finite(self.env, last, reward, learner.seeds, when)

@@ -211,8 +211,8 @@ class MujocoVectorEnv(VectorEnv):
             reward[waiting] = 0.0
             terminated[waiting] &= self._mode is AutoresetMode.DISABLED
         truncated = self._elapsed >= self._max_steps
-        halted = waiting if waiting is not None and self._mode is AutoresetMode.DISABLED else False
-        self._mark_over(terminated | truncated | halted)
+        over = terminated | truncated
+        self._mark_over(over | waiting if waiting is not None and self._mode is AutoresetMode.DISABLED else over)
         return self._observe(), reward, terminated, truncated, {}
 
     def _start_next_episodes(self, result: StepResult) -> StepResult:

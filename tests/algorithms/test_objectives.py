@@ -127,7 +127,7 @@ def test_loss_and_gradient_of_a_likelihood_against_autograd(name, weigh):
     mean, log_std, batch = samples()
     batch, share = weighted(batch, weigh)
     objective = LIKELIHOODS[name]
-    terms, d_mean, d_log_std = objective.gradient(mean, log_std, batch, batch.advantage, CLIP)
+    terms, d_mean, d_log_std = objective.gradient(mean, log_std, batch, CLIP)
     leaves = [torch.tensor(x, requires_grad=True) for x in (mean, log_std)]
     log_ratio = log_ratio_of(*leaves, batch)
     loss = expected_loss(objective, log_ratio, torch.tensor(batch.advantage), torch.tensor(batch.episode), share)
@@ -144,8 +144,8 @@ def test_loss_and_gradient_of_a_likelihood_against_autograd(name, weigh):
 def test_a_member_that_clones_follows_the_likelihood_of_its_samples_and_no_other_does(weigh):
     mean, log_std, batch = samples()
     batch, share = weighted(replace(batch, cloned=np.repeat([[False], [True]], 12, 1)), weigh)
-    terms, *gradient = HPT().gradient(mean, log_std, batch, batch.advantage, CLIP)
-    clip_terms, *clip_gradient = Clip().gradient(mean, log_std, batch, batch.advantage, CLIP)
+    terms, *gradient = HPT().gradient(mean, log_std, batch, CLIP)
+    clip_terms, *clip_gradient = Clip().gradient(mean, log_std, batch, CLIP)
     leaves = [torch.tensor(x, requires_grad=True) for x in (mean, log_std)]
     loss = -(log_ratio_of(*leaves, batch) * share).sum(1)
     loss.sum().backward()
@@ -162,7 +162,7 @@ def test_loss_and_gradient_of_the_surrogate_in_the_outputs_against_autograd(weig
     mean, log_std = first_mean + 0.1 * RNG.normal(size=first_mean.shape), first_log_std + 0.05
     outputs = np.concatenate([first_mean, np.zeros_like(first_mean) + first_log_std[:, None]], -1)
     (batch, share), objective = weighted(replace(batch, outputs=outputs), weigh), SSO(0.3)
-    terms, d_mean, d_log_std = objective.gradient(mean, log_std, batch, batch.advantage, CLIP)
+    terms, d_mean, d_log_std = objective.gradient(mean, log_std, batch, CLIP)
 
     at = [torch.tensor(x, requires_grad=True) for x in (first_mean, first_log_std)]
     each = [x.expand_as(at[0]) for x in (at[0], at[1][:, None])]
@@ -185,9 +185,9 @@ def test_at_the_policy_that_acted_all_but_cloning_are_the_policy_gradient():
     mean, log_std, batch = samples(distance=0.0)
     outputs = np.concatenate([mean, np.zeros_like(mean) + log_std[:, None]], -1)
     batch = replace(batch, outputs=outputs)
-    expected = A2C().gradient(mean, log_std, batch, batch.advantage, CLIP)
+    expected = A2C().gradient(mean, log_std, batch, CLIP)
     for objective in (Clip(), GSPO(), CISPO(), SSO()):
-        terms, *gradient = objective.gradient(mean, log_std, batch, batch.advantage, CLIP)
+        terms, *gradient = objective.gradient(mean, log_std, batch, CLIP)
         for ours, other in zip(gradient, expected[1:], strict=True):
             np.testing.assert_allclose(ours, other, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(terms["approx_kl"], 0, atol=1e-12)
@@ -201,7 +201,7 @@ def test_the_policy_gradient_of_two_steps_is_the_derivative_of_the_expected_retu
     advantage = np.tile(returns - returns.mean(), 2)
     log_prob = torch.distributions.Normal(m, s).log_prob(torch.tensor(action[..., 0])).numpy()
     batch = Batch(action, action, log_prob, advantage, advantage)
-    _, d_mean, d_log_std = A2C().gradient(np.full_like(action, m), np.log([[s]]), batch, advantage, CLIP)
+    _, d_mean, d_log_std = A2C().gradient(np.full_like(action, m), np.log([[s]]), batch, CLIP)
     # the mean over both steps' samples is half of the sum over the steps of an episode
     assert -2 * d_mean.sum() == pytest.approx(-4 * (2 * m - 1), rel=0.02)
     assert -2 * d_log_std[0, 0] == pytest.approx(-4 * s * s, rel=0.02)
@@ -280,6 +280,6 @@ def test_float32_stays_float32(name):
     mean, log_std, batch = samples()
     numbers = [x.astype(np.float32) for x in (mean, log_std)]
     batch = batch.map(lambda x: x.astype(np.float32) if x.dtype == float else x)
-    terms, *gradient = LIKELIHOODS[name].gradient(*numbers, batch, batch.advantage, CLIP)
+    terms, *gradient = LIKELIHOODS[name].gradient(*numbers, batch, CLIP)
     assert {x.dtype for x in gradient} == {np.dtype(np.float32)}
     assert terms["policy_loss"].dtype == np.float32

@@ -85,7 +85,7 @@ def test_both_sides_are_one_dense_network_with_one_adam(device, new_batch):
     for _ in range(2):
         active = learner.sparsity.masks.active
         batch = new_batch(twin, size=32)
-        for minibatch in (x for _ in range(UPDATE.epochs) for x in shuffled_minibatches(twin, batch, 4)):
+        for minibatch in (x for _ in range(UPDATE.epochs) for x in shuffled_minibatches(twin, batch, 4, True)):
             sparse, dense = np.zeros((2, *weights.shape), np.float32)
             UPDATE.loss_gradient(views(np.where(active, weights, 0).astype(np.float32)), minibatch, views(sparse))
             UPDATE.loss_gradient(views(weights.astype(np.float32)), minibatch, views(dense))
