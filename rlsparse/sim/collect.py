@@ -108,11 +108,10 @@ class Collector:
         marks: dict[str, list[np.ndarray]] = {"valid": [], "replayed": []}
         ends: list[tuple[int, int, int, np.ndarray]] = []
         check_finite(self.env, self.obs, np.zeros(len(self.obs)), learner.seeds, "the reset before the next rollout")
-        for t in range(length):
+        for t, (obs, action, shift) in enumerate(zip(steps["obs"], steps["action"], deviation, strict=True)):
             learner.between_steps()
-            obs, action = steps["obs"][t], steps["action"][t]
             obs[...] = self.obs.reshape(members, num_envs, -1)
-            np.add(actors(obs), deviation[t], out=action)
+            np.add(actors(obs), shift, out=action)
             *outcome, info, final = self._step(learner, self._to_native(action.reshape(members * num_envs, -1)), t)
             reward[t], terminated[t], truncated[t] = outcome
             for name, rows in marks.items():
@@ -130,13 +129,13 @@ class Collector:
         observation.
         """
         self.obs, reward, terminated, truncated, info = self.env.step(native)
-        valid = info.get("valid", True)
-        ended = ((terminated | truncated) & valid).nonzero()[0]
+        over, valid = terminated | truncated, info.get("valid", True)
+        ended = (over if valid is True else over & valid).nonzero()[0]
         last = last_observations(self.obs, ended, info) if ended.size else self.obs
-        when = f"step {t} of the rollout after {learner.counters.train[0]} training steps"
-        check_finite(self.env, last, reward, learner.seeds, when)
+        when, numbers = "step {} of the rollout after {} training steps", (t, learner.counters.train[0])
+        check_finite(self.env, last, reward, learner.seeds, when, *numbers)
         if ended.size:
-            check_finite(self.env, self.obs, reward, learner.seeds, f"the reset at {when}")
+            check_finite(self.env, self.obs, reward, learner.seeds, f"the reset at {when}", *numbers)
         self.episode_return += reward
         self.episode_length += valid
         ends = [(i, last[i]) for i in ended.tolist()]

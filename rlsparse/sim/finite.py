@@ -14,9 +14,12 @@ rewards still have a finite sum; far larger ones would be finite, but leave noth
 
 
 def check_finite(
-    env: VectorEnv | WrappedEnvs, obs: np.ndarray, reward: np.ndarray, seeds: Sequence[int], when: str
+    env: VectorEnv | WrappedEnvs, obs: np.ndarray, reward: np.ndarray, seeds: Sequence[int], when: str, *numbers: int
 ) -> None:
-    """Raise DivergenceError, naming where, unless obs [S * N, O] and reward [S * N] are finite and not too large."""
+    """Raise DivergenceError, naming where, unless obs [S * N, O] and reward [S * N] are finite and not too large.
+
+    `when` has a pair of braces for each of the numbers: text is made only where it is needed.
+    """
     # called at every step: a sum of squares is the cheapest sufficient test, and False for NaN
     if np.vdot(obs, obs) + np.vdot(reward, reward) <= LARGEST**2:
         return
@@ -26,7 +29,7 @@ def check_finite(
         return
     i = int(bad.any(0).argmax())
     size, what = (sizes[0, i], "reward") if bad[0, i] else (sizes[1, i], "observation")
-    how, hint = "that is not finite", ""
+    how, hint, when = "that is not finite", "", when.format(*numbers)
     if size <= np.finfo(np.float32).max:
         how, hint = f"of size {size:g}, which is too large", f": scale {what}s down, below {LARGEST:g}"
     raise DivergenceError(

@@ -16,7 +16,7 @@ def check(obs=0.0, reward=0.0, row=2):
     """Check one bad number among good ones: environment `row` of four, which belong to two members."""
     observations, rewards = np.ones((4, 3)), np.ones(4)
     observations[row, 1], rewards[row] = obs, reward
-    check_finite(Named, observations, rewards, [5, 6], "step 9 of a rollout")
+    check_finite(Named, observations, rewards, [5, 6], "step {} of a rollout", 9)
 
 
 @pytest.mark.parametrize("number", [0.0, 1e6, -LARGEST, LARGEST])
