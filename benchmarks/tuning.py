@@ -72,6 +72,7 @@ ARMS = {
     "kl-96": merged(BASE, KL, widths(96, 96)),
     "kl-64-256": merged(BASE, KL, widths(64, 256)),
     "kl-128-256": merged(BASE, KL, widths(128, 256)),
+    "kl-512": merged(BASE, KL, {"rollout_length": 64, **algorithm(minibatches=8)}),
     "kl-short": merged(BASE, KL, SHORT),
     "kl-98": merged(BASE, KL, {"advantage": {"gamma": 0.98, "gae_lambda": 0.92}}),
     "kl-long-horizon": merged(BASE, KL, LONG_HORIZON),
