@@ -59,6 +59,7 @@ TRPO = {"agent": "trpo", **algorithm(target_kl=0.01)}
 CRITIC = algorithm(critic_minibatches=16)
 KL = algorithm(target_kl=0.015)
 CLIP = {"policy": {"observation_clip": 3.0}}
+REUSE = algorithm(reuse=4)
 SHORT = {"rollout_length": 128, **algorithm(minibatches=16)}
 LARGE = {
     "num_envs": 8,
