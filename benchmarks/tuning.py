@@ -60,6 +60,7 @@ CRITIC = algorithm(critic_minibatches=16)
 KL = algorithm(target_kl=0.015)
 CLIP = {"policy": {"observation_clip": 3.0}}
 REUSE = algorithm(reuse=4)
+CENTRED = algorithm(centre=True, reuse_weight=1.0)
 SHORT = {"rollout_length": 128, **algorithm(minibatches=16)}
 LARGE = {
     "num_envs": 8,
