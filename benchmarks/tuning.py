@@ -5,6 +5,8 @@
 
 `run` trains each arm with seeds 100, 101, ... and keeps its curve under benchmarks/results/tuning/<steps>/<arm>/ (see
 arms.py, also for --jobs, --out and --results). `report` prints the mean of the last evaluations, of ten episodes each.
+Arms that have curves and are not here need code that was tried: benchmarks/results/tuning/tried.patch, on revision
+e67ae2f.
 """
 
 from pathlib import Path
@@ -58,9 +60,6 @@ BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(epochs
 TRPO = {"agent": "trpo", **algorithm(target_kl=0.01)}
 CRITIC = algorithm(critic_minibatches=16)
 KL = algorithm(target_kl=0.015)
-CLIP = {"policy": {"observation_clip": 3.0}}
-REUSE = algorithm(reuse=4)
-CENTRED = algorithm(centre=True, reuse_weight=1.0)
 SHORT = {"rollout_length": 128, **algorithm(minibatches=16)}
 LARGE = {
     "num_envs": 8,
@@ -70,6 +69,14 @@ LARGE = {
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
 ARMS = {
     "base": BASE,
+    "base-96": merged(BASE, widths(96, 96)),
+    "base-64-256": merged(BASE, widths(64, 256)),
+    "base-128-256": merged(BASE, widths(128, 256)),
+    "base-standardised": merged(BASE, algorithm(normalise_advantages=True)),
+    "slow": merged(BASE, algorithm(learning_rate=1e-4)),
+    "lambda-90": merged(BASE, {"advantage": {"gae_lambda": 0.9}}),
+    "kl-lambda-90": merged(BASE, KL, {"advantage": {"gae_lambda": 0.9}}),
+    "kl-5": merged(BASE, KL, algorithm(epochs=5)),
     "kl": merged(BASE, KL),
     "kl-96": merged(BASE, KL, widths(96, 96)),
     "kl-64-256": merged(BASE, KL, widths(64, 256)),
@@ -93,9 +100,9 @@ ARMS = {
 def report(folder: Path) -> None:
     """Print the table of one budget."""
     print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds {FIRST_SEED} and up)")
-    scores = all_finals([arm for arm in ARMS if (folder / arm).is_dir()], ENVS, curves_in(folder))
+    scores = all_finals(sorted(path.name for path in folder.iterdir() if path.is_dir()), ENVS, curves_in(folder))
     envs = [env for env in ENVS if any(env in own for own in scores.values())]
-    print_table(scores, envs, {"IQM / kl, 95 % interval": lambda _: "kl"})
+    print_table(scores, envs, {"IQM / base, 95 % interval": lambda _: "base"})
 
 
 if __name__ == "__main__":
