@@ -13,21 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from arms import curves_in, main
+from learning import ENVS
 from tables import all_finals, print_table
 
-ENVS = (
-    "HalfCheetah-v5",
-    "Hopper-v5",
-    "Walker2d-v5",
-    "Ant-v5",
-    "Humanoid-v5",
-    "Swimmer-v5",
-    "InvertedDoublePendulum-v5",
-    "Reacher-v5",
-    "InvertedPendulum-v5",
-    "Pusher-v5",
-    "HumanoidStandup-v5",
-)
 FIRST_SEED = 100
 EVALUATIONS = 5
 
