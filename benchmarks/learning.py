@@ -95,19 +95,20 @@ def number(x: float) -> str:
 
 
 def draw(path: Path, curve_file: CurveFile) -> None:
-    """Draw mean returns and their 95 % intervals, a panel for each task."""
+    """Draw mean returns and their 95 % intervals, a panel for each task, whose title tells the seeds of each agent."""
     envs = [env for env in ENVS if any(curve_file(arm, env).exists() for arm in COLOURS)]
     rows, columns = -(-len(envs) // COLUMNS), min(COLUMNS, len(envs))
     figure = Figure(figsize=(3.4 * columns, 2.6 * rows + 0.4), layout="constrained", dpi=110)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, env in zip(panels, envs, strict=False):
+        counts = []
         for arm, colour in COLOURS.items():
             if (file := curve_file(arm, env)).exists():
                 steps, returns, seeds = curves(read_progress(file))
                 mean, half = mean_interval(returns)
-                label = f"{arm} ({len(seeds)} seeds)"
-                draw_arm(axes, steps, mean, (mean - half, mean + half), returns[:0], color=colour, label=label)
-        axes.set_title(env, fontsize=9)
+                draw_arm(axes, steps, mean, (mean - half, mean + half), returns[:0], color=colour, label=arm)
+                counts.append(str(len(seeds)))
+        axes.set_title(f"{env}, n = {'/'.join(counts)}", fontsize=9)
         axes.tick_params(labelsize=7)
         style_axes(axes)
     for axes in panels[len(envs) :]:
@@ -115,7 +116,7 @@ def draw(path: Path, curve_file: CurveFile) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(COLOURS), frameon=False, fontsize=9)
     figure.supxlabel("environment steps of each seed", fontsize=9)
-    figure.supylabel("evaluation return, mean with 95 % interval", fontsize=9)
+    figure.supylabel("evaluation return, mean with 95 % interval", fontsize=9 if rows > 1 else 7)
     figure.savefig(path)
 
 
