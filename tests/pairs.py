@@ -50,6 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "n-pg-igt": {"critic_epochs": 1, "critic_minibatches": 4},
     "n-harpg": {"critic_epochs": 1, "critic_minibatches": 4, "second_length": 4},
     "hpt": {"success_return": -2.0, "gate": 0.6},
+    "reuse": {"rollouts": 2},
     "mfac": {"samples": 8},
     "monte-carlo": {"unseen": 1.0},
     **dict.fromkeys(("grpo", "dr-grpo", "rloo"), {"group_size": 2}),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
-from rlsparse.advantage.returns import discounted_to_go, gae, n_step_returns, unseen_share, vtrace
+from rlsparse.advantage.returns import discounted_to_go, gae, n_step_returns, unseen_share
 from rlsparse.learner.arrays import namespace
-from rlsparse.learner.bounds import Count, Fraction, NotNegative, Positive, Varying
+from rlsparse.learner.bounds import Count, Fraction, Varying
 from rlsparse.learner.records import Advantages, Rollout
 
 
@@ -96,43 +96,3 @@ class TDLambda(AdvantageEstimator):
         advantage, _ = gae(*seen, self.gamma, self.actor_lambda)
         _, value_target = gae(*seen, self.gamma, self.critic_lambda)
         return Advantages(advantage, value_target)
-
-
-@dataclass(frozen=True)
-class VTrace(AdvantageEstimator):
-    """Returns corrected for steps that another policy took. Source: Espeholt et al., arXiv 1802.01561.
-
-    Candidates of in-rollout probing are such policies. Where the member itself acted, value targets are those of GAE,
-    and with lambda 1 advantages too.
-    """
-
-    gamma: Varying[Fraction] = 0.99
-    """Discount per environment step."""
-    trace_lambda: Varying[Fraction] = 0.95
-    """Weight of longer-horizon estimates: 0 is one-step, 1 is the published form."""
-    rho_bar: Varying[Positive] = 1.0
-    """Largest weight that its probability ratio gives a step."""
-    c_bar: Varying[NotNegative] = 1.0
-    """Largest weight that its probability ratio gives the steps after it."""
-
-    @property
-    def gives(self) -> frozenset[str]:
-        """It corrects for actions of other policies, with any objective."""
-        return super().gives | {"others-actions"}
-
-    def __call__(self, rollout: Rollout) -> Advantages:
-        """Estimate advantages and value targets, [T, S, N]; the policy's ratio is to the policy that learns."""
-        own = rollout.log_prob if rollout.own_log_prob is None else rollout.own_log_prob
-        advantage, value_target = vtrace(
-            rollout.reward,
-            rollout.value,
-            rollout.next_value,
-            rollout.terminated,
-            rollout.truncated,
-            own - rollout.log_prob,
-            self.gamma,
-            self.trace_lambda,
-            self.rho_bar,
-            self.c_bar,
-        )
-        return Advantages(advantage, value_target, log_prob=own)

@@ -23,10 +23,10 @@ def gae(
     Returns are A + values. Raises ValueError if the shapes differ.
     Source: Schulman et al., arXiv 1506.02438, equation 16.
     """
-    _require_one_shape("gae", rewards, values, next_values, terminated, truncated)
+    require_one_shape("gae", rewards, values, next_values, terminated, truncated)
     xp = namespace(rewards)
     deltas = rewards + gamma * xp.where(terminated, 0.0, next_values) - values
-    advantages = _backwards(deltas, _decay(rewards, terminated | truncated, gamma * gae_lambda))
+    advantages = backwards(deltas, decay_of(rewards, terminated | truncated, gamma * gae_lambda))
     return advantages, advantages + values
 
 
@@ -39,7 +39,7 @@ def n_step_returns(
     the steps to the end of the episode or rollout; no value is added at a termination. All arrays are [T, ...]; raises
     ValueError if their shapes differ. Source: Sutton and Barto, Reinforcement Learning (2018), equation 7.1.
     """
-    _require_one_shape("n_step_returns", rewards, next_values, terminated, truncated)
+    require_one_shape("n_step_returns", rewards, next_values, terminated, truncated)
     xp = namespace(rewards)
     one_step = rewards + gamma * xp.where(terminated, 0.0, next_values)
     ended, returns = (terminated | truncated)[:-1], one_step + 0
@@ -53,8 +53,8 @@ def discounted_to_go(rewards: Array, ended: Array, gamma: float) -> Array:
 
     `ended` [T, ...] marks last steps of episodes. Raises ValueError if the shapes differ.
     """
-    _require_one_shape("discounted_to_go", rewards, ended)
-    return _backwards(rewards, _decay(rewards, ended, gamma))
+    require_one_shape("discounted_to_go", rewards, ended)
+    return backwards(rewards, decay_of(rewards, ended, gamma))
 
 
 def unseen_share(terminated: Array, truncated: Array, gamma: float) -> Array:
@@ -62,46 +62,12 @@ def unseen_share(terminated: Array, truncated: Array, gamma: float) -> Array:
 
     gamma^k, if after k more steps a time limit or the end of the rollout cuts the episode; 0 if it terminates before.
     """
-    _require_one_shape("unseen_share", terminated, truncated)
+    require_one_shape("unseen_share", terminated, truncated)
     xp = namespace(terminated)
     cut = truncated + xp.zeros_like(truncated)
     cut[-1] = True
     last = gamma * xp.where(cut & ~terminated, 1.0, xp.zeros_like(cut, dtype=xp.float64))
-    return _backwards(last, _decay(last, terminated | cut, gamma))
-
-
-def vtrace(
-    rewards: Array,
-    values: Array,
-    next_values: Array,
-    terminated: Array,
-    truncated: Array,
-    log_rho: Array,
-    gamma: float,
-    trace_lambda: float = 1.0,
-    rho_bar: float = 1.0,
-    c_bar: float = 1.0,
-) -> tuple[Array, Array]:
-    """V-trace; returns (advantages, value targets), both [T, ...].
-
-    `log_rho` = log pi - log mu, of the policy that learns over the one that acted; the other arrays as in `gae`.
-
-        rho_t = min(rho_bar, exp log_rho_t),  c_t = trace_lambda min(c_bar, exp log_rho_t)
-        v_t - values_t = rho_t delta_t + gamma c_t (1 - (terminated_t or truncated_t)) (v_{t+1} - values_{t+1})
-        A_t = rho_t (r_t + gamma (1 - terminated_t) v_{t+1} - values_t)
-
-    with `next_values_t` in place of v_{t+1} where an episode or the rollout ends. Raises ValueError if the shapes
-    differ. Source: Espeholt et al., arXiv 1802.01561, section 4.1.
-    """
-    _require_one_shape("vtrace", rewards, values, next_values, terminated, truncated, log_rho)
-    xp = namespace(rewards)
-    ratio, ended = xp.exp(log_rho), terminated | truncated
-    rho = xp.clip(ratio, None, rho_bar)
-    deltas = rho * (rewards + gamma * xp.where(terminated, 0.0, next_values) - values)
-    targets = values + _backwards(deltas, _decay(deltas, ended, gamma * trace_lambda) * xp.clip(ratio, None, c_bar))
-    following = next_values + 0
-    following[:-1] = xp.where(ended[:-1], next_values[:-1], targets[1:])
-    return rho * (rewards + gamma * xp.where(terminated, 0.0, following) - values), targets
+    return backwards(last, decay_of(last, terminated | cut, gamma))
 
 
 def running_returns(rewards: Array, ended: Array, start: Array, gamma: float) -> tuple[Array, Array]:
@@ -111,7 +77,7 @@ def running_returns(rewards: Array, ended: Array, start: Array, gamma: float) ->
     rewards. `rewards`, `ended` [T, ...], `start` [...]; returns ([T, ...], [...]).
     """
     xp = namespace(rewards)
-    sums, decay = xp.empty_like(rewards), _decay(rewards, ended, gamma)
+    sums, decay = xp.empty_like(rewards), decay_of(rewards, ended, gamma)
     running, factor = start, gamma
     for t in range(len(rewards)):
         running = factor * running + rewards[t]
@@ -119,14 +85,14 @@ def running_returns(rewards: Array, ended: Array, start: Array, gamma: float) ->
     return sums, xp.where(ended[-1], 0.0, running)
 
 
-def _decay(like: Array, ended: Array, factor: float) -> Array:
-    """The factor, or 0 where an episode ended, in the precision of `like`, [T, ...]."""
+def decay_of(like: Array, ended: Array, factor: float) -> Array:
+    """Return the factor, or 0 where an episode ended, in the precision of `like`, [T, ...]."""
     xp = namespace(like)
     return xp.where(ended, 0.0, xp.zeros_like(like) + factor)
 
 
-def _backwards(terms: Array, decay: Array) -> Array:
-    """x_t = terms_t + decay_t x_{t+1}, backwards from x_T = 0; [T, ...]."""
+def backwards(terms: Array, decay: Array) -> Array:
+    """Return x_t = terms_t + decay_t x_{t+1}, backwards from x_T = 0; [T, ...]."""
     xp = namespace(terms)
     sums, running = xp.empty_like(terms), xp.zeros_like(terms[0])
     for t in range(len(terms) - 1, -1, -1):
@@ -135,7 +101,8 @@ def _backwards(terms: Array, decay: Array) -> Array:
     return sums
 
 
-def _require_one_shape(name: str, *arrays: Array) -> None:
+def require_one_shape(name: str, *arrays: Array) -> None:
+    """Raise ValueError unless the arrays have one shape."""
     shapes = {x.shape for x in arrays}
     if len(shapes) != 1:
         raise ValueError(f"{name}: all arrays must share one shape [T, ...], got {sorted(map(tuple, shapes))}")

@@ -4,7 +4,7 @@ Source: Lv et al., arXiv 2509.04419.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
@@ -18,7 +18,7 @@ from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import action_mean
-from rlsparse.learner.records import Batch
+from rlsparse.learner.records import Advantages, Batch, Rollout
 from rlsparse.learner.streams import generator
 
 
@@ -56,10 +56,10 @@ class HPT(Clip):
         """Return the archive of the best episodes of S members with N environments each."""
         return BestEpisodes(self, members, num_envs, layout.obs_size, layout.action_size)
 
-    def adapt(self, batch: Batch, learner: Learner) -> Batch:
+    def batch(self, learner: Learner, rollouts: Sequence[Rollout], advantages: Sequence[Advantages]) -> Batch:
         """Return the batch; steps of the best episodes replace the samples of members that clone."""
         assert isinstance(learner.archive, BestEpisodes)
-        return replace_by_stored_steps(batch, learner.archive, learner)
+        return replace_by_stored_steps(super().batch(learner, rollouts, advantages), learner.archive, learner)
 
     def weigh(self, ratio: Array, log_ratio: Array, advantage: Array, clip_range: float, batch: Batch) -> Weighed:
         """Turn each sample's ratio and advantage into its part of the loss."""

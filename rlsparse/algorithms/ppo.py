@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rlsparse.algorithms.algorithm import OnPolicy
+from rlsparse.algorithms.algorithm import Collects, OnPolicy
 from rlsparse.algorithms.choices import OPTIMISERS, Objective
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.errors import UsageError
@@ -134,9 +134,15 @@ class PPO(OnPolicy):
         recorded = learner.recorded_step((self, "minibatch"), both, batch)
         return lambda minibatch: recorded(minibatch, rate), lambda stats: None
 
+    def collect(
+        self, learner: Learner, collector: Collects, length: int, gamma: float, acting: np.ndarray | None
+    ) -> list[Rollout]:
+        """Collect a rollout; the objective may add earlier ones."""
+        return self.objective.with_earlier(learner, collector.collect(learner, length, gamma, acting))
+
     def batch(self, learner: Learner, rollouts: Sequence[Rollout], advantages: Sequence[Advantages]) -> Batch:
-        """Return the batch for `update`, adapted by the objective."""
-        return self.objective.adapt(super().batch(learner, rollouts, advantages), learner)
+        """Return the batch for `update`, as the objective makes it."""
+        return self.objective.batch(learner, rollouts, advantages)
 
     def archive(self, members: int, num_envs: int, layout: Layout) -> NoArchive:
         """Return the archive of episodes of S members with N environments each."""

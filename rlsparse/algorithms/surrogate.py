@@ -7,6 +7,7 @@ carries it to the policy's outputs. Source: Lv et al., arXiv 2509.04419. Shapes:
 minimised, so every coefficient has a minus sign and the sample's share of the mean.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from rlsparse.learner.bounds import Positive, Varying
 from rlsparse.learner.gaussian import gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.records import Batch
+from rlsparse.learner.records import Advantages, Batch, Rollout
 
 Gradient = tuple[dict[str, Array], Array, Array]
 """Loss terms [S] by name, d loss / d mean [S, B, A], d loss / d log-std [S, A]."""
@@ -73,9 +74,13 @@ class Likelihood:
         """Return the archive of episodes of S members with N environments each."""
         return NoArchive()
 
-    def adapt(self, batch: Batch, learner: Learner) -> Batch:
-        """Return the batch of an update, given the batch of the last rollout."""
-        return batch
+    def with_earlier(self, learner: Learner, newest: Rollout) -> list[Rollout]:
+        """Return the rollouts of an update, the newest first."""
+        return [newest]
+
+    def batch(self, learner: Learner, rollouts: Sequence[Rollout], advantages: Sequence[Advantages]) -> Batch:
+        """Return the batch of an update, given its rollouts and their advantages."""
+        return learner.batch(rollouts[0], advantages[0])
 
     def begin(self, batch: Batch, params: Views) -> Batch:
         """Return the batch with what an update of the present policy needs beside the samples."""

@@ -10,8 +10,9 @@ import numpy as np
 from rlsparse.learner.adam import NewOptimiser, Optimiser, adam
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
+from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout, Views
-from rlsparse.learner.network import ActorCritic, Actors
+from rlsparse.learner.network import ActorCritic, Actors, value
 from rlsparse.learner.normaliser import ObsScale, RunningMoments
 from rlsparse.learner.recorded import Record, Recorded, Results, recorder
 from rlsparse.learner.records import Advantages, Batch, Counters, EpochStats, Rollout, by_member, episode_numbers
@@ -126,6 +127,26 @@ class Learner:
         seeds = tuple(self.seeds[m] for m in owners)
         return Actors(self.layout, to_device(params, self.device), scale, seeds, self.device)
 
+    def log_prob(self, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Return the log-density of actions [T, S, N, A] at raw obs [T, S, N, O] under the policies, [T, S, N]."""
+        length, members, num_envs, _ = obs.shape
+        mean = self.actors()(obs.swapaxes(0, 1).reshape(members, length * num_envs, -1))
+        log_std = to_numpy(self.layout.log_std(self.params))[:, None, :]
+        noise = (action - mean.reshape(members, length, num_envs, -1).swapaxes(0, 1)) / np.exp(log_std)
+        return gaussian_log_prob(noise, log_std)
+
+    def values(self, obs: Array, member: int | None = None) -> Array:
+        """Return V of raw obs [T, S, N, O] as [T, S, N], or of one member's [T, 1, O] as [T, 1], on their device."""
+        members = slice(None) if member is None else slice(member, member + 1)
+        scale = self.obs_scale() if member is None else self.obs_scale().only(member)
+        rows = (obs if member is None else obs[:, None]).swapaxes(0, 1)
+        count, steps, num_envs, size = rows.shape
+        x = scale(rows.reshape(count, -1, size))
+        values = value(self.layout, self.params[members], to_device(x, self.device))
+        values = values if self.simulated_on == self.device else to_numpy(values)
+        values = values.reshape(count, steps, num_envs).swapaxes(0, 1)
+        return values if member is None else values[:, 0]
+
     def batch(self, rollout: Rollout, advantages: Advantages) -> Batch:
         """Lay a rollout out as one row of B = T * N samples per member, observations normalised."""
         ended = rollout.terminated | rollout.truncated
@@ -155,8 +176,9 @@ class Learner:
         return to_device(self.orders.permutations(count), self.device)
 
     def begin_iteration(self, total_steps: int) -> None:
-        """Update `progress`, the spent share of the budget."""
+        """Update `progress`, the spent share of the budget, and what follows it."""
         self.progress = np.minimum(1.0, self.counters.total / total_steps)
+        self.policy.bound(self.layout.log_std(self.params), to_device(self.progress, self.device))
         self.sparsity.begin(self.progress)
 
     def update(self, algorithm: Updates, batch: Batch) -> Iterator[EpochStats]:

@@ -10,7 +10,6 @@ from rlsparse.advantage.returns import running_returns
 from rlsparse.learner.arrays import Array, as_float32, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.network import value
 from rlsparse.learner.records import Rollout, by_member
 from rlsparse.sim.finite import check_finite
 
@@ -119,7 +118,7 @@ class Collector:
                     rows.append(info[name].reshape(members, num_envs))
             ends += [(t, *divmod(i, num_envs), last) for i, last in final]
         steps["log_prob"] = gaussian_log_prob(noise, log_std[:, None, :])
-        steps["own_log_prob"] = None if acting is None else own_log_prob(learner, steps["obs"], steps["action"])
+        steps["own_log_prob"] = None if acting is None else learner.log_prob(steps["obs"], steps["action"])
         return steps | {name: np.stack(rows) for name, rows in marks.items() if rows}, ends
 
     def _step(self, learner: Learner, native: np.ndarray, t: int) -> tuple[Any, ...]:
@@ -157,7 +156,7 @@ class Collector:
     def _values(self, learner: Learner, obs: Array, ends: Any) -> tuple[Array, Array]:
         """Return V of every observation and of its true successor, [T, S, N] each."""
         last = np.asarray(self.obs, np.float32).reshape(1, self.members, self.num_envs, -1)
-        values = critic_values(learner, np.concatenate([obs, last]))
+        values = learner.values(np.concatenate([obs, last]))
         next_value = values[1:].copy()
         ends_of: dict[int, list[tuple[int, int, np.ndarray]]] = {}
         for t, member, n, final in ends:
@@ -165,7 +164,7 @@ class Collector:
         for member, own in ends_of.items():
             t, n, final = zip(*own, strict=True)
             stacked = np.stack(final).astype(np.float32)[:, None]
-            next_value[list(t), member, list(n)] = critic_values(learner, stacked, member)[:, 0]
+            next_value[list(t), member, list(n)] = learner.values(stacked, member)[:, 0]
         return values[:-1], next_value
 
     def metrics(self) -> dict[str, np.ndarray]:
@@ -198,28 +197,6 @@ def own_actors(learner: Learner, acting: np.ndarray) -> Callable[[np.ndarray], n
     members, num_envs, _ = acting.shape
     actors = learner.actors_at(acting, learner.layout.group("actor"), np.arange(members))
     return lambda obs: actors(obs.reshape(members * num_envs, 1, -1)).reshape(members, num_envs, -1)
-
-
-def own_log_prob(learner: Learner, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """Return the log-density of actions [T, S, N, A] at raw obs [T, S, N, O] under the members' policies, [T, S, N]."""
-    length, members, num_envs, _ = obs.shape
-    mean = learner.actors()(obs.swapaxes(0, 1).reshape(members, length * num_envs, -1))
-    log_std = to_numpy(learner.layout.log_std(learner.params))[:, None, :]
-    noise = (action - mean.reshape(members, length, num_envs, -1).swapaxes(0, 1)) / np.exp(log_std)
-    return gaussian_log_prob(noise, log_std)
-
-
-def critic_values(learner: Learner, obs: Array, member: int | None = None) -> Array:
-    """Return V of raw observations [T, S, N, O] as [T, S, N], or of one member's [T, 1, O] as [T, 1], on its device."""
-    members = slice(None) if member is None else slice(member, member + 1)
-    scale = learner.obs_scale() if member is None else learner.obs_scale().only(member)
-    rows = (obs if member is None else obs[:, None]).swapaxes(0, 1)
-    count, steps, num_envs, size = rows.shape
-    x = scale(rows.reshape(count, -1, size))
-    values = value(learner.layout, learner.params[members], to_device(x, learner.device))
-    values = values if learner.simulated_on == learner.device else to_numpy(values)
-    values = values.reshape(count, steps, num_envs).swapaxes(0, 1)
-    return values if member is None else values[:, 0]
 
 
 def empty_steps(length: int, members: int, num_envs: int, obs_size: int, action_size: int) -> Steps:

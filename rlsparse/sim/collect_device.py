@@ -14,7 +14,7 @@ from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.recorded import Recorded, Results
 from rlsparse.learner.records import by_member
-from rlsparse.sim.collect import RECENT_EPISODES, Collector, Steps, critic_values
+from rlsparse.sim.collect import RECENT_EPISODES, Collector, Steps
 from rlsparse.sim.finite import LARGEST, name_of
 
 
@@ -98,7 +98,7 @@ class DeviceCollector(Collector):
 
     def _values(self, learner: Learner, obs: Array, next_obs: Array) -> tuple[Array, Array]:
         """Return V of every observation and of its true successor, [T, S, N] each."""
-        return critic_values(learner, obs), critic_values(learner, next_obs)
+        return learner.values(obs), learner.values(next_obs)
 
 
 def newest(kept: torch.Tensor, x: torch.Tensor, marked: torch.Tensor) -> torch.Tensor:

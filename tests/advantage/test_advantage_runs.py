@@ -8,8 +8,9 @@ import pytest
 import tiny
 
 from rlsparse import loop, train
-from rlsparse.advantage.estimators import MonteCarlo, NStep, TDLambda, VTrace
+from rlsparse.advantage.estimators import MonteCarlo, NStep, TDLambda
 from rlsparse.advantage.group_relative import GroupRelative
+from rlsparse.advantage.vtrace import VTrace
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.explorler import ExploRLer

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from rlsparse.advantage.environments import EvaluationWatch, WrappedEnvs
-from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda
 from rlsparse.advantage.set_functions import Coverage
 from rlsparse.advantage.submodular import Submodular
+from rlsparse.advantage.vtrace import VTrace
 from rlsparse.run import cards
 from rlsparse.run.recipe import Recipe
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda
+from rlsparse.advantage.vtrace import VTrace
 from rlsparse.learner.records import Rollout
 
 DATA = Path(__file__).parent.parent / "data"

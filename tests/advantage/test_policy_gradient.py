@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda
 from rlsparse.advantage.group_relative import RLOO, GroupRelative
+from rlsparse.advantage.vtrace import VTrace
 from rlsparse.learner.records import Rollout
 
 

@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from rlsparse.advantage.estimators import GAE
-from rlsparse.advantage.returns import discounted_to_go, gae, n_step_returns, running_returns, unseen_share, vtrace
+from rlsparse.advantage.returns import discounted_to_go, gae, n_step_returns, running_returns, unseen_share
+from rlsparse.advantage.vtrace import vtrace
 from rlsparse.learner.records import Rollout
 
 DATA = Path(__file__).parent.parent / "data"

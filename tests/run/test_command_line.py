@@ -186,7 +186,7 @@ BAD_VALUES = {
         "ast",
     ): "--sparse ast works minibatch by minibatch, and needs a policy that learns from minibatches",
     ("--algorithm.objective", "reinforce"): (
-        "--algorithm.objective reinforce: expected one of clip, a2c, gspo, cispo, cloning, hpt, sso"
+        "--algorithm.objective reinforce: expected one of clip, a2c, gspo, cispo, cloning, hpt, sso, reuse"
     ),
     ("--algorithm.objective", "gspo"): (
         "--algorithm.objective gspo weighs whole episodes, which --algorithm.minibatches 32 would tear apart: use "

@@ -6,10 +6,11 @@ from typing import ClassVar
 import pairs
 import pytest
 
-from rlsparse.advantage.estimators import NStep, VTrace
+from rlsparse.advantage.estimators import NStep
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.submodular import Submodular
+from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.objectives import A2C, CISPO, GSPO
 from rlsparse.algorithms.ppo import PPO

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda, VTrace
+from rlsparse.advantage.estimators import GAE, MonteCarlo, NStep, TDLambda
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.kinds import Estimator
+from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.choices import Objective
 from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.objectives import A2C, CISPO, GSPO, SSO, Cloning
@@ -73,6 +74,7 @@ trpos = st.builds(
     normalise_advantages=st.booleans(),
     adam_epsilon=positive,
 )
+finite = st.floats(allow_nan=False, allow_infinity=False)
 recipes = st.builds(
     Recipe,
     env=st.text(st.characters(codec="utf-8"), min_size=1),
@@ -83,9 +85,7 @@ recipes = st.builds(
     rollout_length=st.integers(2, 500),
     eval_every=st.none() | counts,
     eval_episodes=counts,
-    policy=st.builds(
-        ActorCritic, hidden, hidden, st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.booleans()
-    ),
+    policy=st.builds(ActorCritic, hidden, hidden, finite, st.none() | finite, st.booleans(), st.booleans()),
     advantage=st.builds(GAE, share, share)
     | st.builds(NStep, share, counts)
     | st.builds(MonteCarlo, share, share)
@@ -255,7 +255,7 @@ def test_kinds_are_named_after_their_classes():
     assert list(PROBES) == ["episodes", "racing", "in-rollout", "surrogate"]
     assert list(kinds(Estimator))[:5] == ["gae", "nstep", "monte-carlo", "td-lambda", "vtrace"]
     assert list(kinds(Estimator))[5:] == ["group-relative", "grpo", "dr-grpo", "rloo", "reinforce-plus-plus"]
-    assert list(kinds(Objective)) == ["clip", "a2c", "gspo", "cispo", "cloning", "hpt", "sso"]
+    assert list(kinds(Objective)) == ["clip", "a2c", "gspo", "cispo", "cloning", "hpt", "sso", "reuse"]
     assert kind_of(PPO) == "ppo"
     assert kinds(ExploRLer | None) == {kind_of(ExploRLer): ExploRLer}
     assert kinds(int | None) == kinds(float) == {}
