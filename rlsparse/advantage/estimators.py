@@ -18,6 +18,11 @@ class GAE(AdvantageEstimator):
     gae_lambda: Varying[Fraction] = 0.95
     """Weight of longer-horizon estimates: 0 is one-step, 1 is Monte-Carlo with bootstrap."""
 
+    @property
+    def gives(self) -> frozenset[str]:
+        """It looks past steps of other policies only as far as the present one would take them."""
+        return super().gives | {"corrected-returns"}
+
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and value targets, [T, S, N]."""
         advantage, value_target = gae(
@@ -27,7 +32,7 @@ class GAE(AdvantageEstimator):
             rollout.terminated,
             rollout.truncated,
             self.gamma,
-            self.gae_lambda,
+            self.gae_lambda * rollout.trace,
         )
         return Advantages(advantage, value_target)
 
@@ -90,9 +95,14 @@ class TDLambda(AdvantageEstimator):
     critic_lambda: Varying[Fraction] = 1.0
     """Lambda of the returns that the critic learns; 1 does not use the critic's own values."""
 
+    @property
+    def gives(self) -> frozenset[str]:
+        """It looks past steps of other policies only as far as the present one would take them."""
+        return super().gives | {"corrected-returns"}
+
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and value targets, [T, S, N]."""
         seen = (rollout.reward, rollout.value, rollout.next_value, rollout.terminated, rollout.truncated)
-        advantage, _ = gae(*seen, self.gamma, self.actor_lambda)
-        _, value_target = gae(*seen, self.gamma, self.critic_lambda)
+        advantage, _ = gae(*seen, self.gamma, self.actor_lambda * rollout.trace)
+        _, value_target = gae(*seen, self.gamma, self.critic_lambda * rollout.trace)
         return Advantages(advantage, value_target)

@@ -10,7 +10,7 @@ def gae(
     terminated: Array,
     truncated: Array,
     gamma: float,
-    gae_lambda: float,
+    gae_lambda: float | Array,
 ) -> tuple[Array, Array]:
     """Generalised advantage estimation; returns (advantages, returns), both [T, ...].
 
@@ -20,7 +20,7 @@ def gae(
         delta_t = r_t + gamma (1 - terminated_t) next_values_t - values_t
         A_t = delta_t + gamma gae_lambda (1 - (terminated_t or truncated_t)) A_{t+1}
 
-    Returns are A + values. Raises ValueError if the shapes differ.
+    `gae_lambda` may differ between steps, [T, ...]. Returns are A + values. Raises ValueError if the shapes differ.
     Source: Schulman et al., arXiv 1506.02438, equation 16.
     """
     require_one_shape("gae", rewards, values, next_values, terminated, truncated)

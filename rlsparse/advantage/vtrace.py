@@ -63,7 +63,7 @@ class VTrace(AdvantageEstimator):
     @property
     def gives(self) -> frozenset[str]:
         """It corrects for actions of other policies, with any objective."""
-        return super().gives | {"others-actions"}
+        return super().gives | {"others-actions", "corrected-returns"}
 
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and value targets, [T, S, N]; the policy's ratio is to the policy that learns."""

@@ -24,12 +24,11 @@ class Reuse(Clip):
 
     pi is the policy before the update, to which the clipped ratio is relative too: with a weight below 1 this clips the
     ratio to the policy that acted around that weight (equation 7 of the source). Advantages are estimated anew with the
-    present critic, and standardised by weight over all rollouts.
+    present critic and corrected returns, and standardised by weight over all rollouts.
     """
 
     needs: ClassVar = {
-        "critic": "judges earlier rollouts by the present critic, and needs an estimator with one",
-        "unaided-episodes": "learns from earlier rollouts, and needs episodes that had no help",
+        "corrected-returns": "learns from steps of earlier policies, and needs an estimator that corrects for them",
         "cpu-environments": "keeps rollouts to learn from them again, and needs environments on the CPU",
     }
 
@@ -58,13 +57,9 @@ class Reuse(Clip):
 
 def weighted(rollout: Rollout, advantages: Advantages) -> tuple[Rollout, Advantages]:
     """Return a rollout and its advantages, weighted for the present policy; those of V-trace have their weights."""
-    weight = namespace(rollout.reward).ones_like(advantages.advantage)
-    if advantages.weight is not None:
-        weight = weight * advantages.weight
-    if rollout.own_log_prob is None or advantages.log_prob is not None:
-        return rollout, replace(advantages, weight=weight)
-    ratio = namespace(weight).exp((rollout.own_log_prob - rollout.log_prob).clip(None, 0.0))
-    return rollout, replace(advantages, weight=as_float32(weight * ratio), log_prob=rollout.own_log_prob)
+    if advantages.log_prob is not None:
+        return rollout, replace(advantages, weight=namespace(rollout.reward).ones_like(rollout.reward))
+    return rollout, replace(advantages, weight=as_float32(rollout.weight), log_prob=rollout.own_log_prob)
 
 
 def standardised(x: Array, weight: Array) -> Array:

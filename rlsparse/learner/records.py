@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rlsparse.learner.arrays import Array, to_numpy
+from rlsparse.learner.arrays import Array, namespace, to_numpy
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,26 @@ class Rollout:
     learned from. None: nowhere."""
     own_log_prob: Array | None = None
     """Log-density of `action` under the member's own policy, [T, S, N]; None if that policy drew all of them."""
+
+    @property
+    def weight(self) -> Array:
+        """min(1, pi / pi that acted) of every step, [T, S, N], where pi is the member's own policy."""
+        xp = namespace(self.reward)
+        if self.own_log_prob is None:
+            return xp.ones_like(self.reward)
+        return xp.exp((self.own_log_prob - self.log_prob).clip(None, 0.0))
+
+    @property
+    def trace(self) -> Array | float:
+        """The weight of the step after each, [T, S, N]: how far a return may rely on it; 1 if the member itself acted.
+
+        Source: Munos et al., arXiv 1606.02647 (Retrace), section 3.
+        """
+        if self.own_log_prob is None:
+            return 1.0
+        trace = namespace(self.reward).ones_like(self.reward)
+        trace[:-1] = self.weight[1:]
+        return trace
 
 
 @dataclass(frozen=True)

@@ -89,3 +89,27 @@ def test_vtrace_of_ones_own_steps_is_gae():
     estimate = VTrace(GAMMA, trace_lambda=1.0)(ROLLOUT)
     np.testing.assert_allclose(estimate.advantage[..., 0], EXPECT["advantages_lambda1"], rtol=1e-12, atol=1e-12)
     assert estimate.log_prob is ROLLOUT.log_prob
+
+
+@pytest.mark.parametrize("trace_lambda", [0.0, 0.7, 1.0])
+def test_gae_looks_past_steps_of_others_as_far_as_v_trace(trace_lambda):
+    """V-trace's value target is V + rho A (Espeholt et al., remark 1), with A cut at every step after the first."""
+    behaviour = np.random.default_rng(0).normal(size=(5, 2, 1))
+    own = behaviour + np.array(VTRACE["log_rhos"])[:, :, None]
+    rollout = replace(ROLLOUT, log_prob=behaviour, own_log_prob=own)
+    target = VTrace(GAMMA, trace_lambda)(rollout).value_target
+    for estimator in (GAE(GAMMA, trace_lambda), TDLambda(GAMMA, trace_lambda, trace_lambda)):
+        estimate = estimator(rollout)
+        found = rollout.value + np.minimum(1, np.exp(own - behaviour)) * estimate.advantage
+        np.testing.assert_allclose(found, target, rtol=1e-9)
+        assert estimate.log_prob is None
+
+
+def test_the_last_step_of_a_rollout_has_nothing_after_it_to_rely_on():
+    behaviour = np.zeros((5, 2, 1))
+    rollout = replace(ROLLOUT, log_prob=behaviour, own_log_prob=behaviour - np.arange(10.0).reshape(5, 2, 1))
+    assert rollout.trace.shape == (5, 2, 1)
+    np.testing.assert_allclose(rollout.trace[:-1], rollout.weight[1:])
+    np.testing.assert_allclose(rollout.weight, np.exp(-np.arange(10.0)).reshape(5, 2, 1))
+    assert ROLLOUT.trace == 1.0
+    assert (ROLLOUT.weight == 1.0).all()

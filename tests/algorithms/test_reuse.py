@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlsparse import loop
-from rlsparse.advantage.estimators import MonteCarlo
+from rlsparse.advantage.estimators import NStep, TDLambda
 from rlsparse.advantage.group_relative import GRPO
 from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.ppo import PPO
@@ -40,7 +40,7 @@ RECIPE = tiny.recipe(
 CASES = {
     "gae": RECIPE,
     "v-trace": replace(RECIPE, advantage=VTrace(gamma=0.9)),
-    "monte-carlo": replace(RECIPE, advantage=MonteCarlo(gamma=0.9)),
+    "two lambdas": replace(RECIPE, advantage=TDLambda(gamma=0.9)),
     "early stops": replace(RECIPE, algorithm=replace(RECIPE.algorithm, target_kl=0.004)),
     "sparse": replace(RECIPE, sparse=Sparse(0.5, rule=RigL(every=1, end=1.0))),
     "in the rollout": replace(
@@ -216,7 +216,11 @@ def test_on_tensors_it_is_what_it_is_on_arrays(case):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"advantage": GRPO(group_size=2)}, "judges earlier rollouts by the present critic, and needs an estimator"),
+        (
+            {"advantage": GRPO(group_size=2)},
+            "needs an estimator that corrects for them, which --advantage grpo does not",
+        ),
+        ({"advantage": NStep()}, "which --advantage nstep does not give: use .*--advantage gae, td-lambda, vtrace or "),
         ({"simulator": "warp"}, "keeps rollouts to learn from them again, and needs environments on the CPU"),
     ],
 )

@@ -14,6 +14,7 @@ from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.cloning import HPT
 from rlsparse.algorithms.objectives import A2C, CISPO, GSPO
 from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.reuse import Reuse
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NHARPG, NPGIGT
 from rlsparse.errors import UsageError
@@ -72,6 +73,12 @@ SENTENCES = {
         "--explore.probe in-rollout lets candidates act too, and needs an update that corrects for their actions, "
         "which --algorithm.objective a2c does not give: use --algorithm.objective clip, gspo, cispo, cloning or "
         "others, or --explore.probe episodes, racing or surrogate, or --advantage vtrace, or --algorithm trpo",
+    ),
+    "corrected-returns": (
+        {"algorithm": PPO(objective=Reuse()), "advantage": NStep()},
+        "--algorithm.objective reuse learns from steps of earlier policies, and needs an estimator that corrects for "
+        "them, which --advantage nstep does not give: use --algorithm.objective clip, a2c, gspo, cispo or others, or "
+        "--advantage gae, td-lambda, vtrace or submodular, or --algorithm trpo, n-pg-igt or n-harpg",
     ),
     "one-round": (
         {"explore": ExploRLer(Consensus(rounds=3), InRollout())},
@@ -243,6 +250,10 @@ NEEDS_THE_CPU = {
     "n-harpg": ({"algorithm": NHARPG()}, "--algorithm n-harpg sums over episodes"),
     "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "--algorithm.objective gspo averages over episodes"),
     "hpt": ({"algorithm": PPO(objective=HPT())}, "--algorithm.objective hpt keeps episodes to clone them"),
+    "reuse": (
+        {"algorithm": PPO(objective=Reuse())},
+        "--algorithm.objective reuse keeps rollouts to learn from them again",
+    ),
     "optimiser": (
         {"algorithm": PPO(optimiser="adamp")},
         "--algorithm.optimiser adamp steps parameters on the CPU",
