@@ -39,6 +39,11 @@ def widths(actor: int, critic: int) -> dict[str, Any]:
     return {"policy": {"actor_hidden": [actor, actor], "critic_hidden": [critic, critic]}}
 
 
+def first_deviation(log_std: float) -> dict[str, Any]:
+    """Return the field of the deviation of actions with which learning begins."""
+    return {"policy": {"log_std_init": log_std}}
+
+
 def horizon(gamma: float) -> dict[str, Any]:
     """Return the fields of a discount."""
     return {"advantage": {"gamma": gamma, "gae_lambda": 0.98}}
@@ -48,6 +53,7 @@ BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(epochs
 TRPO = {"agent": "trpo", **algorithm(target_kl=0.01)}
 CRITIC = algorithm(critic_minibatches=16)
 KL = algorithm(target_kl=0.015)
+REUSE = algorithm(objective={"kind": "reuse"})
 SHORT = {"rollout_length": 128, **algorithm(minibatches=16)}
 LARGE = {
     "num_envs": 8,
@@ -74,7 +80,12 @@ ARMS = {
     "kl-98": merged(BASE, KL, {"advantage": {"gamma": 0.98, "gae_lambda": 0.92}}),
     "kl-long-horizon": merged(BASE, KL, LONG_HORIZON),
     "kl-30": merged(BASE, algorithm(target_kl=0.03)),
+    "kl-init-15": merged(BASE, KL, first_deviation(-1.5)),
+    "reuse-kl-init-05": merged(BASE, KL, REUSE),
+    "reuse-kl-init-10": merged(BASE, KL, REUSE, first_deviation(-1.0)),
+    "reuse-kl-init-15": merged(BASE, KL, REUSE, first_deviation(-1.5)),
     "trpo": TRPO,
+    "trpo-init-15": merged(TRPO, first_deviation(-1.5)),
     "trpo-critic": merged(TRPO, CRITIC),
     "trpo-2048": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}),
     "trpo-2048-999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.999)),
