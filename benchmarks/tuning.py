@@ -4,19 +4,21 @@
     python benchmarks/tuning.py report
 
 `run` trains each arm with seeds 100, 101, ... and keeps its curve under benchmarks/results/tuning/<steps>/<arm>/ (see
-arms.py, also for --jobs, --out and --results). `report` prints the mean of the last evaluations, of ten episodes each.
-Arms that have curves and are not here need code that was tried: benchmarks/results/tuning/tried.patch, on revision
-e67ae2f.
+arms.py, also for --jobs, --out and --results). `report` prints the table of docs/notes/ppo.md: means of the last
+evaluations, of ten episodes each, with their standard error over seeds. Arms that have curves and are not here need
+code that was tried: benchmarks/results/tuning/tried.patch, on revision e67ae2f.
 """
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from arms import curves_in, main
-from learning import ENVS
-from tables import all_finals, print_table
+from learning import ENVS, number
+from tables import all_finals
 
 FIRST_SEED = 100
+NUM_SEEDS = 8
 EVALUATIONS = 5
 
 
@@ -97,11 +99,20 @@ ARMS = {
 
 
 def report(folder: Path) -> None:
-    """Print the table of one budget."""
-    print(f"\n{int(folder.name):,} steps per seed; mean final return with 95 % interval (seeds {FIRST_SEED} and up)")
+    """Print the Markdown table of one budget: a row for each setting, a column for each task."""
     scores = all_finals(sorted(path.name for path in folder.iterdir() if path.is_dir()), ENVS, curves_in(folder))
     envs = [env for env in ENVS if any(env in own for own in scores.values())]
-    print_table(scores, envs, {"IQM / base, 95 % interval": lambda _: "base"})
+    print(f"| {int(folder.name):,} steps | {' | '.join(env.removesuffix('-v5') for env in envs)} |")
+    print("|---|" + "---:|" * len(envs))
+    for arm, own in scores.items():
+        print(f"| `{arm}` | {' | '.join(cell(own[env]) if env in own else '' for env in envs)} |")
+
+
+def cell(returns: dict[int, float]) -> str:
+    """Say mean and standard error of the seeds' returns, and how many seeds there are if not the usual number."""
+    x = np.array([*returns.values()])
+    error = f" ({number(x.std(ddof=1) / len(x) ** 0.5)})" if len(x) > 1 else ""
+    return f"{number(x.mean())}{error}" + (f", {len(x)} seeds" if len(x) != NUM_SEEDS else "")
 
 
 if __name__ == "__main__":
@@ -113,5 +124,5 @@ if __name__ == "__main__":
         lambda asked: {arm: ARMS[arm] | {"eval_every": asked.steps // EVALUATIONS} for arm in asked.arms},
         report,
         first_seed=FIRST_SEED,
-        num_seeds=8,
+        num_seeds=NUM_SEEDS,
     )
