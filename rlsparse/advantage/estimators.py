@@ -46,11 +46,15 @@ class NStep(AdvantageEstimator):
     n: Count = 16
     """Steps before the critic takes over; fewer where an episode or the rollout ends."""
 
+    @property
+    def gives(self) -> frozenset[str]:
+        """It looks past steps of other policies only as far as the present one would take them."""
+        return super().gives | {"corrected-returns"}
+
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and value targets, [T, S, N]."""
-        value_target = n_step_returns(
-            rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated, self.gamma, self.n
-        )
+        seen = (rollout.reward, rollout.next_value, rollout.terminated, rollout.truncated)
+        value_target = n_step_returns(*seen, self.gamma, self.n, rollout.trace)
         return Advantages(value_target - rollout.value, value_target)
 
 

@@ -31,20 +31,29 @@ def gae(
 
 
 def n_step_returns(
-    rewards: Array, next_values: Array, terminated: Array, truncated: Array, gamma: float, n: int
+    rewards: Array,
+    next_values: Array,
+    terminated: Array,
+    truncated: Array,
+    gamma: float,
+    n: int,
+    trace: Array | float = 1.0,
 ) -> Array:
     """Sums of at most n rewards and the value of the state after them, [T, ...].
 
     G_t = r_t + gamma r_{t+1} + ... + gamma^(k-1) r_{t+k-1} + gamma^k next_values_{t+k-1}, with k the least of n and
     the steps to the end of the episode or rollout; no value is added at a termination. All arrays are [T, ...]; raises
-    ValueError if their shapes differ. Source: Sutton and Barto, Reinforcement Learning (2018), equation 7.1.
+    ValueError if their shapes differ. `trace` [T, ...], at most 1, is how far the sum relies on what follows a step;
+    for the rest it takes the value of the successor. Source: Sutton and Barto, Reinforcement Learning (2018), equation
+    7.1 and, for the trace, 7.13.
     """
     require_one_shape("n_step_returns", rewards, next_values, terminated, truncated)
     xp = namespace(rewards)
     one_step = rewards + gamma * xp.where(terminated, 0.0, next_values)
-    ended, returns = (terminated | truncated)[:-1], one_step + 0
+    ended, returns, trace = (terminated | truncated)[:-1], one_step + 0, xp.zeros_like(rewards) + trace
     for _ in range(min(n, len(rewards)) - 1):
-        returns[:-1] = xp.where(ended, one_step[:-1], rewards[:-1] + gamma * returns[1:])
+        following = trace[:-1] * returns[1:] + (1.0 - trace[:-1]) * next_values[:-1]
+        returns[:-1] = xp.where(ended, one_step[:-1], rewards[:-1] + gamma * following)
     return returns
 
 

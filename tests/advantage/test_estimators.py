@@ -91,6 +91,18 @@ def test_vtrace_of_ones_own_steps_is_gae():
     assert estimate.log_prob is ROLLOUT.log_prob
 
 
+def test_many_steps_look_past_steps_of_others_as_far_as_v_trace():
+    """V-trace with lambda 1 takes the whole rollout, as n steps do that are no fewer."""
+    behaviour = np.random.default_rng(0).normal(size=(5, 2, 1))
+    own = behaviour + np.array(VTRACE["log_rhos"])[:, :, None]
+    rollout = replace(ROLLOUT, log_prob=behaviour, own_log_prob=own)
+    estimate = NStep(GAMMA, n=5)(rollout)
+    found = rollout.value + np.minimum(1, np.exp(own - behaviour)) * estimate.advantage
+    np.testing.assert_allclose(found, VTrace(GAMMA, 1.0)(rollout).value_target, rtol=1e-9)
+    one_step = GAE(GAMMA, 0.0)(rollout).value_target
+    np.testing.assert_allclose(NStep(GAMMA, n=1)(rollout).value_target, one_step, rtol=1e-12)
+
+
 @pytest.mark.parametrize("trace_lambda", [0.0, 0.7, 1.0])
 def test_gae_looks_past_steps_of_others_as_far_as_v_trace(trace_lambda):
     """V-trace's value target is V + rho A (Espeholt et al., remark 1), with A cut at every step after the first."""

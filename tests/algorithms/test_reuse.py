@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlsparse import loop
-from rlsparse.advantage.estimators import NStep, TDLambda
+from rlsparse.advantage.estimators import MonteCarlo, TDLambda
 from rlsparse.advantage.group_relative import GRPO
 from rlsparse.advantage.vtrace import VTrace
 from rlsparse.algorithms.ppo import PPO
@@ -220,7 +220,7 @@ def test_on_tensors_it_is_what_it_is_on_arrays(case):
             {"advantage": GRPO(group_size=2)},
             "needs an estimator that corrects for them, which --advantage grpo does not",
         ),
-        ({"advantage": NStep()}, "which --advantage nstep does not give: use .*--advantage gae, td-lambda, vtrace or "),
+        ({"advantage": MonteCarlo()}, "which --advantage monte-carlo does not give: use .*--advantage gae, nstep, td"),
         ({"simulator": "warp"}, "keeps rollouts to learn from them again, and needs environments on the CPU"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pairs
 import pytest
 
-from rlsparse.advantage.estimators import NStep
+from rlsparse.advantage.estimators import MonteCarlo, NStep
 from rlsparse.advantage.group_relative import GroupRelative
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.advantage.submodular import Submodular
@@ -75,10 +75,10 @@ SENTENCES = {
         "others, or --explore.probe episodes, racing or surrogate, or --advantage vtrace, or --algorithm trpo",
     ),
     "corrected-returns": (
-        {"algorithm": PPO(objective=Reuse()), "advantage": NStep()},
+        {"algorithm": PPO(objective=Reuse()), "advantage": MonteCarlo()},
         "--algorithm.objective reuse learns from steps of earlier policies, and needs an estimator that corrects for "
-        "them, which --advantage nstep does not give: use --algorithm.objective clip, a2c, gspo, cispo or others, or "
-        "--advantage gae, td-lambda, vtrace or submodular, or --algorithm trpo, n-pg-igt or n-harpg",
+        "them, which --advantage monte-carlo does not give: use --algorithm.objective clip, a2c, gspo, cispo or "
+        "others, or --advantage gae, nstep, td-lambda, vtrace or others, or --algorithm trpo, n-pg-igt or n-harpg",
     ),
     "one-round": (
         {"explore": ExploRLer(Consensus(rounds=3), InRollout())},
