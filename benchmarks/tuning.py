@@ -51,7 +51,8 @@ def horizon(gamma: float) -> dict[str, Any]:
     return {"advantage": {"gamma": gamma, "gae_lambda": 0.98}}
 
 
-BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(epochs=10, minibatches=32)}
+PLAIN = {"epochs": 10, "minibatches": 32, "target_kl": None, "objective": {"kind": "clip"}}
+BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(**PLAIN), **first_deviation(-0.5)}
 TRPO = {"agent": "trpo", **algorithm(target_kl=0.01)}
 CRITIC = algorithm(critic_minibatches=16)
 KL = algorithm(target_kl=0.015)
@@ -63,6 +64,7 @@ LARGE = {
     **algorithm(minibatches=16, learning_rate=6e-4, normalise_advantages=True),
 }
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
+CARD = merged(BASE, KL, REUSE, first_deviation(-1.5))
 ARMS = {
     "base": BASE,
     "base-96": merged(BASE, widths(96, 96)),
@@ -85,7 +87,14 @@ ARMS = {
     "kl-init-15": merged(BASE, KL, first_deviation(-1.5)),
     "reuse-kl-init-05": merged(BASE, KL, REUSE),
     "reuse-kl-init-10": merged(BASE, KL, REUSE, first_deviation(-1.0)),
-    "reuse-kl-init-15": merged(BASE, KL, REUSE, first_deviation(-1.5)),
+    "reuse-kl-init-15": CARD,
+    "reuse-8": merged(CARD, algorithm(objective={"rollouts": 8})),
+    "reuse-kl-10": merged(CARD, algorithm(target_kl=0.01)),
+    "reuse-kl-20": merged(CARD, algorithm(target_kl=0.02)),
+    "reuse-kl-init-20": merged(CARD, first_deviation(-2.0)),
+    "reuse-lambda-90": merged(CARD, {"advantage": {"gae_lambda": 0.9}}),
+    "reuse-128-256": merged(CARD, widths(128, 256)),
+    "reuse-1024": merged(CARD, {"rollout_length": 128}),
     "trpo": TRPO,
     "trpo-init-15": merged(TRPO, first_deviation(-1.5)),
     "trpo-critic": merged(TRPO, CRITIC),
