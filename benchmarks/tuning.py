@@ -51,8 +51,9 @@ def horizon(gamma: float) -> dict[str, Any]:
     return {"advantage": {"gamma": gamma, "gae_lambda": 0.98}}
 
 
+ANY_DEVIATION = {"log_std_init": -0.5, "log_std_min": None}
 PLAIN = {"epochs": 10, "minibatches": 32, "target_kl": None, "objective": {"kind": "clip"}}
-BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(**PLAIN), **first_deviation(-0.5)}
+BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(**PLAIN), "policy": ANY_DEVIATION}
 TRPO = {"agent": "trpo", **algorithm(target_kl=0.01)}
 CRITIC = algorithm(critic_minibatches=16)
 KL = algorithm(target_kl=0.015)
@@ -64,7 +65,7 @@ LARGE = {
     **algorithm(minibatches=16, learning_rate=6e-4, normalise_advantages=True),
 }
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
-CARD = merged(BASE, KL, REUSE, first_deviation(-1.5))
+CARD = merged(BASE, KL, REUSE, first_deviation(-1.5), {"policy": {"log_std_min": -2.3}})
 ARMS = {
     "base": BASE,
     "base-96": merged(BASE, widths(96, 96)),
@@ -87,7 +88,8 @@ ARMS = {
     "kl-init-15": merged(BASE, KL, first_deviation(-1.5)),
     "reuse-kl-init-05": merged(BASE, KL, REUSE),
     "reuse-kl-init-10": merged(BASE, KL, REUSE, first_deviation(-1.0)),
-    "reuse-kl-init-15": CARD,
+    "reuse-kl-init-15": merged(BASE, KL, REUSE, first_deviation(-1.5)),
+    "card": CARD,
     "reuse-8": merged(CARD, algorithm(objective={"rollouts": 8})),
     "reuse-kl-10": merged(CARD, algorithm(target_kl=0.01)),
     "reuse-kl-20": merged(CARD, algorithm(target_kl=0.02)),

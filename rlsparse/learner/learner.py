@@ -176,9 +176,9 @@ class Learner:
         return to_device(self.orders.permutations(count), self.device)
 
     def begin_iteration(self, total_steps: int) -> None:
-        """Update `progress`, the spent share of the budget, and what follows it."""
+        """Update `progress`, the spent share of the budget, and bound the deviations of actions."""
         self.progress = np.minimum(1.0, self.counters.total / total_steps)
-        self.policy.bound(self.layout.log_std(self.params), to_device(self.progress, self.device))
+        self.policy.bound(self.layout.log_std(self.params))
         self.sparsity.begin(self.progress)
 
     def update(self, algorithm: Updates, batch: Batch) -> Iterator[EpochStats]:

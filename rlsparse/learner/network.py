@@ -26,8 +26,8 @@ class ActorCritic:
     """Widths of the critic's hidden layers."""
     log_std_init: Varying[Finite] = 0.0
     """Initial log standard deviation of every action, in units of half the action range."""
-    log_std_final: Varying[Finite] | None = None
-    """Least log standard deviation at the end of the budget; before, on a line from log_std_init. None: no bound."""
+    log_std_min: Varying[Finite] | None = None
+    """Least log standard deviation with which the policy acts; no bound if not given."""
     normalise_observations: bool = True
     """Shift and scale observations by their running mean and deviation."""
     scale_rewards: bool = True
@@ -54,11 +54,11 @@ class ActorCritic:
         layout.log_std(params)[...] += self.log_std_init
         return params
 
-    def bound(self, log_std: Array, progress: Array) -> None:
-        """Raise log standard deviations [S, A] to their least at this share of the budget [S], in place."""
-        if self.log_std_final is not None:
-            least = self.log_std_init + (self.log_std_final - self.log_std_init) * progress
-            log_std[...] = log_std.clip(as_float32(least)[:, None])
+    def bound(self, log_std: Array) -> None:
+        """Raise log standard deviations [S, A] to the least one, in place."""
+        if self.log_std_min is not None:
+            least = namespace(log_std).zeros_like(log_std[:, 0]) + self.log_std_min
+            log_std[...] = log_std.clip(least[:, None])
 
 
 def orthogonal(rows: int, columns: int, gain: float, generator: np.random.Generator) -> np.ndarray:

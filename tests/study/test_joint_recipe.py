@@ -65,7 +65,7 @@ VALUES = {
     "Scaffold.exempt": (0.0, 0.6),
     "PPO.target_kl": (1e-4, 1.0),
     "Clip.clip_range_high": (1e-4, 0.3),
-    "ActorCritic.log_std_final": (0.5, -0.5),
+    "ActorCritic.log_std_min": (0.5, -0.5),
     "HPT.success_return": (-2.0, 0.0),
     "ExploRLer.start": (0.0, 0.4),
     "ExploRLer.budget_fraction": (1.0, 0.05),
