@@ -65,7 +65,7 @@ LARGE = {
     **algorithm(minibatches=16, learning_rate=6e-4, normalise_advantages=True),
 }
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
-CARD = merged(BASE, KL, REUSE, first_deviation(-1.5), {"policy": {"log_std_min": -2.3}})
+CARD = merged(BASE, KL, REUSE, {"policy": {"log_std_min": -2.3}})
 ARMS = {
     "base": BASE,
     "base-96": merged(BASE, widths(96, 96)),
@@ -90,10 +90,11 @@ ARMS = {
     "reuse-kl-init-10": merged(BASE, KL, REUSE, first_deviation(-1.0)),
     "reuse-kl-init-15": merged(BASE, KL, REUSE, first_deviation(-1.5)),
     "card": CARD,
+    "card-init-10": merged(CARD, first_deviation(-1.0)),
+    "card-init-15": merged(CARD, first_deviation(-1.5)),
     "reuse-8": merged(CARD, algorithm(objective={"rollouts": 8})),
     "reuse-kl-10": merged(CARD, algorithm(target_kl=0.01)),
     "reuse-kl-20": merged(CARD, algorithm(target_kl=0.02)),
-    "reuse-kl-init-20": merged(CARD, first_deviation(-2.0)),
     "reuse-lambda-90": merged(CARD, {"advantage": {"gae_lambda": 0.9}}),
     "reuse-128-256": merged(CARD, widths(128, 256)),
     "reuse-1024": merged(CARD, {"rollout_length": 128}),
