@@ -41,7 +41,7 @@ HERE = Path(__file__).resolve().parent.parent
 SMALL = "--num-seeds 2 --num-envs 4 --rollout-length 64 --policy.actor-hidden 16 16 --policy.critic-hidden 16 16 "
 SMALL += "--total-steps 1536 --eval-every 768 --eval-episodes 2"
 """Six iterations, three evaluations; what a cell says comes later and counts."""
-PPO = "--algorithm.epochs 3 --algorithm.minibatches 4"
+PPO = "--algorithm.epochs 3 --algorithm.minibatches 4 --algorithm.objective clip"
 TRPO = "--algorithm trpo --algorithm.critic-epochs 4 --algorithm.critic-minibatches 2"
 WIDE = "--policy.actor-hidden 64 64 --policy.critic-hidden 64 64"
 MASKS = f"{PPO} --policy.actor-hidden 32 32 --policy.critic-hidden 32 32 --sparsity 0.8"
@@ -55,6 +55,7 @@ WARP = "--device cpu --rollout-length 16 --total-steps 256 --eval-every 128"
 
 TRAINING = {
     "ppo": f"--env HalfCheetah {PPO} {WIDE} {LONG}",
+    "ppo-reuse": f"--env Hopper {PPO} --algorithm.objective reuse --algorithm.objective.rollouts 3",
     "ppo-target-kl": f"--env Hopper {PPO} --algorithm.target-kl 1e-4 --algorithm.learning-rate-decay",
     "ppo-gymnasium": f"--env Pendulum-v1 {PPO} --advantage td-lambda --advantage.actor-lambda 0.9",
     "trpo": f"--env Hopper {TRPO} {WIDE} --num-seeds 3",

@@ -32,7 +32,7 @@ def do_not_wait_for_the_disk(monkeypatch):
     ("flags", "estimator"),
     [
         ("--advantage nstep --advantage.n 4", NStep(n=4)),
-        ("--advantage monte-carlo --advantage.unseen 0.2", MonteCarlo(unseen=0.2)),
+        ("--advantage monte-carlo --advantage.unseen 0.2 --algorithm.objective clip", MonteCarlo(unseen=0.2)),
         ("--advantage td-lambda --advantage.critic-lambda 0.9", TDLambda(critic_lambda=0.9)),
         ("--advantage.rho-bar 2 --advantage vtrace", VTrace(rho_bar=2.0)),
     ],

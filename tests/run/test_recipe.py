@@ -191,7 +191,9 @@ def test_the_cards_of_other_estimators_differ_from_ppo_in_that_and_what_it_needs
     alike = replace(recipe, advantage=ppo.advantage, algorithm=ppo.algorithm)
     assert replace(alike, rollout_length=ppo.rollout_length) == ppo
     assert (recipe.rollout_length == ppo.rollout_length) == (name != "ppo-rloo")
-    assert replace(recipe.algorithm, minibatches=ppo.algorithm.minibatches) == ppo.algorithm
+    alike = replace(recipe.algorithm, minibatches=ppo.algorithm.minibatches, objective=ppo.algorithm.objective)
+    assert alike == ppo.algorithm
+    assert type(recipe.algorithm.objective) is Clip
 
 
 # Components of several kinds

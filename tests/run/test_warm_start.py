@@ -266,8 +266,8 @@ def test_a_run_like_a_warm_started_one_begins_with_the_same_policy_unless_told_e
     run = tmp_path / "run"
     tiny.begin(run, warm(path)).run.release()
     named = ["--like", str(run), "--env", TRAINED.env]
-    assert train_flags(named)[:2] == ("ppo+init", warm(path))
-    assert train_flags([*named, "--init", "none"])[:2] == ("ppo", TRAINED)
+    assert train_flags(named)[:2] == ("ppo+clip+init", warm(path))
+    assert train_flags([*named, "--init", "none"])[:2] == ("ppo+clip", TRAINED)
 
 
 def test_flags_of_a_policy_that_is_not_named_are_refused():
