@@ -92,10 +92,7 @@ def test_seeds_and_evaluation_intervals_make_no_other_method(tmp_path):
         ({"sparse": {"sparsity": 0.8}}, "ppo sparse sparsity=0.8"),
         ({"explore": {"num_anchors": 4}}, "ppo explore num_anchors=4"),
         ({"total_steps": 30_000}, "ppo"),
-        (
-            {"num_envs": 3, "advantage": {"kind": "group-relative", "group_size": 3}},
-            "ppo group-relative num_envs=3 group_size=3",
-        ),
+        ({"num_envs": 3, "advantage": {"kind": "nstep", "n": 8}}, "ppo nstep num_envs=3 n=8"),
     ],
 )
 def test_one_run_alone_is_named_by_what_differs_from_its_card(tmp_path, settings, name):
