@@ -58,7 +58,7 @@ def test_a_run_that_is_not_there_differs_in_nothing(begun):
     [
         ({"num_envs": 4}, "num_envs 4 (8 there)"),
         ({"algorithm": {"learning_rate": 1e-3}}, "algorithm.learning_rate 0.001 (0.0003 there)"),
-        ({"algorithm": {"target_kl": 0.1}}, "algorithm.target_kl 0.1 (not set there)"),
+        ({"algorithm": {"target_kl": 0.1}}, "algorithm.target_kl 0.1 (0.015 there)"),
         ({"total_steps": 1024}, "total_steps 1024 (512 there)"),
         ({"eval_every": 100}, "eval_every 100 (not set there)"),
         ({"eval_episodes": 3}, "eval_episodes 3 (10 there)"),

@@ -99,7 +99,7 @@ def test_an_arm_may_be_like_a_run(tmp_path):
     old = Recipe("Pendulum-v1", seed=3, num_envs=2, advantage=NStep(n=8), eval_episodes=7)
     directory.create(old, "ppo+n-step", tmp_path, tmp_path / "old", unfitted={"eval-every": None}).release()
     same, other = cells_of(envs=["Pendulum", "Hopper"], like=str(tmp_path / "old"), num_envs=4).cells
-    assert (same.recipe, same.agent) == (replace(old, num_envs=4), "ppo+nstep")
+    assert (same.recipe, same.agent) == (replace(old, num_envs=4), "ppo+nstep+clip")
     assert other.recipe == replace(old, env="Hopper-v5", num_envs=4)
     assert same.asked == ("eval-episodes", "explore.start")  # as in the run, which asked for them
     assert cells_of(envs=(), like=str(tmp_path / "old")).cells[0].recipe.env == "Pendulum-v1"
