@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -101,6 +102,21 @@ def train(run_dir, recipe=RECIPE):
     """A whole run; returns its directory."""
     go_on(begin(run_dir, recipe))
     return run_dir
+
+
+def train_and_copy(run_dir, recipe, copies, monkeypatch):
+    """The run directory of a finished run, of which there is a copy in `copies` as it was at every checkpoint."""
+    copies.mkdir()
+    save = checkpoint.save
+
+    def save_and_copy(path, total_steps, contents, *keep):
+        save(path, total_steps, contents, *keep)
+        shutil.copytree(path.parent, copies / str(len(list(copies.iterdir()))))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SAVE_INTERVAL", -1)
+        patch.setattr(checkpoint, "save", save_and_copy)
+        return train(run_dir, recipe)
 
 
 def resume(run_dir, stop=never):

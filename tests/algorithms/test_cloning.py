@@ -1,6 +1,5 @@
 """Cloning of the best episodes after failure: which are kept, what is learned from, members alone and together."""
 
-import shutil
 from contextlib import closing
 from dataclasses import replace
 
@@ -26,7 +25,6 @@ from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.propose import Line
 from rlsparse.learner.network import action_mean
-from rlsparse.run import checkpoint
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare
@@ -382,17 +380,7 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(case, tmp_path):
 @pytest.mark.parametrize("case", ["gae", "groups"])
 def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(case, tmp_path, monkeypatch):
     copies = tmp_path / "copies"
-    copies.mkdir()
-    save = checkpoint.save
-
-    def save_and_copy(path, total_steps, contents, *keep):
-        save(path, total_steps, contents, *keep)
-        shutil.copytree(path.parent, copies / str(len(list(copies.iterdir()))))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "SAVE_INTERVAL", -1)
-        patch.setattr(checkpoint, "save", save_and_copy)
-        expected = tiny.outcome(tiny.train(tmp_path / "run", CASES[case]))
+    expected = tiny.outcome(tiny.train_and_copy(tmp_path / "run", CASES[case], copies, monkeypatch))
     names = {name for name in expected if name.startswith("learner/archive.")}
     assert {"learner/archive.kept.obs", "learner/archive.running.total", "learner/archive.clonings"} <= names
     assert len(list(copies.iterdir())) > 5

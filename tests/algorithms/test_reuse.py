@@ -1,6 +1,5 @@
 """PPO on the last rollouts: which steps it learns from, with what weights and advantages; members, checkpoints."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +20,6 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.propose import Line
 from rlsparse.learner.network import action_mean, value
-from rlsparse.run import checkpoint
 from rlsparse.run import session as sessions
 from rlsparse.run.recipe import check
 from rlsparse.sparse.config import Sparse
@@ -190,17 +188,7 @@ def test_a_member_is_bitwise_the_run_of_its_seed_alone(case, tmp_path):
 
 def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(tmp_path, monkeypatch):
     copies = tmp_path / "copies"
-    copies.mkdir()
-    save = checkpoint.save
-
-    def save_and_copy(path, total_steps, contents, *keep):
-        save(path, total_steps, contents, *keep)
-        shutil.copytree(path.parent, copies / str(len(list(copies.iterdir()))))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "SAVE_INTERVAL", -1)
-        patch.setattr(checkpoint, "save", save_and_copy)
-        expected = tiny.outcome(tiny.train(tmp_path / "run", RECIPE))
+    expected = tiny.outcome(tiny.train_and_copy(tmp_path / "run", RECIPE, copies, monkeypatch))
     assert "learner/archive.next_value" in expected
     assert len(list(copies.iterdir())) > 5
     for copy in copies.iterdir():
