@@ -91,7 +91,7 @@ class Learner:
             samples = dict(zip(names, inputs, strict=False))
             return function(Batch.of(samples), *inputs[len(samples) :])
 
-        recording = self.recording((key, *names), lambda: on_arrays)
+        recording = self.recording((key, *(x.shape for x in batch.present().values()), *names), lambda: on_arrays)
         return lambda batch, *others: recording(*batch.present().values(), *others)
 
     @contextmanager

@@ -8,6 +8,7 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tape import tape
 
 from rlsparse import loop
 from rlsparse.advantage.estimators import MonteCarlo, TDLambda
@@ -199,6 +200,17 @@ def test_resumed_at_any_checkpoint_the_run_ends_as_the_uninterrupted_one(tmp_pat
 def test_on_tensors_it_is_what_it_is_on_arrays(case):
     found = [after(CASES[case], 3, device)[0].state_dict()["params"] for device in ("cpu", "cpu:0")]
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-4)
+
+
+def test_recorded_steps_follow_the_batch_as_it_grows():
+    found = []
+    for record in (None, tape):
+        learner, collector, explorer = sessions.begin(RECIPE, "cpu:0")
+        learner.record = record
+        for _ in range(4):
+            loop.iterate(RECIPE, learner, collector, explorer)
+        found.append(learner.state_dict()["params"])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
