@@ -193,6 +193,7 @@ class Learner:
     def step(self, gradient: Array, rate: Array, epsilon: float, max_norm: float | None = None) -> None:
         """Step down the gradient [S, D], which has no absent weights and is overwritten; `rate` is [S, 1]."""
         self.sparsity.step(self.optimiser, self.params, gradient, rate, epsilon, max_norm)
+        self.policy.bound(self.layout.log_std(self.params))
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Return numbers about the members' archives and networks, [S] each."""
