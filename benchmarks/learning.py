@@ -5,9 +5,9 @@
 
 `run` trains each arm (an agent card) with seeds 0, 1, ... and keeps its curve under
 benchmarks/results/learning/<steps>/<arm>/ (see arms.py, also for --jobs, --out and --results). --ship also puts the
-curve of all seeds, and policy and film of the median one, beside the card. `report` prints the tables of
-docs/results.md and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that training has not
-seen. The cards were tuned on seeds 100 and up (tuning.py).
+curve of all seeds and the policy of the median one beside the card, and a film of it into docs/films. `report` prints
+the tables of docs/results.md and draws the curves. A score is a run's last evaluation: 10 episodes on seeds that
+training has not seen. The cards were tuned on seeds 100 and up (tuning.py).
 """
 
 import argparse
@@ -41,6 +41,7 @@ ENVS = (
     "HumanoidStandup-v5",
 )
 COLOURS = {"ppo": "#0072B2", "trpo": "#D55E00", "sb3-defaults": "#555555"}
+FILMS = Path(__file__).parent.parent / "docs" / "films"
 COLUMNS = 4
 """Of the picture."""
 
@@ -121,12 +122,13 @@ def draw(path: Path, curve_file: CurveFile) -> None:
 
 
 def ship(asked: argparse.Namespace, arms: Sequence[str], kept: Path) -> None:
-    """Put what was trained beside the cards."""
+    """Put what was trained beside the cards, and films of it into the documentation."""
     for arm in arms:
         card = cards.agent(arm).path.parent
         for env in asked.envs:
             runs = (asked.out or RUNS / "learning" / str(asked.steps)) / env / arm
-            zoo.ship([x.parent for x in runs.glob("*/policy.safetensors")], curves_in(kept)(arm, env), card / env)
+            policies = runs.glob("*/policy.safetensors")
+            zoo.ship([x.parent for x in policies], curves_in(kept)(arm, env), card / env, FILMS / arm / f"{env}.gif")
 
 
 @fail_in_one_line()

@@ -1,4 +1,4 @@
-"""What ships beside a card for an environment: the curve of all seeds, and policy and film of the median one."""
+"""What ships for a card and an environment: the curve of all seeds, and policy and film of the median one."""
 
 import contextlib
 import math
@@ -26,7 +26,7 @@ RATE = 10.0
 WIDTH = 160
 """Pixels of a film's picture."""
 COLOURS = 24
-POLICY, CURVE, FILM = "policy.safetensors", "curve.csv", "play.gif"
+POLICY, CURVE = "policy.safetensors", "curve.csv"
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,16 @@ class Trained:
         return self.actors.scale
 
 
-def ship(runs: Sequence[Path], curve: Path, card: Path) -> None:
-    """Put into the folder `card` the kept curve of all seeds, and policy and film of the median one, of some run."""
+def ship(runs: Sequence[Path], curve: Path, card: Path, gif: Path) -> None:
+    """Put into the folder `card` the kept curve of all seeds and the policy of the median one, and film that one."""
     seed = median_seed(finals(curve))
     found = [(run, policy_file.load(run / POLICY)) for run in runs]
     run, policy = next((run, policy) for run, policy in found if seed in policy.actors.seeds)
     card.mkdir(exist_ok=True)
+    gif.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(curve, card / CURVE)
     write_one(policy, seed, card / POLICY)
-    film(card / POLICY, card / FILM)
+    film(card / POLICY, gif)
 
 
 def median_seed(returns: dict[int, float]) -> int:

@@ -151,8 +151,9 @@ def test_a_card_ships_the_curve_of_all_seeds_and_the_policy_and_film_of_the_medi
     ]
     curve = tmp_path / "kept.csv"
     curve.write_text("seed,total_steps,return_mean\n0,64,1\n1,64,9\n2,64,3\n3,64,4\n")
-    zoo.ship([run.path for run in runs], curve, tmp_path / "card")
-    assert {path.name for path in (tmp_path / "card").iterdir()} == {"policy.safetensors", "curve.csv", "play.gif"}
+    zoo.ship([run.path for run in runs], curve, tmp_path / "card", tmp_path / "films" / "ppo" / "Pendulum.gif")
+    assert {path.name for path in (tmp_path / "card").iterdir()} == {"policy.safetensors", "curve.csv"}
+    assert (tmp_path / "films" / "ppo" / "Pendulum.gif").exists()
     shipped = policy_file.load(tmp_path / "card" / "policy.safetensors")
     of_all = policy_file.load(runs[1].path / "policy.safetensors")
     assert (shipped.recipe.seed, shipped.recipe.num_seeds, shipped.actors.seeds) == (2, 1, (2,))
