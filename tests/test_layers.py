@@ -63,6 +63,7 @@ TORCH_FIRST = {
     "rlsparse.sim.counter_random",
     "rlsparse.run.torch_loop",
     "rlsparse.run.torch_parameters",
+    "rlsparse.sim.task_check",
     "rlsparse.sim.warp",
     "rlsparse.sim.warp_physics",
 }

@@ -96,7 +96,7 @@ def _environment(env_id: str) -> str:
     """The id, or the class of a file whose folder is another on every machine."""
     if ".py:" not in env_id:
         return env_id
-    from rlsparse.sim.environment import shown_name
+    from rlsparse.sim.user_classes import shown_name
 
     return shown_name(env_id)
 

@@ -221,7 +221,7 @@ def _checked(given: object) -> Callback:
 
 
 def _named(place: str) -> Callback:
-    from rlsparse.sim.environment import load_object
+    from rlsparse.sim.user_classes import load_object
 
     cls = load_object(class_named(place))
     if not (isinstance(cls, type) and issubclass(cls, Callback)):

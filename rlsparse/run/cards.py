@@ -195,7 +195,8 @@ def resolve_environment(name: str) -> str:
 
 def _of_module(name: str) -> str:
     """Return the id or class of a module or file, which is imported unless this process was given the class itself."""
-    from rlsparse.sim.environment import classes, given_classes, has_object
+    from rlsparse.sim.environment import classes
+    from rlsparse.sim.user_classes import given_classes, has_object
 
     if name in given_classes:
         return name

@@ -138,7 +138,7 @@ def create(
     `device` is where its networks live; `reopen` tells it, and the settings. `unfitted` is for runs that are like it.
     Raises UsageError if it exists and is not empty, RunDirectoryError if it cannot be made.
     """
-    from rlsparse.sim.environment import shown_name
+    from rlsparse.sim.user_classes import shown_name
 
     if run_dir is None:
         stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -28,7 +28,7 @@ class Files:
 
 def digests(environment: "Environment") -> dict[str, str]:
     """Return the SHA-256 of the files that an environment names, as `Files`; files that these import are left out."""
-    from rlsparse.sim.environment import name_now, shown_name
+    from rlsparse.sim.user_classes import name_now, shown_name
 
     places = {shown_name(name): name_now(name).rpartition(":")[0] for name in (environment.id, *environment.wrappers)}
     named = {name: place for name, place in places.items() if place.endswith(".py")}

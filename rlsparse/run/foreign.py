@@ -20,7 +20,7 @@ def import_named(place: str) -> str:
     The working directory is searched first for a module that it holds. Raises UsageError, in one line, with whatever
     the import raises.
     """
-    from rlsparse.sim.environment import load_module
+    from rlsparse.sim.user_classes import load_module
 
     here, top = Path.cwd(), place.partition(".")[0]
     if place.endswith(".py"):  # which is not searched for
@@ -41,7 +41,7 @@ def class_named(name: str) -> str:
 
     A file is then named with its whole path. Raises UsageError.
     """
-    from rlsparse.sim.environment import given_classes, load_object, split_name
+    from rlsparse.sim.user_classes import given_classes, load_object, split_name
 
     if name in given_classes:
         return name

@@ -85,7 +85,7 @@ def class_name(env: str | os.PathLike[str] | Callable[..., Any] | None) -> str |
     """Return the id of an environment that may be given as a class; raises UsageError where it cannot be imported."""
     if env is None or isinstance(env, str | os.PathLike):
         return None if env is None else os.fspath(env)
-    from rlsparse.sim.environment import entry_of
+    from rlsparse.sim.user_classes import entry_of
 
     if not callable(env):
         raise UsageError(f"expected a name, as 'Hopper-v5' or 'file.py:Class', or a class, not {shorten(repr(env))}")

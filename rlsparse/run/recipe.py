@@ -169,10 +169,10 @@ def _check_environment(recipe: Recipe) -> None:
         check_task(recipe.env, recipe.env_kwargs)
     if recipe.simulator == "warp" and recipe.wrappers:
         raise UsageError("--simulator warp: --wrappers need single environments; use --simulator mujoco")
-    if recipe.simulator == "warp" and recipe.env not in TASKS:
+    if recipe.simulator == "warp" and recipe.env not in TASKS and ":" not in recipe.env:
         raise UsageError(
-            f"--simulator warp: {recipe.env} is not one of the MuJoCo tasks that run there, {', '.join(TASKS)}; use "
-            "--simulator mujoco"
+            f"--simulator warp: {recipe.env} is not one of the MuJoCo tasks that run there, {', '.join(TASKS)}, nor a "
+            "task of yours, file.py:Class; use --simulator mujoco"
         )
 
 

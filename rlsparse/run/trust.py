@@ -45,7 +45,7 @@ def trust_run(
     run: Path, environment: "Environment", named: str | None, wrappers: Sequence[str] | None, trust: bool
 ) -> None:
     """Raise UsageError if a run's environment is not what --env and --wrappers name, or nobody trusts its code."""
-    from rlsparse.sim.environment import means
+    from rlsparse.sim.user_classes import means
 
     if named is not None and not means(cards.resolve_environment(named), environment.id):
         raise UsageError(f"--env {named}: {run} is a run on {environment.id}, and keeps its recipe")
@@ -68,7 +68,7 @@ def _refusal(environment: "Environment", foreign: dict[str, str], source: Path) 
 
 def flags_that_name(environment: "Environment", foreign: dict[str, str]) -> str:
     """Return the flags by which the command line names what an environment makes Python import."""
-    from rlsparse.sim.environment import name_now
+    from rlsparse.sim.user_classes import name_now
 
     env = [f"--env {shlex.quote(shorten(name_now(environment.id)))}"] if environment.id in foreign else []
     named = [shlex.quote(shorten(name_now(name))) for name in environment.wrappers]
@@ -81,7 +81,7 @@ def foreign_code(environment: "Environment", source: Path) -> dict[str, str]:
 
     Raises EnvironmentFailure, naming the file `source`, for an id that nothing registers.
     """
-    from rlsparse.sim.environment import given_classes, split_name
+    from rlsparse.sim.user_classes import given_classes, split_name
 
     module = None if environment.id in given_classes else foreign_module(environment.id, source)
     foreign = {} if module is None else {environment.id: module}

@@ -23,7 +23,7 @@ from rlsparse.run.storage import storage_errors
 from rlsparse.sim.arguments import DRAWING
 from rlsparse.sim.cpu import MujocoVectorEnv
 from rlsparse.sim.environment import entry_point
-from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.tasks import task_class
 
 log = logging.getLogger(__name__)
 
@@ -43,26 +43,27 @@ def make_vec_env(
 ) -> VecEnv:
     """A VecEnv of `n_envs` environments: stable_baselines3.common.env_util.make_vec_env, with the same arguments.
 
-    The MuJoCo v5 tasks are simulated in one batch: observations, rewards, ends, episode infos and monitor files hold
-    the same numbers. Arguments that need single environments (`wrapper_class`, `vec_env_cls`, ...) are given to
-    Stable-Baselines3's own function, and so is any other environment; for a task, one line says so. A name may also be
-    a card's. Raises UsageError for an unknown name, and unless `n_envs` is at least 1.
+    The MuJoCo v5 tasks, and tasks of yours, are simulated in one batch: observations, rewards, ends, episode infos and
+    monitor files hold the same numbers. Arguments that need single environments (`wrapper_class`, `vec_env_cls`, ...)
+    are given to Stable-Baselines3's own function, and so is any other environment; for a task, one line says so. A name
+    may also be a card's. Raises UsageError for an unknown name, and unless `n_envs` is at least 1.
     """
     if n_envs < 1:
         raise UsageError(f"n_envs is {n_envs}, but at least 1 environment is needed")
-    own = entry_point(resolve_environment(env_id)) if isinstance(env_id, str) else env_id
+    name = resolve_environment(env_id) if isinstance(env_id, str) else ""
+    own = entry_point(name) if isinstance(env_id, str) else env_id
     folder = None if monitor_dir is None else os.fspath(monitor_dir)
-    if isinstance(own, str) and own in TASKS:
+    if task_class(name):
         single = {"wrapper_class": wrapper_class, "vec_env_cls": vec_env_cls, "vec_env_kwargs": vec_env_kwargs}
         reason = _not_batched(single, env_kwargs or {}, monitor_kwargs or {})
         if not reason:
             names = [] if folder is None else [os.path.join(folder, str(start_index + i)) for i in range(n_envs)]
-            env = BatchedVecEnv(MujocoVectorEnv(own, n_envs, **env_kwargs or {}), names, **monitor_kwargs or {})
+            env = BatchedVecEnv(MujocoVectorEnv(name, n_envs, **env_kwargs or {}), names, **monitor_kwargs or {})
             if seed is not None:
                 env.action_space.seed(seed + start_index)
             env.seed(seed)
             return env
-        log.warning("%s: %s needs single environments, which are slower than the batched ones", own, reason)
+        log.warning("%s: %s needs single environments, which are slower than the batched ones", name, reason)
     own = functools.partial(gymnasium.make, own) if isinstance(own, EnvSpec) else own  # a class of a file or module
     options = (vec_env_cls, vec_env_kwargs, monitor_kwargs, wrapper_kwargs)
     return env_util.make_vec_env(own, n_envs, seed, start_index, folder, wrapper_class, env_kwargs, *options)  # type: ignore[arg-type]

@@ -4,12 +4,16 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlsparse.errors import UsageError
-from rlsparse.sim.environment import Environment, as_environment
+from rlsparse.sim.environment import Environment, as_environment, entry_point
 from rlsparse.sim.registration import register_tasks
+from rlsparse.sim.task import Task
 from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.user_classes import entry_of
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +92,15 @@ def make(
     if environment.id in TASKS:
         _tell_of_single(environment.id, environment.wrappers)
     return GymCurriculumEnv(environment, num_envs, autoreset=autoreset, seeds=seeds)
+
+
+def spec(env: str | type[Task]) -> EnvSpec:
+    """Return what `gymnasium.make` and `gymnasium.make_vec` take for a name, also "file.py:Class", or a task's class.
+
+    Raises UsageError for a class that another process could not import.
+    """
+    entry = entry_point(env if isinstance(env, str) else entry_of(env))
+    return gymnasium.spec(entry) if isinstance(entry, str) else entry
 
 
 @cache

@@ -14,7 +14,7 @@ import gymnasium
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.bounds import NotNegative
 from rlsparse.sim.task import Range, Task
-from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.tasks import task_class
 
 STEPS = "max_episode_steps"
 """The argument that every environment takes: after so many steps an episode is truncated."""
@@ -140,14 +140,19 @@ KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
 }
 """By the type of a task's field: whether a value is one, and what is expected."""
 
+ANYTHING: tuple[Callable[[Any], bool], str] = (lambda value: True, "")
+"""Of a field of a user's task whose type is none of these."""
+
 
 def check_task(env_id: str, kwargs: Mapping[str, Any]) -> None:
     """Raise UsageError for the first plain argument that a MuJoCo task does not take, by its name or its value."""
-    hints = get_type_hints(TASKS[env_id], include_extras=True)
-    known = [f.name for f in fields(TASKS[env_id])]
+    task = task_class(env_id)
+    assert task is not None
+    hints = get_type_hints(task, include_extras=True)
+    known = [f.name for f in fields(task)]
     refuse_unknown(env_id, kwargs, [*known, *DRAWING])
     for name in kwargs.keys() & known:
-        fits, expected = KINDS[hints[name]]
+        fits, expected = KINDS.get(hints[name], ANYTHING)
         if not fits(kwargs[name]):
             raise UsageError(f"{flag(name)} is {str(kwargs[name])[:LONGEST_TOLD]}: expected {expected}")
 
@@ -156,7 +161,7 @@ def make_task(env_id: str, options: Mapping[str, Any]) -> Task:
     """Return the task with these arguments instead of its defaults; raises UsageError for one that it does not take."""
     given = plain(options)
     check_task(env_id, given)
-    task: Callable[..., Task] = TASKS[env_id]
+    task: Any = task_class(env_id)
     own = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     return task(**{name: value for name, value in own.items() if name not in (*DRAWING, STEPS)})
 

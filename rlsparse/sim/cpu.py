@@ -9,7 +9,6 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import gymnasium
@@ -21,14 +20,16 @@ from gymnasium.spaces import Box
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from mujoco.batch import Batch, SimulationError
+from mujoco.batch import SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError, in_one_line
 from rlsparse.sim.arguments import STEPS, make_task, model_path, plain
-from rlsparse.sim.contact import ContactBatch
+from rlsparse.sim.environment import entry_point
 from rlsparse.sim.finite import place
+from rlsparse.sim.model_names import names_of
 from rlsparse.sim.spaces import check_actions
 from rlsparse.sim.task import Fields, Task
+from rlsparse.sim.tasks import TASKS, batch_class, fields_read, own_model
 from rlsparse.sim.vector import StepResult, chosen_environments, seed_each, usable_cores
 
 _64_BITS = (1 << 64) - 1
@@ -39,6 +40,8 @@ logger = logging.getLogger("rlsparse.sim")
 def load_model(task: Task) -> mujoco.MjModel:
     """The task's model, from Gymnasium's own XML file or another; raises UsageError or EnvironmentFailure."""
     route_warnings()
+    if type(task) not in TASKS.values():
+        return own_model(task)
     path = model_path(task.xml_file)
     try:
         model = mujoco.MjModel.from_xml_path(str(path))
@@ -53,16 +56,12 @@ def load_model(task: Task) -> mujoco.MjModel:
 
 
 def changed_spec(env_id: str, options: Mapping[str, Any], max_episode_steps: int | None) -> EnvSpec:
-    """The specification of a registered environment with other arguments, for whoever copies it."""
-    spec, steps = gymnasium.spec(env_id), {} if max_episode_steps is None else plain({STEPS: max_episode_steps})
+    """The specification of an environment with other arguments, for whoever copies it."""
+    entry, steps = entry_point(env_id), {} if max_episode_steps is None else plain({STEPS: max_episode_steps})
+    spec = gymnasium.spec(entry) if isinstance(entry, str) else entry
     return dataclasses.replace(
         spec, kwargs={**spec.kwargs, **options}, max_episode_steps=steps.get(STEPS, spec.max_episode_steps)
     )
-
-
-def numbers_of_bodies(model: mujoco.MjModel) -> Callable[[int | str], int]:
-    """What gives the number of a body by its name, or by itself; raises KeyError or IndexError if there is none."""
-    return cache(lambda body: int(model.body(body).id))
 
 
 class MujocoVectorEnv(VectorEnv):
@@ -93,21 +92,19 @@ class MujocoVectorEnv(VectorEnv):
 
         self.task = make_task(env_id, self.spec.kwargs)
         model = load_model(self.task)
-        contact = "cfrc_ext" in self.task.derived_fields
+        self._derived = fields_read(self.task, model)
         threads = min(usable_cores(), num_envs)
         low, high = model.actuator_ctrlrange.astype(np.float32).T
         self.single_action_space = check_actions(env_id, Box(low, high, dtype=np.float32))
         try:
-            self._batch: Any = (ContactBatch if contact else Batch)(model, num_envs, threads)
+            self._batch: Any = batch_class(self._derived)(model, num_envs, threads)
         except (mujoco.FatalError, RuntimeError, EnvironmentFailure) as error:
             raise EnvironmentFailure(f"{env_id}: {error}: {num_envs:,} environments may be too many") from error
-        names = ("qpos", "qvel", "ctrl", *self.task.derived_fields)
+        names = ("qpos", "qvel", "ctrl", *self._derived)
         arrays = {name: self._batch.bind(name) for name in names}
         for array in arrays.values():
             array.flags.writeable = True  # for set_state
-        self._fields = Fields(
-            **arrays, timestep=model.opt.timestep, body_mass=model.body_mass, body=numbers_of_bodies(model)
-        )
+        self._fields = Fields(**arrays, timestep=model.opt.timestep, body_mass=model.body_mass, **names_of(model))
         self._start_pose, self._rest = model.qpos0.copy(), np.zeros(model.nv)
         self._step_seconds = model.opt.timestep * self.task.frame_skip
 
@@ -157,7 +154,7 @@ class MujocoVectorEnv(VectorEnv):
         for rows, task, _ in self._parts:
             for i in ids[(ids >= rows.start) & (ids < rows.stop)]:
                 fields.qpos[i], fields.qvel[i] = task.reset_noise(self._generators[i], self._start_pose, self._rest)
-        if self.task.derived_fields:
+        if self._derived:
             self._run(self._batch.forward, ids)
         self._elapsed[ids] = 0
         self._progress[ids] = self.task.progress(fields)[ids]
@@ -241,7 +238,7 @@ class MujocoVectorEnv(VectorEnv):
 
     def snapshots(self) -> np.ndarray:
         """State of every environment in its episode, `[num_envs, K]` float64, for `restore`."""
-        derived = [getattr(self._fields, name).reshape(self.num_envs, -1) for name in self.task.derived_fields]
+        derived = [getattr(self._fields, name).reshape(self.num_envs, -1) for name in self._derived]
         return np.concatenate([self._batch.state, *derived, self._elapsed[:, None]], 1)
 
     def restore(self, i: int, snapshot: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, int]:
@@ -252,7 +249,7 @@ class MujocoVectorEnv(VectorEnv):
         """
         width = self._batch.state.shape[1]
         self._batch.state[i] = snapshot[:width]
-        for name in self.task.derived_fields:
+        for name in self._derived:
             array = getattr(self._fields, name)[i]
             array[...] = snapshot[width : width + array.size].reshape(array.shape)
             width += array.size
@@ -265,7 +262,7 @@ class MujocoVectorEnv(VectorEnv):
         """The whole state, as numeric arrays with leading axis num_envs; call after reset."""
         generators = np.array([_words(generator) for generator in self._generators], np.uint64)
         state = {"physics": self._batch.state, "elapsed": self._elapsed, "over": self._over, "generators": generators}
-        derived = {name: getattr(self._fields, name) for name in self.task.derived_fields}
+        derived = {name: getattr(self._fields, name) for name in self._derived}
         return {name: array.copy() for name, array in (state | derived).items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -277,7 +274,7 @@ class MujocoVectorEnv(VectorEnv):
                 f"environments of {self._env_id} on MuJoCo {mujoco.__version__} need {expected}"
             )
         self._batch.state[:] = state["physics"]
-        for name in self.task.derived_fields:
+        for name in self._derived:
             getattr(self._fields, name)[:] = state[name]
         self._progress[:] = self.task.progress(self._fields)
         self._elapsed = state["elapsed"].copy()

@@ -39,7 +39,7 @@ class MujocoCurriculumEnv(MujocoVectorEnv):
         self._parts = []
         for rows in map(slice, bounds, bounds[1:]):
             changes = {name: like(present[name], x) for name, x in self._changes.of(rows.start).items()}
-            own = {name: getattr(self._fields, name)[rows] for name in (*each, *self.task.derived_fields)}
+            own = {name: getattr(self._fields, name)[rows] for name in (*each, *self._derived)}
             fields = Fields(**vars(self._fields) | own)
             self._parts.append((rows, dataclasses.replace(self.task, **changes) if changes else self.task, fields))
 

@@ -3,7 +3,6 @@
 Source: gymnasium/envs/mujoco/{inverted_pendulum,inverted_double_pendulum,reacher,pusher}_v5.py, Gymnasium 1.4.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rlsparse.learner.arrays import Array, namespace
@@ -23,7 +22,6 @@ from rlsparse.sim.task import (
 )
 
 
-@dataclass(frozen=True)
 class InvertedPendulum(NoisyStart):
     xml_file: str = "inverted_pendulum.xml"
     frame_skip: int = 2
@@ -38,7 +36,6 @@ class InvertedPendulum(NoisyStart):
         return 1.0 - 1.0 * terminated, terminated
 
 
-@dataclass(frozen=True)
 class InvertedDoublePendulum(NoisyStart):
     xml_file: str = "inverted_double_pendulum.xml"
     frame_skip: int = 5
@@ -71,7 +68,6 @@ class InvertedDoublePendulum(NoisyStart):
         return self.healthy_reward * ~terminated - distance_penalty - velocity_penalty, terminated
 
 
-@dataclass(frozen=True)
 class Reacher(Task):
     xml_file: str = "reacher.xml"
     frame_skip: int = 2
@@ -102,7 +98,6 @@ class Reacher(Task):
         return qpos, qvel
 
 
-@dataclass(frozen=True)
 class Pusher(Task):
     xml_file: str = "pusher_v5.xml"
     frame_skip: int = 5

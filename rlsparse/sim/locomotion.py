@@ -4,7 +4,6 @@ Source: gymnasium/envs/mujoco/{half_cheetah,swimmer,walker2d,hopper,ant,humanoid
 """
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rlsparse.learner.arrays import Array
@@ -12,7 +11,6 @@ from rlsparse.learner.bounds import NotNegative
 from rlsparse.sim.task import Fields, NoisyStart, Range, all_finite, concatenate, flat, never, sum_of_squares
 
 
-@dataclass(frozen=True)
 class Locomotion(NoisyStart):
     """A task of a robot that moves, whose observation may leave out where it is."""
 
@@ -26,7 +24,6 @@ class Locomotion(NoisyStart):
         return d.qpos[:, self.horizontal :] if self.exclude_current_positions_from_observation else d.qpos
 
 
-@dataclass(frozen=True)
 class HalfCheetah(Locomotion):
     xml_file: str = "half_cheetah.xml"
     frame_skip: int = 5
@@ -44,7 +41,6 @@ class HalfCheetah(Locomotion):
         return reward, never(reward)
 
 
-@dataclass(frozen=True)
 class Swimmer(HalfCheetah):
     xml_file: str = "swimmer.xml"
     frame_skip: int = 4
@@ -54,7 +50,6 @@ class Swimmer(HalfCheetah):
     horizontal: ClassVar[int] = 2
 
 
-@dataclass(frozen=True)
 class Walker2d(Locomotion):
     xml_file: str = "walker2d_v5.xml"
     frame_skip: int = 4
@@ -80,7 +75,6 @@ class Walker2d(Locomotion):
         return gain - self.ctrl_cost_weight * sum_of_squares(action), ~healthy & self.terminate_when_unhealthy
 
 
-@dataclass(frozen=True)
 class Hopper(Walker2d):
     xml_file: str = "hopper.xml"
     healthy_state_range: Range = (-100.0, 100.0)
@@ -93,7 +87,6 @@ class Hopper(Walker2d):
         return super().healthy(d) & ((low < state) & (state < high)).all(1)
 
 
-@dataclass(frozen=True)
 class Ant(Locomotion):
     xml_file: str = "ant.xml"
     frame_skip: int = 5
@@ -139,7 +132,6 @@ class Ant(Locomotion):
         return gain - cost, ~healthy & self.terminate_when_unhealthy
 
 
-@dataclass(frozen=True)
 class HumanoidBody(Locomotion):
     """What the two tasks of a humanoid see, `[N, 348]`: pose, velocity, and what is included of the bodies' state."""
 
@@ -168,7 +160,6 @@ class HumanoidBody(Locomotion):
         return concatenate(*seen)
 
 
-@dataclass(frozen=True)
 class Humanoid(HumanoidBody):
     xml_file: str = "humanoid.xml"
     frame_skip: int = 5
@@ -200,7 +191,6 @@ class Humanoid(HumanoidBody):
         ), ~healthy & self.terminate_when_unhealthy
 
 
-@dataclass(frozen=True)
 class HumanoidStandup(HumanoidBody):
     xml_file: str = "humanoidstandup.xml"
     frame_skip: int = 5

@@ -1,4 +1,4 @@
-"""The eleven tasks in Gymnasium's registry, each under its own id in the namespace `rlsparse`.
+"""The eleven tasks in Gymnasium's registry, each under its own id in the namespace `rlsparse`; vectors of all tasks.
 
 `gymnasium.make_vec("rlsparse.sim:rlsparse/HalfCheetah-v5", num_envs=64)` imports this package by itself; once it is
 imported, "rlsparse/HalfCheetah-v5" suffices. (Since 1.0 Gymnasium does not search installed packages for plug-ins.)
@@ -7,11 +7,12 @@ imported, "rlsparse/HalfCheetah-v5" suffices. (Since 1.0 Gymnasium does not sear
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import gymnasium
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.tasks import TASKS, task_class
 
 
 def register_tasks() -> None:
@@ -28,10 +29,11 @@ def register_tasks() -> None:
         )
 
 
-def __getattr__(env_id: str) -> Callable[..., VectorEnv]:
-    """A task's vector entry point, which Gymnasium needs as the text "module:name"."""
-    if env_id not in TASKS:
-        raise AttributeError(f"module {__name__} has no attribute {env_id}")
+def __getattr__(quoted: str) -> Callable[..., VectorEnv]:
+    """A task's vector entry point, which Gymnasium needs as the text "module:name"; a user's "file.py:Class" quoted."""
+    env_id = unquote(quoted)
+    if task_class(env_id) is None:
+        raise AttributeError(f"module {__name__} has no attribute {quoted}")
 
     def make(
         *, num_envs: int, autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any

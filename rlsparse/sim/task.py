@@ -1,22 +1,26 @@
-"""What a MuJoCo task is: functions on batched arrays.
+"""What a MuJoCo task is: functions on batched arrays; Gymnasium's eleven and those of users are written alike.
 
 Observation, reward and termination are written once, on arrays whose leading axis is the environment; they
 run on numpy arrays and on torch tensors. A task reads a `Fields` namespace holding MjData fields (`[N, ...]`),
-the model constants `timestep` (seconds) and `body_mass` `[nbody]` (kg), and the function `body`, which gives the
-number of a body by its name. Constants carry the names and values of Gymnasium's arguments, and each expression
-keeps Gymnasium's order of operations so that results agree bitwise.
+the model constants `timestep` (seconds) and `body_mass` `[nbody]` (kg), and the functions of `Names`, which tell where
+what the model names is in them. In Gymnasium's tasks constants carry the names and values of its arguments, and each
+expression keeps its order of operations so that results agree bitwise.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import get_annotations
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.bounds import NotNegative
+
+__all__ = ["Task", "NoisyStart", "Fields", "State", "Random", "namespace", "concatenate", "flat", "norm", "never"]
+__all__ += ["sum_of_squares", "all_finite", "draw_where"]
 
 Fields = SimpleNamespace
 Range = tuple[float, float]
@@ -66,20 +70,44 @@ def never(reward: Array) -> Array:
     return reward > math.inf
 
 
+@dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
 class Task:
-    """One task: constants, and its functions on batched arrays; fields are the arguments of Gymnasium's class."""
+    """One task: constants, and its functions on batched arrays.
 
-    xml_file: str
-    frame_skip: int
+    A class of a task is a frozen dataclass without further ado. Its annotated fields are its arguments: those of
+    Gymnasium's class, or what a user may change by --env-kwargs.
+    """
+
+    xml_file: str = ""
+    """File of the model: beside the file of a user's class, or one of Gymnasium's own."""
+    frame_skip: int = 1
+    """Steps of physics that an action lasts."""
+
+    #: Most steps of an episode of a user's task.
+    horizon: ClassVar[int] = 1_000
 
     #: Whether physics needs constraint islands to agree bitwise; without them it is 3-8 % faster.
     islands: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        given = get_annotations(cls)
+        inherited = {name: f.type for name, f in cls.__dataclass_fields__.items() if name in vars(cls)}
+        cls.__annotations__ = {**inherited, **given}
+        dataclass(frozen=True)(cls)
+
     @property
     def derived_fields(self) -> tuple[str, ...]:
-        """MjData fields read beside qpos, qvel and ctrl; as after `mj_step`, those of the last substep's start."""
+        """MjData fields read beside qpos, qvel and ctrl; as after `mj_step`, those of the last substep's start.
+
+        Only Gymnasium's tasks say so: what a user's task reads is seen when it is tried.
+        """
         return ()
+
+    def model(self) -> Any:
+        """The robot and its world: the path or the text of an MJCF file, an MjSpec, or an MjModel."""
+        return self.xml_file
 
     def progress(self, d: Fields) -> Array:
         """The coordinate `[N]` (m) whose rate of change is `velocity` in `reward`; a view."""
@@ -94,11 +122,13 @@ class Task:
         raise NotImplementedError
 
     def reset_noise(self, rng: Random, qpos: Array, qvel: Array) -> State:
-        """A start drawn around `qpos` `[..., nq]` and `qvel` `[..., nv]`, in Gymnasium's order of draws."""
-        raise NotImplementedError
+        """A start drawn around the model's, `qpos` `[..., nq]` and `qvel` `[..., nv]`; the model's own if not written.
+
+        In Gymnasium's order of draws.
+        """
+        return qpos, qvel
 
 
-@dataclass(frozen=True)
 class NoisyStart(Task):
     """A task whose start differs from the model's pose by noise of one scale."""
 

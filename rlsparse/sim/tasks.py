@@ -1,11 +1,16 @@
-"""The eleven Gymnasium MuJoCo v5 tasks that are simulated in batches, by their ids."""
+"""The tasks that are simulated in batches: eleven of Gymnasium's MuJoCo v5 by their ids, and those of users."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from rlsparse.sim.fixed_base import InvertedDoublePendulum, InvertedPendulum, Pusher, Reacher
 from rlsparse.sim.locomotion import Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, Swimmer, Walker2d
 from rlsparse.sim.task import Task
+
+if TYPE_CHECKING:
+    import mujoco
+    from mujoco.batch import Batch
 
 TASKS: Mapping[str, type[Task]] = MappingProxyType(
     {
@@ -22,3 +27,42 @@ TASKS: Mapping[str, type[Task]] = MappingProxyType(
         "Walker2d-v5": Walker2d,
     }
 )
+
+
+def task_class(env_id: str) -> type[Task] | None:
+    """Return the class of a task, Gymnasium's or a user's "file.py:Class"; None for any other environment."""
+    if ":" not in env_id:
+        return TASKS.get(env_id)
+    from rlsparse.sim import own_tasks
+
+    return own_tasks.found(env_id)
+
+
+def own_model(task: Task) -> "mujoco.MjModel":
+    """Return the model of a user's task; raises UsageError or EnvironmentFailure."""
+    from rlsparse.sim import own_tasks
+
+    return own_tasks.model_of(task)
+
+
+def fields_read(task: Task, model: "mujoco.MjModel") -> tuple[str, ...]:
+    """Return the MjData fields that a task reads beside qpos, qvel and ctrl; one of a user's is tried for that.
+
+    Raises UsageError for a task that cannot be carried out.
+    """
+    if type(task) in TASKS.values():
+        return task.derived_fields
+    from rlsparse.sim.task_check import tried
+
+    return tried(task, model)
+
+
+def batch_class(fields: Sequence[str]) -> type["Batch"]:
+    """Return the class of the simulations of a task that reads these fields."""
+    if "cfrc_ext" in fields:
+        from rlsparse.sim.contact import ContactBatch
+
+        return ContactBatch
+    from mujoco.batch import Batch
+
+    return Batch

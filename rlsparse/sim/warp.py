@@ -23,9 +23,10 @@ from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.learner.recorded import Recorded, Results, overwrite, recorder
 from rlsparse.sim.arguments import make_task
 from rlsparse.sim.counter_random import EpisodeStream, signed
-from rlsparse.sim.cpu import changed_spec, load_model, numbers_of_bodies
+from rlsparse.sim.cpu import changed_spec, load_model
+from rlsparse.sim.model_names import names_of
 from rlsparse.sim.task import Fields, flat
-from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.tasks import TASKS, fields_read, task_class
 from rlsparse.sim.vector import seed_each
 from rlsparse.sim.warp_physics import WarpPhysics
 
@@ -60,8 +61,8 @@ class WarpVectorEnv(VectorEnv):
         max_episode_steps: int | None = None,
         **options: Any,
     ):
-        if env_id not in TASKS:
-            raise UnsupportedEnvironment(f"{env_id} is not simulated on a GPU, only {', '.join(TASKS)}")
+        if task_class(env_id) is None:
+            raise UnsupportedEnvironment(f"{env_id} is not simulated on a GPU, only {', '.join(TASKS)} and own tasks")
         self.spec = changed_spec(env_id, options, max_episode_steps)
         self._env_id, self.num_envs, self._autoreset = env_id, num_envs, autoreset
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED}
@@ -71,17 +72,18 @@ class WarpVectorEnv(VectorEnv):
         model = load_model(self.task)
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-        names = self.task.derived_fields
-        self._physics = physics = WarpPhysics(env_id, model, num_envs, self.task.frame_skip, names, device)
+        self._own = env_id not in TASKS  # whose starts may touch what they like
+        world = env_id, model, num_envs, self.task.frame_skip, fields_read(self.task, model)
+        self._physics = physics = WarpPhysics(*world, device, forces_at_start=self._own)
         self.device = physics.device
         self._fields = Fields(
             qpos=physics.qpos,
             qvel=physics.qvel,
             ctrl=physics.ctrl,
             timestep=model.opt.timestep,
-            body=numbers_of_bodies(model),
             body_mass=torch.tensor(model.body_mass, dtype=torch.float32, device=self.device),
             **{name: array.clone() for name, array in physics.derived.items()},
+            **names_of(model),
         )
         self._start_pose = torch.tensor(model.qpos0, device=self.device).expand(num_envs, -1)
         self._rest = torch.zeros(num_envs, model.nv, dtype=torch.float64, device=self.device)
@@ -162,7 +164,7 @@ class WarpVectorEnv(VectorEnv):
         """Begin the episodes of environments that are `_starting`, after their kinematics; return all `obs`."""
         where, fields = self._starting, self._fields
         for name, computed in self._physics.derived.items():
-            _write(getattr(fields, name), where, 0.0 if name in _ZERO_AT_START else computed)
+            _write(getattr(fields, name), where, 0.0 if name in _ZERO_AT_START and not self._own else computed)
         _write(self._progress, where, self.task.progress(fields))
         _write(self._elapsed, where, 0)
         self._episode += where

@@ -55,7 +55,14 @@ class WarpPhysics:
     """
 
     def __init__(
-        self, name: str, model: mujoco.MjModel, num_worlds: int, frame_skip: int, fields: tuple[str, ...], device: str
+        self,
+        name: str,
+        model: mujoco.MjModel,
+        num_worlds: int,
+        frame_skip: int,
+        fields: tuple[str, ...],
+        device: str,
+        forces_at_start: bool = False,
     ):
         self.device = _torch_device(device)
         self._warp, self._mjw = import_warp(self.device.type == "cpu")
@@ -81,8 +88,8 @@ class WarpPhysics:
         self._overflow = view("overflow")
         #: Call to advance every world by `frame_skip` steps; `derived` is then as after mj_step.
         self.advance = self._prepare(self._advance)
-        #: Call to compute the derived fields of the present state, except forces.
-        self.kinematics = self._prepare(self._kinematics)
+        #: Call to compute the derived fields of the present state; without `forces_at_start`, except forces.
+        self.kinematics = self._prepare(self._forward if forces_at_start else self._kinematics)
         self._overflow.zero_()
 
     def _advance(self) -> None:
@@ -95,6 +102,11 @@ class WarpPhysics:
         self._mjw.kinematics(self._model, self._data)
         self._mjw.com_pos(self._model, self._data)
         self._mjw.com_vel(self._model, self._data)
+
+    def _forward(self) -> None:
+        self._mjw.forward(self._model, self._data)
+        if self._contact_force:
+            self._mjw.rne_postconstraint(self._model, self._data)
 
     def _prepare(self, launch: Callable[[], None]) -> Callable[[], None]:
         """`launch` as one call: compiled, and captured as a graph that runs on torch's current stream."""

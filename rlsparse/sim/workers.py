@@ -25,11 +25,12 @@ from gymnasium.vector.utils import batch_space
 
 from rlsparse.errors import BROKEN, EnvironmentFailure, RlsparseError, in_one_line
 from rlsparse.sim.curriculum_envs import GymCurriculumEnv
-from rlsparse.sim.environment import Environment, as_environment, given_classes, moved_files
+from rlsparse.sim.environment import Environment, as_environment
 from rlsparse.sim.finite import place
 from rlsparse.sim.gym import GymVectorEnv, check_fits
 from rlsparse.sim.processes import POSSIBLE, Processes, ProcessLost
 from rlsparse.sim.restarts import RestartingEnvs, Restarts
+from rlsparse.sim.user_classes import given_classes, moved_files
 from rlsparse.sim.vector import StepResult, chosen_environments, seed_each, usable_cores
 from rlsparse.sim.worker import ask
 

@@ -13,7 +13,7 @@ from rlsparse.errors import RlsparseError, RunDirectoryError
 from rlsparse.run.directory import PROMISED, read_progress
 from rlsparse.run.lock import Lock
 from rlsparse.run.records import last_returns
-from rlsparse.sim.environment import shown_name
+from rlsparse.sim.user_classes import shown_name
 from rlsparse.study.cell import Cell
 from rlsparse.study.changed import differences
 from rlsparse.study.outcome import read_status

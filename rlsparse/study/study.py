@@ -10,7 +10,7 @@ from typing import Any
 from rlsparse.errors import RlsparseError, RunDirectoryError, UsageError
 from rlsparse.run import choose, from_python
 from rlsparse.run.recipe import Recipe, check, to_dict
-from rlsparse.sim.environment import shown_name
+from rlsparse.sim.user_classes import shown_name
 from rlsparse.study.cell import Cell
 from rlsparse.study.changed import differences
 from rlsparse.study.fields import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from rlsparse.errors import UsageError
 from rlsparse.run.status import Settings
 from rlsparse.run.stop import Stop
-from rlsparse.sim.environment import shown_name
+from rlsparse.sim.user_classes import shown_name
 from rlsparse.sim.vector import usable_cores
 from rlsparse.study.cell import Cell
 from rlsparse.study.drive import Drive, Options, Tell

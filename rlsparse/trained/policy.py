@@ -122,7 +122,8 @@ def acting_environment(recipe: "Recipe", env_id: str | None, flags: PolicyFlags,
     from rlsparse.run.foreign import class_named
     from rlsparse.run.trust import trust_environment
     from rlsparse.sim.arguments import located
-    from rlsparse.sim.environment import Environment, shown_name
+    from rlsparse.sim.environment import Environment
+    from rlsparse.sim.user_classes import shown_name
 
     environment = recipe.environment
     if env_id is not None:

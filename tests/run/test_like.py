@@ -18,7 +18,7 @@ from rlsparse.run.command_line import values
 from rlsparse.run.flags import ASKED, train_flags
 from rlsparse.run.reading import read_json, seal
 from rlsparse.run.recipe import Recipe
-from rlsparse.sim.environment import given_classes
+from rlsparse.sim.user_classes import given_classes
 from rlsparse.sparse.config import Sparse
 from rlsparse.sparse.rules import SET
 from rlsparse.train.training import planned

@@ -14,16 +14,9 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeAwareObser
 
 from rlsparse import sim
 from rlsparse.errors import UnsupportedEnvironment, UsageError
-from rlsparse.sim.environment import (
-    Environment,
-    entry_of,
-    given_classes,
-    has_object,
-    load_module,
-    load_object,
-    make_single,
-)
+from rlsparse.sim.environment import Environment, make_single
 from rlsparse.sim.gym import GymVectorEnv
+from rlsparse.sim.user_classes import entry_of, given_classes, has_object, load_module, load_object
 
 ROBOT = """
 import gymnasium, fake_envs
@@ -230,7 +223,7 @@ class Speaking(gymnasium.Wrapper):
 
 
 def test_a_class_of_a_module_is_named_by_it(monkeypatch):
-    monkeypatch.setattr("rlsparse.sim.environment.given_classes", {})  # what is given is trusted, in other tests too
+    monkeypatch.setattr("rlsparse.sim.user_classes.given_classes", {})  # what is given is trusted, in other tests too
     assert entry_of(fake_envs.Point) == "fake_envs:Point"
     assert entry_of(Speaking) == f"{__name__}:Speaking"
 
@@ -251,7 +244,8 @@ def test_a_class_that_no_other_process_can_import_is_refused():
 
 SCRIPT = """
 import fake_envs
-from rlsparse.sim.environment import entry_of, make_single
+from rlsparse.sim.environment import make_single
+from rlsparse.sim.user_classes import entry_of
 print("begins")
 class Own(fake_envs.Point): pass
 print(entry_of(Own))
@@ -269,6 +263,6 @@ def test_a_class_of_the_script_itself_is_named_by_its_place_and_the_script_is_no
 
 
 def test_a_class_of_a_notebook_is_refused(tmp_path):
-    code = "from rlsparse.sim.environment import entry_of\nclass Own: pass\nentry_of(Own)"
+    code = "from rlsparse.sim.user_classes import entry_of\nclass Own: pass\nentry_of(Own)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "UsageError: Own cannot be imported by another process" in done.stderr.splitlines()[-1]

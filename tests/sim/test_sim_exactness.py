@@ -94,7 +94,7 @@ def test_task_functions_accept_torch_tensors(env_id):
     action = np.random.default_rng(0).uniform(-1, 1, env.action_space.shape)
     env.step(action)
     fields, task = vars(env._fields), env.task
-    constants = {name: fields[name] for name in ("timestep", "body")}
+    constants = {name: value for name, value in fields.items() if name == "timestep" or callable(value)}
     tensors = {name: torch.tensor(value) for name, value in fields.items() if name not in constants}
     tensors = Fields(**tensors, **constants)
     velocity = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)

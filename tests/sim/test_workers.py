@@ -310,7 +310,7 @@ def test_compiled_code_that_never_comes_back_is_told_too():
 SCRIPT = """
 import os, sys, numpy as np, gymnasium
 from rlsparse import sim
-from rlsparse.sim.environment import entry_of
+from rlsparse.sim.user_classes import entry_of
 from rlsparse.sim.workers import WorkerVectorEnv
 
 class Mine(gymnasium.Env):

@@ -7,7 +7,7 @@ import rlsparse
 from rlsparse import train
 from rlsparse.errors import Interrupted, UsageError
 from rlsparse.run import directory
-from rlsparse.sim.environment import load_object, moved_files
+from rlsparse.sim.user_classes import load_object, moved_files
 from rlsparse.train.training import how_to_resume
 from rlsparse.trained import landscape
 
