@@ -29,17 +29,34 @@ class ListingFlags:
     """Print the whole cards as one JSON list."""
 
 
+@dataclass(frozen=True)
+class EnvironmentFlags(ListingFlags):
+    """List the cards of environments, or try an environment."""
+
+    check: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    """Try an environment, such as file.py:Class, with random actions, and tell its sizes, its speed and its flaws."""
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the command whose name, `envs` or `agents`, is the first argument."""
     with fail_in_one_line():
         command, *rest = arguments
-        flags = parse(ListingFlags, rest, prog=f"rlsparse {command}")
         if command == "envs":
-            environments = _matching(cards.environments(), flags.pattern, "environment")
-            print(_as_json(map(asdict, environments)) if flags.json else _environment_table(environments))
+            _environments(parse(EnvironmentFlags, rest, prog=f"rlsparse {command}"))
         else:
+            flags = parse(ListingFlags, rest, prog=f"rlsparse {command}")
             agents = _matching(cards.agents(), flags.pattern, "agent")
             print(_as_json(map(_agent_record, agents)) if flags.json else _agent_list(agents))
+
+
+def _environments(flags: EnvironmentFlags) -> None:
+    if flags.check is not None:
+        from rlsparse.run.environment_check import checked
+
+        print("\n".join(checked(flags.check)))
+        return
+    environments = _matching(cards.environments(), flags.pattern, "environment")
+    print(_as_json(map(asdict, environments)) if flags.json else _environment_table(environments))
 
 
 def _as_json(records: Iterable[dict[str, Any]]) -> str:
