@@ -68,6 +68,7 @@ TRAINED = {
     "runs/HalfCheetah-v5/ppo+rigl": "--env HalfCheetah --sparse rigl --sparsity 0.5",
     "runs/Hopper-v5/ppo": "--env Hopper",
     "runs/InvertedPendulum-v5": "--env InvertedPendulum",
+    "runs/swing_up.py:SwingUp": f"--env {ROOT}/examples/swing_up/swing_up.py:SwingUp",
     "RUN": "--env Pendulum --num-seeds 4 --sparse ast --sparsity 0.8 --sparse.rule.sparser 0.9 0.95",
 }
 """Runs that the pages name, or whose folder they name, and how to train the like of them."""
@@ -163,6 +164,10 @@ def rlsparse_runs(words, request, monkeypatch):
     command, run = words[0], request.getfixturevalue("run")
     if command == "sweep":
         assert "to do " in run(*words, *["--dry-run"] * ("--dry-run" not in words))
+        return
+    if command == "envs":
+        monkeypatch.setattr("rlsparse.run.environment_check.STEPS", 5)
+        assert run(*words)
         return
     if command == "train" and "--resume" not in words:
         if ON_FROM_RUNS & set(words):

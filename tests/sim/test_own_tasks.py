@@ -231,3 +231,8 @@ MESH = '<asset><mesh name="m" file="arm.stl"/></asset>'
 def test_a_file_that_cannot_be_imported_says_what_it_raised(file):
     with pytest.raises(EnvironmentFailure, match="No module named 'numpyy'"):
         sim.make(file('"""A pole', 'import numpyy\n"""A pole'), 1)
+
+
+def test_the_page_shows_the_example_as_it_is():
+    page = (FOLDER.parents[1] / "docs" / "your-own-robot.md").read_text()
+    assert f"```python\n{(FOLDER / 'swing_up.py').read_text()}```" in page
