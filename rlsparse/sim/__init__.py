@@ -83,10 +83,11 @@ def make(
 
         return WarpVectorEnv(environment.id, num_envs, device=device, autoreset=autoreset, **environment.kwargs)
     if environment.batched:
-        from rlsparse.sim.curriculum_envs import MujocoCurriculumEnv
+        from rlsparse.sim.batched import batched_class
 
         mode = AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED
-        return MujocoCurriculumEnv(environment.id, num_envs, autoreset_mode=mode, seeds=seeds, **environment.kwargs)
+        made = batched_class(environment.id)
+        return made(environment.id, num_envs, autoreset_mode=mode, seeds=seeds, **environment.kwargs)
     from rlsparse.sim.curriculum_envs import GymCurriculumEnv
 
     if environment.id in TASKS:

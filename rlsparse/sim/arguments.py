@@ -13,7 +13,7 @@ import gymnasium
 
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.bounds import NotNegative
-from rlsparse.sim.task import Range, Task
+from rlsparse.sim.task import Factor, Range, Task
 from rlsparse.sim.tasks import task_class
 
 STEPS = "max_episode_steps"
@@ -134,6 +134,7 @@ KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
     int: (_is_count, f"a whole number from 1 to {LARGEST_COUNT:,}"),
     float: (_is_number, "a number"),
     NotNegative: (lambda value: _is_number(value) and 0 <= value < math.inf, "zero or a positive number"),
+    Factor: (lambda x: _is_range(x) and x[0] >= 0 and x[1] < math.inf, "two numbers from zero on, as [0.5, 1.5]"),
     Range: (_is_range, "two numbers, the lower one first, such as [0.2, 1.0]"),
     str: (lambda value: isinstance(value, str), "text"),
     int | str: (lambda value: isinstance(value, str) or _is_place(value), "a number or a name"),

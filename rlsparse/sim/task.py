@@ -12,18 +12,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import get_annotations
 from types import SimpleNamespace
-from typing import Any, ClassVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, dataclass_transform
 
 import numpy as np
 
-from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.arrays import Array
+from rlsparse.learner.arrays import namespace as namespace
 from rlsparse.learner.bounds import NotNegative
 
-__all__ = ["Task", "NoisyStart", "Fields", "State", "Random", "namespace", "concatenate", "flat", "norm", "never"]
+__all__ = [
+    "Task",
+    "NoisyStart",
+    "Factor",
+    "Fields",
+    "State",
+    "Random",
+    "namespace",
+    "concatenate",
+    "flat",
+    "norm",
+    "never",
+]
 __all__ += ["sum_of_squares", "all_finite", "draw_where"]
 
 Fields = SimpleNamespace
 Range = tuple[float, float]
+Factor = Annotated[Range, "factor"]
+"""Type of a field that changes the model at every start, by a number drawn between two; `varied` knows its name."""
 State = tuple[Array, Array]  # qpos [..., nq], qvel [..., nv]
 Random = Any
 """numpy's Generator for one environment, or a `counter_random.EpisodeStream` for each of a batch."""
