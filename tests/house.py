@@ -51,6 +51,7 @@ LEAVES = {
     "sim/contact": "forces of contacts, for tasks that read them",
     "sim/batched": "which class simulates a task",
     "sim/varied": "which models change at every start",
+    "sim/varied_warp": "environments whose models do, on a GPU",
     "sim/varied_envs": "environments whose models do",
     "sim/locomotion": "MuJoCo tasks of robots that move",
     "sim/fixed_base": "MuJoCo tasks of arms and pendulums",

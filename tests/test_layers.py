@@ -64,6 +64,7 @@ TORCH_FIRST = {
     "rlsparse.run.torch_loop",
     "rlsparse.run.torch_parameters",
     "rlsparse.sim.task_check",
+    "rlsparse.sim.varied_warp",
     "rlsparse.sim.warp",
     "rlsparse.sim.warp_physics",
 }

@@ -21,7 +21,7 @@ from rlsparse.errors import UsageError
 from rlsparse.run.cards import resolve_environment
 from rlsparse.run.storage import storage_errors
 from rlsparse.sim.arguments import DRAWING
-from rlsparse.sim.batched import batched_class
+from rlsparse.sim.batched import on_cpu
 from rlsparse.sim.environment import entry_point
 from rlsparse.sim.tasks import task_class
 
@@ -58,7 +58,7 @@ def make_vec_env(
         reason = _not_batched(single, env_kwargs or {}, monitor_kwargs or {})
         if not reason:
             names = [] if folder is None else [os.path.join(folder, str(start_index + i)) for i in range(n_envs)]
-            env = BatchedVecEnv(batched_class(name)(name, n_envs, **env_kwargs or {}), names, **monitor_kwargs or {})
+            env = BatchedVecEnv(on_cpu(name, n_envs, **env_kwargs or {}), names, **monitor_kwargs or {})
             if seed is not None:
                 env.action_space.seed(seed + start_index)
             env.seed(seed)

@@ -79,15 +79,14 @@ def make(
         raise UsageError(f"num_envs is {num_envs}, but at least 1 environment is needed")
     environment = as_environment(environment)
     if simulator == "warp":
-        from rlsparse.sim.warp import WarpVectorEnv
+        from rlsparse.sim.batched import on_gpu
 
-        return WarpVectorEnv(environment.id, num_envs, device=device, autoreset=autoreset, **environment.kwargs)
+        return on_gpu(environment.id, num_envs, device=device, autoreset=autoreset, **environment.kwargs)
     if environment.batched:
-        from rlsparse.sim.batched import batched_class
+        from rlsparse.sim.batched import on_cpu
 
         mode = AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED
-        made = batched_class(environment.id)
-        return made(environment.id, num_envs, autoreset_mode=mode, seeds=seeds, **environment.kwargs)
+        return on_cpu(environment.id, num_envs, autoreset_mode=mode, seeds=seeds, **environment.kwargs)
     from rlsparse.sim.curriculum_envs import GymCurriculumEnv
 
     if environment.id in TASKS:

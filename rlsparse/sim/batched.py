@@ -1,4 +1,8 @@
-"""Which class simulates a MuJoCo task in a batch."""
+"""MuJoCo tasks in a batch, on the CPU and on a GPU, by the class that simulates them."""
+
+from typing import Any
+
+from gymnasium.vector import VectorEnv
 
 from rlsparse.sim.cpu import MujocoVectorEnv
 from rlsparse.sim.curriculum_envs import MujocoCurriculumEnv
@@ -6,11 +10,26 @@ from rlsparse.sim.tasks import task_class
 from rlsparse.sim.varied import factors_of
 
 
-def batched_class(env_id: str) -> type[MujocoVectorEnv]:
-    """Return the class for a task, Gymnasium's or a user's."""
-    task = task_class(env_id)
-    if task is not None and factors_of(task):
-        from rlsparse.sim.varied_envs import VariedEnv
+def on_cpu(env_id: str, num_envs: int, **options: Any) -> MujocoVectorEnv:
+    """Return environments of a task, Gymnasium's or a user's, on the CPU."""
+    if not _varies(env_id):
+        return MujocoCurriculumEnv(env_id, num_envs, **options)
+    from rlsparse.sim.varied_envs import VariedEnv
 
-        return VariedEnv
-    return MujocoCurriculumEnv
+    return VariedEnv(env_id, num_envs, **options)
+
+
+def on_gpu(env_id: str, num_envs: int, **options: Any) -> VectorEnv:
+    """Return environments of a task on a GPU; what is no task is refused."""
+    if not _varies(env_id):
+        from rlsparse.sim.warp import WarpVectorEnv
+
+        return WarpVectorEnv(env_id, num_envs, **options)
+    from rlsparse.sim.varied_warp import WarpVariedEnv
+
+    return WarpVariedEnv(env_id, num_envs, **options)
+
+
+def _varies(env_id: str) -> bool:
+    task = task_class(env_id)
+    return task is not None and bool(factors_of(task))

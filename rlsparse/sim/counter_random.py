@@ -61,6 +61,11 @@ class EpisodeStream:
         self._drawn += size
         return _shift_right(words, 11).double() * 2.0**-53
 
+    def at(self, step: Tensor) -> Tensor:
+        """Two numbers of each environment's step `[N]`, uniform on [0, 1), `[N, 2]`; other draws are independent."""
+        words = [mix(mix(self._state + 2 * step + k)) for k in (0, 1)]
+        return _shift_right(torch.stack(words, 1), 11).double() * 2.0**-53
+
     def uniform(self, low: float, high: float, size: int) -> Tensor:
         return low + (high - low) * self.random(size)
 

@@ -38,8 +38,8 @@ def __getattr__(quoted: str) -> Callable[..., VectorEnv]:
     def make(
         *, num_envs: int, autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any
     ) -> VectorEnv:
-        from rlsparse.sim.batched import batched_class
+        from rlsparse.sim.batched import on_cpu
 
-        return batched_class(env_id)(env_id, num_envs, autoreset_mode=AutoresetMode(autoreset_mode), **options)
+        return on_cpu(env_id, num_envs, autoreset_mode=AutoresetMode(autoreset_mode), **options)
 
     return make

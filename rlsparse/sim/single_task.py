@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from rlsparse.sim.batched import batched_class
+from rlsparse.sim.batched import on_cpu
 from rlsparse.sim.cpu import load_model
 
 PICTURE = 480
@@ -29,7 +29,7 @@ class SingleTask(gymnasium.Env):
 
     def __init__(self, env_id: str, render_mode: str | None = None, **options: Any) -> None:
         never = {"max_episode_steps": 2**31, "autoreset_mode": AutoresetMode.DISABLED}
-        self._envs = batched_class(env_id)(env_id, 1, **never, **options)  # type: ignore[arg-type]
+        self._envs = on_cpu(env_id, 1, **never, **options)  # type: ignore[arg-type]
         self.observation_space = self._envs.single_observation_space
         self.action_space = self._envs.single_action_space
         self.render_mode = render_mode

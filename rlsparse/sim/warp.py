@@ -74,7 +74,7 @@ class WarpVectorEnv(VectorEnv):
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         self._own = env_id not in TASKS  # whose starts may touch what they like
         world = env_id, model, num_envs, self.task.frame_skip, fields_read(self.task, model)
-        self._physics = physics = WarpPhysics(*world, device, forces_at_start=self._own)
+        self._physics = physics = WarpPhysics(*world, device, self._own, self.model_fields)
         self.device = physics.device
         self._fields = Fields(
             qpos=physics.qpos,
@@ -101,6 +101,11 @@ class WarpVectorEnv(VectorEnv):
         self._begin_recorded = Recorded(self._begin_episodes, state, record)
 
         self._declare_spaces(model.actuator_ctrlrange)
+
+    @property
+    def model_fields(self) -> tuple[str, ...]:
+        """Fields of the model of which every environment has its own numbers."""
+        return ()
 
     def _declare_spaces(self, ctrlrange: NDArray[np.float64]) -> None:
         low, high = ctrlrange.astype(np.float32).T
@@ -150,26 +155,26 @@ class WarpVectorEnv(VectorEnv):
             return
         fresh = torch.tensor([given is not None for given in seeds], device=self.device) & where
         words = torch.tensor([signed(given or 0) for given in seeds], device=self.device)
-        _write(self._seed, fresh, words)
-        _write(self._episode, fresh, 0)
+        write_rows(self._seed, fresh, words)
+        write_rows(self._episode, fresh, 0)
 
     def _place_at_starts(self) -> None:
         """Put environments that are `_starting` into the start of their next episode."""
         physics = self._physics
         qpos, qvel = self.task.reset_noise(EpisodeStream(self._seed, self._episode), self._start_pose, self._rest)
         for array, start in ((physics.qpos, qpos.float()), (physics.qvel, qvel.float()), (physics.warmstart, 0.0)):
-            _write(array, self._starting, start)
+            write_rows(array, self._starting, start)
 
     def _begin_episodes(self) -> Results:
         """Begin the episodes of environments that are `_starting`, after their kinematics; return all `obs`."""
         where, fields = self._starting, self._fields
         for name, computed in self._physics.derived.items():
-            _write(getattr(fields, name), where, 0.0 if name in _ZERO_AT_START and not self._own else computed)
-        _write(self._progress, where, self.task.progress(fields))
-        _write(self._elapsed, where, 0)
+            write_rows(getattr(fields, name), where, 0.0 if name in _ZERO_AT_START and not self._own else computed)
+        write_rows(self._progress, where, self.task.progress(fields))
+        write_rows(self._elapsed, where, 0)
         self._episode += where
-        _write(self._over, where, False)
-        _write(self._terminated, where, False)
+        write_rows(self._over, where, False)
+        write_rows(self._terminated, where, False)
         return {"obs": self.task.observe(fields).float()}
 
     @torch.no_grad()
@@ -214,7 +219,7 @@ class WarpVectorEnv(VectorEnv):
         self._progress.copy_(progress)
         reward, terminated = self.task.reward(fields, velocity, physics.ctrl)
         reward = torch.where(waiting | blew_up, 0.0, reward.float())
-        _write(self._terminated, ~waiting, terminated | blew_up)
+        write_rows(self._terminated, ~waiting, terminated | blew_up)
         truncated = self._elapsed >= self._max_steps
         results = {
             "final_obs": self.task.observe(fields).float(),
@@ -239,9 +244,9 @@ class WarpVectorEnv(VectorEnv):
             stable &= flat(computed).isfinite().all(1)
         moved = stable & ~waiting
         for name, old in zip(_STATE, self._before, strict=True):
-            _write(getattr(physics, name), ~moved, old)
+            write_rows(getattr(physics, name), ~moved, old)
         for name, computed in physics.derived.items():
-            _write(getattr(fields, name), moved, computed)
+            write_rows(getattr(fields, name), moved, computed)
         return stable
 
     @property
@@ -270,6 +275,7 @@ class WarpVectorEnv(VectorEnv):
             {name: getattr(self._physics, name) for name in _STATE}
             | {name: getattr(self, f"_{name}") for name in names}
             | derived
+            | self._physics.own
         )
 
     def get_state(self) -> dict[str, np.ndarray]:
@@ -296,6 +302,6 @@ class WarpVectorEnv(VectorEnv):
             self.__dict__.pop(name, None)
 
 
-def _write(array: Tensor, rows: Tensor, numbers: Tensor | float) -> None:
+def write_rows(array: Tensor, rows: Tensor, numbers: Tensor | float) -> None:
     """Write `numbers` into the rows chosen (bool `[N]`) of an array `[N, ...]`, in place."""
     array.copy_(torch.where(rows.reshape(-1, *[1] * (array.ndim - 1)), numbers, array))

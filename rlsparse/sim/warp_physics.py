@@ -48,9 +48,10 @@ def _possible_pairs(model: mujoco.MjModel) -> int:
 
 
 class WarpPhysics:
-    """`num_worlds` simulations of `model`; `qpos`, `qvel`, `ctrl`, `warmstart` and `derived` are live tensors.
+    """`num_worlds` simulations of `model`; `qpos`, `qvel`, `ctrl`, `warmstart`, `force` and `derived` are live tensors.
 
-    `derived` holds the MjData fields named, `[num_worlds, ...]`. Raises UnsupportedEnvironment, about `name`, for a
+    `derived` holds the MjData fields named, `[num_worlds, ...]`; `own` those of the model of which every world has its
+    own numbers. Raises UnsupportedEnvironment, about `name`, for a
     model that MuJoCo Warp cannot simulate.
     """
 
@@ -63,6 +64,7 @@ class WarpPhysics:
         fields: tuple[str, ...],
         device: str,
         forces_at_start: bool = False,
+        own_fields: tuple[str, ...] = (),
     ):
         self.device = _torch_device(device)
         self._warp, self._mjw = import_warp(self.device.type == "cpu")
@@ -84,13 +86,22 @@ class WarpPhysics:
             return self._warp.to_torch(getattr(self._data, field))
 
         self.qpos, self.qvel, self.ctrl, self.warmstart = map(view, ("qpos", "qvel", "ctrl", "qacc_warmstart"))
+        self.force = view("xfrc_applied")
         self.derived = {field: view(field) for field in fields}
+        self.own = {field: self._expanded(field, num_worlds) for field in own_fields}
         self._overflow = view("overflow")
         #: Call to advance every world by `frame_skip` steps; `derived` is then as after mj_step.
         self.advance = self._prepare(self._advance)
         #: Call to compute the derived fields of the present state; without `forces_at_start`, except forces.
         self.kinematics = self._prepare(self._forward if forces_at_start else self._kinematics)
         self._overflow.zero_()
+
+    def _expanded(self, field: str, num_worlds: int) -> Tensor:
+        """Give every world its own numbers of a field of the model, and return them, `[num_worlds, ...]`."""
+        shared = getattr(self._model, field)
+        numbers = self._warp.to_torch(shared)[:1].repeat(num_worlds, *[1] * (self._warp.to_torch(shared).ndim - 1))
+        setattr(self._model, field, self._warp.from_torch(numbers, dtype=shared.dtype))
+        return numbers
 
     def _advance(self) -> None:
         for _ in range(self._frame_skip):

@@ -125,13 +125,13 @@ def test_a_single_environment_is_gymnasiums_own():
 def test_the_module_may_be_named_in_the_id_instead_of_imported():
     script = 'import gymnasium; print(gymnasium.make_vec("rlsparse.sim:rlsparse/HalfCheetah-v5", num_envs=4))'
     done = subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "MujocoVectorEnv(rlsparse/HalfCheetah-v5, num_envs=4)"
+    assert done.stdout.strip() == "MujocoCurriculumEnv(rlsparse/HalfCheetah-v5, num_envs=4)"
 
 
 def test_arguments_of_the_task_are_those_of_the_batch():
     kwargs = {"include_cfrc_ext_in_observation": False, "max_episode_steps": 9}
     env = gymnasium.make_vec("rlsparse.sim:rlsparse/Ant-v5", 2, **kwargs)
-    assert type(env).__name__ == "MujocoVectorEnv"
+    assert type(env).__name__ == "MujocoCurriculumEnv"
     assert env.single_observation_space.shape == (27,)
     env.reset(seed=0)
     assert [bool(env.step(np.zeros((2, 8)))[3].any()) for _ in range(9)] == 8 * [False] + [True]

@@ -5,6 +5,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from rlsparse import sim
 from rlsparse.errors import UsageError
@@ -159,3 +160,54 @@ def test_a_factor_of_nothing_and_one_below_zero_in_the_file_are_refused():
         sim.make(f"{__name__}:Misnamed", 1)
     with pytest.raises(UsageError, match=r"mass is \(-1.0, 1.0\): expected two numbers from zero on"):
         sim.make(f"{__name__}:Negative", 1)
+
+
+def on_gpu(name, num_envs):
+    """Environments of the GPU's simulator, on Warp's CPU device."""
+    pytest.importorskip("mujoco_warp")
+    env = sim.make(name, num_envs, simulator="warp", device="cpu")
+    env.reset(seed=0)
+    return env
+
+
+def test_on_a_gpu_every_world_has_its_own_model_too():
+    env = on_gpu(HEAVY, 3)
+    factors = {name: x.numpy() for name, x in env.factors.items()}
+    start, usual = env.qpos.numpy(), mujoco.MjModel.from_xml_path(MODEL)
+    own = env._physics.own
+    np.testing.assert_allclose(own["body_mass"], factors["mass"][:, None] * usual.body_mass, rtol=1e-6)
+    np.testing.assert_allclose(own["dof_damping"], factors["damping"][:, None] * usual.dof_damping, rtol=1e-6)
+    for _ in range(5):
+        obs, *_ = env.step(torch.ones(3, 1))
+    for i in range(3):
+        model = mujoco.MjModel.from_xml_path(MODEL)
+        model.body_mass *= factors["mass"][i]
+        model.body_inertia *= factors["mass"][i]
+        model.dof_damping *= factors["damping"][i]
+        model.actuator_gainprm *= factors["gain"][i]
+        data = mujoco.MjData(model)
+        data.qpos[:], data.ctrl[:] = start[i], 1.0
+        mujoco.mj_step(model, data, 10)
+        np.testing.assert_allclose(obs[i], [*data.qpos, *data.qvel], rtol=2e-4, atol=2e-4)
+
+
+def test_on_a_gpu_factors_change_with_the_episode_and_come_from_the_seed():
+    env, other = on_gpu(HEAVY, 4), on_gpu(HEAVY, 2)
+    first = env.factors
+    for name in first:
+        np.testing.assert_array_equal(first[name][:2], other.factors[name])
+    for _ in range(20):
+        env.step(torch.zeros(4, 1))
+    assert all((env.factors[name] != first[name]).all() for name in first)
+    assert ((env.factors["mass"] >= 0.5) & (env.factors["mass"] <= 2.0)).all()
+
+
+def test_on_a_gpu_robots_are_pushed_as_often():
+    env = on_gpu(PUSHED_TASK, 100)
+    pushed = []
+    for _ in range(40):
+        env.step(torch.zeros(100, 1))
+        pushed.append(torch.linalg.vector_norm(env._physics.force[:, 1, :2], dim=1))
+    force = torch.stack(pushed)
+    assert abs((force > 0).double().mean() - PUSHED) < 4 * (PUSHED / force.numel()) ** 0.5
+    np.testing.assert_allclose(force[force > 0], 20.0, rtol=1e-5)
