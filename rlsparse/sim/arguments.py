@@ -25,6 +25,9 @@ NOT_ARGUMENTS = ("id", "disable_env_checker", "render_mode", "self")
 DRAWING = ("default_camera_config", "width", "height", "camera_id", "camera_name", "max_geom", "visual_options")
 """Arguments of the MuJoCo tasks that say how they are drawn: a batch, which never is, ignores them."""
 
+SENSING = ("sensor_noise", "action_delay", "history")
+"""Arguments of every MuJoCo task on the CPU: `sensing.SensedEnv` takes them."""
+
 LONGEST = 2**14
 """Most characters of all arguments together: they are part of every recipe."""
 
@@ -151,7 +154,7 @@ def check_task(env_id: str, kwargs: Mapping[str, Any]) -> None:
     assert task is not None
     hints = get_type_hints(task, include_extras=True)
     known = [f.name for f in fields(task)]
-    refuse_unknown(env_id, kwargs, [*known, *DRAWING])
+    refuse_unknown(env_id, kwargs, [*known, *DRAWING, *SENSING])
     for name in kwargs.keys() & known:
         fits, expected = KINDS.get(hints[name], ANYTHING)
         if not fits(kwargs[name]):

@@ -26,10 +26,9 @@ from rlsparse.errors import EnvironmentFailure, UsageError, in_one_line
 from rlsparse.sim.arguments import STEPS, make_task, model_path, plain
 from rlsparse.sim.environment import entry_point
 from rlsparse.sim.finite import place
-from rlsparse.sim.model_names import names_of
 from rlsparse.sim.spaces import check_actions
 from rlsparse.sim.task import Fields, Task
-from rlsparse.sim.tasks import TASKS, batch_class, fields_read, own_model
+from rlsparse.sim.tasks import TASKS, batch_class, fields_read, names_of, own_model
 from rlsparse.sim.vector import StepResult, chosen_environments, seed_each, usable_cores
 
 _64_BITS = (1 << 64) - 1
@@ -104,7 +103,9 @@ class MujocoVectorEnv(VectorEnv):
         arrays = {name: self._batch.bind(name) for name in names}
         for array in arrays.values():
             array.flags.writeable = True  # for set_state
-        self._fields = Fields(**arrays, timestep=model.opt.timestep, body_mass=model.body_mass, **names_of(model))
+        self._fields = Fields(
+            **arrays, timestep=model.opt.timestep, body_mass=model.body_mass, **names_of(self.task, model)
+        )
         self._start_pose, self._rest = model.qpos0.copy(), np.zeros(model.nv)
         self._step_seconds = model.opt.timestep * self.task.frame_skip
 

@@ -13,7 +13,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from rlsparse.errors import UsageError
-from rlsparse.sim.arguments import STEPS, check_names, check_task, model_path, plain
+from rlsparse.sim.arguments import SENSING, STEPS, check_names, check_task, model_path, plain
 from rlsparse.sim.spaces import flattened
 from rlsparse.sim.task import Task
 from rlsparse.sim.tasks import TASKS, task_class
@@ -48,14 +48,17 @@ def make_single(environment: "Environment | str", render_mode: str | None = None
     Raises UsageError for arguments that it does not take, and whatever its own code raises.
     """
     environment = as_environment(environment)
-    kwargs, entry = plain(environment.kwargs), entry_point(environment.id)
+    kwargs = plain(environment.kwargs)
+    entry: str | EnvSpec = entry_point(environment.id)
     steps = kwargs.pop(STEPS, None)
-    if task_class(environment.id):
+    if task := task_class(environment.id):
         check_task(environment.id, kwargs)
+        if environment.id in TASKS and kwargs.keys() & SENSING:  # which Gymnasium's own class does not have
+            entry = specification(environment.id, gymnasium.spec(environment.id).max_episode_steps)
     elif kwargs or ":" in environment.id or entry in gymnasium.registry:
         spec = gymnasium.spec(entry) if isinstance(entry, str) else entry
         check_names(shown_name(environment.id), creator := _creator(spec), kwargs, spec.kwargs)
-    if "xml_file" in kwargs and (environment.id in TASKS or creator.__module__.startswith("gymnasium.")):
+    if "xml_file" in kwargs and (environment.id in TASKS or not task and creator.__module__.startswith("gymnasium.")):
         model_path(kwargs["xml_file"])
     if render_mode is not None:  # an environment that cannot be drawn may know no render mode
         kwargs["render_mode"] = render_mode
@@ -76,11 +79,19 @@ def entry_point(env_id: str) -> str | EnvSpec:
         load_module(place)
         if name in gymnasium.registry:
             return name
-    shown = re.sub(r"[^\w:.-]", "_", shown_name(env_id))
     if task := task_class(env_id):
-        single, vector = (f"rlsparse.sim.{module}:{quote(env_id, '')}" for module in ("single_task", "registration"))
-        return EnvSpec(shown, single, max_episode_steps=task.horizon, vector_entry_point=vector)
-    return EnvSpec(shown, load_object(env_id))
+        return specification(env_id, task.horizon)
+    return EnvSpec(_spec_name(env_id), load_object(env_id))
+
+
+def specification(env_id: str, horizon: int | None) -> EnvSpec:
+    """Return what Gymnasium makes our environments of a MuJoCo task from, single ones and vectors."""
+    single, vector = (f"rlsparse.sim.{module}:{quote(env_id, '')}" for module in ("single_task", "registration"))
+    return EnvSpec(_spec_name(env_id), single, max_episode_steps=horizon, vector_entry_point=vector)
+
+
+def _spec_name(env_id: str) -> str:
+    return re.sub(r"[^\w:.-]", "_", shown_name(env_id))
 
 
 def _creator(spec: EnvSpec) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""One environment of a user's task, for what takes single ones: drawing, wrappers, other libraries."""
+"""One environment of a task, a user's or changed, for what takes single ones: drawing, wrappers, other libraries."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 from rlsparse.sim.batched import on_cpu
 from rlsparse.sim.cpu import load_model
+from rlsparse.sim.tasks import task_class
 
 PICTURE = 480
 """Pixels of a picture, in both directions."""
@@ -19,7 +20,7 @@ PICTURE = 480
 
 def __getattr__(quoted: str) -> Callable[..., gymnasium.Env]:
     """A task's entry point, which Gymnasium needs as the text "module:name"."""
-    if "%3A" not in quoted:
+    if task_class(unquote(quoted)) is None:
         raise AttributeError(f"module {__name__} has no attribute {quoted}")
     return partial(SingleTask, unquote(quoted))
 

@@ -1,8 +1,9 @@
 """The tasks that are simulated in batches: eleven of Gymnasium's MuJoCo v5 by their ids, and those of users."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlsparse.sim.fixed_base import InvertedDoublePendulum, InvertedPendulum, Pusher, Reacher
 from rlsparse.sim.locomotion import Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, Swimmer, Walker2d
@@ -43,6 +44,15 @@ def own_model(task: Task) -> "mujoco.MjModel":
     from rlsparse.sim import own_tasks
 
     return own_tasks.model_of(task)
+
+
+def names_of(task: Task, model: "mujoco.MjModel") -> dict[str, Callable[[int | str], Any]]:
+    """Return what tells a task where that is which its model names; Gymnasium's tasks ask for bodies only."""
+    if type(task) in TASKS.values():
+        return {"body": cache(lambda body: int(model.body(body).id))}
+    from rlsparse.sim import model_names
+
+    return model_names.names_of(model)
 
 
 def fields_read(task: Task, model: "mujoco.MjModel") -> tuple[str, ...]:

@@ -5,18 +5,10 @@ from typing import Any
 import numpy as np
 
 from rlsparse.errors import UsageError
+from rlsparse.sim.counter_numbers import uniform
 from rlsparse.sim.curriculum_envs import MujocoCurriculumEnv
 from rlsparse.sim.varied import CHANGE_CONSTANTS, CHANGES, PUSHED, factors_of, model_fields
 from rlsparse.sim.vector import StepResult
-
-_GAMMA, *_FACTORS = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-
-
-def mix(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's output function, uint64 [N]. Source: Steele, Lea and Flood, OOPSLA 2014."""
-    x = (x ^ (x >> np.uint64(30))) * _FACTORS[0]
-    x = (x ^ (x >> np.uint64(27))) * _FACTORS[1]
-    return x ^ (x >> np.uint64(31))
 
 
 class VariedEnv(MujocoCurriculumEnv):
@@ -62,9 +54,7 @@ class VariedEnv(MujocoCurriculumEnv):
 
     def _push(self, newtons: np.ndarray) -> None:
         """Push a robot or not, by its episode's key and the number of the step."""
-        with np.errstate(over="ignore"):
-            first = mix(self._keys + self._elapsed.astype(np.uint64) * _GAMMA)
-            chance, turn = ((x >> np.uint64(11)) * 2.0**-53 for x in (first, mix(first)))
+        chance, turn = uniform(np.stack([self._keys, self._elapsed.astype(np.uint64)], 1), 2).T
         strength, angle = newtons * (chance < PUSHED), 2 * np.pi * turn
         self._force[:, 1, 0], self._force[:, 1, 1] = strength * np.cos(angle), strength * np.sin(angle)
 

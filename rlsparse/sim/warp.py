@@ -24,9 +24,8 @@ from rlsparse.learner.recorded import Recorded, Results, overwrite, recorder
 from rlsparse.sim.arguments import make_task
 from rlsparse.sim.counter_random import EpisodeStream, signed
 from rlsparse.sim.cpu import changed_spec, load_model
-from rlsparse.sim.model_names import names_of
 from rlsparse.sim.task import Fields, flat
-from rlsparse.sim.tasks import TASKS, fields_read, task_class
+from rlsparse.sim.tasks import TASKS, fields_read, names_of, task_class
 from rlsparse.sim.vector import seed_each
 from rlsparse.sim.warp_physics import WarpPhysics
 
@@ -83,7 +82,7 @@ class WarpVectorEnv(VectorEnv):
             timestep=model.opt.timestep,
             body_mass=torch.tensor(model.body_mass, dtype=torch.float32, device=self.device),
             **{name: array.clone() for name, array in physics.derived.items()},
-            **names_of(model),
+            **names_of(self.task, model),
         )
         self._start_pose = torch.tensor(model.qpos0, device=self.device).expand(num_envs, -1)
         self._rest = torch.zeros(num_envs, model.nv, dtype=torch.float64, device=self.device)
