@@ -47,10 +47,10 @@ from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
-from rlsparse.sim.arguments import make_task
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.cpu import load_model
 from rlsparse.sim.episodes import evaluate
+from rlsparse.sim.tasks import make_task
 from rlsparse.sim.warp_physics import WarpPhysics
 
 AGENT = "ppo-gpu"

@@ -47,6 +47,9 @@ LEAVES = {
     "explore/ray_connection": "the cluster that they belong to",
     "sim/own_tasks": "tasks of users",
     "sim/single_task": "single environments of those",
+    "sim/own_models": "their models",
+    "sim/gymnasium_models": "models of Gymnasium's tasks",
+    "learner/activations": "ELU, ReLU, SiLU",
     "sim/task_check": "whether a user's task can be carried out",
     "sim/contact": "forces of contacts, for tasks that read them",
     "sim/batched": "which class simulates a task",
@@ -90,6 +93,7 @@ LEAVES = {
 """Files that can be deleted with their word in one union, and nothing else breaks."""
 
 UNIONS = {
+    "learner/layout",
     "__init__",
     "algorithms/kinds",
     "algorithms/choices",

@@ -11,7 +11,7 @@ from rlsparse.learner.gaussian import gaussian_kl, gaussian_log_prob, share, wei
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.minibatch import reorder
-from rlsparse.learner.network import backward, forward, tangents, tanh_slopes
+from rlsparse.learner.network import Activations, backward, forward, slopes_of, tangents
 from rlsparse.learner.records import Batch
 
 
@@ -94,12 +94,12 @@ class GaussianFisher:
         self,
         layout: Layout,
         params: Array,
-        activations: Sequence[Array],
+        activations: Activations,
         slopes: Sequence[Array],
         weight: Array | None = None,
         scale: float = 1.0,
     ) -> None:
-        """Linearise at params [S, P or D], with the result of `forward` for the samples and its `tanh_slopes`."""
+        """Linearise at params [S, P or D], with the result of `forward` for the samples and its `slopes_of`."""
         self._layout, self._activations, self._slopes = layout, activations, slopes
         self._layers = layout.layers(params, "actor")
         variance = namespace(params).exp(2.0 * layout.log_std(params))[:, None, :]
@@ -118,7 +118,7 @@ class GaussianFisher:
 
 
 def score_vectors(
-    layout: Layout, params: Array, activations: Sequence[Array], slopes: Sequence[Array], noise: Array
+    layout: Layout, params: Array, activations: Activations, slopes: Sequence[Array], noise: Array
 ) -> Array:
     """Return the gradient of each sample's log-density with respect to the policy's numbers, [S, B, P].
 
@@ -148,8 +148,9 @@ class TrustRegion:
         self._advantage, self._kl_weight = advantage, kl_weight
         self._log_std = layout.log_std(start)
         self._inv_std = namespace(start).exp(-self._log_std)[:, None, :]
-        self._activations = forward(layout.layers(start, "actor"), batch.obs)
-        self._slopes = tanh_slopes(self._activations)
+        self._layers = layout.layers(start, "actor")
+        self._activations = forward(self._layers, batch.obs)
+        self._slopes = slopes_of(self._layers, self._activations)
         self._ratio = self._ratio_of(self._activations[-1], self._log_std)
         self.surrogate = weighted_mean(self._ratio * advantage, batch.weight)
         """Mean ratio times advantage of the policy at the beginning of the update, [S]."""
@@ -165,23 +166,23 @@ class TrustRegion:
         noise = (self._batch.action - self._activations[-1]) * self._inv_std
         d_log_prob = self._ratio * self._advantage * share(self._ratio, self._batch.weight)
         d_noise = d_log_prob[..., None] * noise
-        layers = self._layout.layers(self._start, "actor")
-        backward(layers, self._activations, d_noise * self._inv_std, gradient.actor, self._slopes)
+        backward(self._layers, self._activations, d_noise * self._inv_std, gradient.actor, self._slopes)
         gradient.log_std[...] = (d_noise * noise).sum(1) - d_log_prob.sum(1)[:, None]
 
     def fisher(self, some: Batch | None = None) -> GaussianFisher:
         """Return the Fisher information on all samples, or on some of them."""
         batch, activations, slopes = some or self._batch, self._activations, self._slopes
         if some is not None:
-            activations = forward(self._layout.layers(self._start, "actor"), some.obs)
-            slopes = tanh_slopes(activations)
+            activations = forward(self._layers, some.obs)
+            slopes = slopes_of(self._layers, activations)
         return GaussianFisher(self._layout, self._start, activations, slopes, batch.weight, self._kl_weight)
 
     def scores(self, some: Batch) -> Array:
         """Return the score vectors of some samples, [S, n, P]; their mean outer product estimates F."""
-        activations = forward(self._layout.layers(self._start, "actor"), some.obs)
+        activations = forward(self._layers, some.obs)
         noise = (some.action - activations[-1]) * self._inv_std
-        vectors = score_vectors(self._layout, self._start, activations, tanh_slopes(activations), noise)
+        slopes = slopes_of(self._layers, activations)
+        vectors = score_vectors(self._layout, self._start, activations, slopes, noise)
         vectors *= self._kl_weight**0.5
         if some.weight is not None:
             vectors *= ((noise.shape[1] * share(noise[..., 0], some.weight)) ** 0.5)[..., None]

@@ -21,7 +21,7 @@ from rlsparse.learner.bounds import Count, FractionAboveZero, NotNegative, Posit
 from rlsparse.learner.gaussian import gaussian_entropy, share
 from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.network import backward, forward, tangents, tanh_slopes
+from rlsparse.learner.network import backward, forward, slopes_of, tangents
 from rlsparse.learner.records import Advantages, Batch, EpochStats, Rollout
 from rlsparse.learner.streams import generator
 
@@ -91,7 +91,7 @@ class LogLikelihood:
         self._layout, self._policy = layout, policy
         self._layers = layout.layers(policy, "actor")
         self._activations = forward(self._layers, batch.obs)
-        self._slopes = tanh_slopes(self._activations)
+        self._slopes = slopes_of(self._layers, self._activations)
         self._inv_std = namespace(policy).exp(-layout.log_std(policy))[:, None, :]
         self._noise = (batch.action - self._activations[-1]) * self._inv_std
 
@@ -249,6 +249,7 @@ class NHARPG(NormalisedMomentum):
     needs: ClassVar = {
         "single-episodes": "collects a second rollout, and needs episodes that are not compared in groups",
         "cpu-environments": "sums over episodes, and needs environments on the CPU",
+        "tanh": "knows the second derivative of tanh alone, and needs --policy.activation tanh",
     }
 
     eta_power: Varying[FractionAboveZero] = 1.0

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
+from rlsparse.learner.activation import TANH, Activation, Layers, Tanh
 from rlsparse.learner.arrays import Array
 
 Group = Literal["actor", "log_std", "critic"]
@@ -26,11 +27,10 @@ class Views:
     """A flat vector [S, D] and live views of its parts; made once, read and written many times."""
 
     flat: Array
-    actor: list[tuple[Array, Array]]
-    """(weight [S, in, out], bias [S, out]) of each layer."""
+    actor: Layers
     log_std: Array
     """[S, A]."""
-    critic: list[tuple[Array, Array]]
+    critic: Layers
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Layout:
     obs_size: int
     action_size: int
     slots: tuple[Slot, ...]
+    _: KW_ONLY
+    activation: Activation = "tanh"
 
     @property
     def size(self) -> int:
@@ -60,10 +62,10 @@ class Layout:
         """Return one slot of params [..., D] as a live view [..., *shape]."""
         return params[..., slot.start : slot.stop].reshape(*params.shape[:-1], *slot.shape)
 
-    def layers(self, params: Array, group: Group) -> list[tuple[Array, Array]]:
+    def layers(self, params: Array, group: Group) -> Layers:
         """Return live views (weight [..., in, out], bias [..., out]) of a network's layers in order."""
         views = [self.view(params, slot) for slot in self.slots if slot.group == group]
-        return list(zip(views[0::2], views[1::2], strict=True))
+        return Layers(zip(views[0::2], views[1::2], strict=True), activation_of(self.activation))
 
     def views(self, params: Array) -> Views:
         """Return all parts of params [S, D] as live views."""
@@ -72,6 +74,15 @@ class Layout:
     def log_std(self, params: Array) -> Array:
         """Return a live view of the log standard deviations, [..., A]."""
         return params[..., self.group("log_std")]
+
+
+def activation_of(name: Activation) -> Tanh:
+    """Return the nonlinearity of a name."""
+    if name == "tanh":
+        return TANH
+    from rlsparse.learner import activations
+
+    return activations.BY_NAME[name]
 
 
 def actor_critic_layout(

@@ -1,29 +1,29 @@
-"""The Gaussian tanh-MLP actor and the critic: functions of the flat parameter vector."""
+"""The Gaussian actor and the critic, fully connected networks: functions of the flat parameter vector."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from rlsparse.learner.activation import Activation, Layers
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
 from rlsparse.learner.bounds import Finite, Varying, Widths
 from rlsparse.learner.layout import Layout, actor_critic_layout
 from rlsparse.learner.normaliser import ObsScale
 
-Layers = Sequence[tuple[Array, Array]]
-"""(weight, bias) of each layer; a weight that is not an array has its own product and `write_gradient`."""
-
 
 @dataclass(frozen=True)
 class ActorCritic:
-    """A tanh-MLP Gaussian actor with state-independent log-std, and a separate tanh-MLP critic."""
+    """A Gaussian actor with state-independent log-std, and a separate critic, both fully connected networks."""
 
     actor_hidden: Widths = (64, 64)
     """Widths of the actor's hidden layers."""
     critic_hidden: Widths = (64, 64)
     """Widths of the critic's hidden layers."""
+    activation: Activation = "tanh"
+    """Nonlinearity of hidden units."""
     log_std_init: Varying[Finite] = 0.0
     """Initial log standard deviation of every action, in units of half the action range."""
     log_std_min: Varying[Finite] | None = None
@@ -35,7 +35,8 @@ class ActorCritic:
 
     def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
         """Return the layout of the parameters for these sizes in the flat vector, with or without a critic."""
-        return actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden if critic else None)
+        layout = actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden if critic else None)
+        return replace(layout, activation=self.activation)
 
     def init(self, layout: Layout, generators: Sequence[np.random.Generator]) -> np.ndarray:
         """Draw each member's initial parameters from its generator, [S, D] float32.
@@ -69,31 +70,39 @@ def orthogonal(rows: int, columns: int, gain: float, generator: np.random.Genera
     return gain * (q if rows >= columns else q.T)
 
 
-def forward(layers: Layers, x: Array) -> list[Array]:
-    """Run a tanh MLP; x [S, B, in]; returns every layer's input and, last, the linear output."""
-    xp = namespace(x)
-    activations = [x]
+class Activations(list[Array]):
+    """Every layer's input and, last, the linear output, [S, B, width] each."""
+
+    slopes: Sequence[Array] = ()
+    """Derivatives at hidden units, where the units themselves do not tell them."""
+
+
+def forward(layers: Layers, x: Array) -> Activations:
+    """Run a network on x [S, B, in]."""
+    activations, apply = Activations([x]), layers.activation.apply
     for i, (weight, bias) in enumerate(layers):
         x = x @ weight
         x += bias[:, None, :]
         if i < len(layers) - 1:
-            xp.tanh(x, out=x)
+            slope = apply(x)
+            if slope is not None:
+                activations.slopes = [*activations.slopes, slope]
         activations.append(x)
     return activations
 
 
 def backward(
     layers: Layers,
-    activations: Sequence[Array],
+    activations: Activations,
     d_output: Array,
     gradients: Layers,
     slopes: Sequence[Array] | None = None,
 ) -> None:
     """Write d loss / d (weight, bias) into `gradients`, given d loss / d output [S, B, out].
 
-    Overwrites the hidden activations, unless their `tanh_slopes` are given.
+    Overwrites the hidden activations, unless their slopes are given or known.
     """
-    xp = namespace(d_output)
+    xp, slopes = namespace(d_output), slopes or activations.slopes
     delta = d_output
     # a sum written as a product takes a third of the time
     ones = xp.ones((1, 1, delta.shape[1]), dtype=delta.dtype, device=delta.device)
@@ -109,25 +118,19 @@ def backward(
             # BLAS is slow at outer products
             outer = not hasattr(weight, "write_gradient") and weight.shape[-1] == 1
             delta = delta * weight.mT if outer else delta @ weight.mT
-            delta *= slopes[i - 1] if slopes is not None else tanh_slope(layer_input, layer_input)
+            delta *= slopes[i - 1] if slopes else layers.activation.slope(layer_input, layer_input)
 
 
-def tanh_slope(activation: Array, out: Array) -> Array:
-    """Write 1 - tanh^2, the derivative of tanh, into `out`, which may be the activation's own memory."""
-    xp = namespace(activation)
-    xp.multiply(activation, activation, out=out)
-    return xp.subtract(1.0, out, out=out)
-
-
-def tanh_slopes(activations: Sequence[Array]) -> list[Array]:
-    """Return the derivative of tanh at every hidden unit, [S, B, width] of each hidden layer."""
-    return [tanh_slope(x, namespace(x).empty_like(x)) for x in activations[1:-1]]
+def slopes_of(layers: Layers, activations: "Activations") -> Sequence[Array]:
+    """Return the derivative of the nonlinearity at every hidden unit, [S, B, width] of each hidden layer."""
+    slope, empty = layers.activation.slope, namespace(activations[0]).empty_like
+    return activations.slopes or [slope(x, empty(x)) for x in activations[1:-1]]
 
 
 def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Array], direction: Layers) -> list[Array]:
     """Derivatives of every layer's output, [S, B, width] each, when the parameters move along `direction`.
 
-    A forward-mode pass, at the result of `forward` and its `tanh_slopes`; the last item is of the network's output.
+    A forward-mode pass, at the result of `forward` and its `slopes_of`; the last item is of the network's output.
     """
     moved: list[Array] = []
     for i, ((weight, _), (d_weight, d_bias)) in enumerate(zip(layers, direction, strict=True)):

@@ -124,7 +124,8 @@ class Recipe:
     @property
     def gives(self) -> frozenset[str]:
         """What components may rely on."""
-        return frozenset({"cpu-environments"} if self.simulator == "mujoco" else ())
+        given = {"cpu-environments": self.simulator == "mujoco", "tanh": self.policy.activation == "tanh"}
+        return frozenset(trait for trait, there in given.items() if there)
 
     @property
     def batch_size(self) -> int:
@@ -162,8 +163,7 @@ def _check_environment(recipe: Recipe) -> None:
         raise UsageError(f"--wrappers names {len(recipe.wrappers):,} classes: expected at most {MOST_WRAPPERS}")
     if not recipe.env or (recipe.simulator != "warp" and not recipe.env_kwargs):
         return
-    from rlsparse.sim.arguments import check_task
-    from rlsparse.sim.tasks import TASKS
+    from rlsparse.sim.tasks import TASKS, check_task
 
     if recipe.env in TASKS:
         check_task(recipe.env, recipe.env_kwargs)

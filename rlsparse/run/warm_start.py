@@ -53,6 +53,8 @@ class WarmStart(RandomStart):
                 raise UsageError(
                     f"{named}: its {group} is {then}, the recipe's {now}: use {_remedy(policy, recipe, group)}"
                 )
+        if theirs.activation != layout.activation:
+            raise UsageError(f"{named}: it was trained with --policy.activation {theirs.activation}: use the same here")
         if usual.policy.normalise_observations != recipe.policy.normalise_observations:
             no = "" if usual.policy.normalise_observations else "no-"
             raise UsageError(f"{named}: it was trained with --policy.{no}normalise-observations: use the same here")

@@ -21,9 +21,9 @@ from stable_baselines3.common.vec_env import (
 
 from rlsparse.errors import UsageError
 from rlsparse.run.torch_loop import environments_of
-from rlsparse.sim.arguments import DRAWING, STEPS, make_task
+from rlsparse.sim.arguments import DRAWING, STEPS
 from rlsparse.sim.environment import Environment
-from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.tasks import TASKS, make_task
 from rlsparse.sim.user_envs import OWN_STATISTICS, EpisodeEnvironments, Obs, guarded, single_ones
 
 MakeEnv = Callable[[], gymnasium.Env]

@@ -4,17 +4,15 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, get_type_hints
+from typing import Any
 
 import gymnasium
 
 from rlsparse.errors import UsageError, nearest
 from rlsparse.learner.bounds import NotNegative
-from rlsparse.sim.task import Factor, Range, Task
-from rlsparse.sim.tasks import task_class
+from rlsparse.sim.task import Factor, Range
 
 STEPS = "max_episode_steps"
 """The argument that every environment takes: after so many steps an episode is truncated."""
@@ -146,28 +144,6 @@ KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
 
 ANYTHING: tuple[Callable[[Any], bool], str] = (lambda value: True, "")
 """Of a field of a user's task whose type is none of these."""
-
-
-def check_task(env_id: str, kwargs: Mapping[str, Any]) -> None:
-    """Raise UsageError for the first plain argument that a MuJoCo task does not take, by its name or its value."""
-    task = task_class(env_id)
-    assert task is not None
-    hints = get_type_hints(task, include_extras=True)
-    known = [f.name for f in fields(task)]
-    refuse_unknown(env_id, kwargs, [*known, *DRAWING, *SENSING])
-    for name in kwargs.keys() & known:
-        fits, expected = KINDS.get(hints[name], ANYTHING)
-        if not fits(kwargs[name]):
-            raise UsageError(f"{flag(name)} is {str(kwargs[name])[:LONGEST_TOLD]}: expected {expected}")
-
-
-def make_task(env_id: str, options: Mapping[str, Any]) -> Task:
-    """Return the task with these arguments instead of its defaults; raises UsageError for one that it does not take."""
-    given = plain(options)
-    check_task(env_id, given)
-    task: Any = task_class(env_id)
-    own = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return task(**{name: value for name, value in own.items() if name not in (*DRAWING, STEPS)})
 
 
 def check_names(env_id: str, creator: Callable[..., Any], kwargs: Iterable[str], known: Iterable[str] = ()) -> None:

@@ -23,12 +23,12 @@ from gymnasium.vector.utils import batch_space
 from mujoco.batch import SimulationError
 
 from rlsparse.errors import EnvironmentFailure, UsageError, in_one_line
-from rlsparse.sim.arguments import STEPS, make_task, model_path, plain
+from rlsparse.sim.arguments import STEPS, plain
 from rlsparse.sim.environment import entry_point
 from rlsparse.sim.finite import place
 from rlsparse.sim.spaces import check_actions
 from rlsparse.sim.task import Fields, Task
-from rlsparse.sim.tasks import TASKS, batch_class, fields_read, names_of, own_model
+from rlsparse.sim.tasks import batch_class, make_task, source_of_model
 from rlsparse.sim.vector import StepResult, chosen_environments, seed_each, usable_cores
 
 _64_BITS = (1 << 64) - 1
@@ -37,21 +37,9 @@ logger = logging.getLogger("rlsparse.sim")
 
 
 def load_model(task: Task) -> mujoco.MjModel:
-    """The task's model, from Gymnasium's own XML file or another; raises UsageError or EnvironmentFailure."""
+    """The task's model; raises UsageError or EnvironmentFailure."""
     route_warnings()
-    if type(task) not in TASKS.values():
-        return own_model(task)
-    path = model_path(task.xml_file)
-    try:
-        model = mujoco.MjModel.from_xml_path(str(path))
-    except (ValueError, mujoco.FatalError) as error:
-        raise EnvironmentFailure(
-            f"MuJoCo {mujoco.__version__} cannot read {path}: {' '.join(str(error).split())}"
-        ) from error
-    own = any(f.name == "xml_file" and f.default == task.xml_file for f in dataclasses.fields(task))
-    if own and not task.islands:  # in a model of a user's, islands are as its file says
-        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND
-    return model
+    return source_of_model(task).load(task)  # type: ignore[no-any-return]
 
 
 def changed_spec(env_id: str, options: Mapping[str, Any], max_episode_steps: int | None) -> EnvSpec:
@@ -91,7 +79,8 @@ class MujocoVectorEnv(VectorEnv):
 
         self.task = make_task(env_id, self.spec.kwargs)
         model = load_model(self.task)
-        self._derived = fields_read(self.task, model)
+        source = source_of_model(self.task)
+        self._derived = source.fields_read(self.task, model)
         threads = min(usable_cores(), num_envs)
         low, high = model.actuator_ctrlrange.astype(np.float32).T
         self.single_action_space = check_actions(env_id, Box(low, high, dtype=np.float32))
@@ -104,7 +93,7 @@ class MujocoVectorEnv(VectorEnv):
         for array in arrays.values():
             array.flags.writeable = True  # for set_state
         self._fields = Fields(
-            **arrays, timestep=model.opt.timestep, body_mass=model.body_mass, **names_of(self.task, model)
+            **arrays, timestep=model.opt.timestep, body_mass=model.body_mass, **source.names_of(model)
         )
         self._start_pose, self._rest = model.qpos0.copy(), np.zeros(model.nv)
         self._step_seconds = model.opt.timestep * self.task.frame_skip

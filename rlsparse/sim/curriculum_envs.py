@@ -6,11 +6,11 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from rlsparse.sim.arguments import check_task
 from rlsparse.sim.cpu import MujocoVectorEnv
 from rlsparse.sim.curriculum import Changes, like, numbers_of
 from rlsparse.sim.gym import GymVectorEnv
 from rlsparse.sim.task import Fields, Range, Task
+from rlsparse.sim.tasks import check_task
 
 
 class MujocoCurriculumEnv(MujocoVectorEnv):

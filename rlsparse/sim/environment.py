@@ -13,10 +13,10 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from rlsparse.errors import UsageError
-from rlsparse.sim.arguments import SENSING, STEPS, check_names, check_task, model_path, plain
+from rlsparse.sim.arguments import SENSING, STEPS, check_names, model_path, plain
 from rlsparse.sim.spaces import flattened
 from rlsparse.sim.task import Task
-from rlsparse.sim.tasks import TASKS, task_class
+from rlsparse.sim.tasks import TASKS, check_task, task_class
 from rlsparse.sim.user_classes import given_classes, load_module, load_object, shown_name
 
 

@@ -71,7 +71,7 @@ _reads: dict[tuple[type[Task], str], tuple[str, ...]] = {}
 """Of each task that was tried what it reads: its class and its fields say all."""
 
 
-def tried(task: Task, model: mujoco.MjModel) -> tuple[str, ...]:
+def fields_read(task: Task, model: mujoco.MjModel) -> tuple[str, ...]:
     """Return the MjData fields that a task reads beside `ALWAYS`.
 
     Raises UsageError, with file and line, for a function that fails, or returns what is not asked of it.

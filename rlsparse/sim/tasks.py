@@ -1,16 +1,17 @@
 """The tasks that are simulated in batches: eleven of Gymnasium's MuJoCo v5 by their ids, and those of users."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from rlsparse.errors import UsageError
+from rlsparse.sim.arguments import ANYTHING, DRAWING, KINDS, LONGEST_TOLD, SENSING, STEPS, flag, plain, refuse_unknown
 from rlsparse.sim.fixed_base import InvertedDoublePendulum, InvertedPendulum, Pusher, Reacher
 from rlsparse.sim.locomotion import Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, Swimmer, Walker2d
 from rlsparse.sim.task import Task
 
 if TYPE_CHECKING:
-    import mujoco
     from mujoco.batch import Batch
 
 TASKS: Mapping[str, type[Task]] = MappingProxyType(
@@ -39,32 +40,37 @@ def task_class(env_id: str) -> type[Task] | None:
     return own_tasks.found(env_id)
 
 
-def own_model(task: Task) -> "mujoco.MjModel":
-    """Return the model of a user's task; raises UsageError or EnvironmentFailure."""
-    from rlsparse.sim import own_tasks
+def check_task(env_id: str, kwargs: Mapping[str, Any]) -> None:
+    """Raise UsageError for the first plain argument that a MuJoCo task does not take, by its name or its value."""
+    task = task_class(env_id)
+    assert task is not None
+    hints = get_type_hints(task, include_extras=True)
+    known = [f.name for f in fields(task)]
+    refuse_unknown(env_id, kwargs, [*known, *DRAWING, *SENSING])
+    for name in kwargs.keys() & known:
+        fits, expected = KINDS.get(hints[name], ANYTHING)
+        if not fits(kwargs[name]):
+            raise UsageError(f"{flag(name)} is {str(kwargs[name])[:LONGEST_TOLD]}: expected {expected}")
 
-    return own_tasks.model_of(task)
+
+def make_task(env_id: str, options: Mapping[str, Any]) -> Task:
+    """Return the task with these arguments instead of its defaults; raises UsageError for one that it does not take."""
+    given = plain(options)
+    check_task(env_id, given)
+    task: Any = task_class(env_id)
+    own = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return task(**{name: value for name, value in own.items() if name not in (*DRAWING, STEPS)})
 
 
-def names_of(task: Task, model: "mujoco.MjModel") -> dict[str, Callable[[int | str], Any]]:
-    """Return what tells a task where that is which its model names; Gymnasium's tasks ask for bodies only."""
+def source_of_model(task: Task) -> ModuleType:
+    """Return the module that loads a task's model and says what it names and what the task reads of it."""
     if type(task) in TASKS.values():
-        return {"body": cache(lambda body: int(model.body(body).id))}
-    from rlsparse.sim import model_names
+        from rlsparse.sim import gymnasium_models
 
-    return model_names.names_of(model)
+        return gymnasium_models
+    from rlsparse.sim import own_models
 
-
-def fields_read(task: Task, model: "mujoco.MjModel") -> tuple[str, ...]:
-    """Return the MjData fields that a task reads beside qpos, qvel and ctrl; one of a user's is tried for that.
-
-    Raises UsageError for a task that cannot be carried out.
-    """
-    if type(task) in TASKS.values():
-        return task.derived_fields
-    from rlsparse.sim.task_check import tried
-
-    return tried(task, model)
+    return own_models
 
 
 def batch_class(fields: Sequence[str]) -> type["Batch"]:

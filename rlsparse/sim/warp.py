@@ -21,11 +21,10 @@ from torch import Tensor
 
 from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.learner.recorded import Recorded, Results, overwrite, recorder
-from rlsparse.sim.arguments import make_task
 from rlsparse.sim.counter_random import EpisodeStream, signed
 from rlsparse.sim.cpu import changed_spec, load_model
 from rlsparse.sim.task import Fields, flat
-from rlsparse.sim.tasks import TASKS, fields_read, names_of, task_class
+from rlsparse.sim.tasks import TASKS, make_task, source_of_model, task_class
 from rlsparse.sim.vector import seed_each
 from rlsparse.sim.warp_physics import WarpPhysics
 
@@ -68,11 +67,11 @@ class WarpVectorEnv(VectorEnv):
         self._max_steps = self.spec.max_episode_steps or np.iinfo(np.int64).max
 
         self.task = make_task(env_id, self.spec.kwargs)
-        model = load_model(self.task)
+        model, source = load_model(self.task), source_of_model(self.task)
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         self._own = env_id not in TASKS  # whose starts may touch what they like
-        world = env_id, model, num_envs, self.task.frame_skip, fields_read(self.task, model)
+        world = env_id, model, num_envs, self.task.frame_skip, source.fields_read(self.task, model)
         self._physics = physics = WarpPhysics(*world, device, self._own, self.model_fields)
         self.device = physics.device
         self._fields = Fields(
@@ -82,7 +81,7 @@ class WarpVectorEnv(VectorEnv):
             timestep=model.opt.timestep,
             body_mass=torch.tensor(model.body_mass, dtype=torch.float32, device=self.device),
             **{name: array.clone() for name, array in physics.derived.items()},
-            **names_of(self.task, model),
+            **source.names_of(model),
         )
         self._start_pose = torch.tensor(model.qpos0, device=self.device).expand(num_envs, -1)
         self._rest = torch.zeros(num_envs, model.nv, dtype=torch.float64, device=self.device)

@@ -2,27 +2,29 @@
 
 from collections.abc import Sequence
 
+from rlsparse.learner.activation import Layers
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.layout import Layout
-from rlsparse.learner.network import Layers, forward
+from rlsparse.learner.network import forward, slopes_of
 from rlsparse.sparse.budgets import NETWORKS, weight_slots
 
 
 def curvature(layers: Layers, obs: Array, inv_std: Array) -> list[Array]:
-    """Diagonal of the Fisher matrix of a tanh MLP's Gaussian outputs, by layer [S, in, out].
+    """Diagonal of the Fisher matrix of a network's Gaussian outputs, by layer [S, in, out].
 
     F_ii = mean over obs [S, B, O] of sum over outputs (d mean_a / d w_i / std_a)^2, with 1 / std in `inv_std` [S, A].
     A sample's gradient of a layer is an outer product, so the sum of their squares is one product of squares.
     """
     xp = namespace(obs)
-    inputs = [x * x for x in forward(layers, obs)[:-1]]
+    activations = forward(layers, obs)
+    inputs, slopes = [x * x for x in activations[:-1]], slopes_of(layers, activations)
     average = xp.ones_like(obs[:1, :, 0])[:, None] / obs.shape[1]  # [1, 1, B]
     found = [xp.zeros_like(weight) for weight, _ in layers]
     found[-1] += xp.matmul(average, inputs[-1]).mT * (inv_std * inv_std)[:, None]
     for action in range(inv_std.shape[1]):
         delta = (layers[-1][0][:, :, action] * inv_std[:, action : action + 1])[:, None]
         for i in range(len(layers) - 2, -1, -1):
-            delta = delta * (1.0 - inputs[i + 1])
+            delta = delta * slopes[i]
             found[i] += xp.matmul(inputs[i].mT, delta * delta) / obs.shape[1]
             if i:
                 delta = xp.matmul(delta, layers[i][0].mT)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rlsparse.learner.activation import Activation
+from rlsparse.learner.layout import activation_of
 from rlsparse.learner.normaliser import ObsScale
 
 Layer = tuple[np.ndarray, np.ndarray]
@@ -13,7 +15,7 @@ Layer = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Network:
-    """A deterministic tanh-MLP policy with its normaliser and its action range, of R of the O observations."""
+    """A deterministic fully connected policy with its normaliser and its action range, of R of the O observations."""
 
     obs_size: int
     """O."""
@@ -27,6 +29,8 @@ class Network:
     low: np.ndarray
     """Smallest actions, [A]."""
     high: np.ndarray
+    activation: Activation = "tanh"
+    """Nonlinearity of hidden units."""
 
     @property
     def widths(self) -> list[int]:
@@ -47,12 +51,21 @@ class Network:
         """Environment action [..., A] for raw obs [..., O], in the precision of the numbers."""
         x = np.clip(obs[..., self.inputs] - self.shift, -self.limit, self.limit)
         for weight, bias in self.layers[:-1]:
-            x = np.tanh(x @ weight + bias)
+            x = image(x @ weight + bias, self.activation)
         weight, bias = self.layers[-1]
         return np.clip(x @ weight + bias, self.low, self.high)
 
 
-def fold(layers: Sequence[Layer], scale: ObsScale, low: np.ndarray, high: np.ndarray) -> Network:
+def image(x: np.ndarray, activation: Activation) -> np.ndarray:
+    """Return what hidden units make of x, which is left alone."""
+    x = x.copy()
+    activation_of(activation).apply(x)
+    return x
+
+
+def fold(
+    layers: Sequence[Layer], scale: ObsScale, low: np.ndarray, high: np.ndarray, activation: Activation = "tanh"
+) -> Network:
     """Put the normaliser of one member (S = 1) and the action range [low, high] into its actor's layers; in float64.
 
     Clipping (obs - mean) / std to +-c is clipping obs - mean to +-c std, so the division goes into the first weights.
@@ -66,19 +79,20 @@ def fold(layers: Sequence[Layer], scale: ObsScale, low: np.ndarray, high: np.nda
     half, centre = (high - low) / 2.0, (high + low) / 2.0
     folded[-1] = weight * half, bias * half + centre
     low, high = (np.asarray(bound, np.float64) for bound in (low, high))
-    return Network(len(mean), np.arange(len(mean)), mean, scale.clip / inv_std, tuple(folded), low, high)
+    limit = scale.clip / inv_std
+    return Network(len(mean), np.arange(len(mean)), mean, limit, tuple(folded), low, high, activation)
 
 
 def compact(network: Network) -> Network:
     """Drop what cannot change an action: constant units, units nobody reads, observations nobody reads.
 
-    A unit without incoming weights always is tanh(bias), which goes into the biases of those that read it. One pass
-    forwards for these and one backwards for units without outgoing weights leave none of either. Of every layer one
-    unit stays, for kernels that know no empty matrix.
+    A unit without incoming weights always is the image of its bias, which goes into the biases of those that read it.
+    One pass forwards for these and one backwards for units without outgoing weights leave none of either. Of every
+    layer one unit stays, for kernels that know no empty matrix.
     """
     layers = list(network.layers)
     for i in range(len(layers) - 1):
-        layers[i : i + 2] = _without_constants(layers[i], layers[i + 1])
+        layers[i : i + 2] = _without_constants(layers[i], layers[i + 1], network.activation)
     for i in reversed(range(len(layers) - 1)):
         layers[i : i + 2] = _keeping(layers[i], layers[i + 1], _any(layers[i + 1][0], axis=1))
     weight, bias = layers[0]
@@ -88,10 +102,10 @@ def compact(network: Network) -> Network:
     return replace(network, inputs=inputs, shift=shift, limit=limit, layers=tuple(layers))
 
 
-def _without_constants(layer: Layer, reader: Layer) -> list[Layer]:
+def _without_constants(layer: Layer, reader: Layer, activation: Activation) -> list[Layer]:
     (weight, bias), (next_weight, next_bias) = layer, reader
     varies = _any(weight, axis=0)
-    folded = next_bias + np.tanh(bias[~varies]) @ next_weight[~varies]
+    folded = next_bias + image(bias[~varies], activation) @ next_weight[~varies]
     return _keeping(layer, (next_weight, folded), varies)
 
 

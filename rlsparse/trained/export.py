@@ -119,7 +119,8 @@ def make_export(flags: ExportFlags) -> Export:
     actors = member.actors
     with contained(), closing(make_environment(member)) as env:
         trial = try_out(env, actors)
-    whole = fold(actors.layout.layers(actors.params[0], "actor"), actors.scale, trial.low, trial.high)
+    layout = actors.layout
+    whole = fold(layout.layers(actors.params[0], "actor"), actors.scale, trial.low, trial.high, layout.activation)
     network = compact(whole)
     about = {
         "env": member.env_id,
@@ -128,6 +129,7 @@ def make_export(flags: ExportFlags) -> Export:
         "source_sha256": hashlib.sha256(member.path.read_bytes()).hexdigest()[:16],
         "weights": whole.num_weights,
         "weights_if_dense": whole.num_dense_weights,
+        "activation": layout.activation,
         "made_by": f"rlsparse {__version__}",
     }
     encoded = [encode(flags, name, network, about, trial) for name in dict.fromkeys(flags.format)]

@@ -23,6 +23,8 @@ WEIGHTS: dict[Precision, type[np.floating]] = {"fp16": np.float16, "fp32": np.fl
 
 RLSP_VERSION = 1
 OPSET, IR_VERSION = 17, 8
+OPERATORS = {"tanh": "Tanh", "relu": "Relu", "elu": "Elu"}
+"""Of ONNX, by the nonlinearity of hidden units; it has none for SiLU."""
 """Of 2022, so that older runtimes take the model too."""
 
 
@@ -90,11 +92,18 @@ def onnx_model(network: Network, about: dict[str, Any]) -> bytes:
         nodes.append(helper.make_node(operator, [x, *names], [out], **attributes))
         return out
 
+    def hidden(x: str) -> str:
+        if network.activation != "silu":
+            return add(OPERATORS[network.activation], x)
+        logistic, out = add("Sigmoid", x), f"x{len(nodes)}"
+        nodes.append(helper.make_node("Mul", [x, logistic], [out]))
+        return out
+
     x = add("Gather", "observation", network.inputs.astype(np.int64), axis=1)
     x = add("Sub", x, network.shift)
     x = add("Min", add("Max", x, -network.limit), network.limit)
     for weight, bias in network.layers[:-1]:
-        x = add("Tanh", add("Gemm", x, weight, bias))
+        x = hidden(add("Gemm", x, weight, bias))
     x = add("Gemm", x, *network.layers[-1])
     add("Min", add("Max", x, network.low), network.high, out="action")
 

@@ -10,10 +10,24 @@ from pathlib import Path
 import numpy as np
 
 
+def _tanh(x: np.ndarray) -> np.ndarray:
+    return np.tanh(x, out=x)
+
+
+HIDDEN = {
+    "tanh": _tanh,
+    "relu": lambda x: np.maximum(x, 0, out=x),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "silu": lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x)),
+}
+"""What hidden units make of their inputs, by the name in `about`."""
+
+
 class Policy:
     """A deterministic policy; `about` says which one."""
 
     def __init__(self, obs_size: int, about: dict, layers: list, *vectors: np.ndarray) -> None:
+        self.activate = HIDDEN[about.get("activation", "tanh")]
         self.obs_size, self.about, self.hidden, (self.weight, self.bias) = obs_size, about, layers[:-1], layers[-1]
         self.inputs, self.shift, self.limit, self.low, self.high = vectors
         self.floor = -self.limit
@@ -27,7 +41,7 @@ class Policy:
         np.minimum(np.maximum(x, self.floor, out=x), self.limit, out=x)
         for weight, bias in self.hidden:
             x = x.dot(weight)
-            np.tanh(np.add(x, bias, out=x), out=x)
+            x = self.activate(np.add(x, bias, out=x))
         x = x.dot(self.weight) + self.bias
         return np.minimum(np.maximum(x, self.low, out=x), self.high, out=x)
 

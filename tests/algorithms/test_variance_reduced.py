@@ -383,6 +383,12 @@ def test_a_setting_out_of_range_is_told_with_its_flag_and_what_is_expected(name,
         check(Recipe("Hopper-v5", algorithm=replace(HARPG, **{name: value})))
 
 
+def test_the_second_derivative_is_that_of_tanh():
+    with pytest.raises(UsageError, match="n-harpg knows the second derivative of tanh alone.*--policy.activation tanh"):
+        check(Recipe("Hopper-v5", algorithm=HARPG, policy=ActorCritic(activation="silu")))
+    check(Recipe("Hopper-v5", algorithm=IGT, policy=ActorCritic(activation="silu")))
+
+
 def test_a_second_rollout_breaks_into_groups_and_one_sample_has_no_deviation():
     groups = GroupRelative(group_size=2)
     with pytest.raises(

@@ -103,6 +103,16 @@ CASES = {
         "eval_episodes": 1,
         "env_kwargs": {"healthy_angle_range": [-0.1, 0.1], "exclude_current_positions_from_observation": False},
     },
+    "Hopper-v5, sensed": {
+        "eval_episodes": 1,
+        "env_kwargs": {"sensor_noise": 0.01, "action_delay": 1, "history": 2},
+    },
+    "Hopper-v5, elu": {"eval_episodes": 1, "policy": ActorCritic(activation="elu")},
+    "Hopper-v5, sparse, silu": {
+        "eval_episodes": 1,
+        "policy": ActorCritic(activation="silu"),
+        "sparse": Sparse(0.9, rule=SET(every=1)),
+    },
     "fake_envs:Windy": {
         "eval_episodes": 1,
         "env_kwargs": {"wind": 0.05, "max_episode_steps": 15},

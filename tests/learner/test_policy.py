@@ -17,14 +17,17 @@ POLICY = ActorCritic(actor_hidden=(16, 8), critic_hidden=(12,), log_std_init=-0.
 LAYOUT = POLICY.layout(5, 3)
 
 
-def torch_network(layers, member=0):
+OF_TORCH = {"tanh": torch.nn.Tanh, "elu": torch.nn.ELU, "relu": torch.nn.ReLU, "silu": torch.nn.SiLU}
+
+
+def torch_network(layers, member=0, activation="tanh"):
     """The same weights in torch's own modules; torch keeps weights as [out, in]."""
     modules = []
     for weight, bias in layers:
         linear = torch.nn.Linear(*weight.shape[1:], dtype=torch.float64)
         linear.weight.data = torch.tensor(np.asarray(weight[member], float).T)
         linear.bias.data = torch.tensor(np.asarray(bias[member], float))
-        modules += [linear, torch.nn.Tanh()]
+        modules += [linear, OF_TORCH[activation]()]
     return torch.nn.Sequential(*modules[:-1])
 
 
@@ -71,12 +74,31 @@ def obs():
     return np.random.default_rng(2).normal(size=(2, 7, 5))
 
 
-def test_forward_is_a_tanh_network(params, obs):
+@pytest.fixture(params=OF_TORCH)
+def layout(request):
+    return replace(POLICY, activation=request.param).layout(5, 3)
+
+
+def test_forward_is_torchs(layout, params, obs):
     for member in range(2):
-        actor, critic = (torch_network(LAYOUT.layers(params, group), member) for group in ("actor", "critic"))
+        layers = (layout.layers(params, group) for group in ("actor", "critic"))
+        actor, critic = (torch_network(x, member, layout.activation) for x in layers)
         x = torch.tensor(obs[member])
-        np.testing.assert_allclose(action_mean(LAYOUT, params, obs)[member], actor(x).detach(), rtol=1e-12)
-        np.testing.assert_allclose(value(LAYOUT, params, obs)[member], critic(x)[:, 0].detach(), rtol=1e-12)
+        np.testing.assert_allclose(action_mean(layout, params, obs)[member], actor(x).detach(), rtol=1e-12)
+        np.testing.assert_allclose(value(layout, params, obs)[member], critic(x)[:, 0].detach(), rtol=1e-12)
+
+
+def test_tensors_of_torch_give_the_same_as_arrays_of_numpy(layout, params, obs):
+    tensors = torch.tensor(params)
+    results = []
+    for x, numbers in ((obs, params), (torch.tensor(obs), tensors)):
+        layers = layout.layers(numbers, "actor")
+        activations = forward(layers, x)
+        gradient = numbers * 0
+        backward(layers, activations, activations[-1] * 1, layout.layers(gradient, "actor"))
+        results += [np.asarray(activations[-1]), np.asarray(gradient)]
+    np.testing.assert_allclose(results[0], results[2], rtol=1e-12)
+    np.testing.assert_allclose(results[1], results[3], rtol=1e-12)
 
 
 def test_forward_leaves_its_input_alone(params, obs):
@@ -86,16 +108,16 @@ def test_forward_leaves_its_input_alone(params, obs):
 
 
 @pytest.mark.parametrize("group", ["actor", "critic"])
-def test_backward_is_torchs(params, obs, group):
-    layers = LAYOUT.layers(params, group)
+def test_backward_is_torchs(layout, params, obs, group):
+    layers = layout.layers(params, group)
     activations = forward(layers, obs)
     d_output = np.random.default_rng(3).normal(size=activations[-1].shape)
     gradient = np.full_like(params, np.nan)
-    backward(layers, activations, d_output, LAYOUT.layers(gradient, group))
+    backward(layers, activations, d_output, layout.layers(gradient, group))
     for member in range(2):
-        network = torch_network(layers, member)
+        network = torch_network(layers, member, layout.activation)
         network(torch.tensor(obs[member])).backward(torch.tensor(d_output[member]))
-        written = LAYOUT.layers(gradient, group)
+        written = layout.layers(gradient, group)
         for linear, (d_weight, d_bias) in zip(list(network)[::2], written, strict=True):
             np.testing.assert_allclose(d_weight[member], linear.weight.grad.T, rtol=1e-10, atol=1e-12)
             np.testing.assert_allclose(d_bias[member], linear.bias.grad, rtol=1e-10, atol=1e-12)

@@ -9,8 +9,9 @@ import pytest
 
 from rlsparse import sim
 from rlsparse.errors import UsageError
-from rlsparse.sim.arguments import LONGEST, check_task, located, make_task, plain
+from rlsparse.sim.arguments import LONGEST, located, plain
 from rlsparse.sim.environment import Environment
+from rlsparse.sim.tasks import check_task, make_task
 
 
 def test_arguments_are_kept_as_values_that_every_file_can_hold():

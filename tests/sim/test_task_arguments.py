@@ -15,10 +15,10 @@ from gymnasium.envs.registration import load_env_creator
 
 from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, UnsupportedEnvironment, UsageError
-from rlsparse.sim.arguments import DRAWING, MOST_BYTES, make_task
+from rlsparse.sim.arguments import DRAWING, MOST_BYTES
 from rlsparse.sim.cpu import MujocoVectorEnv
 from rlsparse.sim.environment import Environment, make_single
-from rlsparse.sim.tasks import TASKS
+from rlsparse.sim.tasks import TASKS, make_task
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 

@@ -29,8 +29,8 @@ ALGORITHMS = {
 }
 
 
-def learner_of(rule=STATIC, seeds=(0, 1), sparsity=0.8):
-    learner = Learner(POLICY, 5, 3, seeds, sparse=Sparse(sparsity, rule=rule))
+def learner_of(rule=STATIC, seeds=(0, 1), sparsity=0.8, policy=POLICY):
+    learner = Learner(policy, 5, 3, seeds, sparse=Sparse(sparsity, rule=rule))
     learner.begin_iteration(1000)
     return learner
 
@@ -39,10 +39,14 @@ def arrays(learner):
     return {"params": learner.params, **learner.optimiser.state_dict()}
 
 
+OTHERS = [("ppo", "elu"), ("ppo", "relu"), ("ppo", "silu"), ("trpo", "elu")]
+
+
 @pytest.mark.parametrize("rule", [SET(every=1), RigL(every=1)], ids=["set", "rigl"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
-def test_an_update_is_that_of_masked_networks(algorithm, rule, new_batch):
-    masked, packed = learner_of(rule), learner_of(rule)
+@pytest.mark.parametrize(("name", "activation"), [*((name, "tanh") for name in ALGORITHMS), *OTHERS])
+def test_an_update_is_that_of_masked_networks(name, activation, rule, new_batch):
+    algorithm, policy = ALGORITHMS[name], replace(POLICY, activation=activation)
+    masked, packed = learner_of(rule, policy=policy), learner_of(rule, policy=policy)
     for i in range(4):
         for learner in (masked, packed):
             learner.begin_iteration(1000)

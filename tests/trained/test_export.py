@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from gymnasium.spaces import Box
 
 from rlsparse.learner.learner import Learner
@@ -51,8 +52,8 @@ def env(register):
 def trained(env, tmp_path):
     """Write a run of seeds 3 and 4, dense or sparse; `change` may spoil its parameters. Returns its directory."""
 
-    def save(sparsity=0.8, change=lambda learner: None):
-        hidden = ActorCritic(SIZES[1:-1], (3,))
+    def save(sparsity=0.8, change=lambda learner: None, activation="tanh"):
+        hidden = ActorCritic(SIZES[1:-1], (3,), activation)
         sparse = Sparse(sparsity, rule=Static()) if sparsity else DENSE
         learner = Learner(hidden, SIZES[0], SIZES[-1], [3, 4], sparse=sparse)
         rng = np.random.default_rng(5)
@@ -91,7 +92,7 @@ def fails(capsys):
     return fail
 
 
-def own_actions(folder, member, obs):
+def own_actions(folder, member, obs, hidden=np.tanh):
     """What the policy file says to do, written out here in float64."""
     arrays = safetensors.numpy.load_file(folder / "policy.safetensors")
     params, mean, inv_std = (arrays[name][member].astype(float) for name in ("params", "obs_mean", "obs_inv_std"))
@@ -99,7 +100,7 @@ def own_actions(folder, member, obs):
     for fan_in, fan_out in zip(SIZES, SIZES[1:], strict=False):
         stop = start + fan_in * fan_out
         x = x @ params[start:stop].reshape(fan_in, fan_out) + params[stop : stop + fan_out]
-        x = np.tanh(x) if fan_out != SIZES[-1] else x
+        x = hidden(x) if fan_out != SIZES[-1] else x
         start = stop + fan_out
     return np.clip(LOW + (x + 1) / 2 * (HIGH - LOW), LOW, HIGH)
 
@@ -118,6 +119,18 @@ def test_every_format_is_the_policy_of_its_seed(run, trained, tmp_path, sparsity
         actions = form.load(out / form.files[0])(OBS.astype(np.float32))
         np.testing.assert_allclose(actions, expected, rtol=0, atol=5e-6)
     assert {path.name for path in out.iterdir()} == {"policy.rlsp", "numpy_policy.py", "policy.onnx"}
+
+
+@pytest.mark.parametrize("activation", ["elu", "relu", "silu"])
+def test_every_format_has_the_nonlinearity_of_the_policy(run, trained, tmp_path, activation):
+    pytest.importorskip("onnxruntime")
+    folder, out = trained(0.8, activation=activation), tmp_path / "out"
+    run(folder, "--format", "numpy", "onnx", "--precision", "fp32", "--out", out)
+    hidden = getattr(torch.nn.functional, activation)
+    expected = own_actions(folder, 0, OBS, lambda x: hidden(torch.tensor(x)).numpy())
+    for form in FORMS.values():
+        actions = form.load(out / form.files[0])(OBS.astype(np.float32))
+        np.testing.assert_allclose(actions, expected, rtol=0, atol=2e-5)
 
 
 def test_half_precision_is_the_default_and_near(run, trained, tmp_path):

@@ -1,0 +1,37 @@
+"""Nonlinearities of hidden units: tanh, and by name those of `activations`."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from rlsparse.learner.arrays import Array, namespace
+
+Activation = Literal["tanh", "elu", "relu", "silu"]
+
+
+class Tanh:
+    """tanh. Others have the same functions."""
+
+    def apply(self, x: Array) -> Array | None:
+        """Replace x by its image; return the derivative where the image alone does not tell it."""
+        namespace(x).tanh(x, out=x)
+        return None
+
+    def slope(self, activation: Array, out: Array) -> Array:
+        """Write the derivative 1 - tanh^2 into `out`, which may be the activation's own memory."""
+        xp = namespace(activation)
+        xp.multiply(activation, activation, out=out)
+        return xp.subtract(1.0, out, out=out)
+
+
+TANH = Tanh()
+
+
+class Layers(list[tuple[Array, Array]]):
+    """(weight [..., in, out], bias [..., out]) of each layer of a network, and the nonlinearity between them.
+
+    A weight that is not an array has its own product and `write_gradient`.
+    """
+
+    def __init__(self, layers: Iterable[tuple[Array, Array]], activation: Tanh = TANH) -> None:
+        super().__init__(layers)
+        self.activation = activation
