@@ -83,10 +83,8 @@ def forward(layers: Layers, x: Array) -> Activations:
     for i, (weight, bias) in enumerate(layers):
         x = x @ weight
         x += bias[:, None, :]
-        if i < len(layers) - 1:
-            slope = apply(x)
-            if slope is not None:
-                activations.slopes = [*activations.slopes, slope]
+        if i < len(layers) - 1 and (slope := apply(x)) is not None:
+            activations.slopes = [*activations.slopes, slope]
         activations.append(x)
     return activations
 

@@ -377,6 +377,7 @@ def _check_fields(fields: dict[str, Any], file: Path, name: str) -> None:
 def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     merged = deepcopy(base)
     for key, value in override.items():
-        both_tables = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merged(base[key], value) if both_tables else deepcopy(value)
+        old: Any = base.get(key)
+        alike = isinstance(value, dict) and isinstance(old, dict) and value.get("kind") in (None, old.get("kind"))
+        merged[key] = _merged(old, value) if alike else deepcopy(value)  # of another kind nothing is taken over
     return merged

@@ -213,6 +213,13 @@ def test_a_card_says_only_what_differs_from_its_base(tmp_path):
     assert card.recipe_for("Hopper-v5") == {"num_envs": 3, "seed": 7, "num_seeds": 2}
 
 
+def test_of_a_component_of_another_kind_nothing_is_taken_from_the_base(tmp_path):
+    own = "[recipe.advantage]\ngamma = 0.98\n[environments.Hopper-v5.advantage]\ngae_lambda = 0.9"
+    agent_card(tmp_path, "one", own)
+    card = cards.read_agent_card(agent_card(tmp_path, "two", 'base = "one"\n[recipe.advantage]\nkind = "monte-carlo"'))
+    assert card.recipe_for("Hopper-v5") == {"advantage": {"kind": "monte-carlo"}}
+
+
 def test_the_name_of_a_card_is_no_path(tmp_path):
     for name in ("../../x", "/tmp/x", ".x", "a\\u001b[2J"):
         (tmp_path / "card.toml").write_text(f'name = "{name}"\ndescription = "y"\n')
