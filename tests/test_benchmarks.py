@@ -200,3 +200,13 @@ def test_a_benchmark_trains_what_is_missing_keeps_it_and_reports(name, tmp_path,
     shutil.rmtree("kept")
     assert kept(2) == two  # of the runs that are there
     assert sum(len(pool.jobs) for pool in pools) == trained
+
+
+def test_the_page_of_results_says_what_the_reports_print(monkeypatch, capsys):
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+    page = (arms.RESULTS.parents[1] / "docs" / "results.md").read_text().splitlines()
+    for folder in arms.budgets(arms.RESULTS / "learning"):
+        learning.report(folder)
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    known = [line for env in cards.environments().values() for line in (*published.HEADER, *published.rows(env))]
+    assert [line for line in page if line.startswith("|")] == [*printed, *known]
