@@ -2,6 +2,7 @@
 
     python benchmarks/simulate.py [--envs HalfCheetah Hopper Walker2d Ant Humanoid] [--counts 1 8 64 256]
                                   [--seconds 0.3] [--rounds 9]
+    python benchmarks/simulate.py --task examples/swing_up/swing_up.py:SwingUp --counts 64 256
 
 The floor is `mj_step` for 256 simulations on all cores, with the physics flags of Gymnasium, from states and actions
 recorded on real trajectories: no observation, no reward, no reset. A single environment keeps one core busy, so on two
@@ -14,7 +15,8 @@ The remaining gains are two. MuJoCo's own thread pool steps a whole batch withou
 reward are a dozen numpy calls for the batch instead of a hundred for each environment.
 
 All simulators take turns in one process, in slices of --seconds; a floor slice comes before each group of equal
---counts, and a share is taken within the group. Writes benchmarks/results/simulate.csv and simulate.png.
+--counts, and a share is taken within the group. Writes benchmarks/results/simulate.csv and simulate.png; with --task,
+a task of a user, only ours are measured, and nothing is written.
 """
 
 import argparse
@@ -37,7 +39,6 @@ from stable_baselines3.common import env_util
 from rlsparse import sb3, sim
 from rlsparse.run import cards
 from rlsparse.sim.cpu import load_model
-from rlsparse.sim.tasks import TASKS
 from rlsparse.sim.vector import usable_cores
 
 RESULTS = Path(__file__).parent / "results"
@@ -123,7 +124,7 @@ def floor(env_id: str) -> Slice:
         states.append(env.get_state()["physics"])
         env.step(action)
 
-    task = TASKS[env_id]()
+    task = env.task
     model = load_model(task)
     model.opt.disableflags &= ~mujoco.mjtDisableBit.mjDSBL_ISLAND.value
     batch = Batch(model, FLOOR_SIMULATIONS, usable_cores())
@@ -143,9 +144,8 @@ def floor(env_id: str) -> Slice:
     return run
 
 
-def measure(env_id: str, counts: list[int], seconds: float, rounds: int) -> list[dict[str, Any]]:
+def measure(env_id: str, names: list[str], counts: list[int], seconds: float, rounds: int) -> list[dict[str, Any]]:
     """One row per round, count and simulator."""
-    names = [name for name in SIMULATORS if name != "EnvPool" or importlib.util.find_spec("envpool")]
     physics = floor(env_id)
     slices = {
         count: {name: timed(SIMULATORS[name](env_id, count), random_actions(env_id, count)) for name in names}
@@ -210,6 +210,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", default=["HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid"])
+    parser.add_argument("--task", help="file.py:Class")
     parser.add_argument("--counts", nargs="+", type=int, default=[1, 8, 64, 256])
     parser.add_argument("--seconds", type=float, default=0.3)
     parser.add_argument("--rounds", type=int, default=9)
@@ -217,12 +218,16 @@ def main() -> None:
     print(f"{usable_cores()} cores, MuJoCo {mujoco.__version__}, Gymnasium {gymnasium.__version__}")
     if (load := os.getloadavg()[0]) > 0.5:
         print(f"the load is {load:.1f}: other programs are running, which blurs every share")
+    if flags.task:
+        env_id = cards.resolve_environment(flags.task)
+        report(env_id, measure(env_id, ["rlsparse"], flags.counts, flags.seconds, flags.rounds))
+        return
     if not importlib.util.find_spec("envpool"):
         print("EnvPool is not installed")
+    names = [name for name in SIMULATORS if name != "EnvPool" or importlib.util.find_spec("envpool")]
     rows = []
-    for name in flags.envs:
-        env_id = cards.resolve_environment(name)
-        measured = measure(env_id, flags.counts, flags.seconds, flags.rounds)
+    for env_id in map(cards.resolve_environment, flags.envs):
+        measured = measure(env_id, names, flags.counts, flags.seconds, flags.rounds)
         report(env_id, measured)
         rows += measured
     RESULTS.mkdir(exist_ok=True)
