@@ -85,6 +85,7 @@ LEAVES = {
     "run/probe_report": "what probing in a loop of others has cost and brought",
     "sim/user_envs": "environments that a user's function makes",
     "run/listing": "lists of agents and environments",
+    "run/columns": "tables on a terminal",
     "run/environment_check": "an environment tried with random actions",
     "run/loggers": "what callbacks for services of experiments have in common",
     "run/weights_and_biases": "numbers for Weights & Biases",

@@ -29,9 +29,12 @@ TANH = Tanh()
 class Layers(list[tuple[Array, Array]]):
     """(weight [..., in, out], bias [..., out]) of each layer of a network, and the nonlinearity between them.
 
-    A weight that is not an array has its own product and `write_gradient`.
+    A weight that is not an array has its own product and `write_gradient`. The network reads the first `inputs`
+    numbers of what it is given, all of them if None.
     """
 
-    def __init__(self, layers: Iterable[tuple[Array, Array]], activation: Tanh = TANH) -> None:
+    def __init__(
+        self, layers: Iterable[tuple[Array, Array]], activation: Tanh = TANH, inputs: int | None = None
+    ) -> None:
         super().__init__(layers)
-        self.activation = activation
+        self.activation, self.inputs = activation, inputs

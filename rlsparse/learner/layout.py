@@ -64,8 +64,9 @@ class Layout:
 
     def layers(self, params: Array, group: Group) -> Layers:
         """Return live views (weight [..., in, out], bias [..., out]) of a network's layers in order."""
-        views = [self.view(params, slot) for slot in self.slots if slot.group == group]
-        return Layers(zip(views[0::2], views[1::2], strict=True), activation_of(self.activation))
+        slots = [slot for slot in self.slots if slot.group == group]
+        views, inputs = [self.view(params, slot) for slot in slots], slots[0].shape[0] if slots else None
+        return Layers(zip(views[0::2], views[1::2], strict=True), activation_of(self.activation), inputs)
 
     def views(self, params: Array) -> Views:
         """Return all parts of params [S, D] as live views."""
@@ -86,9 +87,13 @@ def activation_of(name: Activation) -> Tanh:
 
 
 def actor_critic_layout(
-    obs_size: int, action_size: int, actor_hidden: Sequence[int], critic_hidden: Sequence[int] | None
+    obs_size: int,
+    action_size: int,
+    actor_hidden: Sequence[int],
+    critic_hidden: Sequence[int] | None,
+    actor_inputs: int | None = None,
 ) -> Layout:
-    """Lay out actor, log-std and critic, in this order; None for no critic."""
+    """Lay out actor, log-std and critic, in this order; None for no critic, and for an actor that sees all."""
     slots: list[Slot] = []
 
     def add(name: str, shape: tuple[int, ...], group: Group) -> None:
@@ -100,7 +105,7 @@ def actor_critic_layout(
             add(f"{group}.{i}.weight", (fan_in, fan_out), group)
             add(f"{group}.{i}.bias", (fan_out,), group)
 
-    add_network("actor", (obs_size, *actor_hidden, action_size))
+    add_network("actor", (actor_inputs or obs_size, *actor_hidden, action_size))
     add("log_std", (action_size,), "log_std")
     if critic_hidden is not None:
         add_network("critic", (obs_size, *critic_hidden, 1))

@@ -7,9 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
+from rlsparse.errors import UsageError
 from rlsparse.learner.activation import Activation, Layers
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
-from rlsparse.learner.bounds import Finite, Varying, Widths
+from rlsparse.learner.bounds import CountFromZero, Finite, Varying, Widths
 from rlsparse.learner.layout import Layout, actor_critic_layout
 from rlsparse.learner.normaliser import ObsScale
 
@@ -24,6 +25,8 @@ class ActorCritic:
     """Widths of the critic's hidden layers."""
     activation: Activation = "tanh"
     """Nonlinearity of hidden units."""
+    critic_only: CountFromZero = 0
+    """How many of the last observations only the critic sees: what a robot does not measure, and a simulation knows."""
     log_std_init: Varying[Finite] = 0.0
     """Initial log standard deviation of every action, in units of half the action range."""
     log_std_min: Varying[Finite] | None = None
@@ -35,7 +38,11 @@ class ActorCritic:
 
     def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
         """Return the layout of the parameters for these sizes in the flat vector, with or without a critic."""
-        layout = actor_critic_layout(obs_size, action_size, self.actor_hidden, self.critic_hidden if critic else None)
+        if self.critic_only >= obs_size:
+            least = f"fewer than the {obs_size} observations, of which the policy needs one"
+            raise UsageError(f"--policy.critic-only is {self.critic_only}: expected {least}")
+        hidden = self.actor_hidden, self.critic_hidden if critic else None
+        layout = actor_critic_layout(obs_size, action_size, *hidden, obs_size - self.critic_only)
         return replace(layout, activation=self.activation)
 
     def init(self, layout: Layout, generators: Sequence[np.random.Generator]) -> np.ndarray:
@@ -78,7 +85,8 @@ class Activations(list[Array]):
 
 
 def forward(layers: Layers, x: Array) -> Activations:
-    """Run a network on x [S, B, in]."""
+    """Run a network on x [S, B, in], of which one with fewer inputs takes the first."""
+    x = x[..., : layers.inputs]
     activations, apply = Activations([x]), layers.activation.apply
     for i, (weight, bias) in enumerate(layers):
         x = x @ weight

@@ -72,7 +72,8 @@ def fold(
     The mean stays apart: in the first bias, the digits of an observation that barely varies would cancel.
     """
     folded = [(weight.astype(np.float64), bias.astype(np.float64)) for weight, bias in layers]
-    mean, inv_std = scale.mean[0].astype(np.float64), scale.inv_std[0].astype(np.float64)
+    seen = len(folded[0][0])  # the last observations may be the critic's alone
+    mean, inv_std = (x[0, :seen].astype(np.float64) for x in (scale.mean, scale.inv_std))
     weight, bias = folded[0]
     folded[0] = weight * inv_std[:, None], bias
     weight, bias = folded[-1]

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,7 +121,7 @@ def make_export(flags: ExportFlags) -> Export:
         trial = try_out(env, actors)
     layout = actors.layout
     whole = fold(layout.layers(actors.params[0], "actor"), actors.scale, trial.low, trial.high, layout.activation)
-    network = compact(whole)
+    network, trial = compact(whole), replace(trial, obs=trial.obs[:, : whole.obs_size])
     about = {
         "env": member.env_id,
         "seed": member.seed,

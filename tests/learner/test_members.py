@@ -107,6 +107,12 @@ CASES = {
         "eval_episodes": 1,
         "env_kwargs": {"sensor_noise": 0.01, "action_delay": 1, "history": 2},
     },
+    "Hopper-v5, sparse, observations of the critic": {
+        "eval_episodes": 1,
+        "policy": ActorCritic(critic_only=4),
+        "algorithm": TRPO(critic_minibatches=4, critic_epochs=2),
+        "sparse": Sparse(0.9, rule=SET(every=1)),
+    },
     "Hopper-v5, elu": {"eval_episodes": 1, "policy": ActorCritic(activation="elu")},
     "Hopper-v5, sparse, silu": {
         "eval_episodes": 1,

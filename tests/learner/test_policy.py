@@ -9,6 +9,7 @@ import tiny
 import torch
 
 from rlsparse import loop
+from rlsparse.errors import UsageError
 from rlsparse.learner.network import ActorCritic, action_mean, backward, forward, orthogonal, value
 from rlsparse.learner.streams import generator
 from rlsparse.run import session as sessions
@@ -103,7 +104,7 @@ def test_tensors_of_torch_give_the_same_as_arrays_of_numpy(layout, params, obs):
 
 def test_forward_leaves_its_input_alone(params, obs):
     kept = obs.copy()
-    assert forward(LAYOUT.layers(params, "actor"), obs)[0] is obs
+    assert np.shares_memory(forward(LAYOUT.layers(params, "actor"), obs)[0], obs)
     np.testing.assert_array_equal(obs, kept)
 
 
@@ -155,3 +156,23 @@ def test_no_step_of_an_update_goes_below_the_bound():
     learner, *_ = sessions.begin(tiny.recipe(policy=replace(tiny.RECIPE.policy, log_std_min=-0.1)))
     learner.step(np.ones_like(learner.params), np.float32([[0.2]]), 1e-8)  # Adam's first step: by the whole rate
     np.testing.assert_allclose(learner.layout.log_std(learner.params), -0.1)
+
+
+def test_a_policy_that_sees_the_first_observations_alone_ignores_the_others_and_its_critic_does_not(obs):
+    policy = replace(POLICY, critic_only=2)
+    layout = policy.layout(5, 3)
+    params = np.random.default_rng(1).normal(size=(2, layout.size))
+    assert layout.layers(params, "actor")[0][0].shape == (2, 3, 16)
+    other = obs.copy()
+    other[..., 3:] += 1.0
+    np.testing.assert_array_equal(action_mean(layout, params, obs), action_mean(layout, params, other))
+    assert (value(layout, params, obs) != value(layout, params, other)).all()
+    alone = replace(POLICY, critic_only=0).layout(3, 3)
+    np.testing.assert_array_equal(
+        action_mean(layout, params, obs), action_mean(alone, params[:, layout.policy], obs[..., :3])
+    )
+
+
+def test_a_policy_needs_an_observation_of_its_own():
+    with pytest.raises(UsageError, match="--policy.critic-only is 5: expected fewer than the 5 observations"):
+        replace(POLICY, critic_only=5).layout(5, 3)
