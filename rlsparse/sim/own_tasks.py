@@ -13,7 +13,7 @@ def found(env_id: str) -> type[Task] | None:
 
     A file that cannot be imported has none: what is wrong with it is told where its environment is made.
     """
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         named = load_object(env_id)
         return named if isinstance(named, type) and issubclass(named, Task) else None
     return None
