@@ -23,10 +23,6 @@ class ActorCritic:
     """Widths of the actor's hidden layers."""
     critic_hidden: Widths = (64, 64)
     """Widths of the critic's hidden layers."""
-    activation: Activation = "tanh"
-    """Nonlinearity of hidden units."""
-    critic_only: CountFromZero = 0
-    """How many of the last observations only the critic sees: what a robot does not measure, and a simulation knows."""
     log_std_init: Varying[Finite] = 0.0
     """Initial log standard deviation of every action, in units of half the action range."""
     log_std_min: Varying[Finite] | None = None
@@ -35,6 +31,10 @@ class ActorCritic:
     """Shift and scale observations by their running mean and deviation."""
     scale_rewards: bool = True
     """Divide rewards by the running deviation of the discounted return."""
+    activation: Activation = "tanh"
+    """Nonlinearity of hidden units."""
+    critic_only: CountFromZero = 0
+    """How many of the last observations only the critic sees: what a robot does not measure, and a simulation knows."""
 
     def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
         """Return the layout of the parameters for these sizes in the flat vector, with or without a critic."""

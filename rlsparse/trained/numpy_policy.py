@@ -9,28 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-
-def _tanh(x: np.ndarray) -> np.ndarray:
-    return np.tanh(x, out=x)
-
-
-HIDDEN = {
-    "tanh": _tanh,
-    "relu": lambda x: np.maximum(x, 0, out=x),
-    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "silu": lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x)),
-}
-"""What hidden units make of their inputs, by the name in `about`."""
+HIDDEN = {"tanh": lambda x: np.tanh(x, out=x), "silu": lambda x: x * (0.5 + 0.5 * np.tanh(x / 2))}
+HIDDEN.update(relu=lambda x: np.maximum(x, 0), elu=lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))))
 
 
 class Policy:
     """A deterministic policy; `about` says which one."""
 
     def __init__(self, obs_size: int, about: dict, layers: list, *vectors: np.ndarray) -> None:
-        self.activate = HIDDEN[about.get("activation", "tanh")]
         self.obs_size, self.about, self.hidden, (self.weight, self.bias) = obs_size, about, layers[:-1], layers[-1]
         self.inputs, self.shift, self.limit, self.low, self.high = vectors
-        self.floor = -self.limit
+        self.floor, self.activate = -self.limit, HIDDEN[about.get("activation", "tanh")]
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """Environment action [A], or [N, A], float32, for a raw observation [O], or [N, O]."""
@@ -40,10 +29,8 @@ class Policy:
         x = x.take(self.inputs, -1) - self.shift
         np.minimum(np.maximum(x, self.floor, out=x), self.limit, out=x)
         for weight, bias in self.hidden:
-            x = x.dot(weight)
-            x = self.activate(np.add(x, bias, out=x))
-        x = x.dot(self.weight) + self.bias
-        return np.minimum(np.maximum(x, self.low, out=x), self.high, out=x)
+            x = self.activate(x.dot(weight) + bias)
+        return np.minimum(np.maximum(x.dot(self.weight) + self.bias, self.low), self.high)
 
 
 def load(path: str | Path) -> Policy:
@@ -65,8 +52,7 @@ def load(path: str | Path) -> Policy:
     if zlib.crc32(data[12:]) != checksum:
         raise ValueError(f"{path} is damaged or cut short")
     widths, about = read("<u4", depth + 1).tolist(), json.loads(read("u1", about_size).tobytes())
-    inputs, shift, limit = np.flatnonzero(mask(obs_size)), read("<f4", widths[0]), read("<f4", widths[0])
-    layers = []
+    layers, inputs, shift, limit = [], np.flatnonzero(mask(obs_size)), read("<f4", widths[0]), read("<f4", widths[0])
     for rows, columns in ((widths[i], widths[i + 1]) for i in range(depth)):
         present, weight = mask(rows * columns), np.zeros((rows, columns), np.float32)  # a file too short ends here
         weight.ravel()[present] = read(f"<f{weight_bytes}", int(present.sum()))

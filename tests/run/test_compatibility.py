@@ -23,6 +23,7 @@ from rlsparse.explore.explorler import ExploRLer
 from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.probe import Episodes
 from rlsparse.explore.surrogate import Surrogate
+from rlsparse.learner.network import ActorCritic
 from rlsparse.run import cards
 from rlsparse.run.compatibility import Unmet, check_needs, components, refusal, unmet
 from rlsparse.run.recipe import Recipe, check, from_dict
@@ -34,6 +35,11 @@ from rlsparse.sparse.rules import RigL, Static
 GROUPS = GroupRelative()
 
 SENTENCES = {
+    "tanh": (
+        {"algorithm": NHARPG(), "policy": ActorCritic(activation="silu")},
+        "--algorithm n-harpg knows the second derivative of tanh alone, and needs --policy.activation tanh, which "
+        "--policy.activation silu does not give: use --policy.activation tanh, or --algorithm ppo, trpo or n-pg-igt",
+    ),
     "minibatches": (
         {"algorithm": TRPO(), "sparse": Sparse(rule=DCIL())},
         "--sparse dcil works minibatch by minibatch, and needs a policy that learns from minibatches, which "

@@ -53,7 +53,7 @@ def trained(env, tmp_path):
     """Write a run of seeds 3 and 4, dense or sparse; `change` may spoil its parameters. Returns its directory."""
 
     def save(sparsity=0.8, change=lambda learner: None, activation="tanh"):
-        hidden = ActorCritic(SIZES[1:-1], (3,), activation)
+        hidden = ActorCritic(SIZES[1:-1], (3,), activation=activation)
         sparse = Sparse(sparsity, rule=Static()) if sparsity else DENSE
         learner = Learner(hidden, SIZES[0], SIZES[-1], [3, 4], sparse=sparse)
         rng = np.random.default_rng(5)
