@@ -1,6 +1,6 @@
 """What a varied model is worth: policies of one that varied and of one that did not, on models that neither has seen.
 
-    python benchmarks/robust.py run [--steps 500000] [--num-seeds 10]
+    python benchmarks/robust.py run [--steps 400000] [--num-seeds 10]
     python benchmarks/robust.py report
 
 `run` trains examples/swing_up as it is, and with factors of its masses, dampings and gains drawn for every episode,
@@ -76,7 +76,7 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "report"))
-    parser.add_argument("--steps", type=int, default=500_000)
+    parser.add_argument("--steps", type=int, default=400_000)
     parser.add_argument("--num-seeds", type=int, default=10)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()

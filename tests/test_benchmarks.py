@@ -19,6 +19,7 @@ import explorler
 import learning
 import published
 import rare_success
+import robust
 import sparse
 import tuning
 import zoo
@@ -210,3 +211,9 @@ def test_the_page_of_results_says_what_the_reports_print(monkeypatch, capsys):
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     known = [line for env in cards.environments().values() for line in (*published.HEADER, *published.rows(env))]
     assert [line for line in page if line.startswith("|")] == [*printed, *known]
+
+
+def test_the_page_on_robots_says_what_varied_models_are_worth(capsys):
+    page = (arms.RESULTS.parents[1] / "docs" / "your-own-robot.md").read_text()
+    robust.report()
+    assert capsys.readouterr().out in page
