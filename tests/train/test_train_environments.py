@@ -55,7 +55,7 @@ def test_a_timeout_must_be_a_time(seconds, run):
 # Environments that raise
 
 
-FLAKY = [*tiny.FLAGS, "--env", "fake_envs:Flaky-v0", "--quiet"]
+FLAKY = [*tiny.FLAGS, "--env", "fake_envs:Flaky-v0", "--policy.log-std-init", "-0.5", "--quiet"]
 
 
 def test_an_environment_that_raises_is_made_anew_and_counted(run, caplog):
