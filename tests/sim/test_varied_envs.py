@@ -49,6 +49,16 @@ class Pushed(Heavy):
 HEAVY, PUSHED_TASK = (f"{__name__}:{name}" for name in ("Heavy", "Pushed"))
 
 
+def model_of(factors, i):
+    """The model with the factors of environment i, by MuJoCo's own fields."""
+    model = mujoco.MjModel.from_xml_path(MODEL)
+    model.body_mass *= factors["mass"][i]
+    model.body_inertia *= factors["mass"][i]
+    model.dof_damping *= factors["damping"][i]
+    model.actuator_gainprm *= factors["gain"][i]
+    return model
+
+
 def test_every_environment_moves_as_a_model_with_its_factors():
     env = sim.make(HEAVY, 3)
     obs, _ = env.reset(seed=4)
@@ -57,11 +67,7 @@ def test_every_environment_moves_as_a_model_with_its_factors():
     action = np.ones((3, 1))
     seen = [env.step(action)[0] for _ in range(5)][-1]
     for i in range(3):
-        model = mujoco.MjModel.from_xml_path(MODEL)
-        model.body_mass *= factors["mass"][i]
-        model.body_inertia *= factors["mass"][i]
-        model.dof_damping *= factors["damping"][i]
-        model.actuator_gainprm *= factors["gain"][i]
+        model = model_of(factors, i)
         data = mujoco.MjData(model)
         mujoco.mj_setConst(model, data)
         mujoco.mj_resetData(model, data)
@@ -180,11 +186,7 @@ def test_on_a_gpu_every_world_has_its_own_model_too():
     for _ in range(5):
         obs, *_ = env.step(torch.ones(3, 1))
     for i in range(3):
-        model = mujoco.MjModel.from_xml_path(MODEL)
-        model.body_mass *= factors["mass"][i]
-        model.body_inertia *= factors["mass"][i]
-        model.dof_damping *= factors["damping"][i]
-        model.actuator_gainprm *= factors["gain"][i]
+        model = model_of(factors, i)
         data = mujoco.MjData(model)
         data.qpos[:], data.ctrl[:] = start[i], 1.0
         mujoco.mj_step(model, data, 10)
