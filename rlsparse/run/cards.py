@@ -378,6 +378,7 @@ def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     merged = deepcopy(base)
     for key, value in override.items():
         old: Any = base.get(key)
-        alike = isinstance(value, dict) and isinstance(old, dict) and value.get("kind") in (None, old.get("kind"))
+        tables = isinstance(value, dict) and isinstance(old, dict)
+        alike = tables and len({table["kind"] for table in (old, value) if "kind" in table}) < 2
         merged[key] = _merged(old, value) if alike else deepcopy(value)  # of another kind nothing is taken over
     return merged

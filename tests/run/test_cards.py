@@ -214,10 +214,13 @@ def test_a_card_says_only_what_differs_from_its_base(tmp_path):
 
 
 def test_of_a_component_of_another_kind_nothing_is_taken_from_the_base(tmp_path):
-    own = "[recipe.advantage]\ngamma = 0.98\n[environments.Hopper-v5.advantage]\ngae_lambda = 0.9"
+    own = '[recipe.advantage]\nkind = "gae"\ngamma = 0.98\n[environments.Hopper-v5.advantage]\ngae_lambda = 0.9'
     agent_card(tmp_path, "one", own)
     card = cards.read_agent_card(agent_card(tmp_path, "two", 'base = "one"\n[recipe.advantage]\nkind = "monte-carlo"'))
     assert card.recipe_for("Hopper-v5") == {"advantage": {"kind": "monte-carlo"}}
+    agent_card(tmp_path, "three", own.replace('kind = "gae"\n', ""))
+    card = cards.read_agent_card(agent_card(tmp_path, "four", 'base = "three"\n[recipe.advantage]\nkind = "gae"'))
+    assert card.recipe_for("Hopper-v5") == {"advantage": {"kind": "gae", "gamma": 0.98, "gae_lambda": 0.9}}
 
 
 def test_the_name_of_a_card_is_no_path(tmp_path):
