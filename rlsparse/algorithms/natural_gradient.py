@@ -95,7 +95,7 @@ class GaussianFisher:
         layout: Layout,
         params: Array,
         activations: Activations,
-        slopes: Sequence[Array],
+        slopes: Sequence[Any],
         weight: Array | None = None,
         scale: float = 1.0,
     ) -> None:
@@ -118,7 +118,7 @@ class GaussianFisher:
 
 
 def score_vectors(
-    layout: Layout, params: Array, activations: Activations, slopes: Sequence[Array], noise: Array
+    layout: Layout, params: Array, activations: Activations, slopes: Sequence[Any], noise: Array
 ) -> Array:
     """Return the gradient of each sample's log-density with respect to the policy's numbers, [S, B, P].
 
@@ -135,7 +135,7 @@ def score_vectors(
             d_weight[...] = activations[i][..., :, None] * delta[..., None, :]
         d_bias[...] = delta
         if i:
-            delta = (delta @ layers[i][0].mT) * slopes[i - 1]
+            delta = layers.activation.backward(delta @ layers[i][0].mT, slopes[i - 1])
     layout.log_std(scores)[...] = noise * noise - 1.0
     return scores
 

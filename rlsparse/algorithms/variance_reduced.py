@@ -250,6 +250,7 @@ class NHARPG(NormalisedMomentum):
         "single-episodes": "collects a second rollout, and needs episodes that are not compared in groups",
         "cpu-environments": "sums over episodes, and needs environments on the CPU",
         "tanh": "knows the second derivative of tanh alone, and needs --policy.activation tanh",
+        "plain-layers": "knows no second derivative of layer normalisation, and needs --policy.no-layer-normalisation",
     }
 
     eta_power: Varying[FractionAboveZero] = 1.0

@@ -1,7 +1,7 @@
-"""Nonlinearities of hidden units: tanh, and by name those of `activations`."""
+"""What hidden units do: tanh, and by name those of `activations`; alone, or after `layer_normalisation`."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from rlsparse.learner.arrays import Array, namespace
 
@@ -11,7 +11,7 @@ Activation = Literal["tanh", "elu", "relu", "silu"]
 class Tanh:
     """tanh. Others have the same functions."""
 
-    def apply(self, x: Array) -> Array | None:
+    def apply(self, x: Array) -> Any:
         """Replace x by its image; return the derivative where the image alone does not tell it."""
         namespace(x).tanh(x, out=x)
         return None
@@ -21,6 +21,16 @@ class Tanh:
         xp = namespace(activation)
         xp.multiply(activation, activation, out=out)
         return xp.subtract(1.0, out, out=out)
+
+    def backward(self, delta: Array, slope: Any) -> Array:
+        """Return d loss / d x for the slope at x, given d loss / d image, which is overwritten; [S, B, width]."""
+        delta *= slope
+        return delta
+
+    def forward(self, change: Array, slope: Any) -> Array:
+        """Return the change of the image for the slope at x, given that of x, which is overwritten; [S, B, width]."""
+        change *= slope
+        return change
 
 
 TANH = Tanh()

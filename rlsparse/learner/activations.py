@@ -1,6 +1,6 @@
-"""Nonlinearities of hidden units beside tanh, with their derivatives, on numpy arrays and torch tensors."""
+"""What hidden units do beside tanh, with the derivatives, on numpy arrays and torch tensors."""
 
-from rlsparse.learner.activation import Tanh
+from rlsparse.learner.activation import TANH, Activation, Tanh
 from rlsparse.learner.arrays import Array, namespace
 
 
@@ -45,4 +45,50 @@ class SiLU(Tanh):
         return slope
 
 
-BY_NAME: dict[str, Tanh] = {"elu": ELU(), "relu": ReLU(), "silu": SiLU()}
+EPSILON = 1e-5
+"""Added to the variance of a layer, as torch.nn.LayerNorm does."""
+
+
+class Normalised(Tanh):
+    """A nonlinearity after layer normalisation, which has no weights of its own: the biases are before it.
+
+    y = (x - mean) / sqrt(variance + EPSILON), mean and variance of the units of one sample.
+    Source: Ba et al., arXiv 1607.06450; without gain and bias: Xu et al., arXiv 1911.07013, section 3.
+    """
+
+    def __init__(self, nonlinearity: Tanh) -> None:
+        self._nonlinearity = nonlinearity
+
+    def apply(self, x: Array) -> tuple[Array, Array, Array]:
+        """Replace x by its image; return the nonlinearity's derivative at y, y itself and 1 / deviation."""
+        x -= x.mean(-1)[..., None]
+        inv_std = ((x * x).mean(-1)[..., None] + EPSILON) ** -0.5
+        x *= inv_std
+        y = x * 1
+        slope = self._nonlinearity.apply(x)
+        if slope is None:
+            slope = self._nonlinearity.slope(x, namespace(x).empty_like(x))
+        return slope, y, inv_std
+
+    def backward(self, delta: Array, slope: tuple[Array, Array, Array]) -> Array:
+        """Return d loss / d x, given d loss / d image."""
+        return _change_of_y(delta * slope[0], *slope[1:])
+
+    def forward(self, change: Array, slope: tuple[Array, Array, Array]) -> Array:
+        """Return the change of the image, given that of x."""
+        return slope[0] * _change_of_y(change, *slope[1:])
+
+
+def _change_of_y(change: Array, y: Array, inv_std: Array) -> Array:
+    """Return the derivative of y times a change of x; it is symmetric, so its transpose is the same."""
+    along = (change * y).mean(-1)[..., None]
+    return inv_std * (change - change.mean(-1)[..., None] - y * along)
+
+
+BY_NAME: dict[str, Tanh] = {"tanh": TANH, "elu": ELU(), "relu": ReLU(), "silu": SiLU()}
+
+
+def hidden_units(activation: Activation, layer_normalisation: bool) -> Tanh:
+    """Return what hidden units do."""
+    nonlinearity = BY_NAME[activation]
+    return Normalised(nonlinearity) if layer_normalisation else nonlinearity

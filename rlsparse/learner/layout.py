@@ -42,6 +42,7 @@ class Layout:
     slots: tuple[Slot, ...]
     _: KW_ONLY
     activation: Activation = "tanh"
+    layer_normalisation: bool = False
 
     @property
     def size(self) -> int:
@@ -66,7 +67,8 @@ class Layout:
         """Return live views (weight [..., in, out], bias [..., out]) of a network's layers in order."""
         slots = [slot for slot in self.slots if slot.group == group]
         views, inputs = [self.view(params, slot) for slot in slots], slots[0].shape[0] if slots else None
-        return Layers(zip(views[0::2], views[1::2], strict=True), activation_of(self.activation), inputs)
+        hidden = hidden_units(self.activation, self.layer_normalisation)
+        return Layers(zip(views[0::2], views[1::2], strict=True), hidden, inputs)
 
     def views(self, params: Array) -> Views:
         """Return all parts of params [S, D] as live views."""
@@ -77,13 +79,13 @@ class Layout:
         return params[..., self.group("log_std")]
 
 
-def activation_of(name: Activation) -> Tanh:
-    """Return the nonlinearity of a name."""
-    if name == "tanh":
+def hidden_units(activation: Activation, layer_normalisation: bool) -> Tanh:
+    """Return what hidden units do."""
+    if activation == "tanh" and not layer_normalisation:
         return TANH
     from rlsparse.learner import activations
 
-    return activations.BY_NAME[name]
+    return activations.hidden_units(activation, layer_normalisation)
 
 
 def actor_critic_layout(

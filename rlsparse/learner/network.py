@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +34,16 @@ class ActorCritic:
     """Divide rewards by the running deviation of the discounted return."""
     activation: Activation = "tanh"
     """Nonlinearity of hidden units."""
+    layer_normalisation: bool = False
+    """Shift and scale the hidden units of a layer to mean 0 and deviation 1 of each sample, before the nonlinearity."""
     critic_only: CountFromZero = 0
     """How many of the last observations only the critic sees: what a robot does not measure, and a simulation knows."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What algorithms may rely on."""
+        given = {"tanh": self.activation == "tanh", "plain-layers": not self.layer_normalisation}
+        return frozenset(trait for trait, there in given.items() if there)
 
     def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
         """Return the layout of the parameters for these sizes in the flat vector, with or without a critic."""
@@ -43,7 +52,7 @@ class ActorCritic:
             raise UsageError(f"--policy.critic-only is {self.critic_only}: expected {least}")
         hidden = self.actor_hidden, self.critic_hidden if critic else None
         layout = actor_critic_layout(obs_size, action_size, *hidden, obs_size - self.critic_only)
-        return replace(layout, activation=self.activation)
+        return replace(layout, activation=self.activation, layer_normalisation=self.layer_normalisation)
 
     def init(self, layout: Layout, generators: Sequence[np.random.Generator]) -> np.ndarray:
         """Draw each member's initial parameters from its generator, [S, D] float32.
@@ -80,7 +89,7 @@ def orthogonal(rows: int, columns: int, gain: float, generator: np.random.Genera
 class Activations(list[Array]):
     """Every layer's input and, last, the linear output, [S, B, width] each."""
 
-    slopes: Sequence[Array] = ()
+    slopes: Sequence[Any] = ()
     """Derivatives at hidden units, where the units themselves do not tell them."""
 
 
@@ -102,7 +111,7 @@ def backward(
     activations: Activations,
     d_output: Array,
     gradients: Layers,
-    slopes: Sequence[Array] | None = None,
+    slopes: Sequence[Any] | None = None,
 ) -> None:
     """Write d loss / d (weight, bias) into `gradients`, given d loss / d output [S, B, out].
 
@@ -124,16 +133,17 @@ def backward(
             # BLAS is slow at outer products
             outer = not hasattr(weight, "write_gradient") and weight.shape[-1] == 1
             delta = delta * weight.mT if outer else delta @ weight.mT
-            delta *= slopes[i - 1] if slopes else layers.activation.slope(layer_input, layer_input)
+            slope = slopes[i - 1] if slopes else layers.activation.slope(layer_input, layer_input)
+            delta = layers.activation.backward(delta, slope)
 
 
-def slopes_of(layers: Layers, activations: "Activations") -> Sequence[Array]:
-    """Return the derivative of the nonlinearity at every hidden unit, [S, B, width] of each hidden layer."""
+def slopes_of(layers: Layers, activations: "Activations") -> Sequence[Any]:
+    """Return the derivative of the nonlinearity at every hidden unit, [S, B, width] or more of each hidden layer."""
     slope, empty = layers.activation.slope, namespace(activations[0]).empty_like
     return activations.slopes or [slope(x, empty(x)) for x in activations[1:-1]]
 
 
-def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Array], direction: Layers) -> list[Array]:
+def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Any], direction: Layers) -> list[Array]:
     """Derivatives of every layer's output, [S, B, width] each, when the parameters move along `direction`.
 
     A forward-mode pass, at the result of `forward` and its `slopes_of`; the last item is of the network's output.
@@ -145,7 +155,7 @@ def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Arra
         if moved:
             change += moved[-1] @ weight
         if i < len(slopes):
-            change *= slopes[i]
+            change = layers.activation.forward(change, slopes[i])
         moved.append(change)
     return moved
 

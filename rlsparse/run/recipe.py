@@ -124,8 +124,7 @@ class Recipe:
     @property
     def gives(self) -> frozenset[str]:
         """What components may rely on."""
-        given = {"cpu-environments": self.simulator == "mujoco", "tanh": self.policy.activation == "tanh"}
-        return frozenset(trait for trait, there in given.items() if there)
+        return frozenset({"cpu-environments"} if self.simulator == "mujoco" else ())
 
     @property
     def batch_size(self) -> int:

@@ -55,6 +55,9 @@ class WarmStart(RandomStart):
                 )
         if theirs.activation != layout.activation:
             raise UsageError(f"{named}: it was trained with --policy.activation {theirs.activation}: use the same here")
+        if theirs.layer_normalisation != layout.layer_normalisation:
+            no = "" if theirs.layer_normalisation else "no-"
+            raise UsageError(f"{named}: it was trained with --policy.{no}layer-normalisation: use the same here")
         if usual.policy.normalise_observations != recipe.policy.normalise_observations:
             no = "" if usual.policy.normalise_observations else "no-"
             raise UsageError(f"{named}: it was trained with --policy.{no}normalise-observations: use the same here")

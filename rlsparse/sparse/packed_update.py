@@ -77,8 +77,11 @@ def packed_layout(layout: Layout, active: np.ndarray) -> PackedLayout | None:
         whole.append(np.broadcast_to(places, there.shape)[there].reshape(len(active), -1))
         slots.append(replace(slot, start=start, stop=start + int(counts[0])))
         start = slots[-1].stop
-    sizes = layout.obs_size, layout.action_size
-    return PackedLayout(*sizes, tuple(slots), patterns, np.concatenate(whole, 1), activation=layout.activation)
+    return PackedLayout(
+        *(layout.obs_size, layout.action_size, tuple(slots), patterns, np.concatenate(whole, 1)),
+        activation=layout.activation,
+        layer_normalisation=layout.layer_normalisation,
+    )
 
 
 class Packed(Dense):

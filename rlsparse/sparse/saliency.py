@@ -22,9 +22,10 @@ def curvature(layers: Layers, obs: Array, inv_std: Array) -> list[Array]:
     found = [xp.zeros_like(weight) for weight, _ in layers]
     found[-1] += xp.matmul(average, inputs[-1]).mT * (inv_std * inv_std)[:, None]
     for action in range(inv_std.shape[1]):
-        delta = (layers[-1][0][:, :, action] * inv_std[:, action : action + 1])[:, None]
+        delta = xp.zeros_like(activations[-2])
+        delta += (layers[-1][0][:, :, action] * inv_std[:, action : action + 1])[:, None]
         for i in range(len(layers) - 2, -1, -1):
-            delta = delta * slopes[i]
+            delta = layers.activation.backward(delta, slopes[i])
             found[i] += xp.matmul(inputs[i].mT, delta * delta) / obs.shape[1]
             if i:
                 delta = xp.matmul(delta, layers[i][0].mT)

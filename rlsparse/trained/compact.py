@@ -1,12 +1,12 @@
 """Rewrite a policy as the smallest equal network from raw observations to environment actions; nothing is retrained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rlsparse.learner.activation import Activation
-from rlsparse.learner.layout import activation_of
+from rlsparse.learner.layout import Layout, hidden_units
 from rlsparse.learner.normaliser import ObsScale
 
 Layer = tuple[np.ndarray, np.ndarray]
@@ -31,6 +31,8 @@ class Network:
     high: np.ndarray
     activation: Activation = "tanh"
     """Nonlinearity of hidden units."""
+    layer_normalisation: bool = False
+    """Whether there is layer normalisation before it."""
 
     @property
     def widths(self) -> list[int]:
@@ -51,27 +53,24 @@ class Network:
         """Environment action [..., A] for raw obs [..., O], in the precision of the numbers."""
         x = np.clip(obs[..., self.inputs] - self.shift, -self.limit, self.limit)
         for weight, bias in self.layers[:-1]:
-            x = image(x @ weight + bias, self.activation)
+            x = self.hidden(x @ weight + bias)
         weight, bias = self.layers[-1]
         return np.clip(x @ weight + bias, self.low, self.high)
 
+    def hidden(self, x: np.ndarray) -> np.ndarray:
+        """Return what hidden units make of x, which is left alone."""
+        x = x.copy()
+        hidden_units(self.activation, self.layer_normalisation).apply(x)
+        return x
 
-def image(x: np.ndarray, activation: Activation) -> np.ndarray:
-    """Return what hidden units make of x, which is left alone."""
-    x = x.copy()
-    activation_of(activation).apply(x)
-    return x
 
-
-def fold(
-    layers: Sequence[Layer], scale: ObsScale, low: np.ndarray, high: np.ndarray, activation: Activation = "tanh"
-) -> Network:
-    """Put the normaliser of one member (S = 1) and the action range [low, high] into its actor's layers; in float64.
+def fold(layout: Layout, params: np.ndarray, scale: ObsScale, low: np.ndarray, high: np.ndarray) -> Network:
+    """Put the normaliser (S = 1) and the action range [low, high] into the actor's layers of `params` [D]; in float64.
 
     Clipping (obs - mean) / std to +-c is clipping obs - mean to +-c std, so the division goes into the first weights.
     The mean stays apart: in the first bias, the digits of an observation that barely varies would cancel.
     """
-    folded = [(weight.astype(np.float64), bias.astype(np.float64)) for weight, bias in layers]
+    folded = [(weight.astype(np.float64), bias.astype(np.float64)) for weight, bias in layout.layers(params, "actor")]
     seen = len(folded[0][0])  # the last observations may be the critic's alone
     mean, inv_std = (x[0, :seen].astype(np.float64) for x in (scale.mean, scale.inv_std))
     weight, bias = folded[0]
@@ -81,7 +80,8 @@ def fold(
     folded[-1] = weight * half, bias * half + centre
     low, high = (np.asarray(bound, np.float64) for bound in (low, high))
     limit = scale.clip / inv_std
-    return Network(len(mean), np.arange(len(mean)), mean, limit, tuple(folded), low, high, activation)
+    hidden = layout.activation, layout.layer_normalisation
+    return Network(len(mean), np.arange(len(mean)), mean, limit, tuple(folded), low, high, *hidden)
 
 
 def compact(network: Network) -> Network:
@@ -89,12 +89,14 @@ def compact(network: Network) -> Network:
 
     A unit without incoming weights always is the image of its bias, which goes into the biases of those that read it.
     One pass forwards for these and one backwards for units without outgoing weights leave none of either. Of every
-    layer one unit stays, for kernels that know no empty matrix.
+    layer one unit stays, for kernels that know no empty matrix. With layer normalisation every unit is read by all
+    others of its layer, so they all stay.
     """
     layers = list(network.layers)
-    for i in range(len(layers) - 1):
-        layers[i : i + 2] = _without_constants(layers[i], layers[i + 1], network.activation)
-    for i in reversed(range(len(layers) - 1)):
+    hidden = [] if network.layer_normalisation else [*range(len(layers) - 1)]
+    for i in hidden:
+        layers[i : i + 2] = _without_constants(layers[i], layers[i + 1], network.hidden)
+    for i in reversed(hidden):
         layers[i : i + 2] = _keeping(layers[i], layers[i + 1], _any(layers[i + 1][0], axis=1))
     weight, bias = layers[0]
     read = _any(weight, axis=1)
@@ -103,10 +105,10 @@ def compact(network: Network) -> Network:
     return replace(network, inputs=inputs, shift=shift, limit=limit, layers=tuple(layers))
 
 
-def _without_constants(layer: Layer, reader: Layer, activation: Activation) -> list[Layer]:
+def _without_constants(layer: Layer, reader: Layer, image: Callable[[np.ndarray], np.ndarray]) -> list[Layer]:
     (weight, bias), (next_weight, next_bias) = layer, reader
     varies = _any(weight, axis=0)
-    folded = next_bias + image(bias[~varies], activation) @ next_weight[~varies]
+    folded = next_bias + image(bias[~varies]) @ next_weight[~varies]
     return _keeping(layer, (next_weight, folded), varies)
 
 

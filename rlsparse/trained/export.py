@@ -120,7 +120,7 @@ def make_export(flags: ExportFlags) -> Export:
     with contained(), closing(make_environment(member)) as env:
         trial = try_out(env, actors)
     layout = actors.layout
-    whole = fold(layout.layers(actors.params[0], "actor"), actors.scale, trial.low, trial.high, layout.activation)
+    whole = fold(layout, actors.params[0], actors.scale, trial.low, trial.high)
     network, trial = compact(whole), replace(trial, obs=trial.obs[:, : whole.obs_size])
     about = {
         "env": member.env_id,
@@ -130,6 +130,7 @@ def make_export(flags: ExportFlags) -> Export:
         "weights": whole.num_weights,
         "weights_if_dense": whole.num_dense_weights,
         "activation": layout.activation,
+        "layer_normalisation": layout.layer_normalisation,
         "made_by": f"rlsparse {__version__}",
     }
     encoded = [encode(flags, name, network, about, trial) for name in dict.fromkeys(flags.format)]

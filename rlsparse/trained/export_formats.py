@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rlsparse.learner.activations import EPSILON
 from rlsparse.run.version import __version__
 from rlsparse.trained import numpy_policy
 from rlsparse.trained.compact import Network
@@ -23,9 +24,9 @@ WEIGHTS: dict[Precision, type[np.floating]] = {"fp16": np.float16, "fp32": np.fl
 
 RLSP_VERSION = 1
 OPSET, IR_VERSION = 17, 8
+"""Of 2022, so that older runtimes take the model too."""
 OPERATORS = {"tanh": "Tanh", "relu": "Relu", "elu": "Elu"}
 """Of ONNX, by the nonlinearity of hidden units; it has none for SiLU."""
-"""Of 2022, so that older runtimes take the model too."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ def onnx_model(network: Network, about: dict[str, Any]) -> bytes:
         return out
 
     def hidden(x: str) -> str:
+        if network.layer_normalisation:
+            ones, zeros = np.ones(len(bias), np.float32), np.zeros(len(bias), np.float32)
+            x = add("LayerNormalization", x, ones, zeros, epsilon=EPSILON)
         if network.activation != "silu":
             return add(OPERATORS[network.activation], x)
         logistic, out = add("Sigmoid", x), f"x{len(nodes)}"

@@ -13,6 +13,11 @@ HIDDEN = {"tanh": lambda x: np.tanh(x, out=x), "silu": lambda x: x * (0.5 + 0.5 
 HIDDEN.update(relu=lambda x: np.maximum(x, 0), elu=lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))))
 
 
+def normalised(x: np.ndarray) -> np.ndarray:
+    """Shift and scale the last axis to mean 0 and deviation 1."""
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
 class Policy:
     """A deterministic policy; `about` says which one."""
 
@@ -20,6 +25,7 @@ class Policy:
         self.obs_size, self.about, self.hidden, (self.weight, self.bias) = obs_size, about, layers[:-1], layers[-1]
         self.inputs, self.shift, self.limit, self.low, self.high = vectors
         self.floor, self.activate = -self.limit, HIDDEN[about.get("activation", "tanh")]
+        self.normalise = normalised if about.get("layer_normalisation") else lambda x: x
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """Environment action [A], or [N, A], float32, for a raw observation [O], or [N, O]."""
@@ -29,7 +35,7 @@ class Policy:
         x = x.take(self.inputs, -1) - self.shift
         np.minimum(np.maximum(x, self.floor, out=x), self.limit, out=x)
         for weight, bias in self.hidden:
-            x = self.activate(x.dot(weight) + bias)
+            x = self.activate(self.normalise(x.dot(weight) + bias))
         return np.minimum(np.maximum(x.dot(self.weight) + self.bias, self.low), self.high)
 
 

@@ -114,6 +114,7 @@ CASES = {
         "sparse": Sparse(0.9, rule=SET(every=1)),
     },
     "Hopper-v5, elu": {"eval_episodes": 1, "policy": ActorCritic(activation="elu")},
+    "Hopper-v5, layer normalisation": {"eval_episodes": 1, "policy": ActorCritic(layer_normalisation=True)},
     "Hopper-v5, sparse, silu": {
         "eval_episodes": 1,
         "policy": ActorCritic(activation="silu"),

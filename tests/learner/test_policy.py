@@ -21,15 +21,23 @@ LAYOUT = POLICY.layout(5, 3)
 OF_TORCH = {"tanh": torch.nn.Tanh, "elu": torch.nn.ELU, "relu": torch.nn.ReLU, "silu": torch.nn.SiLU}
 
 
-def torch_network(layers, member=0, activation="tanh"):
+def torch_network(layers, member=0, layout=LAYOUT):
     """The same weights in torch's own modules; torch keeps weights as [out, in]."""
     modules = []
     for weight, bias in layers:
         linear = torch.nn.Linear(*weight.shape[1:], dtype=torch.float64)
         linear.weight.data = torch.tensor(np.asarray(weight[member], float).T)
         linear.bias.data = torch.tensor(np.asarray(bias[member], float))
-        modules += [linear, OF_TORCH[activation]()]
-    return torch.nn.Sequential(*modules[:-1])
+        hidden = [OF_TORCH[layout.activation]()]
+        if layout.layer_normalisation:
+            hidden.insert(0, torch.nn.LayerNorm(weight.shape[-1], elementwise_affine=False))
+        modules.append(torch.nn.Sequential(linear, *hidden))
+    return torch.nn.Sequential(*modules[:-1], linear)
+
+
+def linear_layers(network):
+    """The layers with weights of a `torch_network`."""
+    return [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(6, 6), (9, 4), (4, 9), (1, 5), (1, 1)])
@@ -75,15 +83,16 @@ def obs():
     return np.random.default_rng(2).normal(size=(2, 7, 5))
 
 
-@pytest.fixture(params=OF_TORCH)
+@pytest.fixture(params=[*OF_TORCH, "tanh, normalised", "silu, normalised"])
 def layout(request):
-    return replace(POLICY, activation=request.param).layout(5, 3)
+    activation, _, normalised = request.param.partition(", ")
+    return replace(POLICY, activation=activation, layer_normalisation=bool(normalised)).layout(5, 3)
 
 
 def test_forward_is_torchs(layout, params, obs):
     for member in range(2):
         layers = (layout.layers(params, group) for group in ("actor", "critic"))
-        actor, critic = (torch_network(x, member, layout.activation) for x in layers)
+        actor, critic = (torch_network(x, member, layout) for x in layers)
         x = torch.tensor(obs[member])
         np.testing.assert_allclose(action_mean(layout, params, obs)[member], actor(x).detach(), rtol=1e-12)
         np.testing.assert_allclose(value(layout, params, obs)[member], critic(x)[:, 0].detach(), rtol=1e-12)
@@ -116,10 +125,10 @@ def test_backward_is_torchs(layout, params, obs, group):
     gradient = np.full_like(params, np.nan)
     backward(layers, activations, d_output, layout.layers(gradient, group))
     for member in range(2):
-        network = torch_network(layers, member, layout.activation)
+        network = torch_network(layers, member, layout)
         network(torch.tensor(obs[member])).backward(torch.tensor(d_output[member]))
         written = layout.layers(gradient, group)
-        for linear, (d_weight, d_bias) in zip(list(network)[::2], written, strict=True):
+        for linear, (d_weight, d_bias) in zip(linear_layers(network), written, strict=True):
             np.testing.assert_allclose(d_weight[member], linear.weight.grad.T, rtol=1e-10, atol=1e-12)
             np.testing.assert_allclose(d_bias[member], linear.bias.grad, rtol=1e-10, atol=1e-12)
 

@@ -40,6 +40,12 @@ SENTENCES = {
         "--algorithm n-harpg knows the second derivative of tanh alone, and needs --policy.activation tanh, which "
         "--policy.activation silu does not give: use --policy.activation tanh, or --algorithm ppo, trpo or n-pg-igt",
     ),
+    "plain-layers": (
+        {"algorithm": NHARPG(), "policy": ActorCritic(layer_normalisation=True)},
+        "--algorithm n-harpg knows no second derivative of layer normalisation, and needs "
+        "--policy.no-layer-normalisation, which --policy.layer-normalisation does not give: use "
+        "--policy.no-layer-normalisation, or --algorithm ppo, trpo or n-pg-igt",
+    ),
     "minibatches": (
         {"algorithm": TRPO(), "sparse": Sparse(rule=DCIL())},
         "--sparse dcil works minibatch by minibatch, and needs a policy that learns from minibatches, which "

@@ -39,13 +39,20 @@ def arrays(learner):
     return {"params": learner.params, **learner.optimiser.state_dict()}
 
 
-OTHERS = [("ppo", "elu"), ("ppo", "relu"), ("ppo", "silu"), ("trpo", "elu")]
+OTHERS = [
+    ("ppo", {"activation": "elu"}),
+    ("ppo", {"activation": "relu"}),
+    ("ppo", {"activation": "silu"}),
+    ("ppo", {"layer_normalisation": True}),
+    ("trpo", {"activation": "elu"}),
+    ("trpo", {"layer_normalisation": True}),
+]
 
 
 @pytest.mark.parametrize("rule", [SET(every=1), RigL(every=1)], ids=["set", "rigl"])
-@pytest.mark.parametrize(("name", "activation"), [*((name, "tanh") for name in ALGORITHMS), *OTHERS])
-def test_an_update_is_that_of_masked_networks(name, activation, rule, new_batch):
-    algorithm, policy = ALGORITHMS[name], replace(POLICY, activation=activation)
+@pytest.mark.parametrize(("name", "hidden"), [*((name, {}) for name in ALGORITHMS), *OTHERS])
+def test_an_update_is_that_of_masked_networks(name, hidden, rule, new_batch):
+    algorithm, policy = ALGORITHMS[name], replace(POLICY, **hidden)
     masked, packed = learner_of(rule, policy=policy), learner_of(rule, policy=policy)
     for i in range(4):
         for learner in (masked, packed):

@@ -41,27 +41,29 @@ def value_change(before, after, obs):
     return 0.5 * np.square(value(LAYOUT, before, obs) - value(LAYOUT, after, obs)).mean(-1)
 
 
-def network(x, scale, biases, activation="tanh"):
+def network(x, scale, biases, activation="tanh", normalised=False):
     """A network as a function of its weights, in torch."""
 
     def outputs(*weights):
         h = x
         for weight, bias in zip(weights[:-1], biases, strict=False):
-            h = getattr(torch.nn.functional, activation)(h @ weight + torch.tensor(bias))
+            h = h @ weight + torch.tensor(bias)
+            h = torch.nn.functional.layer_norm(h, h.shape[-1:]) if normalised else h
+            h = getattr(torch.nn.functional, activation)(h)
         return (h @ weights[-1] + torch.tensor(biases[-1])) * scale
 
     return outputs
 
 
-@pytest.mark.parametrize("activation", ["tanh", "elu", "relu", "silu"])
+@pytest.mark.parametrize("hidden", [("tanh", False), ("elu", False), ("relu", False), ("silu", False), ("elu", True)])
 @pytest.mark.parametrize(("group", "outputs"), [("actor", 3), ("critic", 1)])
-def test_the_diagonal_of_the_fisher_matrix_is_that_of_automatic_derivatives(group, outputs, activation, params, obs):
+def test_the_diagonal_of_the_fisher_matrix_is_that_of_automatic_derivatives(group, outputs, hidden, params, obs):
     inv_std = np.random.default_rng(2).uniform(0.5, 2, (2, outputs))
-    layers = replace(LAYOUT, activation=activation).layers(params, group)
+    layers = replace(LAYOUT, activation=hidden[0], layer_normalisation=hidden[1]).layers(params, group)
     found = curvature(layers, obs, inv_std)
     for member in range(2):
         biases = [b[member] for _, b in layers]
-        scaled = network(torch.tensor(obs[member]), torch.tensor(inv_std[member]), biases, activation)
+        scaled = network(torch.tensor(obs[member]), torch.tensor(inv_std[member]), biases, *hidden)
         weights = tuple(torch.tensor(weight[member]) for weight, _ in layers)
         jacobians = torch.autograd.functional.jacobian(scaled, weights)  # [B, A, in, out] each
         for layer, jacobian in zip(found, jacobians, strict=True):

@@ -108,7 +108,7 @@ def test_normaliser_clip_and_action_range_are_in_the_network(actors, clip):
     rng = np.random.default_rng(2)
     deviations = rng.choice([1.0, 20.0], (500, 1))  # within and beyond the clip
     obs = (scale.mean + deviations * rng.standard_normal((500, 4)) / scale.inv_std).astype(np.float32)
-    network = rounded(fold(actors.layout.layers(actors.params[0], "actor"), scale, low, high), np.float32)
+    network = rounded(fold(actors.layout, actors.params[0], scale, low, high), np.float32)
     own = actors(obs[None])[0].astype(float)
     native = np.clip(low + (own + 1) / 2 * (high - low), low, high)
     np.testing.assert_allclose(network(obs), native, rtol=0, atol=2e-5)
@@ -117,8 +117,8 @@ def test_normaliser_clip_and_action_range_are_in_the_network(actors, clip):
 
 def test_no_rounded_action_leaves_a_range_that_float32_cannot_write():
     low, high = np.array([-0.1]), np.array([0.1])
-    network = network_of([([[1.0]], [0.0])])
-    network = rounded(fold(network.layers, ObsScale(np.zeros((1, 1)), np.ones((1, 1))), low, high), np.float32)
+    layout, scale = actor_critic_layout(1, 1, (), None), ObsScale(np.zeros((1, 1)), np.ones((1, 1)))
+    network = rounded(fold(layout, np.array([1.0, 0.0, 0.0]), scale, low, high), np.float32)
     actions = network(np.array([[-100.0], [100.0]], np.float32)).astype(float)
     assert low[0] <= actions.min() < actions.max() <= high[0]
 

@@ -52,8 +52,8 @@ def env(register):
 def trained(env, tmp_path):
     """Write a run of seeds 3 and 4, dense or sparse; `change` may spoil its parameters. Returns its directory."""
 
-    def save(sparsity=0.8, change=lambda learner: None, activation="tanh"):
-        hidden = ActorCritic(SIZES[1:-1], (3,), activation=activation)
+    def save(sparsity=0.8, change=lambda learner: None, **hidden):
+        hidden = ActorCritic(SIZES[1:-1], (3,), **hidden)
         sparse = Sparse(sparsity, rule=Static()) if sparsity else DENSE
         learner = Learner(hidden, SIZES[0], SIZES[-1], [3, 4], sparse=sparse)
         rng = np.random.default_rng(5)
@@ -121,13 +121,19 @@ def test_every_format_is_the_policy_of_its_seed(run, trained, tmp_path, sparsity
     assert {path.name for path in out.iterdir()} == {"policy.rlsp", "numpy_policy.py", "policy.onnx"}
 
 
-@pytest.mark.parametrize("activation", ["elu", "relu", "silu"])
-def test_every_format_has_the_nonlinearity_of_the_policy(run, trained, tmp_path, activation):
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("activation", ["tanh", "elu", "relu", "silu"])
+def test_every_format_has_the_hidden_units_of_the_policy(run, trained, tmp_path, activation, normalised):
     pytest.importorskip("onnxruntime")
-    folder, out = trained(0.8, activation=activation), tmp_path / "out"
+    folder, out = trained(0.95, activation=activation, layer_normalisation=normalised), tmp_path / "out"
     run(folder, "--format", "numpy", "onnx", "--precision", "fp32", "--out", out)
-    hidden = getattr(torch.nn.functional, activation)
-    expected = own_actions(folder, 0, OBS, lambda x: hidden(torch.tensor(x)).numpy())
+
+    def hidden(x):
+        x = torch.tensor(x)
+        x = torch.nn.functional.layer_norm(x, x.shape[-1:]) if normalised else x
+        return getattr(torch.nn.functional, activation)(x).numpy()
+
+    expected = own_actions(folder, 0, OBS, hidden)
     for form in FORMS.values():
         actions = form.load(out / form.files[0])(OBS.astype(np.float32))
         np.testing.assert_allclose(actions, expected, rtol=0, atol=2e-5)
