@@ -22,13 +22,8 @@ class Quadruped(Task):
         spec = mujoco.MjSpec.from_file(str(package / "suite" / "quadruped.xml"))
         walls = [geom for geom in spec.geoms if geom.name.startswith("wall")]
         eyes = [sensor for sensor in spec.sensors if sensor.type == mujoco.mjtSensor.mjSENS_RANGEFINDER]
-        for unused in (
-            *walls,
-            *eyes,
-            spec.body("ball"),
-            spec.site("target"),
-            spec.geom("floor" if self.bumps else "terrain"),
-        ):
+        other_ground = spec.geom("floor" if self.bumps else "terrain")
+        for unused in (*walls, *eyes, spec.body("ball"), spec.site("target"), other_ground):
             spec.delete(unused)
         spec.stat.extent, spec.stat.center = 2.5, [0, 0, 0.4]  # what a picture shows
         ground = spec.hfield("terrain")
