@@ -28,8 +28,9 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from rlsparse.compare.statistics import mean_interval
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.network import ActorCritic, Actors
+from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, policy_file
 from rlsparse.run.listing import trained_environments

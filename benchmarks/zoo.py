@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from tables import finals
 
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.layout import Layout
-from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import policy_file

@@ -72,15 +72,15 @@ def new_batch():
 
     def build(learner, size=24, distance=0.3, dtype=np.float32, seed=0):
         from rlsparse.learner.gaussian import gaussian_log_prob
-        from rlsparse.learner.network import action_mean
+        from rlsparse.learner.network import distribution
 
         rng = np.random.default_rng(seed)
         members, layout = learner.members, learner.layout
         params = np.asarray(learner.params).astype(dtype)
         obs = rng.standard_normal((members, size, layout.obs_size)).astype(dtype)
         action = rng.standard_normal((members, size, layout.action_size)).astype(dtype)
-        log_std = layout.log_std(params)[:, None, :]
-        noise = (action - action_mean(layout, params, obs)) / np.exp(log_std)
+        mean, log_std = distribution(layout, params, obs)
+        noise = (action - mean) / np.exp(log_std)
         log_prob = gaussian_log_prob(noise, log_std) + distance * rng.standard_normal((members, size))
         advantage, value_target = rng.standard_normal((2, members, size))
         return Batch(obs, action, *(x.astype(dtype) for x in (log_prob, 2 * advantage + 1, value_target)))

@@ -17,7 +17,7 @@ from rlsparse.learner.bounds import Count, Finite, Fraction, Varying
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.network import action_mean
+from rlsparse.learner.network import distribution
 from rlsparse.learner.records import Advantages, Batch, Rollout
 from rlsparse.learner.streams import generator
 
@@ -228,6 +228,6 @@ def _stored_steps(best: BestEpisodes, learner: Learner, member: int, count: int)
     obs = to_device(learner.obs_scale().only(member)(obs[None]), learner.device)
     action = to_device(action[None], learner.device)
     own, layout = learner.params[member : member + 1], learner.layout
-    log_std = layout.log_std(own)[:, None, :]
-    noise = (action - action_mean(layout, own, obs)) * namespace(own).exp(-log_std)
+    mean, log_std = distribution(layout, own, obs)
+    noise = (action - mean) * namespace(own).exp(-log_std)
     return {"obs": obs[0], "action": action[0], "log_prob": gaussian_log_prob(noise, log_std)[0]}

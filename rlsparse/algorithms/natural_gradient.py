@@ -14,6 +14,9 @@ from rlsparse.learner.minibatch import reorder
 from rlsparse.learner.network import Activations, backward, forward, slopes_of, tangents
 from rlsparse.learner.records import Batch
 
+NEEDS = {"shared-deviation": "has formulas for one deviation in all states, and needs --policy.no-state-dependent-std"}
+"""What else a recipe must have, and why."""
+
 
 def dot(x: Array, y: Array) -> Array:
     """Inner product of each member's vectors [S, P]; [S]."""

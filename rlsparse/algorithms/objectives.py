@@ -113,11 +113,11 @@ class SSO(Likelihood):
 
     def begin(self, batch: Batch, params: Views) -> Batch:
         """Return the batch with the policy's present outputs."""
-        outputs = joined(forward(params.actor, batch.obs)[-1], params.log_std)
+        outputs = joined(*params.actor.deviation.distribution(forward(params.actor, batch.obs)[-1], params.log_std))
         return replace(batch, episode=None, outputs=outputs)
 
     def gradient(self, mean: Array, log_std: Array, batch: Batch, clip_range: float) -> Gradient:
-        """Return loss terms and gradient for a policy that gives mean [S, B, A] and log_std [S, A]."""
+        """Return loss terms and gradient for a policy that gives mean [S, B, A] and log_std [S, 1 or B, A]."""
         xp, actions = namespace(mean), mean.shape[-1]
         assert batch.outputs is not None, "an update begins with `begin`"
         first_mean, first_log_std = batch.outputs[..., :actions], batch.outputs[..., actions:]
@@ -129,18 +129,19 @@ class SSO(Likelihood):
         value, d_output = target_surrogate(joined(mean, log_std) - batch.outputs, slope, curvature)
         d_output = d_output * (xp.zeros_like(value) + share(value, batch.weight))[..., None]
 
-        noise = (batch.action - mean) * xp.exp(-log_std)[:, None, :]
-        log_ratio = gaussian_log_prob(noise, log_std[:, None, :]) - batch.log_prob
+        noise = (batch.action - mean) * xp.exp(-log_std)
+        log_ratio = gaussian_log_prob(noise, log_std) - batch.log_prob
         ratio = xp.exp(log_ratio)
         terms = {
             "policy_loss": weighted_mean(value, batch.weight),
             "approx_kl": approximate_kl(ratio, log_ratio, batch.weight),
             "clip_fraction": out_of_range(ratio, clip_range, clip_range, batch.weight),
         }
-        return terms, d_output[..., :actions], d_output[..., actions:].sum(1)
+        d_log_std = d_output[..., actions:]
+        return terms, d_output[..., :actions], d_log_std.sum(1) if log_std.shape[1] == 1 else d_log_std
 
 
 def joined(mean: Array, log_std: Array) -> Array:
-    """Mean [S, B, A] and log-std [S, A] as the policy's outputs at each sample, [S, B, 2 A]."""
+    """Mean [S, B, A] and log-std [S, 1 or B, A] as the policy's outputs at each sample, [S, B, 2 A]."""
     xp = namespace(mean)
-    return xp.concatenate([mean, xp.zeros_like(mean) + log_std[:, None, :]], -1)
+    return xp.concatenate([mean, xp.zeros_like(mean) + log_std], -1)

@@ -173,11 +173,13 @@ class PPO(OnPolicy):
     def policy_gradient(self, params: Views, batch: Batch, gradient: Views) -> Terms:
         """Write the gradient of objective and entropy bonus with respect to actor and log-std."""
         activations = forward(params.actor, batch.obs)
-        mean, log_std = activations[-1], params.log_std
+        outputs, deviation = activations[-1], params.actor.deviation
+        mean, log_std = deviation.distribution(outputs, params.log_std)
         terms, d_mean, d_log_std = self.objective.gradient(mean, log_std, batch, self.clip_range)
-        backward(params.actor, activations, d_mean, gradient.actor)
-        gradient.log_std[...] = d_log_std - self.entropy_coef
-        return terms | {"entropy": gaussian_entropy(log_std)}
+        d_log_std = d_log_std - self.entropy_coef / log_std.shape[1]
+        d_outputs, gradient.log_std[...] = deviation.gradient(outputs, d_mean, d_log_std)
+        backward(params.actor, activations, d_outputs, gradient.actor)
+        return terms | {"entropy": gaussian_entropy(log_std.mean(1))}
 
     def value_gradient(self, params: Views, batch: Batch, gradient: Views) -> Array:
         """Write the gradient of value_coef * squared error with respect to the critic; return the error, [S].

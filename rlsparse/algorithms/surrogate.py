@@ -20,7 +20,7 @@ from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import Advantages, Batch, Rollout
 
 Gradient = tuple[dict[str, Array], Array, Array]
-"""Loss terms [S] by name, d loss / d mean [S, B, A], d loss / d log-std [S, A]."""
+"""Loss terms [S] by name, d loss / d mean [S, B, A], and d loss / d log-std, summed over samples if all share it."""
 
 Weighed = tuple[Array, Array, Array]
 """Loss [S], d loss / d log pi [S, B], share of ratios out of range [S]."""
@@ -57,9 +57,14 @@ def approximate_kl(ratio: Array, log_ratio: Array, weight: Array | None = None) 
 
 
 def likelihood_gradient(d_log_prob: Array, noise: Array, inv_std: Array) -> tuple[Array, Array]:
-    """Derivatives by mean [S, B, A] and log-std [S, A] of a loss with d loss / d log pi [S, B]; noise [S, B, A]."""
+    """Derivatives by mean [S, B, A] and log-std of a loss with d loss / d log pi [S, B]; noise [S, B, A].
+
+    That by the log-std is [S, A] if all samples share it, so that `inv_std` is [S, 1, A], else [S, B, A].
+    """
     d_noise = d_log_prob[..., None] * noise
-    return d_noise * inv_std, (d_noise * noise).sum(1) - d_log_prob.sum(1)[:, None]
+    if inv_std.shape[1] == 1:
+        return d_noise * inv_std, (d_noise * noise).sum(1) - d_log_prob.sum(1)[:, None]
+    return d_noise * inv_std, d_noise * noise - d_log_prob[..., None]
 
 
 class Likelihood:
@@ -87,11 +92,11 @@ class Likelihood:
         return replace(batch, episode=None)
 
     def gradient(self, mean: Array, log_std: Array, batch: Batch, clip_range: float) -> Gradient:
-        """Return loss terms and gradient for a policy that gives mean [S, B, A] and log_std [S, A]."""
+        """Return loss terms and gradient for a policy that gives mean [S, B, A] and log_std [S, 1 or B, A]."""
         xp = namespace(mean)
-        inv_std = xp.exp(-log_std)[:, None, :]
+        inv_std = xp.exp(-log_std)
         noise = (batch.action - mean) * inv_std
-        log_ratio = gaussian_log_prob(noise, log_std[:, None, :]) - batch.log_prob
+        log_ratio = gaussian_log_prob(noise, log_std) - batch.log_prob
         ratio = xp.exp(log_ratio)
         loss, d_log_prob, clip_fraction = self.weigh(ratio, log_ratio, batch.advantage, clip_range, batch)
         kl = approximate_kl(ratio, log_ratio, batch.weight)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from rlsparse.algorithms.critic import CriticByAdam
-from rlsparse.algorithms.natural_gradient import CG, Solver, System, TrustRegion, dot, line_search
+from rlsparse.algorithms.natural_gradient import CG, NEEDS, Solver, System, TrustRegion, dot, line_search
 from rlsparse.errors import require
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.bounds import Count, NotNegative, Positive, Probability, Varying
@@ -37,6 +37,7 @@ class TRPO(CriticByAdam):
     backtracks: Count = 10
     """Steps that the line search tries; if none is good enough, the policy does not change at all."""
 
+    needs: ClassVar = NEEDS
     gives: ClassVar = frozenset({"own-rollout", "others-actions"})
 
     def check(self, recipe: Any) -> None:

@@ -4,7 +4,7 @@ Source: Fatkhullin et al., ICML 2023, arXiv 2302.01734. Both step along a runnin
 for later moves of the policy: the first by the policy that collects samples, the second by a Hessian-vector product.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from rlsparse.algorithms.algorithm import Collects
 from rlsparse.algorithms.critic import CriticByAdam
-from rlsparse.algorithms.natural_gradient import TrustRegion, dot
+from rlsparse.algorithms.natural_gradient import NEEDS, TrustRegion, dot
 from rlsparse.algorithms.surrogate import likelihood_gradient
 from rlsparse.errors import UsageError
 from rlsparse.learner.adam import Adam
@@ -155,6 +155,7 @@ class NormalisedMomentum(CriticByAdam):
 
     kind: ClassVar[str]
     """Its name on the command line."""
+    needs: ClassVar[Mapping[str, str]] = NEEDS
     gives: ClassVar = frozenset({"policy-optimiser-memory"})
 
     def describe(self, rollouts: int) -> str:
@@ -246,7 +247,7 @@ class NHARPG(NormalisedMomentum):
     """Hessian-aided: a second, short rollout between the last two policies shows how the gradient has changed."""
 
     kind: ClassVar[str] = "n-harpg"
-    needs: ClassVar = {
+    needs: ClassVar = NEEDS | {
         "single-episodes": "collects a second rollout, and needs episodes that are not compared in groups",
         "cpu-environments": "sums over episodes, and needs environments on the CPU",
         "tanh": "knows the second derivative of tanh alone, and needs --policy.activation tanh",

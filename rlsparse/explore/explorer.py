@@ -196,9 +196,9 @@ class MemberExplorer(NoProbing):
         ratios = []
         for candidate in np.moveaxis(points, 1, 0):
             actors = self._learner.actors_at(candidate[:, None], self._searched, self._members)
-            log_std = to_numpy(actors.layout.log_std(actors.params))[:, None, None]
-            noise = (action - actors(each_step).reshape(action.shape)) / np.exp(log_std)
-            ratios.append(gaussian_log_prob(noise, log_std) - behaviour)
+            mean, log_std = actors.distribution(each_step)
+            noise = (action.reshape(mean.shape) - mean) / np.exp(log_std)
+            ratios.append(gaussian_log_prob(noise, log_std).reshape(behaviour.shape) - behaviour)
         return np.stack(ratios, 1)
 
     @property

@@ -15,8 +15,8 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlsparse.errors import EnvironmentFailure
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.layout import Layout
-from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.sim.collect import ActionBox
 from rlsparse.sim.episodes import STEP_CAP, Allowance, ProbeEpisodes, acting, run_episodes

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.deviation import SHARED, SharedDeviation
 
 Activation = Literal["tanh", "elu", "relu", "silu"]
 
@@ -40,11 +41,15 @@ class Layers(list[tuple[Array, Array]]):
     """(weight [..., in, out], bias [..., out]) of each layer of a network, and the nonlinearity between them.
 
     A weight that is not an array has its own product and `write_gradient`. The network reads the first `inputs`
-    numbers of what it is given, all of them if None.
+    numbers of what it is given, all of them if None. `deviation` is what an actor's outputs say of actions.
     """
 
     def __init__(
-        self, layers: Iterable[tuple[Array, Array]], activation: Tanh = TANH, inputs: int | None = None
+        self,
+        layers: Iterable[tuple[Array, Array]],
+        activation: Tanh = TANH,
+        inputs: int | None = None,
+        deviation: SharedDeviation = SHARED,
     ) -> None:
         super().__init__(layers)
-        self.activation, self.inputs = activation, inputs
+        self.activation, self.inputs, self.deviation = activation, inputs, deviation

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Literal
 
 from rlsparse.learner.activation import TANH, Activation, Layers, Tanh
 from rlsparse.learner.arrays import Array
+from rlsparse.learner.deviation import SHARED, SharedDeviation
 
 Group = Literal["actor", "log_std", "critic"]
 
@@ -43,6 +45,16 @@ class Layout:
     _: KW_ONLY
     activation: Activation = "tanh"
     layer_normalisation: bool = False
+    state_dependent_std: bool = False
+
+    @cached_property
+    def deviation(self) -> SharedDeviation:
+        """How actions deviate from their mean."""
+        if not self.state_dependent_std:
+            return SHARED
+        from rlsparse.learner.state_dependent import STATE_DEPENDENT
+
+        return STATE_DEPENDENT
 
     @property
     def size(self) -> int:
@@ -68,7 +80,7 @@ class Layout:
         slots = [slot for slot in self.slots if slot.group == group]
         views, inputs = [self.view(params, slot) for slot in slots], slots[0].shape[0] if slots else None
         hidden = hidden_units(self.activation, self.layer_normalisation)
-        return Layers(zip(views[0::2], views[1::2], strict=True), hidden, inputs)
+        return Layers(zip(views[0::2], views[1::2], strict=True), hidden, inputs, self.deviation)
 
     def views(self, params: Array) -> Views:
         """Return all parts of params [S, D] as live views."""
@@ -94,8 +106,12 @@ def actor_critic_layout(
     actor_hidden: Sequence[int],
     critic_hidden: Sequence[int] | None,
     actor_inputs: int | None = None,
+    actor_outputs: int | None = None,
 ) -> Layout:
-    """Lay out actor, log-std and critic, in this order; None for no critic, and for an actor that sees all."""
+    """Lay out actor, log-std and critic, in this order; None for no critic, and for an actor that sees all.
+
+    `actor_outputs` are the actions if not given.
+    """
     slots: list[Slot] = []
 
     def add(name: str, shape: tuple[int, ...], group: Group) -> None:
@@ -107,7 +123,7 @@ def actor_critic_layout(
             add(f"{group}.{i}.weight", (fan_in, fan_out), group)
             add(f"{group}.{i}.bias", (fan_out,), group)
 
-    add_network("actor", (actor_inputs or obs_size, *actor_hidden, action_size))
+    add_network("actor", (actor_inputs or obs_size, *actor_hidden, actor_outputs or action_size))
     add("log_std", (action_size,), "log_std")
     if critic_hidden is not None:
         add_network("critic", (obs_size, *critic_hidden, 1))

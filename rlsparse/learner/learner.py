@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.adam import NewOptimiser, Optimiser, adam
 from rlsparse.learner.archive import NoArchive
 from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.layout import Layout, Views
-from rlsparse.learner.network import ActorCritic, Actors, value
+from rlsparse.learner.network import ActorCritic, value
 from rlsparse.learner.normaliser import ObsScale, RunningMoments
 from rlsparse.learner.recorded import Record, Recorded, Results, recorder
 from rlsparse.learner.records import Advantages, Batch, Counters, EpochStats, Rollout, by_member, episode_numbers
@@ -130,10 +131,9 @@ class Learner:
     def log_prob(self, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Return the log-density of actions [T, S, N, A] at raw obs [T, S, N, O] under the policies, [T, S, N]."""
         length, members, num_envs, _ = obs.shape
-        mean = self.actors()(obs.swapaxes(0, 1).reshape(members, length * num_envs, -1))
-        log_std = to_numpy(self.layout.log_std(self.params))[:, None, :]
-        noise = (action - mean.reshape(members, length, num_envs, -1).swapaxes(0, 1)) / np.exp(log_std)
-        return gaussian_log_prob(noise, log_std)
+        mean, log_std = self.actors().distribution(by_member(obs))
+        log_prob = gaussian_log_prob((by_member(action) - mean) / np.exp(log_std), log_std)
+        return log_prob.reshape(members, length, num_envs).swapaxes(0, 1)
 
     def values(self, obs: Array, member: int | None = None) -> Array:
         """Return V of raw obs [T, S, N, O] as [T, S, N], or of one member's [T, 1, O] as [T, 1], on their device."""

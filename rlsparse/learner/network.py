@@ -1,24 +1,25 @@
 """The Gaussian actor and the critic, fully connected networks: functions of the flat parameter vector."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from rlsparse.errors import UsageError
 from rlsparse.learner.activation import Activation, Layers
-from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
+from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.bounds import CountFromZero, Finite, Varying, Widths
 from rlsparse.learner.layout import Layout, actor_critic_layout
-from rlsparse.learner.normaliser import ObsScale
+
+NETWORK = ("activation", "layer_normalisation", "state_dependent_std")
+"""Fields that say what networks do, beside their sizes."""
 
 
 @dataclass(frozen=True)
 class ActorCritic:
-    """A Gaussian actor with state-independent log-std, and a separate critic, both fully connected networks."""
+    """A Gaussian actor and a separate critic, both fully connected networks."""
 
     actor_hidden: Widths = (64, 64)
     """Widths of the actor's hidden layers."""
@@ -36,13 +37,26 @@ class ActorCritic:
     """Nonlinearity of hidden units."""
     layer_normalisation: bool = False
     """Shift and scale the hidden units of a layer to mean 0 and deviation 1 of each sample, before the nonlinearity."""
+    state_dependent_std: bool = False
+    """Let the deviation of actions depend on the observation, within a factor of e around a common one."""
     critic_only: CountFromZero = 0
     """How many of the last observations only the critic sees: what a robot does not measure, and a simulation knows."""
 
     @property
+    def needs(self) -> Mapping[str, str]:
+        """What else a recipe must have: on a GPU, a step of acting has one deviation."""
+        if not self.state_dependent_std:
+            return {}
+        return {"cpu-environments": "lets deviations depend on the state, and needs environments on the CPU"}
+
+    @property
     def gives(self) -> frozenset[str]:
         """What algorithms may rely on."""
-        given = {"tanh": self.activation == "tanh", "plain-layers": not self.layer_normalisation}
+        given = {
+            "tanh": self.activation == "tanh",
+            "plain-layers": not self.layer_normalisation,
+            "shared-deviation": not self.state_dependent_std,
+        }
         return frozenset(trait for trait, there in given.items() if there)
 
     def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
@@ -51,8 +65,9 @@ class ActorCritic:
             least = f"fewer than the {obs_size} observations, of which the policy needs one"
             raise UsageError(f"--policy.critic-only is {self.critic_only}: expected {least}")
         hidden = self.actor_hidden, self.critic_hidden if critic else None
-        layout = actor_critic_layout(obs_size, action_size, *hidden, obs_size - self.critic_only)
-        return replace(layout, activation=self.activation, layer_normalisation=self.layer_normalisation)
+        outputs = action_size * (2 if self.state_dependent_std else 1)
+        layout = actor_critic_layout(obs_size, action_size, *hidden, obs_size - self.critic_only, outputs)
+        return replace(layout, **{name: getattr(self, name) for name in NETWORK})
 
     def init(self, layout: Layout, generators: Sequence[np.random.Generator]) -> np.ndarray:
         """Draw each member's initial parameters from its generator, [S, D] float32.
@@ -162,37 +177,15 @@ def tangents(layers: Layers, activations: Sequence[Array], slopes: Sequence[Any]
 
 def action_mean(layout: Layout, params: Array, obs: Array) -> Array:
     """Mean action, in units of half the action range, for normalised obs [S, B, O]; [S, B, A]."""
-    return forward(layout.layers(params, "actor"), obs)[-1]
+    return distribution(layout, params, obs)[0]
+
+
+def distribution(layout: Layout, params: Array, obs: Array) -> tuple[Array, Array]:
+    """Mean [S, B, A] and log-std [S, 1 or B, A] of actions for normalised obs [S, B, O]."""
+    outputs = forward(layout.layers(params, "actor"), obs)[-1]
+    return layout.deviation.distribution(outputs, layout.log_std(params))
 
 
 def value(layout: Layout, params: Array, obs: Array) -> Array:
     """Critic's value of normalised obs [S, B, O]; [S, B]."""
     return forward(layout.layers(params, "critic"), obs)[-1][..., 0]
-
-
-@dataclass(frozen=True)
-class Actors:
-    """The deterministic policies of S members, normaliser included, ready to act."""
-
-    layout: Layout
-    params: Array
-    """[S, D]."""
-    scale: ObsScale
-    seeds: tuple[int, ...]
-    """Seed that each member was trained with."""
-    device: str = "cpu"
-
-    def __call__(self, obs: Array) -> Array:
-        """Mean action, in units of half the action range, for raw obs [S, N, O], on their device; [S, N, A]."""
-        x = self.scale(as_float32(obs))
-        mean = forward(self._layers, to_device(x, self.device))[-1]
-        return to_numpy(mean) if isinstance(obs, np.ndarray) else mean
-
-    def only(self, member: int) -> "Actors":
-        """Return one member's policy, with S = 1."""
-        one = slice(member, member + 1)
-        return Actors(self.layout, self.params[one], self.scale.only(member), self.seeds[one], self.device)
-
-    @cached_property
-    def _layers(self) -> Layers:
-        return self.layout.layers(self.params, "actor")

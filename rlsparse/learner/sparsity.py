@@ -11,8 +11,8 @@ from rlsparse.learner.layout import Layout, Views
 from rlsparse.learner.records import Batch, EpochStats
 
 if TYPE_CHECKING:  # a learner owns its sparsity
+    from rlsparse.learner.actors import Actors
     from rlsparse.learner.learner import Learner
-    from rlsparse.learner.network import Actors
 
 Terms = dict[str, Array]
 """Numbers of a loss by name, [S] each."""

@@ -91,9 +91,9 @@ def refusal(recipe: Any, need: Unmet) -> str:
     asking = [change for change in helping if not _asks(change.recipe, need)]
     giving = [change for change in helping if _asks(change.recipe, need)]
     own = next((c for c in asking if c.where.rpartition(".")[0] == need.where and not is_dataclass(c.before)), None)
-    who = _flag(own.where, own.before) if own else _flag(need.where, dict(components(recipe))[need.where])
+    who = as_flag(own.where, own.before) if own else as_flag(need.where, dict(components(recipe))[need.where])
     lacking = max(giving, key=_depth, default=None)
-    what = _flag(lacking.where, lacking.before) if lacking else "this recipe"
+    what = as_flag(lacking.where, lacking.before) if lacking else "this recipe"
     return f"{who} {need.why}, which {what} does not give: use {_alternatives(helping)}"
 
 
@@ -137,7 +137,7 @@ def _alternatives(changes: list[Change]) -> str:
     """Return flags with the values that help, those of the smallest parts first: --a.b x or y, or --c z."""
     by_flag: dict[str, list[str]] = {}
     for change in sorted(changes, key=_depth, reverse=True):
-        flag, _, value = _flag(change.where, change.after).partition(" ")
+        flag, _, value = as_flag(change.where, change.after).partition(" ")
         by_flag.setdefault(flag, []).append(value)
     return ", or ".join(f"{flag} {_any_of(values)}".rstrip() for flag, values in by_flag.items())
 
@@ -152,7 +152,7 @@ def _any_of(values: list[str]) -> str:
     return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
 
 
-def _flag(where: str, value: Any) -> str:
+def as_flag(where: str, value: Any) -> str:
     """Return how the command line says it."""
     if isinstance(value, bool):
         owner, _, name = where.rpartition(".")

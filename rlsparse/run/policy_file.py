@@ -13,10 +13,10 @@ import safetensors
 import safetensors.numpy
 
 from rlsparse.errors import DivergenceError, RunDirectoryError, UsageError
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.bounds import Count, CountFromZero, Finite, Positive
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.run.checkpoint import encode_arrays
 from rlsparse.run.convert import Reader

@@ -18,8 +18,8 @@ from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorer import MemberExplorer
 from rlsparse.explore.no_probing import NoProbing
 from rlsparse.explore.workers import episode_runner
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.network import Actors
 from rlsparse.learner.records import EpochStats
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, checkpoint, policy_file

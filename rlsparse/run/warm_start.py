@@ -12,7 +12,9 @@ from rlsparse.errors import UsageError
 from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.bounds import CountFromZero, Expected, Finite, Like
 from rlsparse.learner.layout import Group, Layout
+from rlsparse.learner.network import NETWORK
 from rlsparse.run import cards
+from rlsparse.run.compatibility import as_flag
 from rlsparse.run.named_policy import policy_of_name
 from rlsparse.run.random_start import RandomStart, Read
 from rlsparse.run.reading import MOST_OF_ARRAYS, read_bytes
@@ -47,20 +49,15 @@ class WarmStart(RandomStart):
         """Yield what the first policy lacks; raises UsageError if it does not fit a learner with this layout."""
         policy, named = self._load(recipe, read), f"--init {self.policy}"
         theirs, usual = policy.actors.layout, policy.recipe
+        for name in (*NETWORK, "normalise_observations"):
+            if (given := getattr(usual.policy, name)) != getattr(recipe.policy, name):
+                raise UsageError(f"{named}: it was trained with {as_flag(f'policy.{name}', given)}: use the same here")
         for group in GROUPS:
             then, now = _widths(theirs, group), _widths(layout, group)
             if then and now and then != now:
                 raise UsageError(
                     f"{named}: its {group} is {then}, the recipe's {now}: use {_remedy(policy, recipe, group)}"
                 )
-        if theirs.activation != layout.activation:
-            raise UsageError(f"{named}: it was trained with --policy.activation {theirs.activation}: use the same here")
-        if theirs.layer_normalisation != layout.layer_normalisation:
-            no = "" if theirs.layer_normalisation else "no-"
-            raise UsageError(f"{named}: it was trained with --policy.{no}layer-normalisation: use the same here")
-        if usual.policy.normalise_observations != recipe.policy.normalise_observations:
-            no = "" if usual.policy.normalise_observations else "no-"
-            raise UsageError(f"{named}: it was trained with --policy.{no}normalise-observations: use the same here")
         self._places(policy, recipe)
         if _widths(layout, "critic") and not _widths(theirs, "critic"):
             yield f"{named}: it was trained without a critic, so the critic begins anew"

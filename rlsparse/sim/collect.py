@@ -1,6 +1,5 @@
 """Step the members' environments and return their rollouts."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,26 +97,29 @@ class Collector:
     def _step_all(self, learner: Learner, length: int, acting: np.ndarray | None) -> tuple[Steps, Any]:
         """Act and step; return the stored arrays, and (t, s, n, final observation) of every end."""
         members, num_envs, layout = self.members, self.num_envs, learner.layout
-        actors = learner.actors() if acting is None else own_actors(learner, acting)
-        log_std = to_numpy(layout.log_std(learner.params))
+        actors = learner.actors()
+        if acting is not None:  # each environment has its own
+            actors = learner.actors_at(acting, layout.group("actor"), np.arange(members))
         noise = learner.noise.normal(length, num_envs, layout.action_size).swapaxes(0, 1)
-        deviation = np.exp(log_std)[:, None, :] * noise
+        log_stds = []
         steps = empty_steps(length, members, num_envs, layout.obs_size, layout.action_size)
         reward, terminated, truncated = (steps[x].reshape(length, -1) for x in ("reward", "terminated", "truncated"))
         marks: dict[str, list[np.ndarray]] = {"valid": [], "replayed": []}
         ends: list[tuple[int, int, int, np.ndarray]] = []
         check_finite(self.env, self.obs, np.zeros(len(self.obs)), learner.seeds, "the reset before the next rollout")
-        for t, (obs, action, shift) in enumerate(zip(steps["obs"], steps["action"], deviation, strict=True)):
+        for t, (obs, action) in enumerate(zip(steps["obs"], steps["action"], strict=True)):
             learner.between_steps()
             obs[...] = self.obs.reshape(members, num_envs, -1)
-            np.add(actors(obs), shift, out=action)
+            mean, log_std = actors.distribution(obs.reshape(len(actors.seeds), -1, layout.obs_size))
+            log_stds.append(log_std.reshape(members, -1, layout.action_size))
+            np.add(mean.reshape(action.shape), np.exp(log_stds[-1]) * noise[t], out=action)
             *outcome, info, final = self._step(learner, self._to_native(action.reshape(members * num_envs, -1)), t)
             reward[t], terminated[t], truncated[t] = outcome
             for name, rows in marks.items():
                 if name in info:
                     rows.append(info[name].reshape(members, num_envs))
             ends += [(t, *divmod(i, num_envs), last) for i, last in final]
-        steps["log_prob"] = gaussian_log_prob(noise, log_std[:, None, :])
+        steps["log_prob"] = gaussian_log_prob(noise, np.stack(log_stds))
         steps["own_log_prob"] = None if acting is None else learner.log_prob(steps["obs"], steps["action"])
         return steps | {name: np.stack(rows) for name, rows in marks.items() if rows}, ends
 
@@ -190,13 +192,6 @@ def last_observations(obs: np.ndarray, ended: np.ndarray, info: dict[str, Any]) 
     obs = obs.copy()
     obs[ended] = np.stack(info["final_obs"][ended])
     return obs
-
-
-def own_actors(learner: Learner, acting: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the policies of actors [S, N, P], one for each environment, as a function of obs [S, N, O]."""
-    members, num_envs, _ = acting.shape
-    actors = learner.actors_at(acting, learner.layout.group("actor"), np.arange(members))
-    return lambda obs: actors(obs.reshape(members * num_envs, 1, -1)).reshape(members, num_envs, -1)
 
 
 def empty_steps(length: int, members: int, num_envs: int, obs_size: int, action_size: int) -> Steps:

@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlsparse.errors import DivergenceError, Interrupted
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.learner.learner import Learner
-from rlsparse.learner.network import Actors
 from rlsparse.sim.collect import ActionBox
 from rlsparse.sim.finite import LARGEST, check_finite, name_of
 
@@ -269,14 +269,20 @@ class MemberPolicies:
 def acting(actors: Actors, noise_seeds: list[list[int]] | None, device: str = "cpu") -> Callable[[Array], Array]:
     """Return how S * C actors act in E episodes each, obs [S * C * E, O]; the noise of each has a seed `[S][E]`."""
 
-    def mean(obs: Array) -> Array:
-        return actors(obs.reshape(len(actors.seeds), -1, obs.shape[-1])).reshape(len(obs), -1)
+    def distribution(obs: Array) -> tuple[Array, Array]:
+        return actors.distribution(obs.reshape(len(actors.seeds), -1, obs.shape[-1]))
 
     if noise_seeds is None:
-        return mean
-    std = np.exp(to_numpy(actors.layout.log_std(actors.params)))
-    noise = common_noise(std.reshape(len(noise_seeds), -1, std.shape[-1]), noise_seeds, device)
-    return lambda obs: mean(obs) + noise()
+        return lambda obs: distribution(obs)[0].reshape(len(obs), -1)
+    candidates = len(actors.seeds) // len(noise_seeds)
+    ones = np.ones((len(noise_seeds), candidates, actors.layout.action_size), np.float32)
+    noise = common_noise(ones, noise_seeds, device)
+
+    def sampled(obs: Array) -> Array:
+        mean, log_std = distribution(obs)
+        return (mean + namespace(mean).exp(log_std) * noise().reshape(mean.shape)).reshape(len(obs), -1)
+
+    return sampled
 
 
 def common_noise(std: np.ndarray, seeds: list[list[int]], device: str = "cpu") -> Callable[[], Array]:

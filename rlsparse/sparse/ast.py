@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rlsparse.errors import UsageError, require
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
 from rlsparse.learner.bounds import Finite, FractionAboveZero, FractionBelowOne, Varying
 from rlsparse.learner.layout import Layout, Views
-from rlsparse.learner.network import Actors
 from rlsparse.learner.records import Batch, EpochStats
 from rlsparse.learner.sparsity import Loss, Terms, Updates
 from rlsparse.sparse.budgets import weight_slots

@@ -50,9 +50,11 @@ class Sparse:
     @property
     def needs(self) -> Mapping[str, str]:
         """What else a recipe must have, and why."""
-        if self.drop_by == "magnitude":
+        if self.drop_by == "magnitude" and self.max_kl is None:
             return {}
-        return {"drops-by-worth": "weighs what each weight does, and needs a rule that drops by more than size"}
+        shared = "measures how far policies move, and needs --policy.no-state-dependent-std"
+        worth = "weighs what each weight does, and needs a rule that drops by more than size"
+        return {"shared-deviation": shared} | ({"drops-by-worth": worth} if self.drop_by == "kl" else {})
 
     @property
     def gives(self) -> frozenset[str]:

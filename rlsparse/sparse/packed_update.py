@@ -10,6 +10,7 @@ import numpy as np
 from rlsparse.learner.adam import Adam, Optimiser
 from rlsparse.learner.arrays import Array
 from rlsparse.learner.layout import Layout, Slot, Views
+from rlsparse.learner.network import NETWORK
 from rlsparse.learner.records import Batch, EpochStats
 from rlsparse.learner.sparsity import Dense, Updates
 from rlsparse.sparse.packed_matrix import PackedMatrix, Pattern, can_multiply
@@ -79,8 +80,7 @@ def packed_layout(layout: Layout, active: np.ndarray) -> PackedLayout | None:
         start = slots[-1].stop
     return PackedLayout(
         *(layout.obs_size, layout.action_size, tuple(slots), patterns, np.concatenate(whole, 1)),
-        activation=layout.activation,
-        layer_normalisation=layout.layer_normalisation,
+        **{name: getattr(layout, name) for name in NETWORK},
     )
 
 

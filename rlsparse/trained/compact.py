@@ -75,7 +75,7 @@ def fold(layout: Layout, params: np.ndarray, scale: ObsScale, low: np.ndarray, h
     mean, inv_std = (x[0, :seen].astype(np.float64) for x in (scale.mean, scale.inv_std))
     weight, bias = folded[0]
     folded[0] = weight * inv_std[:, None], bias
-    weight, bias = folded[-1]
+    weight, bias = (x[..., : len(high)] for x in folded[-1])  # further outputs are of deviations
     half, centre = (high - low) / 2.0, (high + low) / 2.0
     folded[-1] = weight * half, bias * half + centre
     low, high = (np.asarray(bound, np.float64) for bound in (low, high))

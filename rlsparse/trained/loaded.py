@@ -13,7 +13,7 @@ from gymnasium.wrappers import FlattenObservation
 
 from rlsparse import sim
 from rlsparse.errors import UsageError, in_one_line
-from rlsparse.learner.network import Actors
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run.from_python import class_name, class_names, text
 from rlsparse.run.named_policy import find_policy
@@ -83,26 +83,23 @@ class Policy:
         Of observations of several parts, several are one dict or tuple of arrays [N, ...]. Raises ValueError for
         other shapes.
         """
-        return self._act(obs, 0.0)
+        return self._act(obs, deterministic=True)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[np.ndarray, Any]:
         """Return actions and `state`, as Stable-Baselines3's `evaluate_policy` expects; it keeps no memory."""
-        if deterministic:
-            return self(observation), state
-        std = np.exp(self.actors.layout.log_std(self.actors.params))[0]
-        return self._act(observation, std), state
+        return self._act(observation, deterministic), state
 
-    def _act(self, obs: Any, std: np.ndarray | float) -> np.ndarray:
+    def _act(self, obs: Any, deterministic: bool) -> np.ndarray:
         obs, width = self._numbers(obs), len(self._obs_shape)
         if obs.shape[obs.ndim - width :] != self._obs_shape or obs.ndim not in (width, width + 1):
             one = f"{self._obs_shape} or (N, {', '.join(map(str, self._obs_shape))})"
             raise ValueError(f"observations have shape {obs.shape}, expected {one} as {self.env} has")
         batch = obs.reshape(1, -1, self.actors.layout.obs_size)
-        action = self.actors(batch)[0]
-        if np.any(std):
-            action = action + std * self._generator.standard_normal(action.shape, np.float32)
+        (action,), (log_std,) = self.actors.distribution(batch)
+        if not deterministic:
+            action = action + np.exp(log_std) * self._generator.standard_normal(action.shape, np.float32)
         return self._to_native(action).astype(self._dtype).reshape(*obs.shape[: obs.ndim - width], *self._action_shape)
 
     def _numbers(self, obs: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 from rlsparse.errors import DivergenceError
-from rlsparse.learner.network import Actors
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.learner.streams import env_seeds
 from rlsparse.sim.collect import ActionBox

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # imported once the command line is known to be good
     import gymnasium
     import numpy as np
 
-    from rlsparse.learner.network import Actors
+    from rlsparse.learner.actors import Actors
     from rlsparse.run.policy_file import Best, TrainedPolicy
     from rlsparse.run.recipe import Recipe
     from rlsparse.sim.environment import Environment

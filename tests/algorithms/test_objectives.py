@@ -97,11 +97,12 @@ def expected_loss(objective, log_ratio, advantage, episode, share):
     return -(constant[type(objective)].detach() * log_ratio * share).sum(1)
 
 
-def samples(members=2, size=12, actions=3, distance=0.3):
-    """Outputs of a policy [S, B, A] and [S, A], and a batch that another one gave, in four episodes."""
-    mean, log_std = RNG.normal(size=(members, size, actions)), 0.2 * RNG.normal(size=(members, actions))
-    action = mean + np.exp(log_std)[:, None] * RNG.normal(size=mean.shape)
-    normal = torch.distributions.Normal(torch.tensor(mean), torch.tensor(np.exp(log_std))[:, None])
+def samples(members=2, size=12, actions=3, distance=0.3, shared=True):
+    """Mean [S, B, A] and log-std [S, 1 or B, A] of a policy, and a batch that another one gave, in four episodes."""
+    mean = RNG.normal(size=(members, size, actions))
+    log_std = 0.2 * RNG.normal(size=(members, 1 if shared else size, actions))
+    action = mean + np.exp(log_std) * RNG.normal(size=mean.shape)
+    normal = torch.distributions.Normal(torch.tensor(mean), torch.tensor(np.exp(log_std)))
     old = normal.log_prob(torch.tensor(action)).sum(-1).numpy() + distance * RNG.normal(size=(members, size))
     advantage = RNG.normal(size=(members, size))
     batch = Batch(np.zeros((members, size, 1)), action, old, advantage, advantage)
@@ -117,14 +118,14 @@ def weighted(batch, weigh):
 
 
 def log_ratio_of(mean, log_std, batch):
-    policy = torch.distributions.Normal(mean, log_std.exp()[:, None])
+    policy = torch.distributions.Normal(mean, log_std.exp())
     return policy.log_prob(torch.tensor(batch.action)).sum(-1) - torch.tensor(batch.log_prob)
 
 
-@pytest.mark.parametrize("weigh", [False, True])
+@pytest.mark.parametrize(("weigh", "shared"), [(False, True), (True, True), (True, False)])
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_loss_and_gradient_of_a_likelihood_against_autograd(name, weigh):
-    mean, log_std, batch = samples()
+def test_loss_and_gradient_of_a_likelihood_against_autograd(name, weigh, shared):
+    mean, log_std, batch = samples(shared=shared)
     batch, share = weighted(batch, weigh)
     objective = LIKELIHOODS[name]
     terms, d_mean, d_log_std = objective.gradient(mean, log_std, batch, CLIP)
@@ -134,7 +135,7 @@ def test_loss_and_gradient_of_a_likelihood_against_autograd(name, weigh):
     loss.sum().backward()
     np.testing.assert_allclose(terms["policy_loss"], loss.detach(), rtol=1e-9)
     for ours, leaf in zip((d_mean, d_log_std), leaves, strict=True):
-        np.testing.assert_allclose(ours, leaf.grad, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(ours, leaf.grad.reshape(ours.shape), rtol=1e-9, atol=1e-12)
     kl = ((log_ratio.exp() - 1 - log_ratio) * share).sum(1).detach()
     np.testing.assert_allclose(terms["approx_kl"], kl, rtol=1e-9)
     assert (terms["clip_fraction"] > 0).all()
@@ -153,29 +154,29 @@ def test_a_member_that_clones_follows_the_likelihood_of_its_samples_and_no_other
     np.testing.assert_allclose(terms["policy_loss"][1], loss[1].detach(), rtol=1e-9)
     for ours, clipped, leaf in zip(gradient, clip_gradient, leaves, strict=True):
         np.testing.assert_array_equal(ours[0], clipped[0])
-        np.testing.assert_allclose(ours[1], leaf.grad[1], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(ours[1], leaf.grad[1].reshape(ours[1].shape), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("weigh", [False, True])
-def test_loss_and_gradient_of_the_surrogate_in_the_outputs_against_autograd(weigh):
-    first_mean, first_log_std, batch = samples()
+@pytest.mark.parametrize(("weigh", "shared"), [(False, True), (True, True), (True, False)])
+def test_loss_and_gradient_of_the_surrogate_in_the_outputs_against_autograd(weigh, shared):
+    first_mean, first_log_std, batch = samples(shared=shared)
     mean, log_std = first_mean + 0.1 * RNG.normal(size=first_mean.shape), first_log_std + 0.05
-    outputs = np.concatenate([first_mean, np.zeros_like(first_mean) + first_log_std[:, None]], -1)
+    outputs = np.concatenate([first_mean, np.zeros_like(first_mean) + first_log_std], -1)
     (batch, share), objective = weighted(replace(batch, outputs=outputs), weigh), SSO(0.3)
     terms, d_mean, d_log_std = objective.gradient(mean, log_std, batch, CLIP)
 
     at = [torch.tensor(x, requires_grad=True) for x in (first_mean, first_log_std)]
-    each = [x.expand_as(at[0]) for x in (at[0], at[1][:, None])]
+    each = [x.expand_as(at[0]) for x in at]
     policy = torch.distributions.Normal(each[0], each[1].exp())
     ratio = (policy.log_prob(torch.tensor(batch.action)).sum(-1) - torch.tensor(batch.log_prob)).exp()
     slopes = torch.autograd.grad(-(ratio * torch.tensor(batch.advantage)).sum(), each)
     leaves = [torch.tensor(x, requires_grad=True) for x in (mean, log_std)]
-    change = [leaves[0] - at[0].detach(), leaves[1][:, None] - each[1].detach()]
+    change = [leaves[0] - at[0].detach(), leaves[1] - each[1].detach()]
     loss = sum((s * c + c**2 / 0.6).sum(-1) for s, c in zip(slopes, change, strict=True)).mul(share).sum(1)
     loss.sum().backward()
     np.testing.assert_allclose(terms["policy_loss"], loss.detach(), rtol=1e-9)
     for ours, leaf in zip((d_mean, d_log_std), leaves, strict=True):
-        np.testing.assert_allclose(ours, leaf.grad, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(ours, leaf.grad.reshape(ours.shape), rtol=1e-9, atol=1e-12)
 
 
 # What follows from the definitions
@@ -183,7 +184,7 @@ def test_loss_and_gradient_of_the_surrogate_in_the_outputs_against_autograd(weig
 
 def test_at_the_policy_that_acted_all_but_cloning_are_the_policy_gradient():
     mean, log_std, batch = samples(distance=0.0)
-    outputs = np.concatenate([mean, np.zeros_like(mean) + log_std[:, None]], -1)
+    outputs = np.concatenate([mean, np.zeros_like(mean) + log_std], -1)
     batch = replace(batch, outputs=outputs)
     expected = A2C().gradient(mean, log_std, batch, CLIP)
     for objective in (Clip(), GSPO(), CISPO(), SSO()):
@@ -201,7 +202,7 @@ def test_the_policy_gradient_of_two_steps_is_the_derivative_of_the_expected_retu
     advantage = np.tile(returns - returns.mean(), 2)
     log_prob = torch.distributions.Normal(m, s).log_prob(torch.tensor(action[..., 0])).numpy()
     batch = Batch(action, action, log_prob, advantage, advantage)
-    _, d_mean, d_log_std = A2C().gradient(np.full_like(action, m), np.log([[s]]), batch, CLIP)
+    _, d_mean, d_log_std = A2C().gradient(np.full_like(action, m), np.log([[[s]]]), batch, CLIP)
     # the mean over both steps' samples is half of the sum over the steps of an episode
     assert -2 * d_mean.sum() == pytest.approx(-4 * (2 * m - 1), rel=0.02)
     assert -2 * d_log_std[0, 0] == pytest.approx(-4 * s * s, rel=0.02)
@@ -265,14 +266,15 @@ def test_approximate_kl_is_zero_without_a_change_and_estimates_the_kl_divergence
     assert approximate_kl(np.exp(log_ratio), log_ratio) == pytest.approx([0.045], rel=0.02)
 
 
-def test_the_likelihood_gradient_is_that_of_a_normal_distribution():
-    mean, log_std, batch = samples(distance=0.0)
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_likelihood_gradient_is_that_of_a_normal_distribution(shared):
+    mean, log_std, batch = samples(distance=0.0, shared=shared)
     weights = RNG.normal(size=(2, 12))
-    noise, inv_std = (batch.action - mean) / np.exp(log_std)[:, None], np.exp(-log_std)[:, None]
+    noise, inv_std = (batch.action - mean) / np.exp(log_std), np.exp(-log_std)
     leaves = [torch.tensor(x, requires_grad=True) for x in (mean, log_std)]
     (torch.tensor(weights) * log_ratio_of(*leaves, batch)).sum().backward()
     for ours, leaf in zip(likelihood_gradient(weights, noise, inv_std), leaves, strict=True):
-        np.testing.assert_allclose(ours, leaf.grad, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(ours, leaf.grad.reshape(ours.shape), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)

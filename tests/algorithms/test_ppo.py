@@ -29,9 +29,9 @@ def torch_loss(ppo, layout, params, batch):
     obs, action, log_prob, advantage, target = map(torch.tensor, samples)
     share = torch.ones_like(advantage) if batch.weight is None else torch.tensor(batch.weight)
     share = share / share.sum(1, keepdim=True)
-    policy = torch.distributions.Normal(
-        torch_network(params, layout, "actor", obs), layout.log_std(params).exp()[:, None]
-    )
+    mean, *shift = torch_network(params, layout, "actor", obs).split(layout.action_size, -1)
+    log_std = layout.log_std(params)[:, None] + sum(torch.tanh(x) for x in shift)
+    policy = torch.distributions.Normal(mean, log_std.exp())
     ratio = (policy.log_prob(action).sum(-1) - log_prob).exp()
     clipped = ratio.clamp(1 - ppo.clip_range, 1 + ppo.clip_range)
     value = torch_network(params, layout, "critic", obs)[..., 0]
@@ -46,11 +46,13 @@ def torch_loss(ppo, layout, params, batch):
     return loss, terms
 
 
+@pytest.mark.parametrize("state_dependent", [False, True])
 @pytest.mark.parametrize("entropy_coef", [0.0, 0.03])
 @pytest.mark.parametrize(("distance", "weighted"), [(0.0, False), (0.3, False), (0.3, True)])
-def test_loss_and_gradient_against_autograd(new_learner, new_batch, distance, weighted, entropy_coef):
+def test_loss_and_gradient_against_autograd(new_learner, new_batch, distance, weighted, entropy_coef, state_dependent):
     ppo = PPO(value_coef=0.7, entropy_coef=entropy_coef)
-    learner = new_learner(log_std_init=-0.3)
+    learner = new_learner(log_std_init=-0.3, state_dependent_std=state_dependent)
+    learner.params *= 2.0  # deviations that differ from state to state
     batch = new_batch(learner, distance=distance, dtype=np.float64)
     if weighted:
         drawn = np.random.default_rng(1).uniform(0, 2, batch.advantage.shape)

@@ -114,7 +114,7 @@ def test_a_clipped_ratio_to_the_policy_that_acted_has_the_same_gradient():
     mean = action_mean(learner.layout, learner.params, batch.obs)
     moved = torch.tensor(mean + 0.05, requires_grad=True)
     log_std = learner.layout.log_std(learner.params)
-    _, d_mean, _ = RECIPE.algorithm.objective.gradient(moved.detach().numpy(), log_std, batch, 0.2)
+    _, d_mean, _ = RECIPE.algorithm.objective.gradient(moved.detach().numpy(), log_std[:, None], batch, 0.2)
 
     then = np.concatenate([rows(rollout.log_prob) for rollout in rollouts], 1)
     rare = torch.tensor(batch.log_prob < then)

@@ -115,6 +115,7 @@ CASES = {
     },
     "Hopper-v5, elu": {"eval_episodes": 1, "policy": ActorCritic(activation="elu")},
     "Hopper-v5, layer normalisation": {"eval_episodes": 1, "policy": ActorCritic(layer_normalisation=True)},
+    "Hopper-v5, deviation of the state": {"eval_episodes": 1, "policy": ActorCritic(state_dependent_std=True)},
     "Hopper-v5, sparse, silu": {
         "eval_episodes": 1,
         "policy": ActorCritic(activation="silu"),

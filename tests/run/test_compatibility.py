@@ -46,6 +46,11 @@ SENTENCES = {
         "--policy.no-layer-normalisation, which --policy.layer-normalisation does not give: use "
         "--policy.no-layer-normalisation, or --algorithm ppo, trpo or n-pg-igt",
     ),
+    "shared-deviation": (
+        {"algorithm": TRPO(), "policy": ActorCritic(state_dependent_std=True)},
+        "--algorithm trpo has formulas for one deviation in all states, and needs --policy.no-state-dependent-std, "
+        "which --policy.state-dependent-std does not give: use --policy.no-state-dependent-std, or --algorithm ppo",
+    ),
     "minibatches": (
         {"algorithm": TRPO(), "sparse": Sparse(rule=DCIL())},
         "--sparse dcil works minibatch by minibatch, and needs a policy that learns from minibatches, which "

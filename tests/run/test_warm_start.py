@@ -199,6 +199,7 @@ def test_files_of_earlier_versions_begin_with_a_count_that_is_assumed_and_said(p
         (ActorCritic((8,), (8, 8)), r"its critic is 2-8-1, the recipe's 2-8-8-1: use --policy.critic-hidden 8$"),
         (ActorCritic((8,), (8,), activation="elu"), "it was trained with --policy.activation tanh: use the same here"),
         (ActorCritic((8,), (8,), layer_normalisation=True), "with --policy.no-layer-normalisation: use the same here"),
+        (ActorCritic((8,), (8,), state_dependent_std=True), "with --policy.no-state-dependent-std: use the same here"),
         (ActorCritic((8,), (8,), normalise_observations=False), "it was trained with --policy.normalise-observations"),
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ class Counter(gymnasium.Env):
 def collector_of(register, new_learner):
     """A collector of Counters and its learner, whose critic is V(index, episode, step) = 5 episode + step."""
 
-    def build(num_envs=2, seeds=(7, 8), log_std_init=0.0, scale_rewards=False, **kwargs):
+    def build(num_envs=2, seeds=(7, 8), log_std_init=0.0, scale_rewards=False, state_dependent_std=False, **kwargs):
         Counter.made, Counter.received = 0, []
         env = sim.make(register(Counter, **kwargs), len(seeds) * num_envs)
         learner = new_learner(
@@ -72,6 +73,7 @@ def collector_of(register, new_learner):
             action_size=2,
             critic_hidden=(),
             log_std_init=log_std_init,
+            state_dependent_std=state_dependent_std,
             normalise_observations=False,
             scale_rewards=scale_rewards,
         )
@@ -134,6 +136,19 @@ def test_log_prob_is_that_of_the_stored_action(collector_of):
     noise = (batch.action - forward(learner.layout.layers(learner.params, "actor"), batch.obs)[-1]) / np.exp(-0.7)
     expected = gaussian_log_prob(noise, learner.layout.log_std(learner.params)[:, None])
     np.testing.assert_allclose(batch.log_prob, expected, atol=1e-4)
+    np.testing.assert_allclose(learner.log_prob(rollout.obs, rollout.action), rollout.log_prob, atol=1e-4)
+
+
+def test_a_deviation_may_depend_on_the_state(collector_of):
+    collector, learner = collector_of(log_std_init=-0.7, state_dependent_std=True)
+    learner.layout.layers(learner.params, "actor")[-1][0][...] *= 30.0  # so that observations count
+    rollout = collector.collect(learner, 4, 0.9)
+    batch = learner.batch(rollout, GAE()(rollout))
+    outputs = torch.tensor(forward(learner.layout.layers(learner.params, "actor"), batch.obs)[-1])
+    log_std = -0.7 + outputs[..., 2:].tanh()
+    assert log_std.std() > 0.3
+    expected = torch.distributions.Normal(outputs[..., :2], log_std.exp()).log_prob(torch.tensor(batch.action))
+    np.testing.assert_allclose(batch.log_prob, expected.sum(-1), atol=1e-3)
 
 
 def test_flattening_keeps_samples_together_and_normalises_observations_per_member(new_learner, collector_of):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.layout import actor_critic_layout
-from rlsparse.learner.network import Actors
 from rlsparse.learner.normaliser import ObsScale
 from rlsparse.trained.compact import Network, compact, fold, rounded
 

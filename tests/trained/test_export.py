@@ -10,6 +10,7 @@ import safetensors.numpy
 import torch
 from gymnasium.spaces import Box
 
+import rlsparse
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
 from rlsparse.learner.sparsity import DENSE
@@ -119,6 +120,14 @@ def test_every_format_is_the_policy_of_its_seed(run, trained, tmp_path, sparsity
         actions = form.load(out / form.files[0])(OBS.astype(np.float32))
         np.testing.assert_allclose(actions, expected, rtol=0, atol=5e-6)
     assert {path.name for path in out.iterdir()} == {"policy.rlsp", "numpy_policy.py", "policy.onnx"}
+
+
+def test_what_is_exported_of_a_policy_with_deviations_of_the_state_is_its_mean(run, trained, tmp_path):
+    folder, out = trained(0.8, state_dependent_std=True), tmp_path / "out"
+    run(folder, "--precision", "fp32", "--out", out)
+    policy = rlsparse.load(folder)
+    observations = OBS.astype(np.float32)
+    np.testing.assert_allclose(numpy_policy.load(out / "policy.rlsp")(observations), policy(observations), atol=2e-5)
 
 
 @pytest.mark.parametrize("normalised", [False, True])
