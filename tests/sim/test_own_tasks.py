@@ -8,18 +8,21 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+from dm_control.suite import common, quadruped
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from rlsparse import sim
 from rlsparse.errors import EnvironmentFailure, UsageError
 from rlsparse.sb3 import make_vec_env
+from rlsparse.sim.cpu import load_model
 from rlsparse.sim.environment import Environment, make_single
 from rlsparse.sim.task import Task, concatenate, never
 from rlsparse.sim.user_classes import load_object
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "swing_up"
 SWING_UP = f"{FOLDER / 'swing_up.py'}:SwingUp"
+QUADRUPED = f"{FOLDER.parent / 'quadruped' / 'quadruped.py'}:Quadruped"
 
 
 def by_hand(seed, actions):
@@ -236,3 +239,38 @@ def test_a_file_that_cannot_be_imported_says_what_it_raised(file):
 def test_the_page_shows_the_example_as_it_is():
     page = (FOLDER.parents[1] / "docs" / "your-own-robot.md").read_text()
     assert f"```python\n{(FOLDER / 'swing_up.py').read_text()}```" in page
+
+
+# A robot of another package
+
+
+def test_the_quadruped_moves_as_that_of_dm_control():
+    model = mujoco.MjModel.from_xml_string(quadruped.make_model(floor_size=15).decode(), common.ASSETS)
+    data = mujoco.MjData(model)
+    env = sim.make(QUADRUPED, 2)
+    env.reset(seed=[3, 4])
+    data.qpos[:] = env.qpos[1]
+    mujoco.mj_forward(model, data)
+    torso = model.body("torso").id
+    for action in np.random.default_rng(1).uniform(-0.8, 0.8, (60, 2, 12)):
+        obs, reward, *_ = env.step(action)
+        data.ctrl[:] = action[1]
+        mujoco.mj_step(model, data, 4)
+        np.testing.assert_allclose(env.qpos[1], data.qpos, rtol=0, atol=1e-6)
+        velocity = data.sensor("velocimeter").data
+        np.testing.assert_allclose(obs[1, :6], [*data.xmat[torso, 6:], *velocity], rtol=0, atol=1e-5)
+        expected = data.xmat[torso, 8] * np.clip(velocity[0] / 3, -1, 1) - 0.01 * np.square(action[1]).sum()
+        assert reward[1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_its_ground_has_hills_if_that_is_wanted():
+    flat, hills = (sim.make(Environment(QUADRUPED, {"bumps": height}), 1) for height in (0.0, 0.5))
+    for env in (flat, hills):
+        env.reset(seed=0)
+    rest = [[env.step(np.zeros((1, 12)))[0] for _ in range(150)][-1] for env in (flat, hills)]
+    assert np.abs(rest[0] - rest[1]).max() > 1e-3
+    names = {mujoco.mjtGeom.mjGEOM_PLANE: 0.0, mujoco.mjtGeom.mjGEOM_HFIELD: 0.5}
+    for kind, bumps in names.items():
+        model = load_model(load_object(QUADRUPED)(bumps=bumps))
+        assert kind in model.geom_type
+        assert len(set(names) & {mujoco.mjtGeom(x) for x in model.geom_type}) == 1
