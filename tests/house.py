@@ -60,6 +60,7 @@ LEAVES = {
     "sim/model_names": "what a user's task asks its model for by name",
     "sim/counter_numbers": "random numbers for many episodes at once",
     "sim/sensing": "errors of sensors, late actions, a memory of observations",
+    "sim/sensing_warp": "the same on a GPU",
     "sim/varied_envs": "environments whose models do",
     "sim/locomotion": "MuJoCo tasks of robots that move",
     "sim/fixed_base": "MuJoCo tasks of arms and pendulums",

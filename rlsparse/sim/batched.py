@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from gymnasium.vector import VectorEnv
-
-from rlsparse.errors import UsageError
-from rlsparse.sim.arguments import SENSING, flag
+from rlsparse.sim.arguments import SENSING
 from rlsparse.sim.curriculum_envs import MujocoCurriculumEnv
 from rlsparse.sim.tasks import task_class
 from rlsparse.sim.varied import factors_of
@@ -24,11 +21,12 @@ def on_cpu(env_id: str, num_envs: int, **options: Any) -> Any:
     return VariedEnv(env_id, num_envs, **options)
 
 
-def on_gpu(env_id: str, num_envs: int, **options: Any) -> VectorEnv:
-    """Return environments of a task on a GPU; what is no task is refused, and what only the CPU has."""
-    for name in SENSING:
-        if name in options:
-            raise UsageError(f"--simulator warp has no {flag(name)}: leave it out, or use --simulator mujoco")
+def on_gpu(env_id: str, num_envs: int, **options: Any) -> Any:
+    """Return environments of a task on a GPU; what is no task is refused."""
+    if sensing := {name: options.pop(name) for name in SENSING if name in options}:
+        from rlsparse.sim.sensing_warp import WarpSensedEnv
+
+        return WarpSensedEnv(on_gpu(env_id, num_envs, **options), **sensing)
     if not _varies(env_id):
         from rlsparse.sim.warp import WarpVectorEnv
 

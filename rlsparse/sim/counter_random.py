@@ -66,6 +66,10 @@ class EpisodeStream:
         words = [mix(mix(self._state + 2 * step + k)) for k in (0, 1)]
         return _shift_right(torch.stack(words, 1), 11).double() * 2.0**-53
 
+    def of_step(self, step: Tensor) -> "EpisodeStream":
+        """Return the stream of each environment's step `[N]`; they are independent of each other."""
+        return EpisodeStream(self._state, step)
+
     def uniform(self, low: float, high: float, size: int) -> Tensor:
         return low + (high - low) * self.random(size)
 

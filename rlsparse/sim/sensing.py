@@ -1,6 +1,6 @@
 """What lies between a robot and its policy: sensors that err, actions that arrive late, and a memory of observations.
 
-Arguments of any MuJoCo task, on the CPU.
+Arguments of any MuJoCo task; `sensing_warp` has them on a GPU.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,7 @@ class SensedEnv(VectorEnv):
         self, env: Any, sensor_noise: float | Sequence[float] = 0.0, action_delay: int = 0, history: int = 1
     ) -> None:
         self._env, self.num_envs, self.metadata, self.spec = env, env.num_envs, env.metadata, env.spec
-        for name, value, least in (("action_delay", action_delay, 0), ("history", history, 1)):
-            if type(value) is not int or not least <= value <= LONGEST:
-                raise UsageError(f"{flag(name)} is {value}: expected a whole number from {least} to {LONGEST:,}")
+        check_sensing(action_delay, history)
         space: Box = env.single_observation_space
         self._noise = deviations(sensor_noise, space.low.size)
         self.single_action_space, self.action_space = env.single_action_space, env.action_space
@@ -45,6 +43,7 @@ class SensedEnv(VectorEnv):
         self._waiting = np.tile(self._rest, (self.num_envs, action_delay, 1))
         self._seen = np.zeros((self.num_envs, history, space.low.size))
         self._keys = np.zeros((self.num_envs, 3), np.int64)  # seed, episode, step
+        self._keys[:, 0] = np.random.SeedSequence().generate_state(self.num_envs, np.uint64) >> 1
         self._over = np.zeros(self.num_envs, bool)
 
     def __getattr__(self, name: str) -> Any:
@@ -144,6 +143,13 @@ class SensedEnv(VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments."""
         self._env.close()
+
+
+def check_sensing(action_delay: int, history: int) -> None:
+    """Raise UsageError for what is no delay and no length of a memory."""
+    for name, value, least in (("action_delay", action_delay, 0), ("history", history, 1)):
+        if type(value) is not int or not least <= value <= LONGEST:
+            raise UsageError(f"{flag(name)} is {value}: expected a whole number from {least} to {LONGEST:,}")
 
 
 def deviations(given: float | Sequence[float], size: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import kstest
 
 from rlsparse import sim
@@ -138,9 +139,68 @@ def test_other_values_are_refused(kwargs, message):
         made(**kwargs)
 
 
-def test_the_gpu_s_simulator_says_that_it_has_none():
-    with pytest.raises(UsageError, match="--simulator warp has no --env-kwargs.history"):
-        sim.make(Environment("Hopper-v5", {"history": 2}), 1, simulator="warp", device="cpu")
+# On a GPU: here on MuJoCo Warp's CPU device
+
+
+def on_warp(num_envs=3, env="Hopper-v5", autoreset=True, **kwargs):
+    return sim.make(Environment(env, kwargs), num_envs, autoreset=autoreset, simulator="warp", device="cpu")
+
+
+def run_on_warp(env, actions=ACTIONS, seed=0):
+    results = run(env, torch.tensor(actions), seed)
+    return results[0], results[1]
+
+
+@pytest.mark.parametrize("autoreset", [True, False])
+def test_on_a_gpu_delay_and_memory_are_those_of_the_cpu_for_the_same_motion(autoreset):
+    """What the policy sees of environments on the GPU is what sensing on the CPU makes of the same results."""
+    plain = on_warp(autoreset=autoreset)
+    sensed = on_warp(autoreset=autoreset, action_delay=2, history=3)
+    first = plain.reset(seed=0)[0].numpy()
+    memory = [np.repeat(first[:, None], 3, 1)]
+    np.testing.assert_array_equal(sensed.reset(seed=0)[0], memory[0].reshape(3, -1))
+    since = np.zeros(3, int)
+    over = np.zeros(3, bool)
+    for t, action in enumerate(ACTIONS):
+        arriving = np.where((since < 2)[:, None], 0.0, ACTIONS[max(t - 2, 0)]).astype(np.float32)
+        obs, reward, terminated, truncated, info = plain.step(torch.tensor(arriving))
+        own, own_reward, own_terminated, _, own_info = sensed.step(torch.tensor(action))
+        np.testing.assert_array_equal(reward, own_reward)
+        np.testing.assert_array_equal(terminated, own_terminated)
+        seen = np.concatenate([memory[-1][:, 1:], info["final_obs"].numpy()[:, None]], 1)
+        seen = np.where(over[:, None, None], memory[-1], seen)
+        np.testing.assert_array_equal(own_info["final_obs"], seen.reshape(3, -1))
+        ended = (terminated | truncated).numpy()
+        if autoreset:
+            seen = np.where(ended[:, None, None], np.repeat(obs.numpy()[:, None], 3, 1), seen)
+            since = np.where(ended, 0, since + 1)
+        else:
+            over, since = over | ended, since + 1
+        np.testing.assert_array_equal(own, seen.reshape(3, -1))
+        memory.append(seen)
+    assert over.any() or autoreset
+
+
+def test_on_a_gpu_errors_are_normal_and_an_environment_s_own():
+    plain, rewards = run_on_warp(on_warp())
+    noisy, same = run_on_warp(on_warp(sensor_noise=0.5))
+    np.testing.assert_array_equal(rewards, same)
+    assert kstest((noisy - plain).ravel() / 0.5, "norm").pvalue > 1e-3
+    alone, _ = run_on_warp(on_warp(1, sensor_noise=0.5), ACTIONS[:5, 1:2], seed=1)
+    np.testing.assert_allclose(alone[:5, 0], noisy[:5, 1], rtol=1e-3, atol=1e-3)
+
+
+def test_on_a_gpu_it_continues_exactly_from_its_state():
+    kwargs = {"sensor_noise": 0.1, "action_delay": 2, "history": 2}
+    first, second = on_warp(**kwargs), on_warp(**kwargs)
+    first.reset(seed=0)
+    for action in ACTIONS[:30]:
+        first.step(torch.tensor(action))
+    second.reset(seed=9)
+    second.set_state(first.get_state())
+    for action in ACTIONS[30:]:
+        for a, b in zip(first.step(torch.tensor(action))[:4], second.step(torch.tensor(action))[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_counted_numbers_are_uniform_and_normal_and_depend_on_every_key():
