@@ -1,7 +1,7 @@
 """What `sensing` does, for tasks on a GPU: every operation is a masked write, and none waits for the device."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class WarpSensedEnv(VectorEnv):
     ) -> None:
         check_sensing(action_delay, history)
         self._env, self.num_envs, self.metadata, self.spec = env, env.num_envs, env.metadata, env.spec
-        actions, seen = env.single_action_space, env.single_observation_space
+        actions, seen = cast(Box, env.single_action_space), cast(Box, env.single_observation_space)
         width, device = seen.shape[0], env.device
         self._noise = torch.as_tensor(deviations(sensor_noise, width).copy(), device=device)
         self._errs = bool(self._noise.any())
