@@ -1,4 +1,4 @@
-"""What hidden units do: tanh, and by name those of `activations`; alone, or after `layer_normalisation`."""
+"""What hidden units do: tanh, and by name those of `activations`, which may follow layer normalisation."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
