@@ -26,13 +26,17 @@ class Actors:
 
     def __call__(self, obs: Array) -> Array:
         """Mean action, in units of half the action range, for raw obs [S, N, O], on their device; [S, N, A]."""
-        return self.distribution(obs)[0]
+        return self.outputs(obs)[..., : self.layout.action_size]
 
     def distribution(self, obs: Array) -> tuple[Array, Array]:
         """Mean [S, N, A] and log-std [S, 1 or N, A] of actions for raw obs [S, N, O], on their device."""
+        log_std = to_numpy(self.log_std) if isinstance(obs, np.ndarray) else self.log_std
+        return self.layout.deviation.distribution(self.outputs(obs), log_std)
+
+    def outputs(self, obs: Array) -> Array:
+        """All outputs of the networks for raw obs [S, N, O], on their device."""
         outputs = forward(self._layers, to_device(self.scale(as_float32(obs)), self.device))[-1]
-        mean, log_std = self.layout.deviation.distribution(outputs, self._log_std)
-        return (to_numpy(mean), to_numpy(log_std)) if isinstance(obs, np.ndarray) else (mean, log_std)
+        return to_numpy(outputs) if isinstance(obs, np.ndarray) else outputs
 
     def only(self, member: int) -> "Actors":
         """Return one member's policy, with S = 1."""
@@ -44,5 +48,6 @@ class Actors:
         return self.layout.layers(self.params, "actor")
 
     @cached_property
-    def _log_std(self) -> Array:
+    def log_std(self) -> Array:
+        """The common log-stds, [S, A]."""
         return self.layout.log_std(self.params)

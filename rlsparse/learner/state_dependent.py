@@ -1,7 +1,23 @@
 """A deviation of actions that depends on the state."""
 
+from typing import Any
+
+import numpy as np
+
 from rlsparse.learner.arrays import Array, namespace
-from rlsparse.learner.deviation import SharedDeviation
+from rlsparse.learner.deviation import Sampler, SharedDeviation
+
+
+class StateDependentSampler(Sampler):
+    """Draws actions with the deviation of each state."""
+
+    def __init__(self, actors: Any, noise: np.ndarray) -> None:
+        self._actors, self._noise, self.log_std = actors, noise, np.empty_like(noise)
+
+    def __call__(self, t: int, obs: np.ndarray, out: np.ndarray) -> None:
+        """Write the actions of step t into `out`."""
+        mean, self.log_std[t] = self._actors.distribution(obs)
+        np.add(mean, np.exp(self.log_std[t]) * self._noise[t], out=out)
 
 
 class StateDependentDeviation(SharedDeviation):
@@ -10,6 +26,8 @@ class StateDependentDeviation(SharedDeviation):
     So deviations of actions lie within a factor of e around the learned common ones, which begin as given and obey
     their bound.
     """
+
+    sampler = StateDependentSampler
 
     def distribution(self, outputs: Array, log_std: Array) -> tuple[Array, Array]:
         """Return mean and log-std, [S, B, A] each, for outputs [S, B, 2 A] and log_std [S, A]."""

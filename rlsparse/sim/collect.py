@@ -101,25 +101,25 @@ class Collector:
         if acting is not None:  # each environment has its own
             actors = learner.actors_at(acting, layout.group("actor"), np.arange(members))
         noise = learner.noise.normal(length, num_envs, layout.action_size).swapaxes(0, 1)
-        log_stds = []
         steps = empty_steps(length, members, num_envs, layout.obs_size, layout.action_size)
         reward, terminated, truncated = (steps[x].reshape(length, -1) for x in ("reward", "terminated", "truncated"))
         marks: dict[str, list[np.ndarray]] = {"valid": [], "replayed": []}
         ends: list[tuple[int, int, int, np.ndarray]] = []
         check_finite(self.env, self.obs, np.zeros(len(self.obs)), learner.seeds, "the reset before the next rollout")
-        for t, (obs, action) in enumerate(zip(steps["obs"], steps["action"], strict=True)):
+        arrays = steps["obs"], steps["action"], noise
+        obs_of, action_of, noise = (x.reshape(length, len(actors.seeds), -1, x.shape[-1]) for x in arrays)
+        sample = layout.deviation.sampler(actors, noise)
+        for t, (obs, action) in enumerate(zip(obs_of, action_of, strict=True)):
             learner.between_steps()
-            obs[...] = self.obs.reshape(members, num_envs, -1)
-            mean, log_std = actors.distribution(obs.reshape(len(actors.seeds), -1, layout.obs_size))
-            log_stds.append(log_std.reshape(members, -1, layout.action_size))
-            np.add(mean.reshape(action.shape), np.exp(log_stds[-1]) * noise[t], out=action)
+            obs[...] = self.obs.reshape(obs.shape)
+            sample(t, obs, action)
             *outcome, info, final = self._step(learner, self._to_native(action.reshape(members * num_envs, -1)), t)
             reward[t], terminated[t], truncated[t] = outcome
             for name, rows in marks.items():
                 if name in info:
                     rows.append(info[name].reshape(members, num_envs))
             ends += [(t, *divmod(i, num_envs), last) for i, last in final]
-        steps["log_prob"] = gaussian_log_prob(noise, np.stack(log_stds))
+        steps["log_prob"] = gaussian_log_prob(noise, sample.log_std).reshape(length, members, num_envs)
         steps["own_log_prob"] = None if acting is None else learner.log_prob(steps["obs"], steps["action"])
         return steps | {name: np.stack(rows) for name, rows in marks.items() if rows}, ends
 
