@@ -38,12 +38,20 @@ def tape(function):
 class GraphOnTape:
     """A CUDAGraph, as far as `torch.cuda.graph` and a replay ask for it."""
 
-    def capture_begin(self, **options):
-        self._tape = Tape()
+    invalid = False
+    """Whether the capture fails at its end."""
+
+    def capture_begin(self, pool, **options):
+        Cuda.underway.add(pool)
+        self._tape, self._pool = Tape(), pool
         self._tape.__enter__()
 
     def capture_end(self):
+        """As in torch, an invalid capture raises before the allocator learns that it is over."""
         self._tape.__exit__(None, None, None)
+        if self.invalid:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        Cuda.underway.remove(self._pool)
 
     def replay(self):
         self._tape.replay()
@@ -57,13 +65,28 @@ class Stream:
 class Cuda:
     """Plays torch.cuda, as far as recording asks for it; `stream` is the current one."""
 
+    underway = set()
+    """Pools of captures of which the allocator does not know that they are over."""
+
     def __init__(self, monkeypatch, graph=GraphOnTape):
         self.stream, self.devices = Stream(), []
+        Cuda.underway.clear()
         replaced = {"Stream": Stream, "stream": partial(On, self), "current_stream": lambda: self.stream}
-        replaced |= {"CUDAGraph": graph, "device": self._device, "synchronize": int, "empty_cache": int}
+        replaced |= {"CUDAGraph": graph, "device": self._device, "synchronize": int, "empty_cache": self._empty_cache}
+        replaced |= {"graph_pool_handle": object, "current_device": int}
         for name, fake in replaced.items():
             monkeypatch.setattr(torch.cuda, name, fake)
-        monkeypatch.setattr(torch._C, "_host_emptyCache", int, raising=False)
+        for name, fake in {
+            "_host_emptyCache": int,
+            "_cuda_endAllocateToPool": lambda device, pool: self.underway.discard(pool),
+            "_cuda_releasePool": lambda device, pool: None,
+        }.items():
+            monkeypatch.setattr(torch._C, name, fake, raising=False)
+
+    def _empty_cache(self):
+        """What a capture begins with."""
+        if self.underway:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
     def _device(self, device):
         self.devices.append(device)

@@ -5,6 +5,7 @@ torch works on: no step waits for the host.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor
 
 from rlsparse.errors import UnsupportedEnvironment, UsageError, import_extra
+from rlsparse.learner.recorded import no_collection, records_physics
+
+log = logging.getLogger(__name__)
 
 _MOST_CONTACTS, _MOST_ROWS = 48, 96
 
@@ -122,10 +126,24 @@ class WarpPhysics:
     def _prepare(self, launch: Callable[[], None]) -> Callable[[], None]:
         """`launch` as one call: compiled, and captured as a graph that runs on torch's current stream."""
         warp, device = self._warp, self.device
+
+        def directly() -> None:
+            with warp.ScopedDevice(self._place):
+                if device.type == "cpu":
+                    return launch()
+                with warp.ScopedStream(warp.stream_from_torch(device)):
+                    launch()
+
         with warp.ScopedDevice(self._place):
             launch()  # compiles and loads the kernels before the capture
-            with warp.ScopedCapture() as capture:
-                launch()
+            if not records_physics():
+                return directly
+            try:
+                with no_collection(), warp.ScopedCapture() as capture:
+                    launch()
+            except RuntimeError as error:
+                log.warning("physics goes on unrecorded, which is slower: %s", error)
+                return directly
         warp.synchronize_device(self._place)
         if device.type == "cpu":
             return lambda: warp.capture_launch(capture.graph)

@@ -1,5 +1,6 @@
 """A recorded step: what it does when it is replayed is what the function would have done, whatever the numbers are."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from tape import Cuda, GraphOnTape, tape
 from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
-from rlsparse.learner.recorded import Recorded, recorder
+from rlsparse.errors import Interrupted
+from rlsparse.learner.recorded import SWITCH, Recorded, recorder, records_physics
 from rlsparse.learner.streams import HostStreams
 
 DEVICE = "cpu:0"
@@ -89,13 +91,13 @@ def test_a_cuda_graph_is_captured_on_its_own_device_where_its_warm_ups_ran(monke
     count_up(total, recorded)
     assert cuda.devices == ["cuda:1"]
     assert streams[0] is cuda.stream is main
-    assert len(streams) == 5 and len(set(streams[1:])) == 1 and streams[1] is not main
+    beside = streams[1:5]
+    assert len(set(beside)) == 1 and beside[0] is not main
+    assert {*streams} - {*beside} == {main}  # where it is tried
 
 
 class Forbidden(GraphOnTape):
-    def capture_end(self):
-        super().capture_end()
-        raise RuntimeError("operation not permitted when stream is capturing")
+    invalid = True
 
 
 def out_of_memory(function):
@@ -114,7 +116,7 @@ def all_but_the_last_operations(function):
 
 
 FAILURES = {
-    "capture": "operation not permitted",
+    "capture": "previous error during capture",
     "memory": "out of memory",
     "nothing": "does not do what was recorded",
     "less": "does not do what was recorded",
@@ -130,6 +132,83 @@ def test_what_cannot_be_recorded_goes_on_unrecorded_with_the_same_numbers(failur
     assert cuda.stream is main
     (line,) = caplog.messages
     assert line.startswith("a step goes on unrecorded, which is slower: ") and FAILURES[failure] in line
+
+
+def test_a_capture_that_fails_tells_its_own_cause_and_does_not_forbid_the_next(monkeypatch, caplog):
+    Cuda(monkeypatch, Forbidden)
+
+    def synchronises(x):
+        if Cuda.underway:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return {"double": 2 * x}
+
+    assert Recorded(synchronises, [], recorder("cuda"))(torch.ones(1))["double"].item() == 2
+    (line,) = caplog.messages
+    assert line.endswith("operation not permitted when stream is capturing")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", GraphOnTape)
+    caplog.clear()
+    count_up(*new_counter(recorder("cuda")))
+    assert not caplog.messages
+
+
+def test_what_is_no_failure_of_a_capture_is_raised_as_it_is(monkeypatch):
+    Cuda(monkeypatch, Forbidden)
+
+    def stops(x):
+        if Cuda.underway:
+            raise Interrupted
+        return {}
+
+    with pytest.raises(Interrupted):
+        Recorded(stops, [], recorder("cuda"))(torch.ones(1))
+    assert not Cuda.underway
+
+
+def test_a_recording_that_froze_its_input_is_found_out(caplog):
+    def frozen(function):
+        result, replay = tape(function)
+        noted = replay.__self__.notes
+        func, (x, *others), kwargs, into = noted[0]
+        noted[0] = func, (x.clone(), *others), kwargs, into
+        return result, replay
+
+    recorded = Recorded(lambda x: {"double": 2 * x}, [], frozen)
+    assert recorded(torch.tensor([1.0, 2.0]))["double"].tolist() == [2, 4]
+    assert "does not do what was recorded" in caplog.text
+
+
+def test_a_recording_that_forgets_a_small_number_is_found_out(caplog):
+    """Adam's second moments are of the size of a gradient squared."""
+    second = torch.full((3,), 1e-9)
+
+    def step(x):
+        second.mul_(0.9)
+        return {"x": x + 1}
+
+    def forgets(function):
+        result, replay = tape(function)
+        del replay.__self__.notes[0]
+        return result, replay
+
+    Recorded(step, [second], forgets)(torch.ones(2))
+    assert "does not do what was recorded" in caplog.text
+    torch.testing.assert_close(second, torch.full((3,), 0.9e-9), atol=0, rtol=1e-6)
+
+
+def test_no_garbage_is_collected_while_a_step_is_recorded(monkeypatch):
+    Cuda(monkeypatch)
+    seen = []
+    recorded = Recorded(lambda x: (seen.append((bool(Cuda.underway), gc.isenabled())), {})[1], [], recorder("cuda"))
+    recorded(torch.ones(1))
+    assert (True, False) in seen and (True, True) not in seen
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("value", ["0", "physics"])
+def test_recording_can_be_switched_off(monkeypatch, value):
+    monkeypatch.setenv(SWITCH, value)
+    assert recorder("cuda") is None
+    assert records_physics() is (value == "physics")
 
 
 def test_on_a_cpu_nothing_is_recorded():
