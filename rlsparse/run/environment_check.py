@@ -1,14 +1,16 @@
 """`rlsparse envs --check`: an environment tried with random actions: its sizes, its speed, and usual mistakes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from rlsparse import sim
 from rlsparse.run.cards import resolve_environment
+from rlsparse.sim.arguments import located
 from rlsparse.sim.environment import Environment
 from rlsparse.sim.user_classes import shown_name
 
@@ -42,10 +44,10 @@ class Tried:
     """Of these, what MuJoCo took; 0 if that is not known."""
 
 
-def checked(name: str) -> list[str]:
+def checked(name: str, kwargs: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
     """Return what there is to tell of an environment, a line each; raises as making and stepping it does."""
     env_id = resolve_environment(name)
-    environment = Environment(env_id)
+    environment = Environment(env_id, located(kwargs))
     count = ENVS if environment.batched else 1
     env: Any = sim.make(environment, count)
     tried = _try(env)

@@ -4,7 +4,7 @@ import csv
 import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, TypeVar
 
@@ -35,6 +35,8 @@ class EnvironmentFlags(ListingFlags):
 
     check: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
     """Try an environment, such as file.py:Class, with random actions, and tell its sizes, its speed and its flaws."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment that is tried, each as --env-kwargs.NAME VALUE."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -53,8 +55,10 @@ def _environments(flags: EnvironmentFlags) -> None:
     if flags.check is not None:
         from rlsparse.run.environment_check import checked
 
-        print("\n".join(checked(flags.check)))
+        print("\n".join(checked(flags.check, flags.env_kwargs)))
         return
+    if flags.env_kwargs:
+        raise UsageError("--env-kwargs are of an environment that is tried: --check ENV names it")
     environments = _matching(cards.environments(), flags.pattern, "environment")
     print(_as_json(map(asdict, environments)) if flags.json else _environment_table(environments))
 

@@ -43,6 +43,19 @@ def test_a_sound_task_gets_no_warning_and_its_sizes_are_told(capsys):
     assert "no episode ends within 20 steps" in random
 
 
+def test_it_may_be_tried_with_other_arguments(capsys):
+    name = f"{SWING_UP / 'swing_up.py'}:SwingUp"
+    listing.main(["envs", "--check", name, "--env-kwargs.history", "3"])
+    assert capsys.readouterr().out.startswith("swing_up.py:SwingUp: 15 observations")
+    for arguments, message in {
+        ("--check", name, "--env-kwargs.histroy", "3"): "did you mean history",
+        ("--env-kwargs.history", "3"): "--check ENV names it",
+    }.items():
+        with pytest.raises(SystemExit):
+            listing.main(["envs", *arguments])
+        assert message in capsys.readouterr().err
+
+
 def test_usual_mistakes_are_warned_of():
     assert warnings(f"{__name__}:Flawed") == [
         "observations that never change: numbers 2, 3, 4 of 5",
