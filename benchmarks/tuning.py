@@ -93,6 +93,7 @@ ARMS = {
     "card-init-10": merged(CARD, first_deviation(-1.0)),
     "card-init-15": merged(CARD, first_deviation(-1.5)),
     "card-floor-15": merged(CARD, {"policy": {"log_std_min": -1.5}}),
+    "init-10-floor-15": merged(CARD, first_deviation(-1.0), {"policy": {"log_std_min": -1.5}}),
     "init-10-995": merged(CARD, first_deviation(-1.0), {"advantage": {"gamma": 0.995}}),
     "init-10-kl-30": merged(CARD, first_deviation(-1.0), algorithm(target_kl=0.03)),
     "init-10-5": merged(CARD, first_deviation(-1.0), algorithm(epochs=5)),
