@@ -53,8 +53,8 @@ ALIKE = {
         "--agent sparse-trpo --sparse.init masked",
     ),
     "another rule than the card's": (
-        {"agent": "sparse-ppo", "sparse": {"rule": "set", "drop_by": "magnitude"}},
-        "--agent sparse-ppo --sparse set --sparse.drop-by magnitude",
+        {"agent": "sparse-ppo", "sparse": {"rule": "rigl", "drop_by": "kl"}},
+        "--agent sparse-ppo --sparse rigl --sparse.drop-by kl",
     ),
     "no probing": ({"agent": "explorler-ppo", "explore": None}, "--agent explorler-ppo --explore none"),
     "a rule": ({"sparse": "set", "sparsity": 0.8}, "--sparse set --sparsity 0.8"),
