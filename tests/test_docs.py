@@ -239,8 +239,10 @@ def exists(code):
     """Check what can be checked of a command without running it: the thing that it names is there."""
     program, *words = code.words
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    ours = {f"rlsparse[{name}]" for name in extras}
+    others = {re.split(r"[^\w-]", package)[0] for package in extras["dev"]}
     found = {
-        "pip": lambda: words[0] == "install" and re.fullmatch(r"rlsparse\[(\w+)\]", words[1])[1] in extras,
+        "pip": lambda: words[0] == "install" and words[1] in ours | others,
         "make": lambda: re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE),
         "source": lambda: words == [".venv/bin/activate"],
         "tensorboard": lambda: words == ["--logdir", "runs"],
