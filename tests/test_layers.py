@@ -63,6 +63,7 @@ TORCH_FIRST = {
     "rlsparse.sim.counter_random",
     "rlsparse.run.torch_loop",
     "rlsparse.run.torch_parameters",
+    "rlsparse.sim.sensing_warp",
     "rlsparse.sim.task_check",
     "rlsparse.sim.varied_warp",
     "rlsparse.sim.warp",

@@ -9,13 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-HIDDEN = {"tanh": lambda x: np.tanh(x, out=x), "silu": lambda x: x * (0.5 + 0.5 * np.tanh(x / 2))}
+HIDDEN: dict = {"tanh": lambda x: np.tanh(x, out=x), "silu": lambda x: x * (0.5 + 0.5 * np.tanh(x / 2))}
 HIDDEN.update(relu=lambda x: np.maximum(x, 0), elu=lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))))
-
-
-def normalised(x: np.ndarray) -> np.ndarray:
-    """Shift and scale the last axis to mean 0 and deviation 1."""
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+HIDDEN.update({0: np.asarray, 1: lambda x: (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + 1e-5) ** 0.5})
 
 
 class Policy:
@@ -24,18 +20,16 @@ class Policy:
     def __init__(self, obs_size: int, about: dict, layers: list, *vectors: np.ndarray) -> None:
         self.obs_size, self.about, self.hidden, (self.weight, self.bias) = obs_size, about, layers[:-1], layers[-1]
         self.inputs, self.shift, self.limit, self.low, self.high = vectors
-        self.floor, self.activate = -self.limit, HIDDEN[about.get("activation", "tanh")]
-        self.normalise = normalised if about.get("layer_normalisation") else lambda x: x
+        self.before = HIDDEN[about.get("layer_normalisation", 0)]
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """Environment action [A], or [N, A], float32, for a raw observation [O], or [N, O]."""
         x = np.asarray(observation, np.float32)
         if x.shape[-1:] != (self.obs_size,):
             raise ValueError(f"an observation of shape {x.shape}: expected {self.obs_size} numbers, or rows of them")
-        x = x.take(self.inputs, -1) - self.shift
-        np.minimum(np.maximum(x, self.floor, out=x), self.limit, out=x)
+        x = np.minimum(np.maximum(x.take(self.inputs, -1) - self.shift, -self.limit), self.limit)
         for weight, bias in self.hidden:
-            x = self.activate(self.normalise(x.dot(weight) + bias))
+            x = HIDDEN[self.about.get("activation", "tanh")](self.before(x.dot(weight) + bias))
         return np.minimum(np.maximum(x.dot(self.weight) + self.bias, self.low), self.high)
 
 
