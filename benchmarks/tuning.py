@@ -65,6 +65,7 @@ LARGE = {
     **algorithm(minibatches=16, learning_rate=6e-4, normalise_advantages=True),
 }
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
+FLOOR = {"policy": {"log_std_init": -1.0, "log_std_min": -2.3}}
 CARD = merged(BASE, KL, REUSE, {"policy": {"log_std_min": -2.3}})
 ARMS = {
     "base": BASE,
@@ -106,6 +107,12 @@ ARMS = {
     "trpo": TRPO,
     "trpo-init-15": merged(TRPO, first_deviation(-1.5)),
     "trpo-critic": merged(TRPO, CRITIC),
+    "trpo-floor": merged(TRPO, FLOOR),
+    "trpo-floor-20": merged(TRPO, FLOOR, algorithm(target_kl=0.02)),
+    "trpo-2048-floor": merged(TRPO, CRITIC, FLOOR, {"num_envs": 8, "rollout_length": 256}),
+    "trpo-2048-floor-20": merged(
+        TRPO, CRITIC, FLOOR, {"num_envs": 8, "rollout_length": 256}, algorithm(target_kl=0.02)
+    ),
     "trpo-2048": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}),
     "trpo-2048-999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.999)),
     "trpo-2048-9999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.9999)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlsparse.errors import UsageError
+from rlsparse.errors import UsageError, require
 from rlsparse.learner.activation import Activation, Layers
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.bounds import CountFromZero, Finite, Varying, Widths
@@ -29,6 +29,8 @@ class ActorCritic:
     """Initial log standard deviation of every action, in units of half the action range."""
     log_std_min: Varying[Finite] | None = None
     """Least log standard deviation with which the policy acts; no bound if not given."""
+    log_std_max: Varying[Finite] | None = None
+    """Greatest log standard deviation with which the policy acts; no bound if not given."""
     normalise_observations: bool = True
     """Shift and scale observations by their running mean and deviation."""
     scale_rewards: bool = True
@@ -59,6 +61,12 @@ class ActorCritic:
         }
         return frozenset(trait for trait, there in given.items() if there)
 
+    def check(self, recipe: Any) -> None:
+        """Raise UsageError if no deviation of actions is within both bounds."""
+        least, most = self.log_std_min, self.log_std_max
+        if least is not None and most is not None:
+            require(least <= most, "policy.log_std_max", most, f"at least --policy.log-std-min, which is {least}")
+
     def layout(self, obs_size: int, action_size: int, critic: bool = True) -> Layout:
         """Return the layout of the parameters for these sizes in the flat vector, with or without a critic."""
         if self.critic_only >= obs_size:
@@ -87,10 +95,12 @@ class ActorCritic:
         return params
 
     def bound(self, log_std: Array) -> None:
-        """Raise log standard deviations [S, A] to the least one, in place."""
+        """Move log standard deviations [S, A] to the least one or the greatest one if they are beyond it, in place."""
+        of_members = namespace(log_std).zeros_like(log_std[:, :1])
+        if self.log_std_max is not None:
+            log_std[...] = log_std.clip(max=(of_members[:, 0] + self.log_std_max)[:, None])
         if self.log_std_min is not None:
-            least = namespace(log_std).zeros_like(log_std[:, 0]) + self.log_std_min
-            log_std[...] = log_std.clip(least[:, None])
+            log_std[...] = log_std.clip((of_members[:, 0] + self.log_std_min)[:, None])
 
 
 def orthogonal(rows: int, columns: int, gain: float, generator: np.random.Generator) -> np.ndarray:

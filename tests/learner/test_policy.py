@@ -13,6 +13,7 @@ from rlsparse.errors import UsageError
 from rlsparse.learner.network import ActorCritic, action_mean, backward, forward, orthogonal, value
 from rlsparse.learner.streams import generator
 from rlsparse.run import session as sessions
+from rlsparse.run.recipe import check
 
 POLICY = ActorCritic(actor_hidden=(16, 8), critic_hidden=(12,), log_std_init=-0.5)
 LAYOUT = POLICY.layout(5, 3)
@@ -147,18 +148,30 @@ def test_the_log_std_is_raised_to_its_least_value():
     np.testing.assert_allclose(log_std, [[-2.0, 0.3], [-2.0, -1.0]])
 
 
-def test_without_a_least_value_there_is_no_bound():
+def test_the_log_std_is_lowered_to_its_greatest_value():
+    log_std = np.array([[-3.0, 0.3], [-2.1, -1.0]], np.float32)
+    replace(POLICY, log_std_min=-2.0, log_std_max=-1.5).bound(log_std)
+    np.testing.assert_allclose(log_std, [[-2.0, -1.5], [-2.0, -1.5]])
+
+
+def test_without_bounds_the_log_std_stays_as_it_is():
     log_std = np.full((1, 2), -9.0, np.float32)
     POLICY.bound(log_std)
     assert (log_std == -9.0).all()
 
 
-def test_the_policies_that_act_keep_the_bound():
-    recipe = tiny.recipe(policy=replace(tiny.RECIPE.policy, log_std_min=-0.2))
+@pytest.mark.parametrize(("field", "bound", "beyond"), [("log_std_min", -0.2, -5.0), ("log_std_max", -3.0, 1.0)])
+def test_the_policies_that_act_keep_the_bound(field, bound, beyond):
+    recipe = tiny.recipe(policy=replace(tiny.RECIPE.policy, **{field: bound}))
     learner, collector, explorer = sessions.begin(recipe)
-    learner.layout.log_std(learner.params)[...] = -5.0
+    learner.layout.log_std(learner.params)[...] = beyond
     loop.iterate(recipe, learner, collector, explorer)
-    assert (learner.layout.log_std(learner.params) >= np.float32(-0.2)).all()
+    assert (np.sign(beyond) * learner.layout.log_std(learner.params) <= np.float32(np.sign(beyond) * bound)).all()
+
+
+def test_a_greatest_log_std_below_the_least_is_refused():
+    with pytest.raises(UsageError, match="--policy.log-std-max is -2.0: expected at least --policy.log-std-min"):
+        check(tiny.recipe(policy=replace(tiny.RECIPE.policy, log_std_min=-1.0, log_std_max=-2.0)))
 
 
 def test_no_step_of_an_update_goes_below_the_bound():

@@ -66,6 +66,7 @@ VALUES = {
     "PPO.target_kl": (1e-4, 1.0),
     "Clip.clip_range_high": (1e-4, 0.3),
     "ActorCritic.log_std_min": (0.5, -0.5),
+    "ActorCritic.log_std_max": (-0.5, -1.5),
     "HPT.success_return": (-2.0, 0.0),
     "ExploRLer.start": (0.0, 0.4),
     "ExploRLer.budget_fraction": (1.0, 0.05),
