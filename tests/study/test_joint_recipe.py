@@ -64,6 +64,7 @@ VALUES = {
     "Scaffold.success_return": (-0.3, -1.0),
     "Scaffold.exempt": (0.0, 0.6),
     "PPO.target_kl": (1e-4, 1.0),
+    "CG.tolerance": (1e-5, 1.0),
     "Clip.clip_range_high": (1e-4, 0.3),
     "ActorCritic.log_std_min": (0.5, -0.5),
     "ActorCritic.log_std_max": (-0.5, -1.5),
