@@ -85,7 +85,8 @@ recipes = st.builds(
     rollout_length=st.integers(2, 500),
     eval_every=st.none() | counts,
     eval_episodes=counts,
-    policy=st.builds(ActorCritic, hidden, hidden, finite, st.none() | finite, st.booleans(), st.booleans()),
+    policy=st.builds(ActorCritic, hidden, hidden, finite, st.none() | finite, st.none(), st.booleans(), st.booleans())
+    | st.builds(ActorCritic, log_std_max=finite),
     advantage=st.builds(GAE, share, share)
     | st.builds(NStep, share, counts)
     | st.builds(MonteCarlo, share, share)
