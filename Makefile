@@ -25,8 +25,9 @@ install: $(VENV)/.core
 train: $(VENV)/.core
 	$(BIN)/python -m rlsparse.train --env HalfCheetah --num-seeds 5
 
+# Two processes on two cores: more threads would wait for each other.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 setup: $(VENV)/.dev
 
