@@ -148,7 +148,10 @@ def _take_from_card(field: str, name: str, agent: str, recipe: Recipe) -> tuple[
 
 def _component_of_card(field: str, name: str, recipe: Recipe) -> tuple[str, Any]:
     """Return the name of a card and the component that its recipe has; raises UsageError, with what there is."""
-    wanted = f"{name}-{kind_of(type(recipe.algorithm))}" if name in SHORT_NAMES[field] else name
+    wanted = name
+    if name in SHORT_NAMES[field]:
+        own, usual = (f"{name}-{kind_of(type(x.algorithm))}" for x in (recipe, Recipe(recipe.env)))
+        wanted = own if own in cards.agents() else usual
     wanted = gpu_variant(wanted) if recipe.simulator == "warp" else wanted
     tables = {card.name: (card.recipe, *card.environments.values()) for card in cards.agents().values()}
     have = [card for card, recipes in tables.items() if any(field in recipe for recipe in recipes)]

@@ -166,6 +166,14 @@ def test_probing_is_that_of_the_card_made_for_a_gpu(algorithm):
     assert recipe == chosen_recipe({**CHEETAH, "agent": f"explorler-{algorithm}-gpu"})[1]
 
 
+@pytest.mark.parametrize("algorithm", choose.ALGORITHMS)
+def test_every_algorithm_probes_as_its_own_card_does_or_else_as_that_of_ppo(algorithm):
+    _, recipe = chosen_recipe({**CHEETAH, "algorithm": algorithm, "explore": "explorler"})
+    check(recipe)
+    own = f"explorler-{algorithm if algorithm in ('ppo', 'trpo') else 'ppo'}"
+    assert recipe.explore == chosen_recipe({**CHEETAH, "agent": own})[1].explore
+
+
 GPU_CARDS = [name for name in cards.agents() if name.endswith(ON_GPU)]
 
 
