@@ -85,7 +85,7 @@ def run_command(arguments: Sequence[str]) -> None:
     if flags.json:
         print(json.dumps({**account.summary(update, found), "picture": str(picture), "table": str(table)}))
     else:
-        print(f"{account.title(update)}\n{account.remark(update, found)}\n{picture}")
+        print(account.title(update), account.remark(update, found), account.belief(found), picture, sep="\n")
 
 
 def _check(flags: LandscapeFlags) -> None:

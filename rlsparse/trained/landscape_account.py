@@ -13,6 +13,7 @@ from rlsparse.explore.choice import mean_and_error
 from rlsparse.learner.kinds import kind_of
 from rlsparse.run.storage import write_atomic
 from rlsparse.trained.landscape_picture import draw_landscape
+from rlsparse.trained.objective import Agreement
 from rlsparse.trained.plane import share_in_plane
 from rlsparse.trained.survey import Survey
 from rlsparse.trained.update import Update
@@ -40,6 +41,27 @@ def remark(update: Update, found: Survey) -> str:
     )
 
 
+def belief(found: Survey) -> str:
+    """Say how far the surrogate orders the samples as their returns do."""
+    own, following = found.agreement
+    return (
+        f"clipped surrogate against returns of the samples, rank correlation: {_ranked(own)} on the rollout that the "
+        f"update learned from, {_ranked(following)} on the next one"
+    )
+
+
+def _ranked(agreement: Agreement) -> str:
+    low, high = agreement.interval
+    return f"{agreement.correlation:.2f} (95 % interval {low:.2f} to {high:.2f})"
+
+
+def _agreement(agreement: Agreement) -> dict[str, Any]:
+    """Return it as plain data; what cannot be told is null."""
+    correlation, (low, high), cosine = vars(agreement).values()
+    ranks = {"rank_correlation": correlation, "low": low, "high": high, "cosine_of_slopes": cosine}
+    return {name: x if math.isfinite(x) else None for name, x in ranks.items()}
+
+
 def summary(update: Update, found: Survey) -> dict[str, Any]:
     """Return everything but the points as plain data."""
     spread, means = found.spread, found.samples.mean(1)
@@ -61,6 +83,7 @@ def summary(update: Update, found: Survey) -> dict[str, Any]:
         "samples": {"count": len(found.where("sample")), "finite": len(means), "mean": float(means.mean())},
         "share_above_incumbent": float((means > found.mean[found.where("incumbent")[0]]).mean()),
         "spread": {"observed": spread.observed, "explained": spread.explained, "p_value": spread.p_value},
+        "surrogate": dict(zip(("own_rollout", "next_rollout"), map(_agreement, found.agreement), strict=True)),
         "share_in_plane": {
             "anchors_and_candidates": share_in_plane(found.coordinates[fitted]),
             "samples": share_in_plane(found.coordinates[found.where("sample")]),
@@ -85,19 +108,21 @@ def points_csv(found: Survey) -> str:
     """Return what each point is, where it lies and what it scored; the two with fresh episodes again at the end."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["kind", "along", "across", "off_plane", "mean", "standard_error", "episodes"])
+    heights = ("surrogate", "surrogate_on_next_rollout")
+    writer.writerow(["kind", "along", "across", "off_plane", "mean", "standard_error", "episodes", *heights])
     kinds = [*found.kind, "incumbent, fresh", "best sample, fresh"]
-    places = [*found.coordinates, *found.coordinates[[found.where("incumbent")[0], found.best]]]
-    for kind, place, returns in zip(kinds, places, [*found.returns, *found.fresh], strict=True):
+    point = [*range(len(found.kind)), found.where("incumbent")[0], found.best]
+    for kind, i, returns in zip(kinds, point, [*found.returns, *found.fresh], strict=True):
+        place, surrogate = found.coordinates[i], found.surrogate[:, i].tolist()
         scores = (float(x[0, 0]) for x in mean_and_error(returns[None, None]))
         off_plane = float(np.linalg.norm(place[2:]))
-        writer.writerow([kind, float(place[0]), float(place[1]), off_plane, *scores, len(returns)])
+        writer.writerow([kind, float(place[0]), float(place[1]), off_plane, *scores, len(returns), *surrogate])
     return file.getvalue()
 
 
 def write(update: Update, found: Survey, picture: Path) -> Path:
     """Write the picture and, beside it, the table of all points, which is returned; each is replaced whole."""
-    figure = draw_landscape(found, title(update), remark(update, found))
+    figure = draw_landscape(found, title(update), remark(update, found), belief(found))
     content, table = io.BytesIO(), picture.with_suffix(".csv")
     save(figure, content, picture.suffix.lower(), summary(update, found))
     write_atomic(table, points_csv(found))

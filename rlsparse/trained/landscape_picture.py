@@ -1,4 +1,4 @@
-"""The picture of a landscape: a smooth surface of returns in a plane, and what was measured around it."""
+"""The picture of a landscape: what was measured, a smooth surface through it, and what the update believed."""
 
 import textwrap
 from typing import Any
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rlsparse.compare.plot import AS_WRITTEN, INK, MUTED, WARNING
+from rlsparse.trained.plane import limits
 from rlsparse.trained.surface import Surface
 from rlsparse.trained.survey import Kind, Survey
 
@@ -31,40 +32,35 @@ LETTERS = 104
 
 
 @mpl.rc_context(AS_WRITTEN)
-def draw_landscape(survey: Survey, title: str, remark: str) -> Figure:
-    """Draw a survey under its title and a remark."""
-    limits = _limits(survey)
-    ratio = float(np.ptp(limits[1]) / np.ptp(limits[0]))
+def draw_landscape(survey: Survey, title: str, remark: str, belief: str) -> Figure:
+    """Draw a survey under its title: the returns under a remark, and beside them what the update believed."""
+    bounds = limits(survey.coordinates)
+    ratio = float(np.ptp(bounds[1]) / np.ptp(bounds[0]))
     to_scale = 0.4 < ratio < 1.2  # else the points lie so close to a line that nothing would be seen
-    figure = Figure(figsize=(8.4, 1.55 + 6.8 * (ratio if to_scale else 0.7)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(15.4, 1.55 + 6.4 * (ratio if to_scale else 0.7)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
-    axes: Any = figure.add_subplot()
-    axes.set(xlim=limits[0], ylim=limits[1], aspect="equal" if to_scale else "auto")
-    axes.set_title(textwrap.fill(remark, LETTERS), loc="left", fontsize=8.5, color=MUTED)
-    norm = _norm(survey)
-    _draw_surface(axes, survey, norm)
-    _draw_points(axes, survey, norm)
-    axes.set_xlabel("distance along the update, in parameter space", fontsize=9, color=INK)
-    axes.set_ylabel("distance across it" + " (not to scale)" * (not to_scale), fontsize=9, color=INK)
-    bar = figure.colorbar(ScalarMappable(norm, COLORS), ax=axes, spacing="proportional", extendfrac=0.04, pad=0.02)
-    bar.minorticks_off()
-    bar.set_label(f"mean return of {survey.returns.shape[1]} episodes", fontsize=9, color=INK)
+    panels: Any = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, text in zip(panels, (remark, belief), strict=True):
+        axes.set(xlim=bounds[0], ylim=bounds[1], aspect="equal" if to_scale else "auto")
+        axes.set_title(textwrap.fill(text, LETTERS), loc="left", fontsize=8.5, color=MUTED)
+        axes.set_xlabel("distance along the update, in parameter space", fontsize=9, color=INK)
+    panels[0].set_ylabel("distance across it" + " (not to scale)" * (not to_scale), fontsize=9, color=INK)
+    norm = _norm(survey.mean[survey.finite])
+    _draw_surface(panels[0], survey, norm)
+    _draw_points(panels[0], survey, survey.mean, norm)
+    _draw_bar(figure, panels[0], norm, f"mean return of {survey.returns.shape[1]} episodes")
     figure.legend(loc="outside lower left", ncols=7, frameon=False, fontsize=8.5)
+    norm = _norm(survey.height.ravel())
+    _draw_height(panels[1], survey.height, norm)
+    _draw_points(panels[1], survey, survey.surrogate[0], norm)
+    _draw_bar(figure, panels[1], norm, "clipped surrogate on the update's own rollout")
     return figure
 
 
-def _limits(survey: Survey) -> np.ndarray:
-    """Limits of x and y around all points, [2, 2]."""
-    place = survey.coordinates[:, :2]
-    low, high = place.min(0), place.max(0)
-    extent = 1.12 * np.maximum(high - low, 0.05 * (high - low).max())
-    return np.stack([low + high - extent, low + high + extent], 1) / 2
-
-
-def _norm(survey: Survey) -> BoundaryNorm:
-    """Colours in steps of round numbers, over all but the outermost fortieths of the measured returns."""
-    low, high = np.percentile(survey.mean[survey.finite], [2.5, 97.5])
+def _norm(heights: np.ndarray) -> BoundaryNorm:
+    """Colours in steps of round numbers, over all but the outermost fortieths of what is drawn."""
+    low, high = np.percentile(heights, [2.5, 97.5])
     levels = MaxNLocator(14, steps=[1, 2, 2.5, 5, 10]).tick_values(low, max(high, low + 1e-6 * max(1.0, abs(low))))
     return BoundaryNorm(levels, COLORS.N, extend="both")
 
@@ -77,18 +73,31 @@ def _draw_surface(axes: Any, survey: Survey, norm: BoundaryNorm) -> None:
     grid = np.zeros((RESOLUTION**2, survey.coordinates.shape[1]))
     grid[:, :2] = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
     height, unsure = (z.reshape(RESOLUTION, RESOLUTION) for z in surface(grid))
-    axes.contourf(x, y, height, levels=norm.boundaries, cmap=COLORS, norm=norm, extend="both", zorder=1)
-    axes.contour(x, y, height, levels=norm.boundaries, colors="white", linewidths=0.6, alpha=0.7, zorder=1.1)
+    _draw_height(axes, height, norm)
     veil = np.ones((*unsure.shape, 4))
     veil[..., 3] = PALEST * np.clip(unsure / max(survey.mean[known].std(), 1e-300), 0.0, 1.0)
     extent = (*axes.get_xlim(), *axes.get_ylim())
     axes.imshow(veil, extent=extent, origin="lower", aspect=axes.get_aspect(), interpolation="bilinear", zorder=1.2)
 
 
-def _draw_points(axes: Any, survey: Survey, norm: BoundaryNorm) -> None:
-    """Draw every measured point in the colour of its own mean return, and the update as a line to the incumbent."""
+def _draw_height(axes: Any, height: np.ndarray, norm: BoundaryNorm) -> None:
+    """Draw contours of heights [G, G] on a grid within the limits of the axes."""
+    x, y = (np.linspace(low, high, len(height)) for low, high in (axes.get_xlim(), axes.get_ylim()))
+    axes.contourf(x, y, height, levels=norm.boundaries, cmap=COLORS, norm=norm, extend="both", zorder=1)
+    axes.contour(x, y, height, levels=norm.boundaries, colors="white", linewidths=0.6, alpha=0.7, zorder=1.1)
+
+
+def _draw_bar(figure: Figure, axes: Any, norm: BoundaryNorm, label: str) -> None:
+    """Say what the colours of a panel mean."""
+    bar = figure.colorbar(ScalarMappable(norm, COLORS), ax=axes, spacing="proportional", extendfrac=0.04, pad=0.02)
+    bar.minorticks_off()
+    bar.set_label(label, fontsize=9, color=INK)
+
+
+def _draw_points(axes: Any, survey: Survey, heights: np.ndarray, norm: BoundaryNorm) -> None:
+    """Draw every measured point in the colour of its own height, and the update as a line to the incumbent."""
     place = survey.coordinates[:, :2]
-    color = COLORS(norm(np.where(survey.finite, survey.mean, np.nan)))
+    color = COLORS(norm(np.where(survey.finite, heights, np.nan)))
     before, after = survey.where("before")[0], survey.where("incumbent")[0]
 
     def scatter(kind: Kind, **style: Any) -> None:

@@ -49,6 +49,20 @@ class Plane:
         kept = extents > RANK_TOLERANCE * np.linalg.norm(centred)
         return np.concatenate([inside, (rows * extents)[:, kept]], 1)
 
+    def grid(self, bounds: np.ndarray, count: int) -> np.ndarray:
+        """Points [count * count, P] in the plane on a grid within bounds [2, 2] of x and y; x changes fastest."""
+        x, y = (np.linspace(low, high, count) for low, high in bounds)
+        places = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+        return self.origin + places @ self.axes
+
+
+def limits(coordinates: np.ndarray) -> np.ndarray:
+    """Bounds of x and y with room around all points [M, 2 + R]; [2, 2]."""
+    place = coordinates[:, :2]
+    low, high = place.min(0), place.max(0)
+    extent = 1.12 * np.maximum(high - low, 0.05 * (high - low).max())
+    return np.stack([low + high - extent, low + high + extent], 1) / 2
+
 
 def share_in_plane(coordinates: np.ndarray) -> float:
     """Share of the variance of points that their first two coordinates, of [M, 2 + R], hold; 1 if all are equal."""

@@ -17,7 +17,8 @@ from rlsparse.explore.propose import Gaussian
 from rlsparse.learner.streams import env_seeds, generator
 from rlsparse.run.session import single_episodes
 from rlsparse.sim.episodes import MemberPolicies, ProbeEpisodes
-from rlsparse.trained.plane import Plane
+from rlsparse.trained.objective import Agreement, Sampled
+from rlsparse.trained.plane import Plane, limits
 from rlsparse.trained.surface import Spread
 from rlsparse.trained.update import Update
 
@@ -29,6 +30,9 @@ FRESH = 50
 
 AT_ONCE = 512
 """Most environments that are stepped together: more are no faster, and take memory."""
+
+GRID = 32
+"""Points along each axis of the plane in which the surrogate is computed."""
 
 Watch = Callable[[int, int], None]
 """Is told how many episodes have been run, and how many are run now."""
@@ -48,10 +52,14 @@ class Survey:
     candidates across it; in the other dimensions, in which points lie off this plane."""
     returns: np.ndarray
     """Undiscounted returns of deterministic episodes; -inf where a number was not finite, [M, E]."""
+    surrogate: np.ndarray
+    """Clipped surrogate of each point on the rollout that the update learned from, and on the next one, [2, M]."""
+    height: np.ndarray
+    """Clipped surrogate on the first of them over the plane, on a grid within its limits, [GRID, GRID] (y, x)."""
     fresh: np.ndarray
     """Returns of the incumbent and of the best sample on episodes that chose nothing, [2, F]."""
     steps: int
-    """Environment steps that all this took."""
+    """Environment steps that the episodes took."""
 
     @property
     def mean(self) -> np.ndarray:
@@ -73,6 +81,13 @@ class Survey:
         """Index of the sample that scored highest."""
         samples = self.where("sample")
         return int(samples[self.mean[samples].argmax()])
+
+    @property
+    def agreement(self) -> tuple[Agreement, Agreement]:
+        """How far both surrogates order and slope the samples as their returns do."""
+        samples = np.intersect1d(self.where("sample"), np.flatnonzero(self.finite))
+        on = [Agreement.of(x[samples], self.mean[samples], self.coordinates[samples]) for x in self.surrogate]
+        return on[0], on[1]
 
     @property
     def spread(self) -> Spread:
@@ -107,11 +122,19 @@ def survey(update: Update, samples: int, episodes: int, reach: float, watch: Wat
     counts = [1, len(anchors), 1, samples, len(candidates)]
     kinds = np.repeat(["before", "anchor", "incumbent", "sample", "candidate"], counts)
     plane = Plane.through(np.concatenate([anchors, candidates]), incumbent - update.before)
-    found = Survey(kinds, plane.coordinates(points), returns, returns[:0], 0)
+    coordinates = plane.coordinates(points)
+    surrogate = np.stack([_surrogate(update, x, points) for x in (update.seen, update.unseen)])
+    height = _surrogate(update, update.seen, plane.grid(limits(coordinates), GRID)).reshape(GRID, GRID)
+    found = Survey(kinds, coordinates, returns, surrogate, height, returns[:0], 0)
     if len(found.samples) < 2:
         raise DivergenceError(f"the returns of the samples around update {update.iteration} are not finite")
     fresh = _returns(run, watch, episodes, more, np.stack([incumbent, points[found.best]]))
     return replace(found, fresh=fresh, steps=int(run.steps[0]))
+
+
+def _surrogate(update: Update, sampled: Sampled, points: np.ndarray) -> np.ndarray:
+    """Clipped surrogate of points [M, P] on what the member did; [M]."""
+    return sampled.surrogate(update.learner, update.member, update.searched, points)
 
 
 def _candidates(update: Update, incumbent_returns: np.ndarray, measure: Measure) -> tuple[np.ndarray, np.ndarray]:

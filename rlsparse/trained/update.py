@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from rlsparse.errors import RunDirectoryError, UsageError
+from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorer import MemberExplorer, searched_slice
 from rlsparse.explore.explorler import ExploRLer, Proposal
-from rlsparse.explore.no_probing import NoProbing
+from rlsparse.explore.no_probing import Estimate, NoProbing
 from rlsparse.explore.probe import Propose
 from rlsparse.learner.learner import Learner
+from rlsparse.learner.records import Rollout
 from rlsparse.loop import iterate
 from rlsparse.run import checkpoint
 from rlsparse.run.checkpoint import Checkpoint
@@ -20,6 +22,8 @@ from rlsparse.run.extension import budget_after
 from rlsparse.run.recipe import Recipe
 from rlsparse.run.saved import check_values
 from rlsparse.run.session import begin, load, single_episodes
+from rlsparse.sim.collect import Collector
+from rlsparse.trained.objective import Sampled
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class Update:
     """The run's own if it explores, else empty-space search."""
     propose: Propose
     """Asks the proposal for its next candidates [1, C, P]."""
+    seen: Sampled
+    """What the update learned from: its newest rollout."""
+    unseen: Sampled
+    """The rollout after it, which no update has learned from."""
     made_by_run: bool
     """Whether the run makes this update too; if not, its budget was spent, or it made no updates any more."""
 
@@ -55,6 +63,18 @@ class Update:
     def iteration(self) -> int:
         """Number of the update, from 1."""
         return int(self.learner.counters.train[self.member]) // self.recipe.iteration_steps
+
+
+class WatchedExplorer(MemberExplorer):
+    """Keeps what a member did in the last rollout, and its advantages."""
+
+    member = 0
+    seen: Sampled
+
+    def judge(self, rollout: Rollout, estimate: Estimate, acting: np.ndarray | None) -> Choice | None:
+        """Judge as ever, and keep."""
+        self.seen = Sampled.of(rollout, estimate(rollout).advantage, self.member)
+        return super().judge(rollout, estimate, acting)
 
 
 def next_update(path: Path, seed: int | None = None, iteration: int | None = None) -> Update:
@@ -73,7 +93,8 @@ def next_update(path: Path, seed: int | None = None, iteration: int | None = Non
     device = _device(path)
     learner, collector, _ = begin(recipe, device)
     config = recipe.explore or ExploRLer(num_anchors=max(recipe.algorithm.epochs, 1 + updates))
-    explorer = MemberExplorer(config, learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps)
+    explorer = WatchedExplorer(config, learner, single_episodes(recipe, device), recipe.num_envs, recipe.total_steps)
+    explorer.member = member
     load(saved, learner, collector, NoProbing() if recipe.explore is None else explorer, path)
     searched = searched_slice(learner.layout, config.search_log_std)
     if updates > 1:  # anchors in a plane need the policy that the first update began with
@@ -85,9 +106,22 @@ def next_update(path: Path, seed: int | None = None, iteration: int | None = Non
         made_by_run = not ended and bool(learner.counters.total[member] < recipe.total_steps)
         with np.errstate(over="ignore", invalid="ignore"):  # reported as one error
             iterate(recipe, learner, collector, explorer)
+    unseen = _next_rollout(recipe, learner, collector, member)
     collector.env.close()
-    around = explorer.around(member)
-    return Update(recipe, learner, member, searched, *around[:3], config.proposal, around[3], made_by_run)
+    around, sampled = explorer.around(member), (explorer.seen, unseen)
+    return Update(recipe, learner, member, searched, *around[:3], config.proposal, around[3], *sampled, made_by_run)
+
+
+def _next_rollout(recipe: Recipe, learner: Learner, collector: Collector, member: int) -> Sampled:
+    """Collect one more rollout, whose steps are not counted as the run's."""
+    counters = learner.counters
+    learner.counters = replace(counters, **{name: x.copy() for name, x in vars(counters).items()})
+    if recipe.advantage.restarts:
+        collector.restart(learner)
+    length, gamma = recipe.rollout_length, recipe.advantage.gamma
+    rollout = recipe.algorithm.collect(learner, collector, length, gamma, None)[0]
+    learner.counters = counters
+    return Sampled.of(rollout, recipe.advantage(rollout).advantage, member)
 
 
 def _member(path: Path, recipe: Recipe, seed: int | None) -> int:

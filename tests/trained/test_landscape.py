@@ -194,9 +194,10 @@ def test_the_same_command_measures_the_same(run, run_dir, tmp_path):
 
 
 def test_the_text_says_where_it_is_and_what_was_found(run, run_dir):
-    title, remark, picture = run(run_dir).splitlines()
+    title, remark, belief, picture = run(run_dir).splitlines()
     assert title == "Returns around update 5: Hill-v0, seed 5, 80 steps"
     assert remark.startswith("12 samples, 3 episodes each: they differ (p < 0.001); on 50 fresh episodes: incumbent ")
+    assert belief.startswith("clipped surrogate against returns of the samples, rank correlation: ")
     assert picture == str(run_dir / "landscape-5.png")
 
 
