@@ -99,6 +99,7 @@ ARMS = {
     "init-10-kl-30": merged(CARD, first_deviation(-1.0), algorithm(target_kl=0.03)),
     "init-10-5": merged(CARD, first_deviation(-1.0), algorithm(epochs=5)),
     "init-10-lambda-90": merged(CARD, first_deviation(-1.0), {"advantage": {"gae_lambda": 0.9}}),
+    "init-10-lambda-98": merged(CARD, first_deviation(-1.0), {"advantage": {"gae_lambda": 0.98}}),
     "init-10-64-256": merged(CARD, first_deviation(-1.0), widths(64, 256)),
     "init-10-reuse-8": merged(CARD, first_deviation(-1.0), algorithm(objective={"rollouts": 8})),
     "reuse-8": merged(CARD, algorithm(objective={"rollouts": 8})),
