@@ -21,6 +21,14 @@ def gaussian_entropy(log_std: Array) -> Array:
     return (log_std + 0.5 * (1.0 + LOG_2PI)).sum(-1)
 
 
+def bounded(log_std: Array, least: Array | float | None, most: Array | float | None) -> Array:
+    """Move log-stds [S, A] that are beyond the least or the greatest one to it; bounds are of all members, or [S]."""
+    of_members = namespace(log_std).zeros_like(log_std[:, 0])
+    if most is not None:
+        log_std = log_std.clip(max=(of_members + most)[:, None])
+    return log_std if least is None else log_std.clip((of_members + least)[:, None])
+
+
 def weighted_mean(x: Array, weight: Array | None) -> Array:
     """Mean over the samples of x [S, B] by their weights, [S]; 0 if all are zero. None: equal weights."""
     if weight is None:

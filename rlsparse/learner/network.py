@@ -11,6 +11,8 @@ from rlsparse.errors import UsageError, require
 from rlsparse.learner.activation import Activation, Layers
 from rlsparse.learner.arrays import Array, namespace
 from rlsparse.learner.bounds import CountFromZero, Finite, Varying, Widths
+from rlsparse.learner.gaussian import bounded
+from rlsparse.learner.initial_weights import orthogonal
 from rlsparse.learner.layout import Layout, actor_critic_layout
 
 NETWORK = ("activation", "layer_normalisation", "state_dependent_std")
@@ -96,19 +98,7 @@ class ActorCritic:
 
     def bound(self, log_std: Array) -> None:
         """Move log standard deviations [S, A] to the least one or the greatest one if they are beyond it, in place."""
-        of_members = namespace(log_std).zeros_like(log_std[:, :1])
-        if self.log_std_max is not None:
-            log_std[...] = log_std.clip(max=(of_members[:, 0] + self.log_std_max)[:, None])
-        if self.log_std_min is not None:
-            log_std[...] = log_std.clip((of_members[:, 0] + self.log_std_min)[:, None])
-
-
-def orthogonal(rows: int, columns: int, gain: float, generator: np.random.Generator) -> np.ndarray:
-    """Draw a (semi-)orthogonal matrix times `gain`, uniformly (Haar), [rows, columns]."""
-    normal = generator.standard_normal((max(rows, columns), min(rows, columns)))
-    q, r = np.linalg.qr(normal)
-    q = q * np.sign(np.diag(r))
-    return gain * (q if rows >= columns else q.T)
+        log_std[...] = bounded(log_std, self.log_std_min, self.log_std_max)
 
 
 class Activations(list[Array]):

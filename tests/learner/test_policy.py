@@ -10,7 +10,8 @@ import torch
 
 from rlsparse import loop
 from rlsparse.errors import UsageError
-from rlsparse.learner.network import ActorCritic, action_mean, backward, forward, orthogonal, value
+from rlsparse.learner.initial_weights import orthogonal
+from rlsparse.learner.network import ActorCritic, action_mean, backward, forward, value
 from rlsparse.learner.streams import generator
 from rlsparse.run import session as sessions
 from rlsparse.run.recipe import check

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlsparse.learner.adam import Adam
-from rlsparse.learner.network import ActorCritic, orthogonal
+from rlsparse.learner.initial_weights import orthogonal
+from rlsparse.learner.network import ActorCritic
 from rlsparse.sparse import masks as account
 from rlsparse.sparse.budgets import densities, erdos_renyi, erk_scale, kept
 from rlsparse.sparse.config import Sparse
