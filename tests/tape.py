@@ -8,10 +8,11 @@ from functools import partial
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 class Tape(TorchDispatchMode):
-    """Notes operations on tensors."""
+    """Notes operations on tensors. What they brought forth is spoiled before a replay, which has to write it anew."""
 
     def __init__(self):
         super().__init__()
@@ -19,14 +20,24 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        self.notes.append((func, args, kwargs or {}, result))
+        given = {memory(x) for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+        self.notes.append((func, args, kwargs or {}, result, memory(result) not in given))
         return result
 
     def replay(self):
-        for func, args, kwargs, into in self.notes:
+        for *_, result, is_new in self.notes:
+            if is_new:
+                result.fill_(torch.nan if result.is_floating_point() else 1)
+        for func, args, kwargs, into, _ in self.notes:
             result = func(*args, **kwargs)
-            if result.untyped_storage().data_ptr() != into.untyped_storage().data_ptr():  # neither a view nor in place
+            unwritten = "empty" in func.__name__
+            if memory(result) != memory(into) and not unwritten:  # neither a view nor in place
                 into.copy_(result)
+
+
+def memory(x):
+    """Where the numbers of a tensor are."""
+    return x.untyped_storage().data_ptr()
 
 
 def tape(function):

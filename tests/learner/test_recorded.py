@@ -47,6 +47,19 @@ def test_the_tape_freezes_what_a_graph_would():
     assert recorded(torch.ones(1))["product"].item() == 1.0
 
 
+def test_the_tape_spoils_what_a_graph_would_find_in_memory_that_it_does_not_write():
+    x = torch.ones(2)
+
+    def half_written():
+        y = torch.empty_like(x)
+        y[:1] = x[:1]
+        return y
+
+    result, replay = tape(half_written)
+    replay()
+    assert result[0] == 1 and result[1].isnan()
+
+
 def test_results_of_all_kinds_come_back_by_name():
     def several(x):
         return {"twice": 2 * x, "sum": x.sum(), "positive": x > 0, "half": x / 2}
@@ -168,8 +181,8 @@ def test_a_recording_that_froze_its_input_is_found_out(caplog):
     def frozen(function):
         result, replay = tape(function)
         noted = replay.__self__.notes
-        func, (x, *others), kwargs, into = noted[0]
-        noted[0] = func, (x.clone(), *others), kwargs, into
+        func, (x, *others), *rest = noted[0]
+        noted[0] = func, (x.clone(), *others), *rest
         return result, replay
 
     recorded = Recorded(lambda x: {"double": 2 * x}, [], frozen)
