@@ -8,7 +8,7 @@ import tensors
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tape import tape
+from tape import memory, tape
 from tensors import DEVICE, NumpyDraws, TensorEnv, never_waiting
 
 from rlsparse import loop, sim
@@ -16,6 +16,8 @@ from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NPGIGT
 from rlsparse.errors import DivergenceError
+from rlsparse.explore.choice import Choice
+from rlsparse.explore.explorler import ExploRLer
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import session as sessions
@@ -141,6 +143,26 @@ def test_the_host_waits_for_nothing_that_is_replayed(begin, algorithm):
     with never_waiting():
         rollout = collector.collect(learner, 40, 0.99)
         list(learner.update(recipe.algorithm, learner.batch(rollout, recipe.advantage(rollout))))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "trpo"])
+def test_what_a_recording_changes_stays_where_it_is_whatever_happens_between(begin, algorithm):
+    recipe = replace(HOST, algorithm=ALGORITHMS[algorithm], explore=ExploRLer())
+    learner, collector, explorer = begin(recipe)
+    learner.record = tape
+
+    def places():
+        return [memory(x) for x in (learner.params, *learner.optimiser.state_dict().values())]
+
+    before = places()
+    for _ in range(3):
+        loop.iterate(recipe, learner, collector, explorer)
+        found = Choice.rejected(explorer._incumbent() + 0.01, np.zeros(2, np.int64), "")
+        explorer._apply(np.arange(2), replace(found, accepted=np.ones(2, bool)))
+        learner.load_state_dict({name: to_numpy(x).copy() for name, x in learner.state_dict().items()})
+        with learner.using(learner.params[:, learner.layout.policy] * 1):
+            learner.actors()
+    assert places() == before
 
 
 def test_waiting_is_noticed():
