@@ -1,19 +1,22 @@
 """Simulation and training on one GPU: steps per second, memory, where the time goes, seconds to a return.
 
-    python benchmarks/gpu.py                                                       # on cuda, all parts
+    python benchmarks/gpu.py --minutes 12                       # on cuda, the most valuable first; again: what is left
     python benchmarks/gpu.py --parts simulate train --sizes 1024 4096
     # without a GPU this tries it out, and measures nothing:
     python benchmarks/gpu.py --device cpu --env InvertedPendulum-v5 --sizes 4 8 --steps 10 --rounds 1 --goal-steps 64
 
+agreement  the largest difference of an observation from Warp's CPU device after 5 steps from the same starts
 simulate   HalfCheetah-v5 alone, by number of environments: env steps/s of `step` with its observations, rewards and
            resets; beside it in the same rounds the floor, the captured physics steps alone; bytes per environment
+unrecorded the same with nothing recorded but launched operation by operation (RLSPARSE_RECORD=0)
 train      PPO end to end with the recipe of ppo-gpu, 1 and 10 seeds, without evaluation; then the share of time of each
            phase in iterations of their own, an evaluation with each, by CUDA events
-goal       seconds of one seed, evaluations included, until an evaluation's mean return is 5,000
+goal       seconds of one seed until the mean return of its last 100 training episodes is 5,000; nothing is evaluated
 peers      MuJoCo Playground's CheetahRun and Brax's halfcheetah, where they are installed: other models, so only the
            order of magnitude compares. This part has been run on JAX's CPU backend alone
 
-Writes results/gpu/<device>.json (all, with versions) and <device>.csv.
+Writes results/gpu/<device>.json (all, with versions) and <device>.csv after every measurement. What is there for the
+same task and versions is not measured again; with --minutes nothing is begun later than that.
 """
 
 import argparse
@@ -21,29 +24,30 @@ import csv
 import importlib.util
 import inspect
 import json
+import math
 import os
 import platform
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from rlsparse import loop, sim
 from rlsparse.advantage.estimators import GAE
 from rlsparse.algorithms.ppo import PPO
-from rlsparse.errors import Interrupted
 from rlsparse.learner.learner import Learner
+from rlsparse.learner.recorded import SWITCH
 from rlsparse.learner.streams import env_seeds
 from rlsparse.run import cards, device
-from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare
 from rlsparse.run.recipe import Recipe, from_dict
@@ -56,9 +60,10 @@ from rlsparse.sim.warp_physics import WarpPhysics
 AGENT = "ppo-gpu"
 GOAL = 5000.0
 RESULTS = Path(__file__).parent / "results" / "gpu"
-SIZES = (64, 256, 1024, 2048, 4096, 8192, 16384, 32768)
+SIZES = (4096, 16384, 64, 8192, 1024, 32768, 256, 2048)
+"""By what they are worth: the first one is that of the recipe, the second of the most steps/s that are expected."""
 SEEDS = (1, 10)
-PARTS = ("simulate", "train", "goal", "peers")
+PARTS = ("agreement", "simulate", "unrecorded", "train", "goal", "peers")
 WARM_UP = 3
 """Iterations before any is timed: the first records acting, environment steps and updates as CUDA graphs."""
 Row = dict[str, Any]
@@ -68,7 +73,7 @@ def row(part: str, num_envs: int, num_seeds: int, quantity: str, values: list[fl
     """Return a row of the results: median, smallest and largest of the rounds; printed too."""
     numbers = {"median": median(values), "smallest": min(values), "largest": max(values)}
     print(
-        f"{part:<9}{num_envs:>7,} envs x {num_seeds:>2} seeds  {quantity:<34}{numbers['median']:>16,.2f}"
+        f"{part:<11}{num_envs:>7,} envs x {num_seeds:>2} seeds  {quantity:<34}{numbers['median']:>16,.2f}"
         f"  ({numbers['smallest']:,.2f} to {numbers['largest']:,.2f})",
         flush=True,
     )
@@ -96,39 +101,72 @@ def used(place: str) -> int:
     return total - free
 
 
-def simulate(env_id: str, place: str, sizes: list[int], steps: int, rounds: int) -> Iterator[Row]:
-    """Measure simulation alone, by number of environments."""
-    task = make_task(env_id, {})
-    for size in sizes:
-        before = used(place)
-        env = sim.make(env_id, size, simulator="warp", device=place)
+def agreement(env_id: str, place: str, size: int) -> Iterator[Row]:
+    """Compare the first steps with those on Warp's CPU device."""
+    found = []
+    for where in (place, device.TENSORS_ON_CPU):
+        env = sim.make(env_id, size, simulator="warp", device=where)
         env.reset(seed=0)  # type: ignore[call-arg]
-        space = env.single_action_space
-        env.step(torch.zeros(size, space.shape[0], device=place))  # type: ignore[index]  # whose recordings take memory
-        wait(place)
-        after = used(place)
-        spread = torch.rand(steps, size, space.shape[0], device=place) * 2 - 1  # type: ignore[index]
-        floor = WarpPhysics(env_id, load_model(task), size, task.frame_skip, (), place)
-
-        def ours(env: Any = env, actions: torch.Tensor = spread) -> None:
-            for action in actions:
-                env.step(action)
-
-        def alone(floor: WarpPhysics = floor, actions: torch.Tensor = spread) -> None:
-            for action in actions:
-                floor.ctrl.copy_(action)
-                floor.advance()
-
-        ours()
-        alone()
-        both = [(rate(place, size * steps, ours), rate(place, size * steps, alone)) for _ in range(rounds)]
-        yield row("simulate", size, 1, "env steps/s", [speed for speed, _ in both])
-        yield row("simulate", size, 1, "env steps/s of the physics alone", [limit for _, limit in both])
-        yield row("simulate", size, 1, "ratio to the physics alone", [speed / limit for speed, limit in both])
-        yield row("simulate", size, 1, "bytes per environment, simulation", [env.bytes_per_env])  # type: ignore[attr-defined]
-        if after > before:
-            yield row("simulate", size, 1, "bytes per environment, device", [(after - before) / size])
+        draw = torch.Generator().manual_seed(0)
+        actions = torch.rand(5, size, env.single_action_space.shape[0], generator=draw) * 2 - 1  # type: ignore[index]
+        found.append(torch.stack([env.step(action.to(where))[0].cpu() for action in actions]))  # type: ignore[attr-defined]
         env.close()
+    difference = ((found[0] - found[1]).abs() / (1 + found[1].abs())).max()
+    yield row("agreement", size, 1, "relative difference after 5 steps", [float(difference)])
+
+
+def simulate(env_id: str, place: str, size: int, steps: int, rounds: int) -> Iterator[Row]:
+    """Measure simulation alone."""
+    task, before = make_task(env_id, {}), used(place)
+    env, actions = begun(env_id, place, size, steps)
+    after = used(place)
+    floor = WarpPhysics(env_id, load_model(task), size, task.frame_skip, (), place)
+
+    def alone() -> None:
+        for action in actions:
+            floor.ctrl.copy_(action)
+            floor.advance()
+
+    alone()
+    both = [
+        (rate(place, size * steps, lambda: stepped(env, actions)), rate(place, size * steps, alone))
+        for _ in range(rounds)
+    ]
+    yield row("simulate", size, 1, "env steps/s", [speed for speed, _ in both])
+    yield row("simulate", size, 1, "env steps/s of the physics alone", [limit for _, limit in both])
+    yield row("simulate", size, 1, "ratio to the physics alone", [speed / limit for speed, limit in both])
+    yield row("simulate", size, 1, "bytes per environment, simulation", [env.bytes_per_env])
+    if after > before:
+        yield row("simulate", size, 1, "bytes per environment, device", [(after - before) / size])
+    env.close()
+
+
+def unrecorded(env_id: str, place: str, size: int, steps: int, rounds: int) -> Iterator[Row]:
+    """Measure simulation with nothing recorded."""
+    os.environ[SWITCH] = "0"
+    try:
+        env, actions = begun(env_id, place, size, steps)
+        speeds = [rate(place, size * steps, lambda: stepped(env, actions)) for _ in range(rounds)]
+    finally:
+        del os.environ[SWITCH]
+    yield row("unrecorded", size, 1, "env steps/s", speeds)
+    env.close()
+
+
+def begun(env_id: str, place: str, size: int, steps: int) -> tuple[Any, torch.Tensor]:
+    """Return environments that have made their first steps, which record, and actions for so many more."""
+    env: Any = sim.make(env_id, size, simulator="warp", device=place)
+    env.reset(seed=0)
+    actions = torch.rand(steps, size, env.single_action_space.shape[0], device=place) * 2 - 1
+    stepped(env, actions)
+    wait(place)
+    return env, actions
+
+
+def stepped(env: Any, actions: torch.Tensor) -> None:
+    """Take a step by each of the actions."""
+    for action in actions:
+        env.step(action)
 
 
 def shipped(env_id: str, num_envs: int, num_seeds: int) -> Recipe:
@@ -192,27 +230,30 @@ class Clock:
             setattr(owner, method, original)
 
 
-def train(env_id: str, place: str, num_envs: int, steps: int, rounds: int) -> Iterator[Row]:
+def train(env_id: str, place: str, num_envs: int, num_seeds: int, steps: int, rounds: int) -> Iterator[Row]:
     """Measure iterations of PPO, and where their time goes."""
-    for num_seeds in SEEDS:
-        recipe = shipped(env_id, num_envs, num_seeds)
-        begun = sessions.begin(recipe, place)
-        learner, collector, _ = begun
-        count = max(1, steps // recipe.rollout_length)
+    recipe = shipped(env_id, num_envs, num_seeds)
+    learner, collector, explorer = sessions.begin(recipe, place)
+    count = max(1, steps // recipe.rollout_length)
 
-        def iterations(number: int, recipe: Recipe = recipe, begun: tuple[Any, Any, Any] = begun) -> None:
-            for _ in range(number):
-                loop.iterate(recipe, *begun)
+    def iterations(number: int = count) -> None:
+        for _ in range(number):
+            loop.iterate(recipe, learner, collector, explorer)
 
-        iterations(WARM_UP)
-        total = count * recipe.batch_size * num_seeds
-        speeds = [rate(place, total, lambda n=count, run=iterations: run(n)) for _ in range(rounds)]  # type: ignore[misc]
-        yield row("train", recipe.num_envs, num_seeds, "env steps/s, all seeds", speeds)
-        for phase, share in shares(place, recipe, lambda n=count, run=iterations: run(n), learner, collector).items():  # type: ignore[misc]
-            yield row("train", recipe.num_envs, num_seeds, f"percent of time: {phase}", [share])
-        if place.startswith("cuda"):
-            yield row("train", recipe.num_envs, num_seeds, "GiB of the device in use", [used(place) / 2**30])
-        collector.env.close()
+    iterations(WARM_UP)
+    total = count * recipe.batch_size * num_seeds
+    yield row(
+        "train",
+        recipe.num_envs,
+        num_seeds,
+        "env steps/s, all seeds",
+        [rate(place, total, iterations) for _ in range(rounds)],
+    )
+    for phase, share in shares(place, recipe, iterations, learner, collector).items():
+        yield row("train", recipe.num_envs, num_seeds, f"percent of time: {phase}", [share])
+    if place.startswith("cuda"):
+        yield row("train", recipe.num_envs, num_seeds, "GiB of the device in use", [used(place) / 2**30])
+    collector.env.close()
 
 
 def shares(place: str, recipe: Recipe, run: Callable[[], None], learner: Any, collector: Any) -> dict[str, float]:
@@ -241,48 +282,30 @@ def shares(place: str, recipe: Recipe, run: Callable[[], None], learner: Any, co
     return {phase: 100 * x / total for phase, x in seconds.items()}
 
 
-class Until:
-    """Notes the evaluations of a run, and says when the goal is reached."""
-
-    def __init__(self, goal: float) -> None:
-        self.goal, self.rows = goal, list[Row]()
-
-    def iteration(self, session: Any, stats: Any) -> None:
-        """One update is done."""
-
-    def probe(self, session: Any, rows: list[Row]) -> None:
-        """Members have probed."""
-
-    def evaluation(self, session: Any, rows: list[Row]) -> None:
-        """Members have been evaluated."""
-        self.rows += [{name: float(rows[0][name]) for name in ("total_steps", "seconds", "return_mean")}]
-        print("  ".join(f"{name} {x:,.0f}" for name, x in self.rows[-1].items()), flush=True)
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return bool(self.rows) and self.rows[-1]["return_mean"] >= self.goal
-
-
-def reach(env_id: str, place: str, num_envs: int, goal_steps: int) -> Iterator[Row]:
-    """Train one seed until it reaches the goal, or for `goal_steps`."""
-    recipe = replace(shipped(env_id, num_envs, 1), total_steps=goal_steps, eval_every=max(1, goal_steps // 100))
-    until = Until(GOAL)
-    with tempfile.TemporaryDirectory() as folder:
-        run = runs.create(recipe, AGENT, Path(folder), None, place)
-        with run, suppress(Interrupted):
-            loop.train(sessions.open_session(recipe, run, place), until, until)
-    last, reached = until.rows[-1], until()
+def reach(env_id: str, place: str, num_envs: int, goal_steps: int, end: float) -> Iterator[Row]:
+    """Train one seed until its training returns reach the goal, for `goal_steps`, or until the clock says `end`."""
+    recipe = replace(shipped(env_id, num_envs, 1), total_steps=goal_steps)
+    learner, collector, explorer = sessions.begin(recipe, place)
+    start, reached = time.monotonic(), False
+    while not reached and learner.counters.train[0] < goal_steps and time.monotonic() < end:
+        loop.iterate(recipe, learner, collector, explorer)
+        reached = bool(collector.recent_returns.mean() >= GOAL)  # not so as long as there are fewer than 100 episodes
+    wait(place)
+    seconds, collected = time.monotonic() - start, collector.recent_returns
+    collector.env.close()
     yield row("goal", recipe.num_envs, 1, f"reached {GOAL:,.0f} (1: yes)", [float(reached)])
-    for name, x in last.items():
-        yield row("goal", recipe.num_envs, 1, f"{name} {'there' if reached else 'at the end'}", [x])
+    yield row("goal", recipe.num_envs, 1, "seconds", [seconds])
+    yield row("goal", recipe.num_envs, 1, "steps", [float(learner.counters.train[0])])
+    if np.isfinite(collected).any():
+        yield row("goal", recipe.num_envs, 1, "training return", [float(np.nanmean(collected))])
 
 
-def peers(sizes: list[int], steps: int, rounds: int) -> Iterator[Row]:
+def peers(sizes: Sequence[int], steps: int, rounds: int) -> Iterator[Row]:
     """Measure simulation in JAX, where it is installed; one compiled loop over all steps."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch holds some of the memory already
     for name, make in (("mujoco_playground", playground), ("brax", brax)):
         if importlib.util.find_spec(name) is None:
-            print(f"peers    {name} is not installed", flush=True)
+            print(f"peers      {name} is not installed", flush=True)
             continue
         import jax
 
@@ -339,16 +362,42 @@ def about(place: str) -> dict[str, Any]:
     }
 
 
+def results(place: str, out: Path) -> Path:
+    """Return where the results of a device are."""
+    name = re.sub(r"[^a-z0-9]+", "-", str(about(place)["device"]).lower()).strip("-")
+    return out / f"{name}.json"
+
+
+def kept(env_id: str, place: str, out: Path) -> list[Row]:
+    """Return the rows that are there of the same task and versions."""
+    path = results(place, out)
+    found = json.loads(path.read_text()) if path.exists() else {}
+    same = found.get("env") == env_id and found.get("packages") == about(place)["packages"]
+    return list(found["rows"]) if same else []
+
+
 def write(rows: list[Row], env_id: str, place: str, out: Path) -> None:
     """Write what there is so far, named after the device."""
-    described = {"env": env_id, **about(place)}
-    name = re.sub(r"[^a-z0-9]+", "-", described["device"].lower()).strip("-")
+    path = results(place, out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps({**described, "rows": rows}, indent=1) + "\n")
-    with open(out / f"{name}.csv", "w", newline="") as file:
+    path.write_text(json.dumps({"env": env_id, **about(place), "rows": rows}, indent=1) + "\n")
+    with path.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def measurements(flags: argparse.Namespace, place: str, end: float) -> dict[str, Callable[[], Iterator[Row]]]:
+    """Return what is to be measured, by name, the most valuable first."""
+    where, how, largest = (flags.env, place), (flags.steps, flags.rounds), max(flags.sizes)
+    of_sizes = {f"simulate {size}": partial(simulate, *where, size, *how) for size in flags.sizes}
+    first = dict(list(of_sizes.items())[:2])
+    every: dict[str, Callable[[], Iterator[Row]]] = {"agreement": partial(agreement, *where, min(flags.sizes)), **first}
+    every["unrecorded"] = partial(unrecorded, *where, flags.sizes[0], *how)
+    every |= {f"train {seeds}": partial(train, *where, largest, seeds, *how) for seeds in SEEDS}
+    every["goal"] = partial(reach, *where, largest, flags.goal_steps, end)
+    every |= of_sizes | {"peers": partial(peers, flags.sizes, *how)}
+    return {name: measure for name, measure in every.items() if name.partition(" ")[0] in flags.parts}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -361,22 +410,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=500, help="steps of every environment in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--goal-steps", type=int, default=100_000_000, help="budget of the part goal")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing later than that")
     parser.add_argument("--out", type=Path, default=RESULTS)
     flags = parser.parse_args(arguments)
-    prepare()
+    end = time.monotonic() + 60 * flags.minutes
     place, _ = device.resolve(flags.device, shipped(flags.env, 1, 1))
-    largest = max(flags.sizes)
-    parts = {
-        "simulate": lambda: simulate(flags.env, place, flags.sizes, flags.steps, flags.rounds),
-        "train": lambda: train(flags.env, place, largest, flags.steps, flags.rounds),
-        "goal": lambda: reach(flags.env, place, largest, flags.goal_steps),
-        "peers": lambda: peers(flags.sizes, flags.steps, flags.rounds),
-    }
-    rows: list[Row] = []
-    for part in flags.parts:
-        for measured in parts[part]():
-            rows.append(measured)
-            write(rows, flags.env, place, flags.out)
+    prepare(place)
+    rows = kept(flags.env, place, flags.out)
+    for name, measure in measurements(flags, place, end).items():
+        if name in {row["measurement"] for row in rows}:
+            continue
+        if time.monotonic() > end:
+            print(f"time is up before {name}: the same command goes on from there", flush=True)
+            break
+        rows += [{"measurement": name, **measured} for measured in measure()]
+        write(rows, flags.env, place, flags.out)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,12 @@ def test_every_part_writes_its_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu, "SEEDS", (2,))
     monkeypatch.setattr(gpu, "WARM_UP", 1)
     where = ["--device", "cpu", "--env", "InvertedPendulum-v5", "--out", str(tmp_path)]
-    gpu.main([*where, "--sizes", "4", "--steps", "4", "--rounds", "1", "--goal-steps", "64"])
+    command = [*where, "--sizes", "4", "--steps", "4", "--rounds", "1", "--goal-steps", "64"]
+    gpu.main([*command, "--parts", "agreement", "simulate"])
+    gpu.main([*command, "--minutes", "0"])
+    assert "time is up before unrecorded" in capsys.readouterr().out
+    monkeypatch.setattr(gpu, "simulate", lambda *_: pytest.fail("what is there is measured again"))
+    gpu.main(command)
     measured = json.loads((tmp_path / "cpu.json").read_text())
     assert measured["device"] == "cpu"
     assert {"torch", "warp-lang", "mujoco-warp"} <= set(measured["packages"])
@@ -45,6 +50,8 @@ def test_every_part_writes_its_rows(tmp_path, monkeypatch, capsys):
         assert sum(shares) == pytest.approx(100)
         assert min(shares) > 0
     assert found["goal", 4, 1, "reached 5,000 (1: yes)"]["median"] == 0
-    assert found["goal", 4, 1, "total_steps at the end"]["median"] == 64
+    assert found["goal", 4, 1, "steps"]["median"] == 64
+    assert found["agreement", 4, 1, "relative difference after 5 steps"]["median"] == 0
+    assert found["unrecorded", 4, 1, "env steps/s"]["median"] > 0
     if "jax" not in sys.modules:
         assert "brax is not installed" in capsys.readouterr().out
