@@ -11,7 +11,7 @@ import numpy as np
 
 from rlsparse.algorithms.surrogate import Clip
 from rlsparse.learner.archive import NoArchive
-from rlsparse.learner.arrays import Array, as_float32, namespace
+from rlsparse.learner.arrays import Array, as_float32, namespace, to_device, to_numpy
 from rlsparse.learner.bounds import Count
 from rlsparse.learner.layout import Layout
 from rlsparse.learner.learner import Learner
@@ -29,7 +29,6 @@ class Reuse(Clip):
 
     needs: ClassVar = {
         "corrected-returns": "learns from steps of earlier policies, and needs an estimator that corrects for them",
-        "cpu-environments": "keeps rollouts to learn from them again, and needs environments on the CPU",
     }
 
     rollouts: Count = 4
@@ -43,7 +42,7 @@ class Reuse(Clip):
         """Return the last rollouts as the present networks see them, the newest first, which is remembered."""
         memory = learner.archive
         assert isinstance(memory, LastRollouts)
-        earlier = [seen_now(learner, rollout) for rollout in memory.kept]
+        earlier = [seen_now(learner, rollout) for rollout in memory.on(learner.simulated_on)]
         memory.add(newest, self.rollouts - 1)
         return [newest, *earlier]
 
@@ -87,7 +86,8 @@ def seen_now(learner: Learner, earlier: Rollout) -> Rollout:
     return replace(earlier, value=value, next_value=next_value, own_log_prob=as_float32(own))
 
 
-KEPT = ("obs", "action", "log_prob", "reward", "next_value", "terminated", "truncated")
+FLAGS = ("terminated", "truncated")
+KEPT = ("obs", "action", "log_prob", "reward", "next_value", *FLAGS)
 """The arrays of a rollout that cannot be computed again."""
 
 
@@ -96,21 +96,29 @@ class LastRollouts(NoArchive):
 
     def __init__(self, members: int, num_envs: int, layout: Layout) -> None:
         steps, flags = np.zeros((members, 0, 0, num_envs), np.float32), np.zeros((members, 0, 0, num_envs), bool)
-        self._nothing = dict.fromkeys(KEPT, steps) | dict.fromkeys(("terminated", "truncated"), flags)
+        self._nothing = dict.fromkeys(KEPT, steps) | dict.fromkeys(FLAGS, flags)
         for name, size in (("obs", layout.obs_size), ("action", layout.action_size)):
             self._nothing[name] = np.zeros((*steps.shape, size), np.float32)
         self.kept: list[Rollout] = []
 
     def add(self, newest: Rollout, most: int) -> None:
         """Add a rollout, and keep at most so many."""
-        arrays = {name: np.asarray(getattr(newest, name), x.dtype) for name, x in self._nothing.items()}
+        arrays = {name: getattr(newest, name) for name in KEPT}
+        arrays |= {name: as_float32(x) for name, x in arrays.items() if name not in FLAGS}
         self.kept = [Rollout(**arrays, value=None), *self.kept][:most]
+
+    def on(self, device: str) -> list[Rollout]:
+        """Return the kept rollouts where environments live; those of a checkpoint are on the host."""
+        if device != "cpu" and self.kept and isinstance(self.kept[-1].obs, np.ndarray):
+            arrays = [{name: to_device(to_numpy(getattr(x, name)), device) for name in KEPT} for x in self.kept]
+            self.kept = [Rollout(**own, value=None) for own in arrays]
+        return self.kept
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return all kept rollouts by array, [S, K, T, N, ...]."""
         if not self.kept:
             return dict(self._nothing)
-        return {name: np.stack([getattr(x, name).swapaxes(0, 1) for x in self.kept], 1) for name in KEPT}
+        return {name: np.stack([to_numpy(getattr(x, name)).swapaxes(0, 1) for x in self.kept], 1) for name in KEPT}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restore the state that `state_dict` returned."""

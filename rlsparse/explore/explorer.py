@@ -191,14 +191,14 @@ class MemberExplorer(NoProbing):
 
     def _log_ratio(self, points: np.ndarray, rollout: Rollout) -> np.ndarray:
         """Log of how much more likely points [S, C, P] would have acted as the rollout did, [S, C, T, N]."""
-        obs, action, behaviour = (np.moveaxis(x, 1, 0) for x in (rollout.obs, rollout.action, rollout.log_prob))
+        obs, action, behaviour = (x.swapaxes(0, 1) for x in (rollout.obs, rollout.action, rollout.log_prob))
         each_step = obs.reshape(len(obs), -1, obs.shape[-1])
         ratios = []
         for candidate in np.moveaxis(points, 1, 0):
             actors = self._learner.actors_at(candidate[:, None], self._searched, self._members)
             mean, log_std = actors.distribution(each_step)
-            noise = (action.reshape(mean.shape) - mean) / np.exp(log_std)
-            ratios.append(gaussian_log_prob(noise, log_std).reshape(behaviour.shape) - behaviour)
+            noise = (action.reshape(mean.shape) - mean) / namespace(mean).exp(log_std)
+            ratios.append(to_numpy(gaussian_log_prob(noise, log_std).reshape(behaviour.shape) - behaviour))
         return np.stack(ratios, 1)
 
     @property

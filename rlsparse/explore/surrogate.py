@@ -24,7 +24,6 @@ class Surrogate(ProbeKind):
     needs: ClassVar = {
         "critic": "judges candidates by a critic, and needs advantages with one",
         "own-rollout": "judges by the rollout, and needs one of the policy itself",
-        "cpu-environments": "scores candidates on the CPU, and needs environments on the CPU",
     }
 
     blocks: Count = 16

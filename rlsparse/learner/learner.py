@@ -128,11 +128,11 @@ class Learner:
         seeds = tuple(self.seeds[m] for m in owners)
         return Actors(self.layout, to_device(params, self.device), scale, seeds, self.device)
 
-    def log_prob(self, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
+    def log_prob(self, obs: Array, action: Array) -> Array:
         """Return the log-density of actions [T, S, N, A] at raw obs [T, S, N, O] under the policies, [T, S, N]."""
         length, members, num_envs, _ = obs.shape
         mean, log_std = self.actors().distribution(by_member(obs))
-        log_prob = gaussian_log_prob((by_member(action) - mean) / np.exp(log_std), log_std)
+        log_prob = gaussian_log_prob((by_member(action) - mean) / namespace(mean).exp(log_std), log_std)
         return log_prob.reshape(members, length, num_envs).swapaxes(0, 1)
 
     def values(self, obs: Array, member: int | None = None) -> Array:

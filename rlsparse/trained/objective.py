@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlsparse.explore.directions import RANK_TOLERANCE
-from rlsparse.learner.arrays import to_numpy
+from rlsparse.learner.arrays import to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.records import Rollout
@@ -46,10 +46,10 @@ class Sampled:
 
     def surrogate(self, learner: Learner, member: int, searched: slice, points: np.ndarray) -> np.ndarray:
         """Return the clipped surrogate of a member whose numbers `searched` are points [M, P]; [M]."""
-        heights = []
+        heights, obs = [], to_device(self.obs[None], learner.simulated_on)
         for point in points:
             actors = learner.actors_at(point[None, None], searched, np.array([member]))
-            mean, log_std = actors.distribution(self.obs[None])
+            mean, log_std = map(to_numpy, actors.distribution(obs))
             log_prob = gaussian_log_prob((self.action[None] - mean) / np.exp(log_std), log_std)
             heights.append(clipped_surrogate((log_prob - self.log_prob)[0], self.advantage))
         return np.array(heights)

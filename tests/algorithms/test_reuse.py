@@ -221,7 +221,6 @@ def test_recorded_steps_follow_the_batch_as_it_grows():
             "needs an estimator that corrects for them, which --advantage grpo does not",
         ),
         ({"advantage": MonteCarlo()}, "which --advantage monte-carlo does not give: use .*--advantage gae, nstep, td"),
-        ({"simulator": "warp"}, "keeps rollouts to learn from them again, and needs environments on the CPU"),
     ],
 )
 def test_what_it_needs(changed, expected):

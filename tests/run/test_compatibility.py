@@ -260,6 +260,8 @@ GOES_WITH_WARP = {
     "v-trace": {"advantage": VTrace()},
     "episodes": {"explore": explorer("explorler-ppo")},
     "racing": {"explore": explorer("explorler-ppo-racing")},
+    "surrogate": {"explore": explorer("explorler-ppo-surrogate")},
+    "reuse": {"algorithm": PPO(objective=Reuse())},
 }
 NEEDS_THE_CPU = {
     "group": ({"advantage": GroupRelative()}, "--advantage group-relative lets environments wait for their group"),
@@ -267,10 +269,6 @@ NEEDS_THE_CPU = {
     "n-harpg": ({"algorithm": NHARPG()}, "--algorithm n-harpg sums over episodes"),
     "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "--algorithm.objective gspo averages over episodes"),
     "hpt": ({"algorithm": PPO(objective=HPT())}, "--algorithm.objective hpt keeps episodes to clone them"),
-    "reuse": (
-        {"algorithm": PPO(objective=Reuse())},
-        "--algorithm.objective reuse keeps rollouts to learn from them again",
-    ),
     "optimiser": (
         {"algorithm": PPO(optimiser="adamp")},
         "--algorithm.optimiser adamp steps parameters on the CPU",
@@ -278,10 +276,6 @@ NEEDS_THE_CPU = {
     "in-rollout": (
         {"explore": explorer("explorler-ppo-in-rollout")},
         "--explore.probe in-rollout lets candidates act too",
-    ),
-    "surrogate": (
-        {"explore": explorer("explorler-ppo-surrogate")},
-        "--explore.probe surrogate scores candidates on the CPU",
     ),
 }
 

@@ -13,11 +13,14 @@ from tensors import DEVICE, NumpyDraws, TensorEnv, never_waiting
 
 from rlsparse import loop, sim
 from rlsparse.algorithms.ppo import PPO
+from rlsparse.algorithms.reuse import Reuse
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.algorithms.variance_reduced import NPGIGT
 from rlsparse.errors import DivergenceError
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.propose import Line
+from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.arrays import to_numpy
 from rlsparse.learner.network import ActorCritic
 from rlsparse.run import session as sessions
@@ -95,6 +98,32 @@ def test_an_iteration_on_a_device_learns_what_one_on_the_cpu_does(begin, algorit
     assert_near(learner.obs_moments.mean, host.obs_moments.mean)
     for name, numbers in vars(expected).items():
         assert_near(getattr(stats, name), numbers, 5e-3)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_earlier_rollouts_are_learned_from_on_a_device_as_on_the_cpu(begin, resumed):
+    recipe = replace(HOST, algorithm=PPO(epochs=2, minibatches=4, objective=Reuse(rollouts=3)))
+    on_device, on_host = begin(recipe), begin_on_host(recipe)
+    for _ in range(4):
+        for each in (on_device, on_host):
+            loop.iterate(recipe, *each)
+        learner, host = on_device[0], on_host[0]
+        assert_near(learner.params, host.params, 2e-3)
+        if resumed:
+            kept = learner.archive.state_dict()
+            assert all(type(x) is np.ndarray for x in kept.values())
+            learner.archive.load_state_dict(kept)
+    assert len(learner.archive.kept) == 2
+
+
+def test_a_probe_without_steps_judges_on_a_device_as_on_the_cpu(begin):
+    recipe = replace(HOST, explore=ExploRLer(Line(), Surrogate(level=0.5), num_anchors=2))
+    on_device, on_host = begin(recipe), begin_on_host(recipe)
+    for _ in range(4):
+        choice, expected = (loop.iterate(recipe, *each).choice for each in (on_device, on_host))
+    np.testing.assert_allclose(choice.score, expected.score, rtol=1e-2, atol=1e-3)
+    np.testing.assert_array_equal(choice.accepted, expected.accepted)
+    assert_near(on_device[0].params, on_host[0].params, 2e-3)
 
 
 RULES = {"rigl": RigL(), "ast": AST(), "dcil": DCIL()}
