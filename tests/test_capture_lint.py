@@ -91,7 +91,7 @@ def test_a_step_of_acting_can_be_captured(new_learner, looked_at):
     learner, collector = new_learner(device=DEVICE), object.__new__(DeviceCollector)
     learner.record = tape
     collector._to_native = moved(ActionBox(*torch.tensor([[-1.0], [1.0]]).expand(2, 3).numpy(), "cpu:0"))
-    act = collector._acting(learner)
+    act = collector._recorded(learner)
     act(on_device(3, 4, 5), on_device(3, 4, 3), on_device(3, 5), on_device(3, 5))
     assert len(looked_at) == 1
 

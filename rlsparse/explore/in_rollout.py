@@ -28,7 +28,6 @@ class InRollout(ProbeKind):
         "own-rollout": "judges by the rollout, and needs one of the policy itself",
         "others-actions": "lets candidates act too, and needs an update that corrects for their actions",
         "one-round": "asks for candidates once, and needs a proposal of one round",
-        "cpu-environments": "lets candidates act too, and needs environments on the CPU",
     }
 
     share: FractionAboveZero = 0.5

@@ -9,6 +9,7 @@ import torch
 
 from rlsparse.advantage.returns import running_returns
 from rlsparse.errors import DivergenceError
+from rlsparse.learner.actors import Actors
 from rlsparse.learner.arrays import Array, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.learner import Learner
@@ -45,46 +46,43 @@ class DeviceCollector(Collector):
 
     def _step_all(self, learner: Learner, length: int, acting: np.ndarray | None) -> tuple[Steps, torch.Tensor]:
         """Act and step; return the stored arrays by name, and the true successor of every observation."""
-        assert acting is None, "candidates act in rollouts on the CPU"
-        members, num_envs, total = self.members, self.num_envs, self.env.num_envs
-        act, scale, log_std = self._acting(learner), learner.obs_scale(), learner.layout.log_std(learner.params)
-        noise = learner.noise.normal(length, num_envs, learner.layout.action_size).swapaxes(0, 1)
-        deviation = log_std.exp()[:, None, :] * noise
+        members, num_envs, layout = self.members, self.num_envs, learner.layout
+        actors = learner.actors()
+        if acting is not None:  # each environment has its own
+            actors = learner.actors_at(acting, layout.group("actor"), np.arange(members))
+        act = self._recorded(learner) if acting is None else partial(self._act, actors)
+        noise = learner.noise.normal(length, num_envs, layout.action_size).swapaxes(0, 1)
+        noise, log_std = noise.reshape(length, len(actors.seeds), -1, layout.action_size), actors.log_std[:, None, :]
+        deviation = log_std.exp() * noise
         steps: dict[str, list[torch.Tensor]] = {
             name: [] for name in ("obs", "action", "reward", "terminated", "truncated")
         }
         next_obs = []
         for t in range(length):
             learner.between_steps()
-            obs = self.obs.reshape(members, num_envs, -1)
-            acted = act(obs, deviation[t], scale.mean, scale.inv_std)
-            self.obs, *outcome, info = self.env.step(acted["native"].reshape(total, -1))
-            rows = (x.reshape(members, num_envs) for x in outcome)
-            for kept, x in zip(steps.values(), (obs, acted["action"], *rows), strict=True):
-                kept.append(x)
+            obs = self.obs.reshape(len(actors.seeds), -1, layout.obs_size)
+            acted = act(obs, deviation[t], actors.scale.mean, actors.scale.inv_std)
+            self.obs, *outcome, info = self.env.step(acted["native"].reshape(members * num_envs, -1))
+            for kept, x in zip(steps.values(), (obs, acted["action"], *outcome), strict=True):
+                kept.append(x.reshape(members, num_envs, *x.shape[2:]))
             next_obs.append(info["final_obs"].reshape(members, num_envs, -1))
         stacked = {name: torch.stack(kept) for name, kept in steps.items()}
         successors = torch.stack(next_obs)
         self._note(successors, stacked["reward"], stacked["terminated"] | stacked["truncated"])
-        return stacked | {"log_prob": gaussian_log_prob(noise, log_std[:, None, :])}, successors
+        stacked["log_prob"] = gaussian_log_prob(noise, log_std).reshape(length, members, num_envs)
+        if acting is not None:
+            stacked["own_log_prob"] = learner.log_prob(stacked["obs"], stacked["action"])
+        return stacked, successors
 
-    def _acting(self, learner: Learner) -> Recorded:
-        """Return a step of acting: it takes observations, deviations from the mean action and the normaliser's numbers.
+    def _act(self, actors: Actors, obs: Array, deviation: Array, mean: Array, inv_std: Array) -> Results:
+        """Act by actors whose normaliser has these numbers; actions are in units of the policy and in native ones."""
+        scale = replace(actors.scale, mean=mean, inv_std=inv_std)
+        action = replace(actors, scale=scale)(obs) + deviation
+        return {"action": action, "native": self._to_native(action)}
 
-        It returns actions [S, N, A] in units of the policy and in native ones.
-        """
-
-        def build() -> Callable[..., Results]:
-            actors = learner.actors()
-
-            def act(obs: Array, deviation: Array, mean: Array, inv_std: Array) -> Results:
-                scale = replace(actors.scale, mean=mean, inv_std=inv_std)
-                action = replace(actors, scale=scale)(obs) + deviation
-                return {"action": action, "native": self._to_native(action)}
-
-            return act
-
-        return learner.recording((self, "act"), build)
+    def _recorded(self, learner: Learner) -> Recorded:
+        """Return the recorded step of acting."""
+        return learner.recording((self, "act"), lambda: partial(self._act, learner.actors()))
 
     def _note(self, next_obs: torch.Tensor, reward: torch.Tensor, ended: torch.Tensor) -> None:
         """Record numbers that are not finite, sum rewards [T, S, N], and keep the last ended episodes."""

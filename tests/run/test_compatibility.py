@@ -261,6 +261,7 @@ GOES_WITH_WARP = {
     "episodes": {"explore": explorer("explorler-ppo")},
     "racing": {"explore": explorer("explorler-ppo-racing")},
     "surrogate": {"explore": explorer("explorler-ppo-surrogate")},
+    "in-rollout": {"explore": explorer("explorler-ppo-in-rollout")},
     "reuse": {"algorithm": PPO(objective=Reuse())},
 }
 NEEDS_THE_CPU = {
@@ -272,10 +273,6 @@ NEEDS_THE_CPU = {
     "optimiser": (
         {"algorithm": PPO(optimiser="adamp")},
         "--algorithm.optimiser adamp steps parameters on the CPU",
-    ),
-    "in-rollout": (
-        {"explore": explorer("explorler-ppo-in-rollout")},
-        "--explore.probe in-rollout lets candidates act too",
     ),
 }
 

@@ -19,6 +19,7 @@ from rlsparse.algorithms.variance_reduced import NPGIGT
 from rlsparse.errors import DivergenceError
 from rlsparse.explore.choice import Choice
 from rlsparse.explore.explorler import ExploRLer
+from rlsparse.explore.in_rollout import InRollout
 from rlsparse.explore.propose import Line
 from rlsparse.explore.surrogate import Surrogate
 from rlsparse.learner.arrays import to_numpy
@@ -116,8 +117,12 @@ def test_earlier_rollouts_are_learned_from_on_a_device_as_on_the_cpu(begin, resu
     assert len(learner.archive.kept) == 2
 
 
-def test_a_probe_without_steps_judges_on_a_device_as_on_the_cpu(begin):
-    recipe = replace(HOST, explore=ExploRLer(Line(), Surrogate(level=0.5), num_anchors=2))
+PROBES = {"surrogate": Surrogate(level=0.5), "in-rollout": InRollout(move="evolution")}
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+def test_a_probe_without_steps_judges_on_a_device_as_on_the_cpu(begin, probe):
+    recipe = replace(HOST, explore=ExploRLer(Line(), probe, num_anchors=2))
     on_device, on_host = begin(recipe), begin_on_host(recipe)
     for _ in range(4):
         choice, expected = (loop.iterate(recipe, *each).choice for each in (on_device, on_host))
