@@ -15,7 +15,7 @@ from rlsparse.algorithms.surrogate import (
     out_of_range,
     unmasked,
 )
-from rlsparse.learner.arrays import Array, namespace
+from rlsparse.learner.arrays import Array, mean_by_group, namespace
 from rlsparse.learner.bounds import Positive, Varying
 from rlsparse.learner.gaussian import gaussian_log_prob, share, weighted_mean
 from rlsparse.learner.layout import Views
@@ -28,10 +28,7 @@ def episode_ratio(log_ratio: Array, episode: Array) -> Array:
 
     Source: Zheng et al., arXiv 2507.18071, equation 7.
     """
-    xp, mean = namespace(log_ratio), namespace(log_ratio).empty_like(log_ratio)
-    for out, x, of in zip(mean, log_ratio, episode, strict=True):
-        out[...] = (xp.bincount(of, x) / xp.clip(xp.bincount(of), 1, None))[of]
-    return xp.exp(mean)
+    return namespace(log_ratio).exp(mean_by_group(log_ratio, episode))
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,6 @@ class GSPO(Likelihood):
     """Clipping by the ratio of whole episodes, the geometric mean over their steps. Zheng et al., arXiv 2507.18071."""
 
     whole_episodes: ClassVar[bool] = True
-    needs: ClassVar = {"cpu-environments": "averages over episodes, and needs environments on the CPU"}
     gives: ClassVar = frozenset({"others-actions"})
 
     clip_range: Varying[Positive] = 0.01

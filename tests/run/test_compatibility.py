@@ -263,12 +263,12 @@ GOES_WITH_WARP = {
     "surrogate": {"explore": explorer("explorler-ppo-surrogate")},
     "in-rollout": {"explore": explorer("explorler-ppo-in-rollout")},
     "reuse": {"algorithm": PPO(objective=Reuse())},
+    "gspo": {"algorithm": PPO(objective=GSPO(), minibatches=1)},
 }
 NEEDS_THE_CPU = {
     "group": ({"advantage": GroupRelative()}, "--advantage group-relative lets environments wait for their group"),
     "submodular": ({"advantage": Submodular()}, "--advantage submodular computes marginal gains on the CPU"),
     "n-harpg": ({"algorithm": NHARPG()}, "--algorithm n-harpg sums over episodes"),
-    "gspo": ({"algorithm": PPO(objective=GSPO(), minibatches=1)}, "--algorithm.objective gspo averages over episodes"),
     "hpt": ({"algorithm": PPO(objective=HPT())}, "--algorithm.objective hpt keeps episodes to clone them"),
     "optimiser": (
         {"algorithm": PPO(optimiser="adamp")},

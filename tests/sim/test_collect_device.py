@@ -12,6 +12,7 @@ from tape import memory, tape
 from tensors import DEVICE, NumpyDraws, TensorEnv, never_waiting
 
 from rlsparse import loop, sim
+from rlsparse.algorithms.objectives import GSPO
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.reuse import Reuse
 from rlsparse.algorithms.trpo import TRPO
@@ -44,6 +45,7 @@ HOST = Recipe(
 ALGORITHMS = {
     "ppo": HOST.algorithm,
     "ppo that stops early": PPO(epochs=3, minibatches=4, learning_rate=1e-2, target_kl=0.01),
+    "gspo": PPO(epochs=2, minibatches=1, learning_rate=1e-2, objective=GSPO()),
     "trpo": TRPO(critic_epochs=2, critic_minibatches=4),
     "n-pg-igt": NPGIGT(critic_epochs=2, critic_minibatches=4),
 }
