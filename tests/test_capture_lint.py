@@ -76,19 +76,24 @@ ALGORITHMS = {
 }
 
 
-@pytest.mark.parametrize("policy", [{}, {"activation": "silu", "layer_normalisation": True}, {"log_std_min": -1.0}])
+POLICIES = [{}, {"activation": "silu", "layer_normalisation": True}, {"log_std_min": -1.0, "log_std_max": 0.0}]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
 def test_steps_of_updates_can_be_captured(algorithm, policy, new_learner, new_batch, looked_at):
     learner = new_learner(device=DEVICE, **policy)
     learner.record = tape
     batch = new_batch(new_learner(**policy)).map(lambda x: torch.tensor(x, device=DEVICE))
+    batch = replace(batch, episode=torch.zeros(3, 24, dtype=torch.int64, device=DEVICE))
     for weight in (None, on_device(3, 24)):
         list(algorithm.update(learner, replace(batch, weight=weight)))
     assert len(looked_at) >= 4
 
 
-def test_a_step_of_acting_can_be_captured(new_learner, looked_at):
-    learner, collector = new_learner(device=DEVICE), object.__new__(DeviceCollector)
+@pytest.mark.parametrize("policy", [*POLICIES, {"state_dependent_std": True}])
+def test_a_step_of_acting_can_be_captured(policy, new_learner, looked_at):
+    learner, collector = new_learner(device=DEVICE, **policy), object.__new__(DeviceCollector)
     learner.record = tape
     collector._to_native = moved(ActionBox(*torch.tensor([[-1.0], [1.0]]).expand(2, 3).numpy(), "cpu:0"))
     act = collector._recorded(learner)

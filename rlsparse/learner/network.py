@@ -1,7 +1,7 @@
 """The Gaussian actor and the critic, fully connected networks: functions of the flat parameter vector."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,13 +45,6 @@ class ActorCritic:
     """Let the deviation of actions depend on the observation, within a factor of e around a common one."""
     critic_only: CountFromZero = 0
     """How many of the last observations only the critic sees: what a robot does not measure, and a simulation knows."""
-
-    @property
-    def needs(self) -> Mapping[str, str]:
-        """What else a recipe must have: on a GPU, a step of acting has one deviation."""
-        if not self.state_dependent_std:
-            return {}
-        return {"cpu-environments": "lets deviations depend on the state, and needs environments on the CPU"}
 
     @property
     def gives(self) -> frozenset[str]:

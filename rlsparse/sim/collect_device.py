@@ -52,16 +52,16 @@ class DeviceCollector(Collector):
             actors = learner.actors_at(acting, layout.group("actor"), np.arange(members))
         act = self._recorded(learner) if acting is None else partial(self._act, actors)
         noise = learner.noise.normal(length, num_envs, layout.action_size).swapaxes(0, 1)
-        noise, log_std = noise.reshape(length, len(actors.seeds), -1, layout.action_size), actors.log_std[:, None, :]
-        deviation = log_std.exp() * noise
+        noise = noise.reshape(length, len(actors.seeds), -1, layout.action_size)
         steps: dict[str, list[torch.Tensor]] = {
             name: [] for name in ("obs", "action", "reward", "terminated", "truncated")
         }
-        next_obs = []
+        log_std, next_obs = [], []
         for t in range(length):
             learner.between_steps()
             obs = self.obs.reshape(len(actors.seeds), -1, layout.obs_size)
-            acted = act(obs, deviation[t], actors.scale.mean, actors.scale.inv_std)
+            acted = act(obs, noise[t], actors.scale.mean, actors.scale.inv_std)
+            log_std.append(acted["log_std"])
             self.obs, *outcome, info = self.env.step(acted["native"].reshape(members * num_envs, -1))
             for kept, x in zip(steps.values(), (obs, acted["action"], *outcome), strict=True):
                 kept.append(x.reshape(members, num_envs, *x.shape[2:]))
@@ -69,16 +69,17 @@ class DeviceCollector(Collector):
         stacked = {name: torch.stack(kept) for name, kept in steps.items()}
         successors = torch.stack(next_obs)
         self._note(successors, stacked["reward"], stacked["terminated"] | stacked["truncated"])
-        stacked["log_prob"] = gaussian_log_prob(noise, log_std).reshape(length, members, num_envs)
+        stacked["log_prob"] = gaussian_log_prob(noise, torch.stack(log_std)).reshape(length, members, num_envs)
         if acting is not None:
             stacked["own_log_prob"] = learner.log_prob(stacked["obs"], stacked["action"])
         return stacked, successors
 
-    def _act(self, actors: Actors, obs: Array, deviation: Array, mean: Array, inv_std: Array) -> Results:
+    def _act(self, actors: Actors, obs: Array, noise: Array, mean: Array, inv_std: Array) -> Results:
         """Act by actors whose normaliser has these numbers; actions are in units of the policy and in native ones."""
         scale = replace(actors.scale, mean=mean, inv_std=inv_std)
-        action = replace(actors, scale=scale)(obs) + deviation
-        return {"action": action, "native": self._to_native(action)}
+        centre, log_std = replace(actors, scale=scale).distribution(obs)
+        action = centre + log_std.exp() * noise
+        return {"action": action, "native": self._to_native(action), "log_std": log_std}
 
     def _recorded(self, learner: Learner) -> Recorded:
         """Return the recorded step of acting."""

@@ -133,6 +133,15 @@ def test_a_probe_without_steps_judges_on_a_device_as_on_the_cpu(begin, probe):
     assert_near(on_device[0].params, on_host[0].params, 2e-3)
 
 
+def test_a_deviation_that_depends_on_the_state_is_that_of_the_cpu(begin):
+    recipe = replace(HOST, policy=ActorCritic((8, 8), (8, 8), state_dependent_std=True))
+    on_device, on_host = begin(recipe), begin_on_host(recipe)
+    for _ in range(2):
+        for each in (on_device, on_host):
+            loop.iterate(recipe, *each)
+    assert_near(on_device[0].params, on_host[0].params, 2e-3)
+
+
 RULES = {"rigl": RigL(), "ast": AST(), "dcil": DCIL()}
 
 
