@@ -123,7 +123,7 @@ class PPO(OnPolicy):
             clip_by_norm(flat, stats["grad_norm"], self.max_grad_norm)
             learner.step(flat, rate, self.adam_epsilon, self.max_grad_norm)
 
-        if not learner.records_steps or self.objective.whole_episodes or self.target_kl is not None:
+        if not learner.records_steps or self.target_kl is not None:
             return compute, step
 
         def both(minibatch: Batch, rate: Array) -> Terms:
