@@ -13,6 +13,7 @@ clipped surrogate with the returns, on the rollout that was learned from and on 
 
 import argparse
 import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def run(asked: argparse.Namespace) -> None:
         for seed in trained.recipe.seeds:
             for share in SHARES:
                 if (env, str(seed), str(share)) not in known:
-                    update = next_update(folder, seed, 1 + round(share * STEPS) // trained.recipe.iteration_steps)
+                    update = next_update(folder, seed, 1 + math.ceil(share * STEPS / trained.recipe.iteration_steps))
                     add(around(update, share))
                     print(f"{env}, seed {seed}, after {share:.0%}: update {update.iteration}", flush=True)
 
