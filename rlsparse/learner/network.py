@@ -91,7 +91,8 @@ class ActorCritic:
 
     def bound(self, log_std: Array) -> None:
         """Move log standard deviations [S, A] to the least one or the greatest one if they are beyond it, in place."""
-        log_std[...] = bounded(log_std, self.log_std_min, self.log_std_max)
+        if self.log_std_min is not None or self.log_std_max is not None:
+            log_std[...] = bounded(log_std, self.log_std_min, self.log_std_max)
 
 
 class Activations(list[Array]):
