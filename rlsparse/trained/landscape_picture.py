@@ -46,12 +46,12 @@ def draw_landscape(survey: Survey, title: str, remark: str, belief: str) -> Figu
         axes.set_title(textwrap.fill(text, LETTERS), loc="left", fontsize=8.5, color=MUTED)
         axes.set_xlabel("distance along the update, in parameter space", fontsize=9, color=INK)
     panels[0].set_ylabel("distance across it" + " (not to scale)" * (not to_scale), fontsize=9, color=INK)
-    norm = _norm(survey.mean[survey.finite])
+    norm = _norm(survey.mean)
     _draw_surface(panels[0], survey, norm)
     _draw_points(panels[0], survey, survey.mean, norm)
     _draw_bar(figure, panels[0], norm, f"mean return of {survey.returns.shape[1]} episodes")
     figure.legend(loc="outside lower left", ncols=7, frameon=False, fontsize=8.5)
-    norm = _norm(survey.height.ravel())
+    norm = _norm(survey.height)
     _draw_height(panels[1], survey.height, norm)
     _draw_points(panels[1], survey, survey.surrogate[0], norm)
     _draw_bar(figure, panels[1], norm, "clipped surrogate on the update's own rollout")
@@ -60,7 +60,7 @@ def draw_landscape(survey: Survey, title: str, remark: str, belief: str) -> Figu
 
 def _norm(heights: np.ndarray) -> BoundaryNorm:
     """Colours in steps of round numbers, over all but the outermost fortieths of what is drawn."""
-    low, high = np.percentile(heights, [2.5, 97.5])
+    low, high = np.percentile(heights[np.isfinite(heights)], [2.5, 97.5])
     levels = MaxNLocator(14, steps=[1, 2, 2.5, 5, 10]).tick_values(low, max(high, low + 1e-6 * max(1.0, abs(low))))
     return BoundaryNorm(levels, COLORS.N, extend="both")
 

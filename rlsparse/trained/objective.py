@@ -45,7 +45,10 @@ class Sampled:
         return cls(*(to_numpy(x)[:, member][kept] for x in arrays))
 
     def surrogate(self, learner: Learner, member: int, searched: slice, points: np.ndarray) -> np.ndarray:
-        """Return the clipped surrogate of a member whose numbers `searched` are points [M, P]; [M]."""
+        """Return the clipped surrogate of a member whose numbers `searched` are points [M, P]; [M].
+
+        NaN where a point's action is not finite.
+        """
         heights, obs = [], to_device(self.obs[None], learner.simulated_on)
         for point in points:
             actors = learner.actors_at(point[None, None], searched, np.array([member]))

@@ -85,7 +85,8 @@ class Survey:
     @property
     def agreement(self) -> tuple[Agreement, Agreement]:
         """How far both surrogates order and slope the samples as their returns do."""
-        samples = np.intersect1d(self.where("sample"), np.flatnonzero(self.finite))
+        compared = self.finite & np.isfinite(self.surrogate).all(0)
+        samples = np.intersect1d(self.where("sample"), np.flatnonzero(compared))
         on = [Agreement.of(x[samples], self.mean[samples], self.coordinates[samples]) for x in self.surrogate]
         return on[0], on[1]
 
