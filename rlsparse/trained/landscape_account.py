@@ -51,6 +51,8 @@ def belief(found: Survey) -> str:
 
 
 def _ranked(agreement: Agreement) -> str:
+    if math.isnan(agreement.correlation):
+        return "none to tell"
     low, high = agreement.interval
     return f"{agreement.correlation:.2f} (95 % interval {low:.2f} to {high:.2f})"
 

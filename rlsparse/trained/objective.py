@@ -50,11 +50,12 @@ class Sampled:
         NaN where a point's action is not finite.
         """
         heights, obs = [], to_device(self.obs[None], learner.simulated_on)
-        for point in points:
-            actors = learner.actors_at(point[None, None], searched, np.array([member]))
-            mean, log_std = map(to_numpy, actors.distribution(obs))
-            log_prob = gaussian_log_prob((self.action[None] - mean) / np.exp(log_std), log_std)
-            heights.append(clipped_surrogate((log_prob - self.log_prob)[0], self.advantage))
+        with np.errstate(over="ignore", invalid="ignore"):  # far points may diverge
+            for point in points:
+                actors = learner.actors_at(point[None, None], searched, np.array([member]))
+                mean, log_std = map(to_numpy, actors.distribution(obs))
+                log_prob = gaussian_log_prob((self.action[None] - mean) / np.exp(log_std), log_std)
+                heights.append(clipped_surrogate((log_prob - self.log_prob)[0], self.advantage))
         return np.array(heights)
 
 
