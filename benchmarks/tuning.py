@@ -102,6 +102,7 @@ ARMS = {
     "init-10-lambda-98": merged(CARD, first_deviation(-1.0), {"advantage": {"gae_lambda": 0.98}}),
     "init-10-64-256": merged(CARD, first_deviation(-1.0), widths(64, 256)),
     "init-10-reuse-8": merged(CARD, first_deviation(-1.0), algorithm(objective={"rollouts": 8})),
+    "judged-line": {"agent": "explorler-ppo-surrogate"},
     "reuse-8": merged(CARD, algorithm(objective={"rollouts": 8})),
     "reuse-kl-10": merged(CARD, algorithm(target_kl=0.01)),
     "reuse-kl-20": merged(CARD, algorithm(target_kl=0.02)),
