@@ -35,11 +35,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from rlsparse import loop, sb3
 from rlsparse.advantage.estimators import GAE
 from rlsparse.algorithms.ppo import PPO
+from rlsparse.learner.learner import Learner
 from rlsparse.run import cards
 from rlsparse.run import directory as runs
 from rlsparse.run import session as sessions
 from rlsparse.run.device import prepare
-from rlsparse.run.progress_line import ProgressLine
+from rlsparse.run.no_callbacks import NoCallbacks
 from rlsparse.run.recipe import Recipe, from_dict
 from rlsparse.sim.collect import Collector
 from rlsparse.sim.cpu import route_warnings
@@ -187,13 +188,13 @@ def split(name: str, recipe: Recipe) -> Row:
         for owner, method, phase in (
             (session.collector.env, "step", "simulate"),
             (Collector, "collect", "collect"),
-            (loop, "flatten", "advantage"),
+            (Learner, "batch", "advantage"),
             (GAE, "__call__", "advantage"),
             (PPO, "update", "update"),
         ):
             stack.enter_context(clocked(owner, method, seconds, phase))
         start = time.perf_counter()
-        loop.train(session, ProgressLine(), lambda: False)
+        loop.train(session, NoCallbacks(), lambda: False)
         total = time.perf_counter() - start
     act = seconds.pop("collect") - seconds["simulate"]
     seconds["record"] = total - act - sum(seconds.values())

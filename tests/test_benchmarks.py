@@ -21,6 +21,7 @@ import published
 import rare_success
 import robust
 import sparse
+import train
 import tuning
 import zoo
 from cells import Here
@@ -217,3 +218,10 @@ def test_the_page_on_robots_says_what_varied_models_are_worth(capsys):
     page = (arms.RESULTS.parents[1] / "docs" / "your-own-robot.md").read_text()
     robust.report()
     assert capsys.readouterr().out in page
+
+
+def test_the_time_of_a_training_run_is_split_whole():
+    recipe = replace(train.whole_runs()["sb3-defaults, 1 seed x 100,000 steps"], total_steps=2048, eval_episodes=1)
+    shares = train.split("a run", replace(recipe, eval_every=2048))
+    assert sum(share for name, share in shares.items() if name not in ("run", "seconds")) == pytest.approx(100, abs=0.3)
+    assert all(shares[phase] > 0 for phase in ("simulate", "act", "advantage", "update", "record"))
