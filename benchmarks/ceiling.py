@@ -23,11 +23,11 @@ from arms import RESULTS, RUNS
 from learning import number
 
 import rlsparse
-from rlsparse import sim
 from rlsparse.explore.directions import with_length
-from rlsparse.learner.streams import env_seeds, generator
-from rlsparse.sim.episodes import evaluate
+from rlsparse.learner.streams import generator
+from rlsparse.run import cards
 from rlsparse.trained.objective import interval_of_rank, rank_correlation
+from rlsparse.trained.survey import probe_episodes, returns_of
 from rlsparse.trained.update import Update, next_update
 
 ENVS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
@@ -39,8 +39,6 @@ LINE = (-1.0, -0.5, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 LENGTHS = (1.0, 3.0, 10.0)
 DIRECTIONS = 20
 EPISODES = 32
-AT_ONCE = 512
-"""Environments."""
 TABLE = RESULTS / "ceiling.csv"
 
 
@@ -62,14 +60,7 @@ def points(update: Update) -> Iterator[tuple[str, float, np.ndarray]]:
 
 def returns(update: Update, policies: np.ndarray) -> np.ndarray:
     """Returns of policies [M, P] with their mean actions, on the same episodes; [M, EPISODES]."""
-    seeds = env_seeds(update.seed, "landscape_env", EPISODES, update.iteration)
-    found = []
-    for part in np.array_split(policies, -(-len(policies) * EPISODES // AT_ONCE)):
-        actors = update.learner.actors_at(part[None], update.searched, np.array([update.member]))
-        envs = sim.make(update.recipe.env, len(part) * EPISODES, autoreset=False)
-        found.append(evaluate(envs, actors, seeds * len(part)).returns)
-        envs.close()
-    return np.concatenate(found)
+    return returns_of(probe_episodes(update, EPISODES), lambda done, of: None, 0, EPISODES, policies)
 
 
 def around(update: Update, share: float) -> list[dict[str, object]]:
@@ -157,7 +148,7 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "report"))
     parser.add_argument("--seed", type=int, default=104)
     parser.add_argument("--num-seeds", type=int, default=2)
-    parser.add_argument("--envs", nargs="*", default=ENVS)
+    parser.add_argument("--envs", nargs="*", default=ENVS, type=cards.resolve_environment)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     if asked.what == "run":

@@ -3,6 +3,7 @@
 Axes: M points, P searched parameters, B samples, R coordinates.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,12 +91,11 @@ class Agreement:
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman's rank correlation of x [M] and y [M]; NaN if all of one are equal."""
-    from scipy.stats import rankdata  # slow to import
+    from scipy.stats import ConstantInputWarning, spearmanr  # slow to import
 
-    ranks = np.stack([rankdata(x), rankdata(y)])
-    ranks -= ranks.mean(1, keepdims=True)
-    size = np.sqrt((ranks**2).sum(1)).prod()
-    return float(ranks[0] @ ranks[1] / size) if size > 0 else float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        return float(spearmanr(x, y).statistic)
 
 
 def interval_of_rank(rank: float, points: int) -> tuple[float, float]:

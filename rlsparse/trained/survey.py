@@ -112,8 +112,8 @@ def survey(update: Update, samples: int, episodes: int, reach: float, watch: Wat
             f"update {update.iteration} has one anchor: a landscape needs at least two that differ, so at least two "
             "epochs, or as many iterations, before it"
         )
-    run = _probe_episodes(update, episodes + more)
-    measure = partial(_returns, run, watch, 0, episodes)
+    run = probe_episodes(update, episodes + more)
+    measure = partial(returns_of, run, watch, 0, episodes)
     streams = [generator(update.seed, "landscape", update.iteration)]
     drawn = Gaussian(samples, reach, "spread")(anchors[None], Probed.nothing(incumbent[None]), streams)[0]
     points = np.concatenate([update.before[None], anchors, incumbent[None], drawn])
@@ -129,7 +129,7 @@ def survey(update: Update, samples: int, episodes: int, reach: float, watch: Wat
     found = Survey(kinds, coordinates, returns, surrogate, height, returns[:0], 0)
     if len(found.samples) < 2:
         raise DivergenceError(f"the returns of the samples around update {update.iteration} are not finite")
-    fresh = _returns(run, watch, episodes, more, np.stack([incumbent, points[found.best]]))
+    fresh = returns_of(run, watch, episodes, more, np.stack([incumbent, points[found.best]]))
     return replace(found, fresh=fresh, steps=int(run.steps[0]))
 
 
@@ -147,7 +147,7 @@ def _candidates(update: Update, incumbent_returns: np.ndarray, measure: Measure)
     return points[1:], returns[1:]
 
 
-def _probe_episodes(update: Update, count: int) -> ProbeEpisodes:
+def probe_episodes(update: Update, count: int) -> ProbeEpisodes:
     """Return what runs deterministic episodes of the member that was asked for, on `count` seeds of their own."""
     env = cache(single_episodes(update.recipe, update.learner.device))
     seeds = env_seeds(update.seed, "landscape_env", count, update.iteration)
@@ -156,7 +156,7 @@ def _probe_episodes(update: Update, count: int) -> ProbeEpisodes:
     return ProbeEpisodes(policies, env, [seeds], endless, device=update.learner.simulated_on)
 
 
-def _returns(run: ProbeEpisodes, watch: Watch, first: int, count: int, points: np.ndarray) -> np.ndarray:
+def returns_of(run: ProbeEpisodes, watch: Watch, first: int, count: int, points: np.ndarray) -> np.ndarray:
     """Returns [M, count] of points [M, P], all on the same episodes, a number of environments at once."""
     returns = np.zeros((0, count))
     for part in np.array_split(points, -(-len(points) * count // max(AT_ONCE, count))):
