@@ -118,6 +118,7 @@ ARMS = {
     "trpo-2048-floor-20": merged(
         TRPO, CRITIC, FLOOR, {"num_envs": 8, "rollout_length": 256}, algorithm(target_kl=0.02)
     ),
+    "trpo-2048-floor-9999": merged(TRPO, CRITIC, FLOOR, {"num_envs": 8, "rollout_length": 256}, horizon(0.9999)),
     "trpo-2048": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}),
     "trpo-2048-999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.999)),
     "trpo-2048-9999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.9999)),

@@ -14,6 +14,7 @@ COMMANDS = {
     "play": ("trained.play", "run a trained policy, print its returns, write a video"),
     "export": ("trained.export", "write a trained policy as small files that run without rlsparse"),
     "landscape": ("trained.landscape", "draw the true returns around an update of a run"),
+    "compile": ("run.compile_kernels", "compile the kernels of the GPU simulator where there is no GPU"),
     "tensorboard": ("run.events_of_runs", "write TensorBoard events of runs that have none"),
     "envs": ("run.listing", "list the environment cards"),
     "agents": ("run.listing", "list the agent cards"),

@@ -87,6 +87,7 @@ LEAVES = {
     "run/torch_parameters": "parameters of a torch policy as one vector",
     "run/probe_report": "what probing in a loop of others has cost and brought",
     "sim/user_envs": "environments that a user's function makes",
+    "run/compile_kernels": "kernels of the GPU simulator compiled ahead",
     "run/listing": "lists of agents and environments",
     "run/columns": "tables on a terminal",
     "run/environment_check": "an environment tried with random actions",
