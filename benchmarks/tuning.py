@@ -54,7 +54,13 @@ def horizon(gamma: float) -> dict[str, Any]:
 ANY_DEVIATION = {"log_std_init": -0.5, "log_std_min": None}
 PLAIN = {"epochs": 10, "minibatches": 32, "target_kl": None, "objective": {"kind": "clip"}}
 BASE = {"agent": "ppo", "num_envs": 8, "rollout_length": 256, **algorithm(**PLAIN), "policy": ANY_DEVIATION}
-TRPO = {"agent": "trpo", **algorithm(target_kl=0.01)}
+TRPO = {
+    "agent": "trpo",
+    "num_envs": 16,
+    "rollout_length": 64,
+    **algorithm(target_kl=0.01, critic_minibatches=1),
+    "policy": ANY_DEVIATION,
+}
 CRITIC = algorithm(critic_minibatches=16)
 KL = algorithm(target_kl=0.015)
 REUSE = algorithm(objective={"kind": "reuse"})
@@ -66,6 +72,8 @@ LARGE = {
 }
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
 FLOOR = {"policy": {"log_std_init": -1.0, "log_std_min": -2.3}}
+LONGER = {"num_envs": 8, "rollout_length": 256}
+TRPO_CARD = merged(TRPO, CRITIC, LONGER, FLOOR)
 CARD = merged(BASE, KL, REUSE, {"policy": {"log_std_min": -2.3}})
 ARMS = {
     "base": BASE,
@@ -113,15 +121,12 @@ ARMS = {
     "trpo-init-15": merged(TRPO, first_deviation(-1.5)),
     "trpo-critic": merged(TRPO, CRITIC),
     "trpo-floor": merged(TRPO, FLOOR),
-    "trpo-floor-20": merged(TRPO, FLOOR, algorithm(target_kl=0.02)),
-    "trpo-2048-floor": merged(TRPO, CRITIC, FLOOR, {"num_envs": 8, "rollout_length": 256}),
-    "trpo-2048-floor-20": merged(
-        TRPO, CRITIC, FLOOR, {"num_envs": 8, "rollout_length": 256}, algorithm(target_kl=0.02)
-    ),
-    "trpo-2048-floor-9999": merged(TRPO, CRITIC, FLOOR, {"num_envs": 8, "rollout_length": 256}, horizon(0.9999)),
-    "trpo-2048": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}),
-    "trpo-2048-999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.999)),
-    "trpo-2048-9999": merged(TRPO, CRITIC, {"num_envs": 8, "rollout_length": 256}, horizon(0.9999)),
+    "trpo-2048": merged(TRPO, CRITIC, LONGER),
+    "trpo-2048-floor": TRPO_CARD,
+    "trpo-2048-floor-20": merged(TRPO_CARD, algorithm(target_kl=0.02)),
+    "trpo-2048-floor-9999": merged(TRPO_CARD, horizon(0.9999)),
+    "trpo-2048-init-15-20": merged(TRPO_CARD, first_deviation(-1.5), algorithm(target_kl=0.02)),
+    "trpo-2048-init-05": merged(TRPO_CARD, first_deviation(-0.5)),
     "swimmer-995": merged(BASE, LARGE, horizon(0.995)),
     "swimmer-999": merged(BASE, LARGE, horizon(0.999)),
     "swimmer-9999": merged(BASE, LARGE, horizon(0.9999)),

@@ -8,6 +8,7 @@ stream with state s is mix(s + (j + 1) gamma), in arithmetic modulo 2^64, which 
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,8 +22,11 @@ def signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
 
-_GAMMA = signed(0x9E3779B97F4A7C15)
-_FACTORS = signed(0xBF58476D1CE4E5B9), signed(0x94D049BB133111EB)
+GAMMA = 0x9E3779B97F4A7C15
+FACTORS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+_GAMMA = signed(GAMMA)
+_FACTORS = signed(FACTORS[0]), signed(FACTORS[1])
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
@@ -46,20 +50,25 @@ def splitmix(state: Tensor, first: int, count: int) -> Tensor:
 class EpisodeStream:
     """The stream of each environment's present episode, with the draws of numpy's Generator, `[N, size]` each.
 
-    `seed` and `episode` are int64 `[N]`. Results are float64.
+    `seed` and `episode` are int64 `[N]`. Results are float64. `numbers` are the first ones `[N, K]`, if known already.
     """
 
     _CANDIDATES = 32
 
-    def __init__(self, seed: Tensor, episode: Tensor):
-        self._state = mix(mix(seed) + episode * _GAMMA)
-        self._drawn = 0
+    def __init__(self, seed: Tensor, episode: Tensor, numbers: Tensor | None = None):
+        self._seed, self._episode, self._numbers = seed, episode, numbers
+        self.drawn = 0
+
+    @cached_property
+    def _state(self) -> Tensor:
+        return mix(mix(self._seed) + self._episode * _GAMMA)
 
     def random(self, size: int) -> Tensor:
         """Uniform on [0, 1), 53 bits: in float32 one in 2^25 would round to 1, and make an infinite normal number."""
-        words = splitmix(self._state, self._drawn, size)
-        self._drawn += size
-        return _shift_right(words, 11).double() * 2.0**-53
+        first, self.drawn = self.drawn, self.drawn + size
+        if self._numbers is not None and self.drawn <= self._numbers.shape[1]:
+            return self._numbers[:, first : self.drawn]
+        return _shift_right(splitmix(self._state, first, size), 11).double() * 2.0**-53
 
     def at(self, step: Tensor) -> Tensor:
         """Two numbers of each environment's step `[N]`, uniform on [0, 1), `[N, 2]`; other draws are independent."""

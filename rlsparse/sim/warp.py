@@ -26,7 +26,7 @@ from rlsparse.sim.cpu import changed_spec, load_model
 from rlsparse.sim.task import Fields, flat
 from rlsparse.sim.tasks import TASKS, make_task, source_of_model, task_class
 from rlsparse.sim.vector import seed_each
-from rlsparse.sim.warp_physics import WarpPhysics
+from rlsparse.sim.warp_physics import WarpPhysics, torch_device
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]
 
@@ -71,9 +71,13 @@ class WarpVectorEnv(VectorEnv):
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         self._own = env_id not in TASKS  # whose starts may touch what they like
+        self.device = torch_device(device)
+        self._seed, self._episode, self._elapsed, self.unstable = (self._zeros(torch.int64) for _ in range(4))
+        self._start_pose = torch.tensor(model.qpos0, device=self.device).expand(num_envs, -1)
+        self._rest = torch.zeros(num_envs, model.nv, dtype=torch.float64, device=self.device)
+        self._numbers = torch.zeros(num_envs, self._drawn_at_a_start(), dtype=torch.float64, device=self.device)
         world = env_id, model, num_envs, self.task.frame_skip, source.fields_read(self.task, model)
-        self._physics = physics = WarpPhysics(*world, device, self._own, self.model_fields)
-        self.device = physics.device
+        self._physics = physics = WarpPhysics(*world, device, self._own, self.model_fields, self._draw)
         self._fields = Fields(
             qpos=physics.qpos,
             qvel=physics.qvel,
@@ -83,12 +87,9 @@ class WarpVectorEnv(VectorEnv):
             **{name: array.clone() for name, array in physics.derived.items()},
             **source.names_of(model),
         )
-        self._start_pose = torch.tensor(model.qpos0, device=self.device).expand(num_envs, -1)
-        self._rest = torch.zeros(num_envs, model.nv, dtype=torch.float64, device=self.device)
         self._step_seconds = model.opt.timestep * self.task.frame_skip
 
         self._seeded = False
-        self._seed, self._episode, self._elapsed, self.unstable = (self._zeros(torch.int64) for _ in range(4))
         self._over, self._terminated = self._zeros(torch.bool), self._zeros(torch.bool)
         self._progress = self._zeros(torch.float32)
         self._starting = self._zeros(torch.bool)
@@ -135,6 +136,7 @@ class WarpVectorEnv(VectorEnv):
         chosen = ~self._zeros(torch.bool) if mask is None else self._mask(mask)
         self._reseed(seeds, chosen)
         self._starting.copy_(chosen)
+        self._physics.beside()
         self._place_at_starts()
         if self._physics.derived:
             self._physics.kinematics()
@@ -156,10 +158,22 @@ class WarpVectorEnv(VectorEnv):
         write_rows(self._seed, fresh, words)
         write_rows(self._episode, fresh, 0)
 
+    def _drawn_at_a_start(self) -> int:
+        """Return how many numbers the start of an episode takes."""
+        stream = EpisodeStream(self._seed, self._episode)
+        self.task.reset_noise(stream, self._start_pose, self._rest)
+        return stream.drawn
+
+    def _draw(self) -> None:
+        """Draw the numbers of every environment's next start."""
+        from rlsparse.sim.warp_numbers import draw
+
+        draw(self._seed, self._episode, self._numbers)
+
     def _place_at_starts(self) -> None:
-        """Put environments that are `_starting` into the start of their next episode."""
-        physics = self._physics
-        qpos, qvel = self.task.reset_noise(EpisodeStream(self._seed, self._episode), self._start_pose, self._rest)
+        """Put environments that are `_starting` into the start of their next episode, whose numbers are drawn."""
+        physics, stream = self._physics, EpisodeStream(self._seed, self._episode, self._numbers)
+        qpos, qvel = self.task.reset_noise(stream, self._start_pose, self._rest)
         for array, start in ((physics.qpos, qpos.float()), (physics.qvel, qvel.float()), (physics.warmstart, 0.0)):
             write_rows(array, self._starting, start)
 

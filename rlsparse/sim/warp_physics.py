@@ -55,8 +55,8 @@ class WarpPhysics:
     """`num_worlds` simulations of `model`; `qpos`, `qvel`, `ctrl`, `warmstart`, `force` and `derived` are live tensors.
 
     `derived` holds the MjData fields named, `[num_worlds, ...]`; `own` those of the model of which every world has its
-    own numbers. Raises UnsupportedEnvironment, about `name`, for a
-    model that MuJoCo Warp cannot simulate.
+    own numbers. `beside` launches kernels that run with every `advance`. Raises UnsupportedEnvironment, about `name`,
+    for a model that MuJoCo Warp cannot simulate.
     """
 
     def __init__(
@@ -69,11 +69,12 @@ class WarpPhysics:
         device: str,
         forces_at_start: bool = False,
         own_fields: tuple[str, ...] = (),
+        beside: Callable[[], None] = lambda: None,
     ):
-        self.device = _torch_device(device)
+        self.device = torch_device(device)
         self._warp, self._mjw = import_warp(self.device.type == "cpu")
         self._place = self._warp.device_from_torch(self.device)
-        self._frame_skip = frame_skip
+        self._frame_skip, self._aside = frame_skip, beside
         self._contact_force = "cfrc_ext" in fields
         contacts, rows = contact_capacity(model)
         with self._warp.ScopedDevice(self._place):
@@ -98,6 +99,8 @@ class WarpPhysics:
         self.advance = self._prepare(self._advance)
         #: Call to compute the derived fields of the present state; without `forces_at_start`, except forces.
         self.kinematics = self._prepare(self._forward if forces_at_start else self._kinematics)
+        #: Call to launch what runs beside, alone.
+        self.beside = self._prepare(self._aside)
         self._overflow.zero_()
 
     def _expanded(self, field: str, num_worlds: int) -> Tensor:
@@ -112,6 +115,7 @@ class WarpPhysics:
             self._mjw.step(self._model, self._data)
         if self._contact_force:
             self._mjw.rne_postconstraint(self._model, self._data)
+        self._aside()
 
     def _kinematics(self) -> None:
         self._mjw.kinematics(self._model, self._data)
@@ -162,7 +166,7 @@ class WarpPhysics:
         return sum(array.capacity for array in _arrays(self._data, self._warp.array)) / self._data.nworld
 
 
-def _torch_device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
     """The device with its number; raises UsageError if there is no such GPU."""
     device = torch.device(name)
     if device.type == "cpu":
