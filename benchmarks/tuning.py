@@ -126,6 +126,7 @@ ARMS = {
     "trpo-2048-floor-20": merged(TRPO_CARD, algorithm(target_kl=0.02)),
     "trpo-2048-floor-9999": merged(TRPO_CARD, horizon(0.9999)),
     "trpo-2048-init-15-20": merged(TRPO_CARD, first_deviation(-1.5), algorithm(target_kl=0.02)),
+    "trpo-2048-floor-15": merged(TRPO_CARD, {"policy": {"log_std_min": -1.5}}),
     "trpo-2048-init-05": merged(TRPO_CARD, first_deviation(-0.5)),
     "swimmer-995": merged(BASE, LARGE, horizon(0.995)),
     "swimmer-999": merged(BASE, LARGE, horizon(0.999)),

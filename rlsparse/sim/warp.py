@@ -172,10 +172,14 @@ class WarpVectorEnv(VectorEnv):
 
     def _place_at_starts(self) -> None:
         """Put environments that are `_starting` into the start of their next episode, whose numbers are drawn."""
-        physics, stream = self._physics, EpisodeStream(self._seed, self._episode, self._numbers)
+        stream = EpisodeStream(self._seed, self._episode, self._numbers)
         qpos, qvel = self.task.reset_noise(stream, self._start_pose, self._rest)
-        for array, start in ((physics.qpos, qpos.float()), (physics.qvel, qvel.float()), (physics.warmstart, 0.0)):
-            write_rows(array, self._starting, start)
+        self._write_state(self._starting, qpos.float(), qvel.float())
+
+    def _write_state(self, where: Tensor, qpos: Tensor, qvel: Tensor | float) -> None:
+        """Put environments into a state."""
+        for name, numbers in zip(_STATE, (qpos, qvel, 0.0), strict=True):
+            write_rows(getattr(self._physics, name), where, numbers)
 
     def _begin_episodes(self) -> Results:
         """Begin the episodes of environments that are `_starting`, after their kinematics; return all `obs`."""
@@ -246,6 +250,7 @@ class WarpVectorEnv(VectorEnv):
             self._place_at_starts()
         else:
             self._over |= ended
+            self._write_state(blew_up, self._start_pose.float(), 0.0)  # or it would blow up at every step to come
         return results
 
     def _take_in_stable(self, waiting: Tensor) -> Tensor:

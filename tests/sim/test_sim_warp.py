@@ -257,6 +257,8 @@ def test_an_unstable_simulation_ends_its_episode_alone(value, make, autoreset, m
     assert torch.equal(obs[others], result[0][others]) and torch.equal(reward[others], result[1][others])
     monkeypatch.undo()
     if not autoreset:
+        torch.testing.assert_close(env.qpos[1], env._start_pose[1].float())  # where it does not blow up again
+        assert env._physics.qvel[1].eq(0).all()
         env.reset(options={"reset_mask": terminated})
     following = env.step(actions[2])
     assert all(tensor.isfinite().all() for tensor in following[:2])
