@@ -6,6 +6,7 @@ torch works on: no step waits for the host.
 
 import dataclasses
 import logging
+import os
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,9 @@ from rlsparse.errors import UnsupportedEnvironment, UsageError, import_extra
 from rlsparse.learner.recorded import no_collection, records_physics
 
 log = logging.getLogger(__name__)
+
+DETERMINISTIC = "RLSPARSE_DETERMINISTIC"
+"""Environment variable: 1 sums contacts in one order, so that a GPU gives the same bits every time, but more slowly."""
 
 _MOST_CONTACTS, _MOST_ROWS = 48, 96
 
@@ -84,6 +88,7 @@ class WarpPhysics:
                 raise UnsupportedEnvironment(f"MuJoCo Warp cannot simulate {name}: {error}") from error
             self._data = self._mjw.make_data(model, num_worlds, nconmax=contacts, njmax=rows)
         self._model.opt.warn_overflow = 0
+        self._model.opt.deterministic = os.environ.get(DETERMINISTIC) == "1"
         if self.device.type == "cuda":
             self._model.opt.graph_conditional = self._warp.is_conditional_graph_supported()
 

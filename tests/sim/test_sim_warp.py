@@ -16,6 +16,7 @@ from rlsparse.errors import UnsupportedEnvironment, UsageError
 from rlsparse.sim import warp as warp_module
 from rlsparse.sim.tasks import TASKS
 from rlsparse.sim.warp import WarpVectorEnv
+from rlsparse.sim.warp_physics import DETERMINISTIC
 
 pytestmark = in_one_worker
 
@@ -263,6 +264,16 @@ def test_an_unstable_simulation_ends_its_episode_alone(value, make, autoreset, m
     following = env.step(actions[2])
     assert all(tensor.isfinite().all() for tensor in following[:2])
     assert env.unstable.tolist() == [0, 1, 0]
+
+
+def test_contacts_can_be_summed_in_one_order(monkeypatch):
+    env = make("Hopper-v5", 2)
+    monkeypatch.setenv(DETERMINISTIC, "1")
+    ordered = make("Hopper-v5", 2)
+    assert (env._physics._model.opt.deterministic, ordered._physics._model.opt.deterministic) == (0, 7)
+    for simulator in (env, ordered):
+        simulator.reset(seed=0)
+    torch.testing.assert_close(run(ordered, 5)[-1][0], run(env, 5)[-1][0], rtol=1e-4, atol=1e-4)
 
 
 def test_what_it_cannot_do_is_refused_in_one_line(monkeypatch):
