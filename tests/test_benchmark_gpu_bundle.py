@@ -39,13 +39,8 @@ def test_parts_are_put_together_and_installed(tmp_path, monkeypatch, capsys):
     pretended = tmp_path / "python"
     pretended.write_text('#!/bin/sh\necho "$@"\n')
     pretended.chmod(0o755)
-    said = run(
-        ["bash", out / "install.sh"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    said = run(["bash", out / "install.sh"], env=path, capture_output=True, text=True, check=True).stdout
     assert said.startswith("-m pip install --no-index --no-deps --find-links wheels ")
     assert {"rlsparse", "warp-lang", "mujoco-warp"} <= set(said.split())
     assert (out / "wheels" / "some-3.12.whl").stat().st_size == 1_500_000
