@@ -1,5 +1,6 @@
 """The GPU simulator's rules for episodes, seeds and resets, on Warp's CPU device."""
 
+import subprocess
 import sys
 
 import mujoco
@@ -274,6 +275,24 @@ def test_contacts_can_be_summed_in_one_order(monkeypatch):
     for simulator in (env, ordered):
         simulator.reset(seed=0)
     torch.testing.assert_close(run(ordered, 5)[-1][0], run(env, 5)[-1][0], rtol=1e-4, atol=1e-4)
+
+
+WITH_BOUNDS_CHECKED = """
+import sys, torch, warp
+warp.config.mode = "debug"
+from rlsparse import sim
+env = sim.make(sys.argv[1], 3, simulator="warp", device="cpu")
+env.reset(seed=0)
+high = torch.tensor(env.single_action_space.high)
+for _ in range(3):
+    env.step((2 * torch.rand(3, len(high)) - 1) * high)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("env_id", TASKS)
+def test_no_kernel_leaves_its_arrays(env_id):
+    subprocess.run([sys.executable, "-c", WITH_BOUNDS_CHECKED, env_id], check=True)
 
 
 def test_what_it_cannot_do_is_refused_in_one_line(monkeypatch):
