@@ -67,6 +67,8 @@ TORCH_FIRST = {
     "rlsparse.sim.task_check",
     "rlsparse.sim.varied_warp",
     "rlsparse.sim.warp",
+    "rlsparse.sim.warp_kernels",
+    "rlsparse.sim.warp_numbers",
     "rlsparse.sim.warp_physics",
 }
 """Imported once tensors are asked for."""

@@ -72,10 +72,7 @@ class WarpVectorEnv(VectorEnv):
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         self._own = env_id not in TASKS  # whose starts may touch what they like
         self.device = torch_device(device)
-        self._seed, self._episode, self._elapsed, self.unstable = (self._zeros(torch.int64) for _ in range(4))
-        self._start_pose = torch.tensor(model.qpos0, device=self.device).expand(num_envs, -1)
-        self._rest = torch.zeros(num_envs, model.nv, dtype=torch.float64, device=self.device)
-        self._numbers = torch.zeros(num_envs, self._drawn_at_a_start(), dtype=torch.float64, device=self.device)
+        self._prepare_starts(model)
         world = env_id, model, num_envs, self.task.frame_skip, source.fields_read(self.task, model)
         self._physics = physics = WarpPhysics(*world, device, self._own, self.model_fields, self._draw)
         self._fields = Fields(
@@ -90,6 +87,7 @@ class WarpVectorEnv(VectorEnv):
         self._step_seconds = model.opt.timestep * self.task.frame_skip
 
         self._seeded = False
+        self._elapsed, self.unstable = self._zeros(torch.int64), self._zeros(torch.int64)
         self._over, self._terminated = self._zeros(torch.bool), self._zeros(torch.bool)
         self._progress = self._zeros(torch.float32)
         self._starting = self._zeros(torch.bool)
@@ -158,11 +156,14 @@ class WarpVectorEnv(VectorEnv):
         write_rows(self._seed, fresh, words)
         write_rows(self._episode, fresh, 0)
 
-    def _drawn_at_a_start(self) -> int:
-        """Return how many numbers the start of an episode takes."""
+    def _prepare_starts(self, model: mujoco.MjModel) -> None:
+        """Make room for all that decides where episodes start."""
+        self._seed, self._episode = self._zeros(torch.int64), self._zeros(torch.int64)
+        self._start_pose = torch.tensor(model.qpos0, device=self.device).expand(self.num_envs, -1)
+        self._rest = torch.zeros(self.num_envs, model.nv, dtype=torch.float64, device=self.device)
         stream = EpisodeStream(self._seed, self._episode)
         self.task.reset_noise(stream, self._start_pose, self._rest)
-        return stream.drawn
+        self._numbers = torch.zeros(self.num_envs, stream.drawn, dtype=torch.float64, device=self.device)
 
     def _draw(self) -> None:
         """Draw the numbers of every environment's next start."""
