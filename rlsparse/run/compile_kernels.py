@@ -38,10 +38,11 @@ def main(arguments: Sequence[str]) -> None:
         folder, start, files = flags.out.resolve(), time.monotonic(), set[Path]()
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for task in tasks:
-                found = warp_kernels.kernels(Environment(task))
+        for task in tasks:
+            found = warp_kernels.kernels(Environment(task))
+            with storage_errors(folder):
                 files |= set(warp_kernels.compile_ahead(found, flags.arch, folder, flags.jobs))
-                seconds = time.monotonic() - start
-                print(f"{shown_name(task)}: {len(found)} files of kernels, {seconds:.0f} s", flush=True)
+            seconds = time.monotonic() - start
+            print(f"{shown_name(task)}: {len(found)} files of kernels, {seconds:.0f} s", flush=True)
         size = sum(path.stat().st_size for path in files)
         print(f"{len(files)} files for sm_{flags.arch}, {size / 2**20:.1f} MiB; use them with WARP_CACHE_PATH={folder}")
