@@ -25,6 +25,10 @@ class TensorEnv:
         return getattr(self._env, name)
 
     def reset(self, *, seed=None, options=None):
+        with waiting():
+            options = options and {name: mask.numpy() for name, mask in options.items()}
+        if seed is None and not any(mask.any() for mask in options.values()):
+            return self._last, {}
         obs, info = self._env.reset(seed=seed, options=options)
         return tensor(obs), info
 
@@ -34,8 +38,9 @@ class TensorEnv:
         last, ended = obs.copy(), terminated | truncated
         if "final_obs" in info:
             last[ended] = np.stack(info["final_obs"][ended])
+        self._last = tensor(obs)
         return (
-            tensor(obs),
+            self._last,
             tensor(reward),
             torch.tensor(terminated),
             torch.tensor(truncated),

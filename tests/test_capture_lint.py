@@ -117,3 +117,5 @@ def test_what_a_step_of_an_environment_does_beside_the_physics_can_be_captured(e
         env._outcome_recorded()
         env._begin_recorded()
     assert sum(looked_at) <= MOST
+    with torch.no_grad():
+        env._place_recorded()

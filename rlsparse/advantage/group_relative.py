@@ -4,6 +4,7 @@ Episodes of a group begin in the same state and in the same step, so row t of an
 them. Axes: T steps, S members, N environments = groups x G.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -15,8 +16,9 @@ from rlsparse.advantage.estimator import AdvantageEstimator, check_seen
 from rlsparse.advantage.returns import discounted_to_go, unseen_share
 from rlsparse.advantage.scaffold import Scaffold
 from rlsparse.errors import UsageError
+from rlsparse.learner.arrays import Array, as_float32, as_float64, in_groups, namespace, to_members, to_numpy
 from rlsparse.learner.bounds import Expected, Fraction, Varying
-from rlsparse.learner.records import Advantages, Rollout
+from rlsparse.learner.records import Advantages, Rollout, by_member
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -35,7 +37,6 @@ class GroupRelative(AdvantageEstimator):
     needs_critic: ClassVar[bool] = False
     autoreset: ClassVar[bool] = False
     columns: ClassVar[tuple[str, ...]] = ("degenerate_groups",)
-    needs: ClassVar = {"cpu-environments": "lets environments wait for their group, and needs environments on the CPU"}
 
     gamma: Varying[Fraction] = 0.99
     """Discount per environment step."""
@@ -92,24 +93,24 @@ class GroupRelative(AdvantageEstimator):
 
     def __call__(self, rollout: Rollout) -> Advantages:
         """Estimate advantages and weights, [T, S, N]; there are no value targets."""
-        ended = rollout.terminated | rollout.truncated
+        xp, ended = namespace(rollout.reward), rollout.terminated | rollout.truncated
         starts = group_starts(ended, self.group_size)
         score, hidden = returns_and_hidden(rollout.reward, rollout.terminated, rollout.truncated, self.gamma)
-        valid = np.ones_like(ended) if rollout.valid is None else rollout.valid
+        valid = xp.ones_like(ended) if rollout.valid is None else rollout.valid
         acted, counts = valid, valid | rollout.terminated  # after a termination the return is 0, not missing
         if rollout.replayed is not None:
             acted, counts = acted & ~rollout.replayed, counts & ~rollout.replayed
         if self.score == "outcome":
             score, hidden = from_episode_start(score, starts), from_episode_start(hidden, starts)
-            counts = np.ones_like(ended)
-        cut = np.logical_or.reduce(in_groups(hidden > self.unseen, self.group_size), -1)
+            counts = xp.ones_like(ended)
+        cut = in_groups(hidden > self.unseen, self.group_size).any(-1)
         seen = acted & ~to_members(cut, self.group_size)
         advantage = self._compare(score, counts, seen)
-        weight = seen.astype(np.float32)
+        weight = as_float32(seen)
         if self.count == "episodes":
             lengths, _ = returns_and_hidden(acted, rollout.terminated, rollout.truncated, 1.0)
-            weight /= np.maximum(from_episode_start(lengths, starts), 1.0).astype(np.float32)
-        return Advantages(np.where(acted, advantage, 0.0).astype(np.float32), None, weight)
+            weight = weight / as_float32(from_episode_start(lengths, starts).clip(1.0))
+        return Advantages(as_float32(xp.where(acted, advantage, 0.0)), None, weight)
 
     def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
         """Return the environments in groups, with help if the scaffold is on."""
@@ -117,19 +118,19 @@ class GroupRelative(AdvantageEstimator):
 
     def metrics(self, rollout: Rollout, advantages: Advantages) -> dict[str, np.ndarray]:
         """Return the share of groups that teach nothing, [S]."""
-        return {"degenerate_groups": self.degenerate(rollout, advantages)}
+        return {"degenerate_groups": to_numpy(self.degenerate(rollout, advantages))}
 
-    def degenerate(self, rollout: Rollout, estimated: Advantages) -> np.ndarray:
+    def degenerate(self, rollout: Rollout, estimated: Advantages) -> Array:
         """Share of groups that teach nothing, among those with a weight: all their advantages are zero, [S].
 
         Returns-to-go are compared at every time index, outcomes once, where episodes begin; nan if no group counts.
         """
-        compared = np.asarray(estimated.weight) > 0
+        compared: Array = estimated.weight > 0  # type: ignore[operator]  # `__call__` gives all their weight
         if self.score == "outcome":
             compared &= group_starts(rollout.terminated | rollout.truncated, self.group_size)
-        return degenerate_share(np.asarray(estimated.advantage), compared, self.group_size)
+        return degenerate_share(estimated.advantage, compared, self.group_size)
 
-    def _compare(self, score: np.ndarray, counts: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    def _compare(self, score: Array, counts: Array, seen: Array) -> Array:
         if self.baseline == "batch":
             advantage = centred_on_batch(score, seen)
         else:
@@ -142,101 +143,81 @@ EQUAL = 1e-6
 """Scores that differ by less, relative to their size or 1, are equal, so that rounding is not scaled up."""
 
 
-def in_groups(x: np.ndarray, group_size: int) -> np.ndarray:
-    """View arrays [..., N] as [..., N / G, G]."""
-    return np.ascontiguousarray(x).reshape(*x.shape[:-1], -1, group_size)
-
-
-def to_members(x: np.ndarray, group_size: int) -> np.ndarray:
-    """Repeat each group's number for its environments: [..., N / G] as [..., N]."""
-    return np.repeat(x, group_size, -1)
-
-
-def group_starts(ended: np.ndarray, group_size: int) -> np.ndarray:
+def group_starts(ended: Array, group_size: int) -> Array:
     """Where groups begin episodes, or the rollout begins, [T, S, N] bool; `ended` stays True while waiting."""
-    together = np.logical_and.reduce(in_groups(ended, group_size), -1)
-    starts = np.ones(ended.shape, bool)
-    starts[1:] = to_members(together[:-1], group_size)
+    starts = namespace(ended).ones_like(ended)
+    starts[1:] = to_members(in_groups(ended, group_size).all(-1), group_size)[:-1]
     return starts
 
 
-def from_episode_start(x: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def from_episode_start(x: Array, starts: Array) -> Array:
     """Give every step the number of x at the start of its episode, [T, ...]."""
-    rows = np.where(starts, np.arange(len(x)).reshape(-1, *(1,) * (x.ndim - 1)), 0)
-    return np.take_along_axis(x, np.maximum.accumulate(rows, 0), 0)
+    xp = namespace(x)
+    first = xp.empty_like(x)
+    for t in range(len(x)):
+        first[t] = x[t] if t == 0 else xp.where(starts[t], x[t], first[t - 1])
+    return first
 
 
-def returns_and_hidden(
-    reward: np.ndarray,
-    terminated: np.ndarray,
-    truncated: np.ndarray,
-    gamma: float,
-) -> tuple[np.ndarray, np.ndarray]:
+def returns_and_hidden(reward: Array, terminated: Array, truncated: Array, gamma: float) -> tuple[Array, Array]:
     """Discounted returns-to-go, and the share of them after the rollout's end, [T, S, N] float64 each.
 
     A time limit is where the episode ends: steps of a group have equal time left.
     """
     ended = terminated | truncated
-    return discounted_to_go(reward.astype(float), ended, gamma), unseen_share(ended, np.zeros_like(ended), gamma)
+    return discounted_to_go(as_float64(reward), ended, gamma), unseen_share(ended, ended & False, gamma)
 
 
-def relative(
-    score: np.ndarray,
-    counts: np.ndarray,
-    baseline: Literal["others", "mean"],
-    scale: bool,
-) -> np.ndarray:
+def relative(score: Array, counts: Array, baseline: Literal["others", "mean"], scale: bool) -> Array:
     """Scores [..., G] minus their group's mean, of all or of the others; divided by its deviation if `scale`.
 
     `counts` [..., G] bool marks the scores that exist; the rest become 0, and so do groups of equal scores and groups
     of one. Source: Shao et al., arXiv 2402.03300 ("mean", scaled); Ahmadian et al., arXiv 2402.14740 ("others").
     """
-    number = counts.sum(-1, keepdims=True)
-    highest = np.where(counts, score, -np.inf).max(-1, keepdims=True)
-    lowest = np.where(counts, score, np.inf).min(-1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        differ = (number > 1) & (highest - lowest > EQUAL * np.maximum(1.0, np.abs(highest)))
-    mean = np.where(counts, score, 0.0).sum(-1, keepdims=True) / np.maximum(number, 1)
-    centred = np.where(counts & differ, score - mean, 0.0)
-    factor = number / np.maximum(number - 1, 1) if baseline == "others" else 1.0
+    xp, number = namespace(score), as_float64(counts.sum(-1, keepdims=True))
+    mean = xp.where(counts, score, 0.0).sum(-1, keepdims=True) / number.clip(1)
+    centred = xp.where(counts & differing(score, counts)[..., None], score - mean, 0.0)
+    fewer = (number - 1).clip(1)
+    factor = number / fewer if baseline == "others" else 1.0
     if scale:
-        factor = factor / (((centred * centred).sum(-1, keepdims=True) / np.maximum(number - 1, 1)) ** 0.5 + EQUAL)
+        factor = factor / (((centred * centred).sum(-1, keepdims=True) / fewer) ** 0.5 + EQUAL)
     return centred * factor
 
 
-def degenerate_share(advantage: np.ndarray, compared: np.ndarray, group_size: int) -> np.ndarray:
+def differing(score: Array, counts: Array) -> Array:
+    """Whether of each row [..., K] at least two scores count, which are not all equal; [...] bool."""
+    xp = namespace(score)
+    highest = xp.amax(xp.where(counts, score, -math.inf), -1)
+    lowest = xp.amin(xp.where(counts, score, math.inf), -1)
+    return (counts.sum(-1) > 1) & (highest - lowest > EQUAL * abs(highest).clip(1.0))
+
+
+def degenerate_share(advantage: Array, compared: Array, group_size: int) -> Array:
     """Share of the groups in which no `compared` [T, S, N] bool environment has an advantage [T, S, N]; [S] float32.
 
     Every row has its groups; those without a compared environment do not count. nan where none counts.
     """
-    used = np.logical_or.reduce(in_groups(compared, group_size), -1)
-    taught = np.logical_or.reduce(in_groups(compared & (advantage != 0), group_size), -1)
+    used = in_groups(compared, group_size).any(-1)
+    taught = in_groups(compared & (advantage != 0), group_size).any(-1)
     number = used.sum((0, 2))
-    share = (number - taught.sum((0, 2))) / np.maximum(number, 1)
-    return np.where(number > 0, share, np.nan).astype(np.float32)
+    share = (number - taught.sum((0, 2))) / number.clip(1)
+    return as_float32(namespace(share).where(number > 0, share, math.nan))
 
 
-def rows_of_members(x: np.ndarray) -> np.ndarray:
-    """Turn [T, S, N] into [S, T * N], so that a member's sums equal those of its solo run."""
-    return np.ascontiguousarray(x.swapaxes(0, 1)).reshape(x.shape[1], -1)
-
-
-def centred_on_batch(score: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def centred_on_batch(score: Array, counts: Array) -> Array:
     """Scores [T, S, N] minus the mean of the member's scores that count; 0 for the rest and for equal scores."""
-    rows, which = rows_of_members(score), rows_of_members(counts)
-    mean = np.where(which, rows, 0.0).sum(1) / np.maximum(which.sum(1), 1)
-    highest, lowest = (f(np.where(which, rows, x), 1) for f, x in ((np.max, -np.inf), (np.min, np.inf)))
-    differ = (which.sum(1) > 1) & (highest - lowest > EQUAL * np.maximum(1.0, np.abs(highest)))
-    return np.where(counts & differ[:, None], score - mean[:, None], 0.0)
+    xp, rows, which = namespace(score), by_member(score), by_member(counts)
+    mean = xp.where(which, rows, 0.0).sum(1) / which.sum(1).clip(1)
+    return xp.where(counts & differing(rows, which)[:, None], score - mean[:, None], 0.0)
 
 
-def scaled_by_batch(score: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def scaled_by_batch(score: Array, counts: Array) -> Array:
     """Divide scores [T, S, N] by the deviation of the member's scores that count.
 
     Source: whitening of REINFORCE++, Hu, arXiv 2501.03262; 1e-8 is added to the variance.
     """
-    centred = rows_of_members(centred_on_batch(score, counts))
-    number = np.maximum(rows_of_members(counts).sum(1) - 1, 1)
+    centred = by_member(centred_on_batch(score, counts))
+    number = (by_member(counts).sum(1) - 1).clip(1)
     return score / ((centred * centred).sum(1) / number + 1e-8)[:, None] ** 0.5
 
 

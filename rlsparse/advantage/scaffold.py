@@ -1,12 +1,13 @@
 """Scaf-GRPO: groups of episodes that find no success are helped by the best episode so far. arXiv 2510.19807."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rlsparse.advantage.grouped_envs import GroupedEnvs
-from rlsparse.learner.arrays import pack_ragged, unpack_ragged
+from rlsparse.learner.arrays import in_groups, pack_ragged, unpack_ragged
 from rlsparse.learner.bounds import Count, CountFromZero, Finite, Fraction, Varying
 
 if TYPE_CHECKING:
@@ -32,12 +33,16 @@ class Scaffold:
     exempt: Varying[Fraction] = 0.15
     """Share of the budget before which no group is helped."""
 
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """Traits that it relies on, with the reason."""
+        kept = "keeps episodes and begins others within them, and needs environments on the CPU"
+        return {"cpu-environments": kept} if self.after > 0 else {}
+
     def wrap(self, env: "VectorEnv", learner: "Learner", group_size: int) -> GroupedEnvs:
         """Return the environments in groups, with help unless `after` is 0."""
         if self.after == 0:
-            from rlsparse.advantage.grouped_envs import GroupedEnvs
-
-            return GroupedEnvs(env, learner.members, group_size)
+            return GroupedEnvs(env, learner.members, group_size, learner.simulated_on)
         return ScaffoldedEnvs(self, env, learner, group_size)
 
 
@@ -145,8 +150,8 @@ class ScaffoldedEnvs(GroupedEnvs):
         for e in np.flatnonzero(succeeded & ~self.aided).tolist():
             self._archive(e)
         able = np.array([best is not None for best in self.best]) & (progress >= self.config.exempt)
-        judged = self.in_groups(done & able[self._owner]).all(1)
-        unaided, aided = (np.logical_or.reduce(self.in_groups(succeeded & x), 1) for x in (~self.aided, self.aided))
+        judged = in_groups(done & able[self._owner], self.group_size).all(1)
+        unaided, aided = (in_groups(succeeded & x, self.group_size).any(1) for x in (~self.aided, self.aided))
         following = next_help(self.help, unaided, aided, self.config)
         self.help = Help(*(np.where(judged, new, old) for new, old in zip(following, self.help, strict=True)))
 
@@ -156,7 +161,7 @@ class ScaffoldedEnvs(GroupedEnvs):
         for e in np.flatnonzero(where).tolist():
             self._running[e], self._ahead[e] = [], self._ahead[e][:0]
         self.aided[where] = False
-        helped = self.in_groups(where).all(1) & (self.help.tier > 0)
+        helped = in_groups(where, self.group_size).all(1) & (self.help.tier > 0)
         for group in np.flatnonzero(helped).tolist():
             self._help(group, obs)
         return obs

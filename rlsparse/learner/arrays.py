@@ -40,6 +40,24 @@ def as_float32(x: Array) -> Array:
     return xp.asarray(x, dtype=xp.float32)
 
 
+def as_float64(x: Array) -> Array:
+    """Return `x` in double precision, where it lives."""
+    xp = namespace(x)
+    return xp.asarray(x, dtype=xp.float64)
+
+
+def in_groups(x: Array, group_size: int) -> Array:
+    """View arrays [..., N] as [..., N / G, G]."""
+    # numpy's order of summation follows the memory layout
+    dense = np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x
+    return dense.reshape(*x.shape[:-1], -1, group_size)
+
+
+def to_members(x: Array, group_size: int) -> Array:
+    """Repeat each group's number for its environments: [..., N / G] as [..., N]."""
+    return namespace(x).broadcast_to(x[..., None], (*x.shape, group_size)).reshape(*x.shape[:-1], -1)
+
+
 def known_empty(marked: Array) -> bool:
     """Whether surely nothing is marked; False on a device, where the answer would have to be waited for."""
     return isinstance(marked, np.ndarray) and not marked.any()

@@ -21,18 +21,13 @@ class RunningMoments:
         self.var = to_device(np.ones((members, *shape)), device)
         self.count = to_device(np.zeros(members), device)
 
-    def update(self, x: Array, valid: np.ndarray | None = None) -> None:
+    def update(self, x: Array, valid: Array | None = None) -> None:
         """Add x [S, B, ...], B new samples of each member, or only the `valid` ones, [S, B] bool, at least one."""
         xp = namespace(x)
         # numpy's order of summation follows the memory layout: with equal layout a member's sums equal its solo run's
         x = xp.asarray(x, dtype=xp.float64, order="C") if xp is np else x.double()
-        if valid is None:
-            batch_count, mean = xp.full_like(self.count, x.shape[1]), x.mean(1)
-            var = xp.square(x - mean[:, None]).mean(1)
-        else:
-            rows = [row[some] for row, some in zip(x, valid, strict=True)]
-            batch_count = valid.sum(1)
-            mean, var = np.stack([row.mean(0) for row in rows]), np.stack([row.var(0) for row in rows])
+        batch_count = xp.full_like(self.count, x.shape[1]) if valid is None else valid.sum(1)
+        mean, var = mean_and_variance(x, valid)
         weight = (batch_count / (self.count + batch_count)).reshape(-1, *(1,) * (x.ndim - 2))
         delta = mean - self.mean
         self.mean = self.mean + weight * delta
@@ -46,6 +41,21 @@ class RunningMoments:
     def load_state_dict(self, state: dict[str, Array]) -> None:
         """Restore the state that `state_dict` returned."""
         self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
+
+
+def mean_and_variance(x: Array, valid: Array | None) -> tuple[Array, Array]:
+    """Mean and variance of x [S, B, ...] over B, or over the `valid` ones, [S, B] bool; [S, ...] each."""
+    xp = namespace(x)
+    if valid is None:
+        mean = x.mean(1)
+        return mean, xp.square(x - mean[:, None]).mean(1)
+    if xp is np:
+        rows = [row[some] for row, some in zip(x, valid, strict=True)]
+        return np.stack([row.mean(0) for row in rows]), np.stack([row.var(0) for row in rows])
+    shares = valid.double().reshape(*valid.shape, *[1] * (x.ndim - 2))
+    shares = shares / shares.sum(1, keepdim=True)
+    mean = (x * shares).sum(1)
+    return mean, (xp.square(x - mean[:, None]) * shares).sum(1)
 
 
 @dataclass(frozen=True)

@@ -79,13 +79,17 @@ class Collector:
         reward = self.env.learned_reward(steps["reward"])
         sums, self.discounted_return = running_returns(reward, ended, self.discounted_return, gamma)
         learner.return_moments.update(by_member(sums), None if valid is None else by_member(valid))
-        learner.counters.train += length * self.num_envs if valid is None else valid.sum((0, 2))
+        self._count(learner, length * self.num_envs if valid is None else valid.sum((0, 2)))
         steps["reward"] = as_float32(reward * learner.reward_scale()[:, None])
         values = self._values(learner, steps["obs"], successors) if learner.has_critic else (None, None)
         return Rollout(value=values[0], next_value=values[1], **steps)
 
+    def _count(self, learner: Learner, steps: Any) -> None:
+        """Count the steps of a rollout, of all members or of each, [S]."""
+        learner.counters.train += steps
+
     def check(self, learner: Learner) -> None:
-        """Do nothing: every step has been checked already."""
+        """Do nothing: every step has been checked and counted already."""
 
     def restart(self, learner: Learner) -> None:
         """End all episodes early and begin new ones."""

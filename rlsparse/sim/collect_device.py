@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch
 from rlsparse.advantage.returns import running_returns
 from rlsparse.errors import DivergenceError
 from rlsparse.learner.actors import Actors
-from rlsparse.learner.arrays import Array, to_device, to_numpy
+from rlsparse.learner.arrays import Array, as_float32, to_device, to_numpy
 from rlsparse.learner.gaussian import gaussian_log_prob
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.recorded import Recorded, Results
@@ -33,9 +34,19 @@ class DeviceCollector(Collector):
         self._recent_returns = zeros(RECENT_EPISODES) * torch.nan
         self._recent_lengths = zeros(RECENT_EPISODES) * torch.nan
         self._not_finite = zeros() > 0
+        self._not_counted = to_device(np.zeros(self.members, np.int64), self.device)
+
+    def _count(self, learner: Learner, steps: Any) -> None:
+        """Count the steps of a rollout; those of each member, [S] on the device, are left to `check`."""
+        if isinstance(steps, int):
+            super()._count(learner, steps)
+        else:
+            self._not_counted = self._not_counted + steps
 
     def check(self, learner: Learner) -> None:
-        """Raise DivergenceError if the last rollout held a number that is not finite."""
+        """Count the steps that are not yet; raises DivergenceError if the last rollout held a number not finite."""
+        learner.counters.train += to_numpy(self._not_counted)
+        self._not_counted = self._not_counted * 0
         for member in np.flatnonzero(to_numpy(self._not_finite)).tolist():
             raise DivergenceError(
                 f"{name_of(self.env)} gave an observation or a reward that is not finite: seed "
@@ -63,12 +74,15 @@ class DeviceCollector(Collector):
             acted = act(obs, noise[t], actors.scale.mean, actors.scale.inv_std)
             log_std.append(acted["log_std"])
             self.obs, *outcome, info = self.env.step(acted["native"].reshape(members * num_envs, -1))
+            if "valid" in info:
+                outcome.append(info["valid"])
+                steps.setdefault("valid", [])
             for kept, x in zip(steps.values(), (obs, acted["action"], *outcome), strict=True):
                 kept.append(x.reshape(members, num_envs, *x.shape[2:]))
             next_obs.append(info["final_obs"].reshape(members, num_envs, -1))
         stacked = {name: torch.stack(kept) for name, kept in steps.items()}
         successors = torch.stack(next_obs)
-        self._note(successors, stacked["reward"], stacked["terminated"] | stacked["truncated"])
+        self._note(successors, stacked)
         stacked["log_prob"] = gaussian_log_prob(noise, torch.stack(log_std)).reshape(length, members, num_envs)
         if acting is not None:
             stacked["own_log_prob"] = learner.log_prob(stacked["obs"], stacked["action"])
@@ -85,13 +99,15 @@ class DeviceCollector(Collector):
         """Return the recorded step of acting."""
         return learner.recording((self, "act"), lambda: partial(self._act, learner.actors()))
 
-    def _note(self, next_obs: torch.Tensor, reward: torch.Tensor, ended: torch.Tensor) -> None:
-        """Record numbers that are not finite, sum rewards [T, S, N], and keep the last ended episodes."""
+    def _note(self, next_obs: torch.Tensor, steps: Steps) -> None:
+        """Record numbers that are not finite, sum rewards, and keep the last ended episodes."""
+        reward, ended = steps["reward"], steps["terminated"] | steps["truncated"]
         finite = (next_obs.abs() <= LARGEST).all(-1) & (reward.abs() <= LARGEST)
         self._not_finite = ~finite.all(2).all(0)
+        valid = steps.get("valid", torch.ones_like(ended))
         returns, self.episode_return = running_returns(reward, ended, self.episode_return, 1.0)
-        lengths, self.episode_length = running_returns(torch.ones_like(reward), ended, self.episode_length, 1.0)
-        over = by_member(ended)
+        lengths, self.episode_length = running_returns(as_float32(valid), ended, self.episode_length, 1.0)
+        over = by_member(ended & valid)
         self._recent_returns = newest(self._recent_returns, by_member(returns), over)
         self._recent_lengths = newest(self._recent_lengths, by_member(lengths), over)
 

@@ -95,6 +95,7 @@ class WarpVectorEnv(VectorEnv):
         state = [*self._state().values(), self._starting, self.unstable]
         record = recorder(str(self.device))
         self._outcome_recorded = Recorded(self._outcome, state, record)
+        self._place_recorded = Recorded(self._placed, state, record)
         self._begin_recorded = Recorded(self._begin_episodes, state, record)
 
         self._declare_spaces(model.actuator_ctrlrange)
@@ -124,21 +125,17 @@ class WarpVectorEnv(VectorEnv):
         An int seed s gives environment i the seed s + i; None continues with its present seed. The start of
         episode k of an environment (0 at its seed) depends only on (seed, k), whatever the other environments do.
         """
-        seeds, mask = seed_each(seed, self.num_envs), (options or {}).get("reset_mask")
-        if not self._seeded:
-            if mask is not None:
-                raise ResetNeeded("the first reset() must start every environment")
-            entropy = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-            seeds = [entropy + i if given is None else given for i, given in enumerate(seeds)]
-            self._seeded = True
-        chosen = ~self._zeros(torch.bool) if mask is None else self._mask(mask)
-        self._reseed(seeds, chosen)
-        self._starting.copy_(chosen)
+        mask = (options or {}).get("reset_mask")
+        if seed is not None or not self._seeded:
+            self._reseed(seed_each(seed, self.num_envs), mask)
+        self._starting.copy_(~self._zeros(torch.bool) if mask is None else self._mask(mask))
+        # of some environments: groups of them ask at every step
+        often = mask is not None
         self._physics.beside()
-        self._place_at_starts()
+        (self._place_recorded if often else self._placed)()
         if self._physics.derived:
             self._physics.kinematics()
-        return self._begin_episodes()["obs"], {}
+        return (self._begin_recorded if often else self._begin_episodes)()["obs"], {}
 
     def _mask(self, mask: Any) -> Tensor:
         """`mask` as a bool tensor `[num_envs]` on the device."""
@@ -147,11 +144,17 @@ class WarpVectorEnv(VectorEnv):
             raise ValueError(f"a mask of environments must be bool of shape ({self.num_envs},), not {mask!r}")
         return mask
 
-    def _reseed(self, seeds: list[int | None], where: Tensor) -> None:
-        """Give the environments `where` their seeds, if not None; their next episode is then their first."""
-        if all(given is None for given in seeds):
-            return
-        fresh = torch.tensor([given is not None for given in seeds], device=self.device) & where
+    def _reseed(self, seeds: list[int | None], mask: Any) -> None:
+        """Give environments their seeds, if not None; their next episode is then their first."""
+        if not self._seeded:
+            if mask is not None:
+                raise ResetNeeded("the first reset() must start every environment")
+            entropy = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+            seeds = [entropy + i if given is None else given for i, given in enumerate(seeds)]
+            self._seeded = True
+        fresh = torch.tensor([given is not None for given in seeds], device=self.device)
+        if mask is not None:
+            fresh &= self._mask(mask)
         words = torch.tensor([signed(given or 0) for given in seeds], device=self.device)
         write_rows(self._seed, fresh, words)
         write_rows(self._episode, fresh, 0)
@@ -176,6 +179,11 @@ class WarpVectorEnv(VectorEnv):
         stream = EpisodeStream(self._seed, self._episode, self._numbers)
         qpos, qvel = self.task.reset_noise(stream, self._start_pose, self._rest)
         self._write_state(self._starting, qpos.float(), qvel.float())
+
+    def _placed(self) -> Results:
+        """Put environments that are `_starting` into their next start, as a step that can be recorded."""
+        self._place_at_starts()
+        return {}
 
     def _write_state(self, where: Tensor, qpos: Tensor, qvel: Tensor | float) -> None:
         """Put environments into a state."""
@@ -316,7 +324,7 @@ class WarpVectorEnv(VectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the simulation's memory."""
-        for name in ("_physics", "_fields", "_outcome_recorded", "_begin_recorded"):
+        for name in ("_physics", "_fields", "_outcome_recorded", "_place_recorded", "_begin_recorded"):
             self.__dict__.pop(name, None)
 
 

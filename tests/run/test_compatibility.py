@@ -144,8 +144,8 @@ SENTENCES = {
         "--sparse static does not give: use --sparse rigl, set or magnitude, or --sparse.drop-by magnitude",
     ),
     "cpu-environments": (
-        {"advantage": GROUPS, "simulator": "warp"},
-        "--advantage group-relative lets environments wait for their group, and needs environments on the CPU, which "
+        {"advantage": Submodular(), "simulator": "warp"},
+        "--advantage submodular computes marginal gains on the CPU, and needs environments on the CPU, which "
         "--simulator warp does not give: use --simulator mujoco, or --advantage gae, nstep, monte-carlo, td-lambda or "
         "others",
     ),
@@ -258,6 +258,7 @@ GOES_WITH_WARP = {
     "cispo": {"algorithm": PPO(objective=CISPO())},
     "n-step": {"advantage": NStep()},
     "v-trace": {"advantage": VTrace()},
+    "group": {"advantage": GroupRelative(gamma=0.9)},
     "episodes": {"explore": explorer("explorler-ppo")},
     "racing": {"explore": explorer("explorler-ppo-racing")},
     "surrogate": {"explore": explorer("explorler-ppo-surrogate")},
@@ -266,7 +267,10 @@ GOES_WITH_WARP = {
     "gspo": {"algorithm": PPO(objective=GSPO(), minibatches=1)},
 }
 NEEDS_THE_CPU = {
-    "group": ({"advantage": GroupRelative()}, "--advantage group-relative lets environments wait for their group"),
+    "scaffold": (
+        {"advantage": GroupRelative(gamma=0.9, scaffold=Scaffold(after=2))},
+        "--advantage.scaffold.after 2 keeps episodes and begins others within them",
+    ),
     "submodular": ({"advantage": Submodular()}, "--advantage submodular computes marginal gains on the CPU"),
     "n-harpg": ({"algorithm": NHARPG()}, "--algorithm n-harpg sums over episodes"),
     "hpt": ({"algorithm": PPO(objective=HPT())}, "--algorithm.objective hpt keeps episodes to clone them"),

@@ -10,6 +10,7 @@ import torch
 from tape import tape
 
 from rlsparse import loop, train
+from rlsparse.advantage.group_relative import RLOO, GroupRelative
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.explore.explorer import MemberExplorer
@@ -113,17 +114,22 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, monkeypatch):
     assert outcome("halves") == outcome("run")
 
 
-RECORDED = {"ppo": PPO(epochs=2, minibatches=4), "trpo": TRPO(critic_epochs=2, critic_minibatches=4)}
+SMALL = PPO(epochs=2, minibatches=4)
+RECORDED = {
+    "ppo": {"algorithm": SMALL},
+    "trpo": {"algorithm": TRPO(critic_epochs=2, critic_minibatches=4)},
+    "groups": {"algorithm": SMALL, "advantage": GroupRelative(gamma=0.9, group_size=2, unseen=1.0)},
+}
 
 
-@pytest.mark.parametrize("algorithm", RECORDED.values(), ids=RECORDED)
-def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_was(algorithm, monkeypatch, caplog):
+@pytest.mark.parametrize("parts", RECORDED.values(), ids=RECORDED)
+def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_was(parts, monkeypatch, caplog):
     shape = {"num_seeds": 2, "num_envs": 4, "rollout_length": 12, "total_steps": 480}
     recipe = Recipe(
         env="InvertedPendulum-v5",
         simulator="warp",
         policy=ActorCritic((8,), (8,), log_std_init=1.0),
-        algorithm=algorithm,
+        **parts,
         **shape,
     )
     plain = sessions.begin(recipe, device.TENSORS_ON_CPU)
@@ -150,7 +156,18 @@ def test_a_run_of_recorded_steps_is_the_plain_one_and_goes_on_exactly_where_it_w
             loop.iterate(recipe, *late)
         assert_equal(plain, late)
     assert not caplog.messages  # of recordings that failed
-    assert len(recorded[0].recordings) == 2 + (algorithm is RECORDED["trpo"])
+    assert len(recorded[0].recordings) == 2 + isinstance(recipe.algorithm, TRPO)
+
+
+def test_environments_of_a_group_begin_in_one_state():
+    recipe = Recipe("InvertedPendulum-v5", simulator="warp", num_envs=6, advantage=RLOO(group_size=3))
+    learner, collector, _ = sessions.begin(recipe, device.TENSORS_ON_CPU)
+    starts = []
+    for _ in range(2):
+        starts += [*collector.obs.reshape(2, 3, -1)]
+        collector.restart(learner)
+    assert all((start == start[0]).all() for start in starts)
+    assert len({start[0].tolist()[0] for start in starts}) == 4
 
 
 def state(learner, collector, _):

@@ -12,6 +12,7 @@ from tape import memory, tape
 from tensors import DEVICE, NumpyDraws, TensorEnv, never_waiting
 
 from rlsparse import loop, sim
+from rlsparse.advantage.group_relative import GRPO, RLOO, GroupRelative, ReinforcePlusPlus
 from rlsparse.algorithms.objectives import GSPO
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.reuse import Reuse
@@ -241,6 +242,46 @@ def test_a_run_on_a_device_goes_on_exactly_where_it_was(monkeypatch):
         np.testing.assert_array_equal(resumed.state_dict()[name], x, err_msg=name)
     for name, x in collector.state_dict().items():
         np.testing.assert_array_equal(its_collector.state_dict()[name], x, err_msg=name)
+
+
+GROUPS = {
+    "group-relative": GroupRelative(0.9, 3),
+    "every step of the batch": ReinforcePlusPlus(0.9, 3, count="episodes"),
+    "outcomes": GRPO(group_size=3),
+    "outcomes of the others": RLOO(group_size=3),
+}
+
+
+# members wait for their groups within a rollout, which whole episodes fit into
+GROUPED = replace(HOST, num_envs=6, env_kwargs={"max_episode_steps": 30})
+
+
+@pytest.mark.parametrize("estimator", GROUPS.values(), ids=GROUPS)
+def test_groups_wait_and_are_compared_on_a_device_as_on_the_cpu(begin, estimator):
+    recipe = replace(GROUPED, advantage=estimator)
+    on_device, on_host = begin(recipe), begin_on_host(recipe)
+    for _ in range(3):
+        metrics, expected = (loop.iterate(recipe, *each).metrics for each in (on_device, on_host))
+    (learner, collector, _), (host, its_collector, _) = on_device, on_host
+    np.testing.assert_array_equal(metrics["degenerate_groups"], expected["degenerate_groups"])
+    np.testing.assert_array_equal(learner.counters.train, host.counters.train)
+    assert (host.counters.train < 3 * 40 * 6).all()
+    assert_near(learner.return_moments.var, host.return_moments.var)
+    assert_near(learner.obs_moments.var, host.obs_moments.var)
+    assert_near(collector.recent_returns, its_collector.recent_returns)
+    assert_near(collector.recent_lengths, its_collector.recent_lengths)
+    assert_near(learner.params, host.params, 2e-3)
+
+
+@pytest.mark.parametrize("estimator", GROUPS.values(), ids=GROUPS)
+def test_the_host_waits_for_no_group(begin, estimator):
+    recipe = replace(GROUPED, advantage=estimator)
+    learner, collector, _ = begin(recipe)
+    learner.begin_iteration(recipe.total_steps)
+    with never_waiting():
+        collector.restart(learner)
+        rollout = collector.collect(learner, 40, 0.9)
+        list(learner.update(recipe.algorithm, learner.batch(rollout, estimator(rollout))))
 
 
 def test_a_number_that_is_not_finite_is_told_after_the_rollout(begin):

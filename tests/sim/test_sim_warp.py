@@ -208,6 +208,7 @@ def test_recorded_steps_are_plain_ones(env_id, autoreset, caplog):
     assert not caplog.messages  # of recordings that failed
     with never_waiting():
         recorded.step(random_actions(recorded, 1)[0])
+        recorded.reset(options={"reset_mask": recorded._over})
 
 
 @pytest.mark.parametrize("make", [make, make_recorded])
