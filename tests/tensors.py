@@ -35,17 +35,22 @@ class TensorEnv:
     def step(self, actions):
         with waiting():
             obs, reward, terminated, truncated, info = self._env.step(actions.numpy())
-        last, ended = obs.copy(), terminated | truncated
-        if "final_obs" in info:
-            last[ended] = np.stack(info["final_obs"][ended])
+            last, ended = {"final_obs": obs.copy(), "final_qpos": self._env.qpos.copy()}, terminated | truncated
+        for name, x in last.items():
+            if name in info:
+                x[ended] = np.stack(info[name][ended])
         self._last = tensor(obs)
         return (
             self._last,
             tensor(reward),
             torch.tensor(terminated),
             torch.tensor(truncated),
-            {"final_obs": tensor(last)},
+            {name: tensor(x) for name, x in last.items()},
         )
+
+    @property
+    def qpos(self):
+        return tensor(self._env.qpos)
 
     def halt(self, where):
         self._env.halt(where.numpy())

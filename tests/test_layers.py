@@ -59,6 +59,8 @@ BROUGHT_ALONG = {"imageio", "PIL", "packaging"}
 """Installed by gymnasium[mujoco] and matplotlib, which say so in their own metadata."""
 
 TORCH_FIRST = {
+    "rlsparse.advantage.device_gains",
+    "rlsparse.advantage.device_gains_envs",
     "rlsparse.sim.collect_device",
     "rlsparse.sim.counter_random",
     "rlsparse.run.torch_loop",

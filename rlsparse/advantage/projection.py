@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from rlsparse.learner.bounds import Count, CountFromZero, Finite
 
 if TYPE_CHECKING:  # environment cards hold projections, and are read without importing any package
-    import numpy as np
+    from rlsparse.learner.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Projection:
     cells: tuple[Count, ...]
     """Default number of cells into which coverage divides each side."""
 
-    def __call__(self, source: "np.ndarray") -> "np.ndarray":
-        """Points [..., d] of states [..., W]; within the box they are in [0, 1]."""
-        low, high = self.low, self.high
-        chosen = source[..., list(self.index)] - low
-        scaled: np.ndarray = chosen / [b - a for a, b in zip(low, high, strict=True)]
-        return scaled
+    def __call__(self, source: "Array") -> "Array":
+        """Points [..., d] of states [..., W], float64; within the box they are in [0, 1]."""
+        from rlsparse.learner.arrays import as_float64, namespace
+
+        sides = zip(self.index, self.low, self.high, strict=True)
+        return namespace(source).stack([(as_float64(source[..., i]) - a) / (b - a) for i, a, b in sides], -1)
 
     def flaw(self) -> str | None:
         """Return what is wrong, as "field must ..."; None if nothing is."""

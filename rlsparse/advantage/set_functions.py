@@ -7,47 +7,22 @@ the gains of points in the order of time, and the array after them. `alone` is t
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from annotated_types import Ge, MultipleOf
 
+from rlsparse.advantage.grid import Concave, concave_worth, footprint, grid_cells, neighbours
 from rlsparse.advantage.projection import Projection
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Count, CountFromZero, Expected, Positive
 from rlsparse.learner.streams import generator
 
-Concave = Literal["once", "sqrt", "log1p"]
-"""How a cell's worth grows with visits: min(n, 1), sqrt(n) or log(1 + n)."""
+if TYPE_CHECKING:
+    from rlsparse.advantage.device_gains import DeviceGains
 
 BLOCK = 64
 """Points whose determinants are computed by one factorisation."""
-
-ON_A_LINE = 1e-9
-"""A point this close below a cell's edge, in cells, counts as on the edge: 0.4 / 0.4 must be cell 1."""
-
-
-def concave_worth(visits: np.ndarray, concave: Concave) -> np.ndarray:
-    """g(n) of the numbers of visits."""
-    if concave == "once":
-        return np.minimum(visits, 1).astype(float)
-    return np.sqrt(visits) if concave == "sqrt" else np.log1p(visits)
-
-
-def grid_cells(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Cells of points [L, d] in a grid that divides the unit cube, [L, d]; -1 in all of them outside the cube."""
-    size = np.array(shape)
-    cells = np.floor(np.clip(points * size + ON_A_LINE, -1, size)).astype(np.int64)
-    cells[np.any((cells < 0) | (cells >= size), axis=1)] = -1
-    return cells
-
-
-def footprint(cells: np.ndarray, shape: tuple[int, ...], offsets: np.ndarray) -> np.ndarray:
-    """Flat indices of the cells at `offsets` [K, d] of `cells` [L, d], [L, K]; -1 where they leave the grid."""
-    covered = cells[:, None] + offsets
-    outside = np.any((covered < 0) | (covered >= shape), axis=2) | np.any(cells < 0, axis=1)[:, None]
-    strides = np.cumprod((1, *shape[:0:-1]))[::-1]
-    return np.where(outside, -1, covered @ strides)
 
 
 def count_gains(covered: np.ndarray, visits: np.ndarray, concave: Concave) -> tuple[np.ndarray, np.ndarray]:
@@ -154,9 +129,14 @@ class Coverage:
         """The value of each point by itself."""
         return (self._covered(points) >= 0).sum(1) * concave_worth(np.ones(1), self.count)
 
+    def on_device(self, dims: int, device: str) -> "DeviceGains":
+        """Return it for many episodes on a device."""
+        from rlsparse.advantage.device_gains import coverage
+
+        return coverage(self.cells, self.radius, self.count, device)
+
     def _covered(self, points: np.ndarray) -> np.ndarray:
-        offsets = np.array(list(product(range(-self.radius, self.radius + 1), repeat=points.shape[1])))
-        return footprint(grid_cells(points, self.cells), self.cells, offsets)
+        return footprint(grid_cells(points, self.cells), self.cells, neighbours(self.radius, points.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -186,6 +166,12 @@ class FacilityLocation:
     def alone(self, points: np.ndarray) -> np.ndarray:
         """The value of each point by itself."""
         return self._closeness(points).sum(1)
+
+    def on_device(self, dims: int, device: str) -> "DeviceGains":
+        """Return it for many episodes on a device."""
+        from rlsparse.advantage.device_gains import facility_location
+
+        return facility_location(_reference_grid(self.references, dims), self.reach, device)
 
     def _closeness(self, points: np.ndarray) -> np.ndarray:
         return gaussian_likeness(points, _reference_grid(self.references, points.shape[1]), self.reach)
@@ -221,6 +207,12 @@ class LogDet:
     def alone(self, points: np.ndarray) -> np.ndarray:
         """The value of each point by itself; all are equal, because the kernel is stationary."""
         return np.full(len(points), 0.5 * np.log1p(1 / self.noise))
+
+    def on_device(self, dims: int, device: str) -> "DeviceGains":
+        """Return it for many episodes on a device."""
+        from rlsparse.advantage.device_gains import log_det
+
+        return log_det(_frequencies(self.features // 2, dims) / self.reach, self.noise, device)
 
     def _features(self, points: np.ndarray) -> np.ndarray:
         return fourier_features(points, _frequencies(self.features // 2, points.shape[1]) / self.reach)

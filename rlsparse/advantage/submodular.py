@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from rlsparse.advantage.kinds import WithCritic
 from rlsparse.advantage.projection import Projection
 from rlsparse.advantage.set_functions import Coverage, SetFunction
 from rlsparse.errors import UsageError, nearest
-from rlsparse.learner.arrays import Array
+from rlsparse.learner.arrays import Array, namespace, to_numpy
 from rlsparse.learner.bounds import Finite, NotNegative, Varying
 from rlsparse.learner.records import Advantages, Rollout
 
@@ -37,8 +37,6 @@ class Submodular(AdvantageEstimator):
 
     Source: Prajapat, Mutny, Zeilinger and Krause, arXiv 2307.13372, theorem 2.
     """
-
-    needs: ClassVar = {"cpu-environments": "computes marginal gains on the CPU, and needs environments on the CPU"}
 
     set_function: SetFunction = field(default_factory=Coverage)
     """The set function of the visited states."""
@@ -92,7 +90,12 @@ class Submodular(AdvantageEstimator):
 
     def wrap(self, env: "VectorEnv", learner: "Learner", about: About) -> WrappedEnvs:
         """Return the environments, which keep what each episode has collected."""
-        return GainsEnvs(env, self.objective(about, learner.layout.obs_size, env.num_envs))
+        objective = self.objective(about, learner.layout.obs_size, env.num_envs)
+        if learner.simulated_on == "cpu":
+            return GainsEnvs(env, objective)
+        from rlsparse.advantage.device_gains_envs import DeviceGainsEnvs
+
+        return DeviceGainsEnvs(env, objective, learner.simulated_on)
 
     def watch(self, env: "VectorEnv", about: About) -> EvaluationWatch:
         """Return the watch that evaluates the set function over evaluation episodes."""
@@ -168,7 +171,7 @@ class Objective:
     function: SetFunction
     projection: Projection
 
-    def points(self, env: "VectorEnv", obs: np.ndarray) -> np.ndarray:
+    def points(self, env: "VectorEnv", obs: Array) -> Array:
         """The environments' present points, [E, d]; `obs` [E, O] are their last observations."""
         qpos = self.projection.source == "qpos"
         return self.projection(env.qpos if qpos else obs)  # type: ignore[attr-defined]
@@ -186,15 +189,16 @@ class GainsWatch(EvaluationWatch):
 
     def __init__(self, objective: Objective, env: "VectorEnv") -> None:
         self._objective, self._env = objective, env
-        self._points: list[np.ndarray] = []
+        self._points: list[Array] = []
 
-    def __call__(self, obs: np.ndarray) -> None:
+    def __call__(self, obs: Array) -> None:
         """Take the observations [E, O] at the start and after each step."""
         self._points.append(self._objective.points(self._env, obs))
 
     def metrics(self, lengths: np.ndarray) -> dict[str, np.ndarray]:
         """Return the mean value of the set function over each member's episodes of lengths [S, n]."""
-        return {"coverage": self._objective.values(np.stack(self._points), lengths).mean(1)}
+        points = to_numpy(namespace(self._points[0]).stack(self._points))
+        return {"coverage": self._objective.values(points, lengths).mean(1)}
 
 
 class GainsEnvs(WrappedEnvs):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from rlsparse.advantage import grid
 from rlsparse.advantage import set_functions as set_gains
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "set_functions.json").read_text())
@@ -18,7 +19,7 @@ paths = arrays(float, (7, 2), elements=st.floats(-0.25, 1.25))
 
 
 def line_gains(cells, size, offsets=NEIGHBOURS):
-    covered = set_gains.footprint(np.array(cells)[:, None], (size,), offsets)
+    covered = grid.footprint(np.array(cells)[:, None], (size,), offsets)
     return set_gains.count_gains(covered, np.zeros(size, int), "once")[0]
 
 
@@ -49,10 +50,10 @@ def test_coverage_of_a_plane():
     case = CASES["grid_2d"]
     low, high = case["box"]
     shape = (case["cells"], case["cells"])
-    cells = set_gains.grid_cells((np.array(case["points"]) - low) / (high - low), shape)
+    cells = grid.grid_cells((np.array(case["points"]) - low) / (high - low), shape)
     assert cells.tolist() == case["cell_index"]
     offsets = np.stack(np.meshgrid(range(5), range(5)), -1).reshape(-1, 2)
-    gains, visits = set_gains.count_gains(set_gains.footprint(cells, shape, offsets), np.zeros(10_000, int), "once")
+    gains, visits = set_gains.count_gains(grid.footprint(cells, shape, offsets), np.zeros(10_000, int), "once")
     assert gains[1:].tolist() == case["marginal_gains"]
     assert np.cumsum(gains).tolist() == case["coverage"]
     assert np.count_nonzero(visits) == case["coverage"][-1]
@@ -61,15 +62,15 @@ def test_coverage_of_a_plane():
 def test_a_flat_index_is_that_of_the_grid_as_an_array():
     shape = (3, 4, 5)
     cells = np.argwhere(np.ones(shape))
-    flat = set_gains.footprint(cells, shape, np.zeros((1, 3), int))[:, 0]
+    flat = grid.footprint(cells, shape, np.zeros((1, 3), int))[:, 0]
     assert flat.tolist() == np.ravel_multi_index(cells.T, shape).tolist()
 
 
 def test_what_lies_outside_of_the_grid_covers_nothing():
     points = np.array([[0.5, 1.01], [-0.01, 0.5], [1.0, 0.5], [1e300, 0.5], [0.0, 0.99]])
-    cells = set_gains.grid_cells(points, (10, 10))
+    cells = grid.grid_cells(points, (10, 10))
     assert cells.tolist() == [[-1, -1]] * 4 + [[0, 9]]
-    corner = set_gains.footprint(cells, (10, 10), np.array([[0, 0], [-1, 0], [1, 0], [0, 1]]))
+    corner = grid.footprint(cells, (10, 10), np.array([[0, 0], [-1, 0], [1, 0], [0, 1]]))
     assert corner.tolist() == [[-1] * 4] * 4 + [[9, -1, 19, -1]]
 
 
@@ -84,10 +85,10 @@ def test_concave_counts(concave, name):
 @given(paths, st.sampled_from(["once", "sqrt", "log1p"]))
 def test_coverage_by_brute_force(path, concave):
     shape, offsets = (4, 3), np.array([[0, 0], [1, 0], [0, -1]])
-    covered = set_gains.footprint(set_gains.grid_cells(path, shape), shape, offsets)
+    covered = grid.footprint(grid.grid_cells(path, shape), shape, offsets)
 
     def value(rows):
-        return sum(set_gains.concave_worth((rows == cell).sum(), concave) for cell in range(12))
+        return sum(grid.concave_worth((rows == cell).sum(), concave) for cell in range(12))
 
     gains, _ = set_gains.count_gains(covered, np.zeros(12, int), concave)
     np.testing.assert_allclose(gains, brute_force(value, covered), atol=1e-12)

@@ -144,10 +144,9 @@ SENTENCES = {
         "--sparse static does not give: use --sparse rigl, set or magnitude, or --sparse.drop-by magnitude",
     ),
     "cpu-environments": (
-        {"advantage": Submodular(), "simulator": "warp"},
-        "--advantage submodular computes marginal gains on the CPU, and needs environments on the CPU, which "
-        "--simulator warp does not give: use --simulator mujoco, or --advantage gae, nstep, monte-carlo, td-lambda or "
-        "others",
+        {"algorithm": NHARPG(), "simulator": "warp"},
+        "--algorithm n-harpg sums over episodes, and needs environments on the CPU, which --simulator warp does not "
+        "give: use --simulator mujoco, or --algorithm ppo, trpo or n-pg-igt",
     ),
 }
 """By trait, a recipe in which nothing gives it, and the refusal."""
@@ -259,6 +258,7 @@ GOES_WITH_WARP = {
     "n-step": {"advantage": NStep()},
     "v-trace": {"advantage": VTrace()},
     "group": {"advantage": GroupRelative(gamma=0.9)},
+    "submodular": {"advantage": Submodular()},
     "episodes": {"explore": explorer("explorler-ppo")},
     "racing": {"explore": explorer("explorler-ppo-racing")},
     "surrogate": {"explore": explorer("explorler-ppo-surrogate")},
@@ -271,7 +271,6 @@ NEEDS_THE_CPU = {
         {"advantage": GroupRelative(gamma=0.9, scaffold=Scaffold(after=2))},
         "--advantage.scaffold.after 2 keeps episodes and begins others within them",
     ),
-    "submodular": ({"advantage": Submodular()}, "--advantage submodular computes marginal gains on the CPU"),
     "n-harpg": ({"algorithm": NHARPG()}, "--algorithm n-harpg sums over episodes"),
     "hpt": ({"algorithm": PPO(objective=HPT())}, "--algorithm.objective hpt keeps episodes to clone them"),
     "optimiser": (

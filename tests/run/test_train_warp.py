@@ -11,6 +11,7 @@ from tape import tape
 
 from rlsparse import loop, train
 from rlsparse.advantage.group_relative import RLOO, GroupRelative
+from rlsparse.advantage.submodular import Submodular
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.explore.explorer import MemberExplorer
@@ -119,6 +120,7 @@ RECORDED = {
     "ppo": {"algorithm": SMALL},
     "trpo": {"algorithm": TRPO(critic_epochs=2, critic_minibatches=4)},
     "groups": {"algorithm": SMALL, "advantage": GroupRelative(gamma=0.9, group_size=2, unseen=1.0)},
+    "gains": {"algorithm": SMALL, "advantage": Submodular()},
 }
 
 

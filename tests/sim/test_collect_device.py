@@ -12,7 +12,10 @@ from tape import memory, tape
 from tensors import DEVICE, NumpyDraws, TensorEnv, never_waiting
 
 from rlsparse import loop, sim
+from rlsparse.advantage.estimators import GAE
 from rlsparse.advantage.group_relative import GRPO, RLOO, GroupRelative, ReinforcePlusPlus
+from rlsparse.advantage.set_functions import FacilityLocation, LogDet
+from rlsparse.advantage.submodular import Submodular
 from rlsparse.algorithms.objectives import GSPO
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.reuse import Reuse
@@ -282,6 +285,39 @@ def test_the_host_waits_for_no_group(begin, estimator):
         collector.restart(learner)
         rollout = collector.collect(learner, 40, 0.9)
         list(learner.update(recipe.algorithm, learner.batch(rollout, estimator(rollout))))
+
+
+GAINS = {
+    "coverage of the card's projection": Submodular(inner=GAE(0.9)),
+    "facilities of an observation": Submodular(
+        FacilityLocation(5), projection="obs:0,1", low=(0.5, -0.5), high=(1.5, 0.5), reward_weight=0.5
+    ),
+    "log-det, modular": Submodular(LogDet(features=8), gain="modular"),
+}
+
+
+@pytest.mark.parametrize("estimator", GAINS.values(), ids=GAINS)
+def test_gains_are_learned_from_on_a_device_as_on_the_cpu(begin, estimator):
+    recipe = replace(GROUPED, advantage=estimator)
+    on_device, on_host = begin(recipe), begin_on_host(recipe)
+    for _ in range(3):
+        for each in (on_device, on_host):
+            loop.iterate(recipe, *each)
+    (learner, collector, _), (host, its_collector, _) = on_device, on_host
+    assert np.isfinite(its_collector.recent_lengths).any()
+    assert_near(learner.return_moments.mean, host.return_moments.mean)
+    assert_near(learner.params, host.params, 5e-3)
+    kept = collector.state_dict()
+    resumed = begin(recipe)[1]
+    resumed.load_state_dict(kept)
+    np.testing.assert_array_equal(resumed.state_dict()["env.collected"], kept["env.collected"])
+
+
+@pytest.mark.parametrize("estimator", GAINS.values(), ids=GAINS)
+def test_the_host_waits_for_no_gain(begin, estimator):
+    learner, collector, _ = begin(replace(GROUPED, advantage=estimator))
+    with never_waiting():
+        estimator(collector.collect(learner, 40, 0.9))
 
 
 def test_a_number_that_is_not_finite_is_told_after_the_rollout(begin):

@@ -5,10 +5,13 @@ import pytest
 import torch
 from tensors import DEVICE, TensorEnv, make_on_the_host
 
+from rlsparse.advantage.submodular import Submodular
 from rlsparse.errors import DivergenceError, Interrupted
 from rlsparse.explore.explorer import searched_slice
 from rlsparse.learner.learner import Learner
 from rlsparse.learner.network import ActorCritic
+from rlsparse.run import cards
+from rlsparse.run.recipe import Recipe
 from rlsparse.sim.episodes import MemberPolicies, ProbeEpisodes, evaluate
 
 ENV, SEEDS = "Hopper-v5", (3, 4)
@@ -55,6 +58,18 @@ def test_evaluation_gives_what_it_gives_on_the_cpu(learners):
     np.testing.assert_array_equal(scores.lengths, expected.lengths)
     np.testing.assert_allclose(scores.returns, expected.returns, rtol=1e-3)
     assert len(np.unique(scores.lengths)) > 2
+
+
+def test_a_set_function_of_evaluation_episodes_is_that_on_the_cpu(learners):
+    about = cards.about(Recipe(ENV))
+    found = []
+    for learner, make in zip(learners, (make_on_the_host, TensorEnv), strict=True):
+        env = make(ENV, 6, autoreset=False)
+        watch = Submodular().watch(env, about)
+        scores = evaluate(env, learner.actors(), range(6), watch=watch, device=learner.simulated_on)
+        found.append(watch.metrics(scores.lengths)["coverage"])
+    assert (found[0] > 1).all()
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_policy_that_is_not_finite_is_no_score(learners):
