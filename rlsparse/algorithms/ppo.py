@@ -59,10 +59,10 @@ class PPO(OnPolicy):
 
     @property
     def needs(self) -> Mapping[str, str]:
-        """What else a recipe must have: torch's optimisers are made for the CPU alone."""
+        """What else a recipe must have: the package's optimisers take their step sizes as numbers of the host."""
         if self.optimiser == "adam":
             return {}
-        return {"cpu-environments": "steps parameters on the CPU, and needs environments on the CPU"}
+        return {"cpu-environments": "steps layer by layer, led by the host, and needs environments on the CPU"}
 
     @property
     def gives(self) -> frozenset[str]:

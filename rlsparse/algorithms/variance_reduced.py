@@ -16,7 +16,7 @@ from rlsparse.algorithms.natural_gradient import NEEDS, TrustRegion, dot
 from rlsparse.algorithms.surrogate import likelihood_gradient
 from rlsparse.errors import UsageError
 from rlsparse.learner.adam import Adam
-from rlsparse.learner.arrays import Array, namespace, to_device, to_numpy
+from rlsparse.learner.arrays import Array, namespace, sum_by_group, to_device, to_numpy
 from rlsparse.learner.bounds import Count, FractionAboveZero, NotNegative, Positive, Varying
 from rlsparse.learner.gaussian import gaussian_entropy, share
 from rlsparse.learner.layout import Layout, Views
@@ -249,7 +249,6 @@ class NHARPG(NormalisedMomentum):
     kind: ClassVar[str] = "n-harpg"
     needs: ClassVar = NEEDS | {
         "single-episodes": "collects a second rollout, and needs episodes that are not compared in groups",
-        "cpu-environments": "sums over episodes, and needs environments on the CPU",
         "tanh": "knows the second derivative of tanh alone, and needs --policy.activation tanh",
         "plain-layers": "knows no second derivative of layer normalisation, and needs --policy.no-layer-normalisation",
     }
@@ -309,7 +308,7 @@ class NHARPG(NormalisedMomentum):
         likelihood = LogLikelihood(learner.layout, self.sampling_point(learner), second)
         step, coefficient = memory_of(learner).moved, self.coefficients(second)
         assert second.episode is not None, "a rollout knows of its episodes"
-        of_trajectory = sums_by(likelihood.slope(step), second.episode)
+        of_trajectory = sum_by_group(likelihood.slope(step), second.episode)
         change = likelihood.hessian_product(coefficient, step) + likelihood.gradient(coefficient * of_trajectory)
         learner.sparsity.clear(change, learner.layout.policy)
         return change
@@ -319,11 +318,3 @@ def memory_of(learner: Learner) -> MomentumAdam:
     """Return the memory of a learner's policies."""
     assert isinstance(learner.optimiser, MomentumAdam), "a learner is built with its algorithm's `new_optimiser`"
     return learner.optimiser
-
-
-def sums_by(x: Array, episode: Array) -> Array:
-    """Sum x [S, B] over each episode, at all of its samples; `episode` [S, B] are whole numbers."""
-    xp, sums = namespace(x), namespace(x).empty_like(x)
-    for out, row, of in zip(sums, x, episode, strict=True):
-        out[...] = xp.bincount(of, row)[of]
-    return sums

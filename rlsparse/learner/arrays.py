@@ -63,18 +63,20 @@ def known_empty(marked: Array) -> bool:
     return isinstance(marked, np.ndarray) and not marked.any()
 
 
-def mean_by_group(x: Array, group: Array) -> Array:
-    """Return, for numbers x [S, B], the mean of their group, a whole number from 0 on [S, B]; [S, B]."""
+def sum_by_group(x: Array, group: Array) -> Array:
+    """Return, for numbers x [S, B], the sum over their group, a whole number from 0 on [S, B]; [S, B]."""
     if isinstance(x, np.ndarray):
-        mean = np.empty_like(x)
-        for out, own, of in zip(mean, x, group, strict=True):
-            out[...] = (np.bincount(of, own) / np.bincount(of).clip(1))[of]
-        return mean
+        rows = [np.bincount(of, own)[of] for own, of in zip(x, group, strict=True)]
+        return np.stack(rows).astype(x.dtype)
     numbers, order = group.sort(1)
     is_next = numbers.diff(dim=1, prepend=numbers[:, :1]) != 0
     group = group.scatter(1, order, is_next.cumsum(1))  # from 0 on without gaps, for at most B sums
-    sums, counts = (x.new_zeros(x.shape).scatter_add(1, group, y) for y in (x, x * 0 + 1))
-    return (sums / counts.clip(1)).gather(1, group)
+    return x.new_zeros(x.shape).scatter_add(1, group, x).gather(1, group)
+
+
+def mean_by_group(x: Array, group: Array) -> Array:
+    """Return, for numbers x [S, B], the mean of their group, a whole number from 0 on [S, B]; [S, B]."""
+    return sum_by_group(x, group) / sum_by_group(x * 0 + 1, group)
 
 
 def pack_ragged(name: str, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -44,10 +44,11 @@ class DeviceCollector(Collector):
             self._not_counted = self._not_counted + steps
 
     def check(self, learner: Learner) -> None:
-        """Count the steps that are not yet; raises DivergenceError if the last rollout held a number not finite."""
+        """Count steps; raises DivergenceError if a rollout since the last check held a number that is not finite."""
         learner.counters.train += to_numpy(self._not_counted)
-        self._not_counted = self._not_counted * 0
-        for member in np.flatnonzero(to_numpy(self._not_finite)).tolist():
+        faulty = to_numpy(self._not_finite)
+        self._not_counted, self._not_finite = self._not_counted * 0, self._not_finite & False
+        for member in np.flatnonzero(faulty).tolist():
             raise DivergenceError(
                 f"{name_of(self.env)} gave an observation or a reward that is not finite: seed "
                 f"{learner.seeds[member]}, the rollout before {learner.counters.train[0]} training steps; the policy "
@@ -103,7 +104,7 @@ class DeviceCollector(Collector):
         """Record numbers that are not finite, sum rewards, and keep the last ended episodes."""
         reward, ended = steps["reward"], steps["terminated"] | steps["truncated"]
         finite = (next_obs.abs() <= LARGEST).all(-1) & (reward.abs() <= LARGEST)
-        self._not_finite = ~finite.all(2).all(0)
+        self._not_finite = self._not_finite | ~finite.all(2).all(0)
         valid = steps.get("valid", torch.ones_like(ended))
         returns, self.episode_return = running_returns(reward, ended, self.episode_return, 1.0)
         lengths, self.episode_length = running_returns(as_float32(valid), ended, self.episode_length, 1.0)

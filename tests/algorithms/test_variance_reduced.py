@@ -23,7 +23,6 @@ from rlsparse.algorithms.variance_reduced import (
     memory_of,
     running_mean,
     step_along,
-    sums_by,
 )
 from rlsparse.errors import UsageError
 from rlsparse.explore.explorler import ExploRLer
@@ -292,11 +291,6 @@ def test_the_change_of_the_gradient_is_that_of_a_known_expectation():
     batch = Batch(obs, action, none, action[..., 0] ** 2 - baseline, None, episode=np.arange(count)[None])
     expected = [0.0, 2 * step[0, 1], 4 * np.exp(2 * log_std) * step[0, 2]]
     np.testing.assert_allclose(algorithm.change(learner, batch)[0], expected, atol=0.01)
-
-
-def test_scores_are_summed_over_trajectories():
-    x, episode = np.array([[1.0, 2, 3, 4], [1, 2, 3, 4]]), np.array([[0, 7, 0, 7], [1, 1, 1, 0]])
-    np.testing.assert_array_equal(sums_by(x, episode), [[4, 6, 4, 6], [6, 6, 6, 4]])
 
 
 @KINDS

@@ -11,7 +11,7 @@ from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.explore.no_probing import NoProbing
-from rlsparse.learner.arrays import namespace, to_device, to_numpy
+from rlsparse.learner.arrays import in_groups, mean_by_group, namespace, sum_by_group, to_device, to_members, to_numpy
 from rlsparse.learner.network import action_mean, value
 from rlsparse.run import session as sessions
 from rlsparse.run.recipe import Recipe
@@ -44,6 +44,20 @@ def test_there_and_back(dtype):
 
 def test_tensors_that_know_their_gradient_come_back_too():
     np.testing.assert_array_equal(to_numpy(torch.ones(2, requires_grad=True)), [1, 1])
+
+
+@pytest.mark.parametrize("to", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_groups_have_their_own_sums_and_means(to):
+    x, group = to(np.array([[1.0, 2, 3, 4], [1, 2, 3, 4]])), to(np.array([[0, 7, 0, 7], [1, 1, 1, 0]]))
+    np.testing.assert_array_equal(sum_by_group(x, group), [[4, 6, 4, 6], [6, 6, 6, 4]])
+    np.testing.assert_array_equal(mean_by_group(x, group), [[2, 3, 2, 3], [2, 2, 2, 4]])
+
+
+@pytest.mark.parametrize("to", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_neighbours_are_a_group(to):
+    x = to(np.arange(12).reshape(2, 6))
+    np.testing.assert_array_equal(in_groups(x, 3), [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]])
+    np.testing.assert_array_equal(to_members(in_groups(x, 3)[..., 0], 3), [[0, 0, 0, 3, 3, 3], [6, 6, 6, 9, 9, 9]])
 
 
 @pytest.fixture

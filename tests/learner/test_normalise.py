@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,3 +107,8 @@ def test_what_is_not_valid_is_no_part_of_the_moments_which_are_each_members_own(
         for batch, some in zip(x, valid, strict=True):
             alone.update(batch[member : member + 1], some[member : member + 1])
         np.testing.assert_array_equal(alone.var[0], together.var[member])
+    on_device = RunningMoments(2, (4,), "cpu:0")
+    for batch, some in zip(x, valid, strict=True):
+        on_device.update(torch.tensor(batch), torch.tensor(some))
+    for name, moment in together.state_dict().items():
+        np.testing.assert_allclose(getattr(on_device, name), moment, rtol=1e-12)

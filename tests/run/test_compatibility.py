@@ -144,9 +144,10 @@ SENTENCES = {
         "--sparse static does not give: use --sparse rigl, set or magnitude, or --sparse.drop-by magnitude",
     ),
     "cpu-environments": (
-        {"algorithm": NHARPG(), "simulator": "warp"},
-        "--algorithm n-harpg sums over episodes, and needs environments on the CPU, which --simulator warp does not "
-        "give: use --simulator mujoco, or --algorithm ppo, trpo or n-pg-igt",
+        {"algorithm": PPO(objective=HPT()), "simulator": "warp"},
+        "--algorithm.objective hpt keeps episodes to clone them, and needs environments on the CPU, which --simulator "
+        "warp does not give: use --algorithm.objective clip, a2c, gspo, cispo or others, or --simulator mujoco, or "
+        "--algorithm trpo, n-pg-igt or n-harpg",
     ),
 }
 """By trait, a recipe in which nothing gives it, and the refusal."""
@@ -253,6 +254,7 @@ GOES_WITH_WARP = {
     "sparse": {"sparse": Sparse(rule=RigL())},
     "ast": {"sparse": Sparse(rule=AST())},
     "n-pg-igt": {"algorithm": NPGIGT()},
+    "n-harpg": {"algorithm": NHARPG()},
     "trpo": {"algorithm": TRPO()},
     "cispo": {"algorithm": PPO(objective=CISPO())},
     "n-step": {"advantage": NStep()},
@@ -271,11 +273,10 @@ NEEDS_THE_CPU = {
         {"advantage": GroupRelative(gamma=0.9, scaffold=Scaffold(after=2))},
         "--advantage.scaffold.after 2 keeps episodes and begins others within them",
     ),
-    "n-harpg": ({"algorithm": NHARPG()}, "--algorithm n-harpg sums over episodes"),
     "hpt": ({"algorithm": PPO(objective=HPT())}, "--algorithm.objective hpt keeps episodes to clone them"),
     "optimiser": (
         {"algorithm": PPO(optimiser="adamp")},
-        "--algorithm.optimiser adamp steps parameters on the CPU",
+        "--algorithm.optimiser adamp steps layer by layer, led by the host",
     ),
 }
 
