@@ -1,7 +1,7 @@
 """Components are chosen by name before their own flags are parsed, whatever the recipe is made of."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import pytest
@@ -185,6 +185,17 @@ def test_cards_for_a_gpu_go_with_every_task_there_and_have_a_budget_of_their_own
         assert recipe.simulator == "warp"
         assert recipe.total_steps == 100_000_000
         assert recipe.iterations > 1000
+
+
+@pytest.mark.parametrize("num_envs", [8192, 16384])
+def test_step_sizes_grow_with_the_square_root_of_minibatches(num_envs):
+    """Source: Malladi et al., arXiv 2205.10287."""
+    small, large = (chosen_recipe({**CHEETAH, "agent": f"ppo-gpu{x}"})[1] for x in ("", f"-{num_envs}"))
+    assert large.num_envs == num_envs
+    grown = large.algorithm.learning_rate / small.algorithm.learning_rate
+    assert grown == pytest.approx((large.num_envs / small.num_envs) ** 0.5, rel=0.02)
+    assert replace(large.algorithm, learning_rate=small.algorithm.learning_rate) == small.algorithm
+    assert large.iterations > 300
 
 
 def test_a_probe_on_a_gpu_has_256_candidates_of_16_episodes_in_one_call_and_two_fit_the_budget():
