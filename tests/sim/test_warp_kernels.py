@@ -1,5 +1,6 @@
 """Kernels of the GPU simulator can be compiled without a GPU: which ones a GPU is given, and what is written."""
 
+import math
 import os
 import re
 import subprocess
@@ -11,12 +12,13 @@ from warp_envs import in_one_worker, make, random_actions
 
 from rlsparse.errors import UsageError
 from rlsparse.run import compile_kernels
-from rlsparse.sim import warp_kernels
+from rlsparse.sim import warp_kernels, warp_physics
 from rlsparse.sim.environment import Environment
 from rlsparse.sim.tasks import TASKS
 from rlsparse.sim.warp_physics import import_warp
 
 pytestmark = in_one_worker
+FOR_GPU = import_warp(on_cpu=False)
 WARP, _ = import_warp(on_cpu=True)
 
 needs_compiler = pytest.mark.skipif(not WARP.get_cuda_supported_archs(), reason="this build of Warp has no CUDA")
@@ -68,6 +70,31 @@ def test_noting_launches_nothing_and_leaves_no_trace():
         assert not WARP.get_device("cpu").is_cuda
     assert noted == {}
     assert {name: getattr(WARP, name) for name in before} == before
+
+
+LAUNCHES = {"HalfCheetah-v5": (291, 50), "Hopper-v5": (885, 160), "Ant-v5": (1113, 200), "Humanoid-v5": (1318, 200)}
+"""Kernels in the physics of a step, and of these as many again for each further iteration of the solver."""
+
+
+@pytest.mark.parametrize(("env_id", "expected"), LAUNCHES.items())
+def test_a_step_launches_as_many_kernels_as_its_estimate_counts(env_id, expected):
+    counts, places = {"once": 0, "iteration": 0}, ["once"]
+
+    def count(kernel, dim, *arguments, **options):
+        counts[places[-1]] += math.prod(dim if isinstance(dim, tuple | list) else [dim]) > 0  # Warp leaves out the rest
+
+    def once(condition, while_body, **arguments):
+        places.append("iteration")
+        while_body(**arguments)
+        places.pop()
+
+    with warp_kernels.noted_launches(WARP):
+        instead = {"launch": count, "launch_tiled": count, "capture_while": once}
+        with patch.multiple(WARP, **instead), patch.object(warp_physics, "import_warp", lambda on_cpu: FOR_GPU):
+            physics = make(env_id)._physics
+            counts.update(dict.fromkeys(counts, 0))
+            physics._advance()
+    assert (counts["once"], counts["iteration"]) == expected
 
 
 @pytest.fixture
