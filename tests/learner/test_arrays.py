@@ -11,7 +11,18 @@ from rlsparse.algorithms.natural_gradient import CG, MFAC
 from rlsparse.algorithms.ppo import PPO
 from rlsparse.algorithms.trpo import TRPO
 from rlsparse.explore.no_probing import NoProbing
-from rlsparse.learner.arrays import in_groups, mean_by_group, namespace, sum_by_group, to_device, to_members, to_numpy
+from rlsparse.learner.arrays import (
+    PART,
+    in_groups,
+    mean_by_group,
+    namespace,
+    product_over_samples,
+    sum_by_group,
+    sum_over_samples,
+    to_device,
+    to_members,
+    to_numpy,
+)
 from rlsparse.learner.network import action_mean, value
 from rlsparse.run import session as sessions
 from rlsparse.run.recipe import Recipe
@@ -58,6 +69,15 @@ def test_neighbours_are_a_group(to):
     x = to(np.arange(12).reshape(2, 6))
     np.testing.assert_array_equal(in_groups(x, 3), [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]])
     np.testing.assert_array_equal(to_members(in_groups(x, 3)[..., 0], 3), [[0, 0, 0, 3, 3, 3], [6, 6, 6, 9, 9, 9]])
+
+
+@pytest.mark.parametrize("samples", [2 * PART, PART + 1])
+def test_a_device_sums_samples_in_parts(samples):
+    x, y = (np.random.default_rng(i).standard_normal((3, samples, width)) for i, width in enumerate((5, 2)))
+    np.testing.assert_allclose(
+        product_over_samples(torch.tensor(x), torch.tensor(y)), np.einsum("sbi,sbo->sio", x, y), rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(sum_over_samples(torch.tensor(x)), x.sum(1), rtol=1e-9, atol=1e-9)
 
 
 @pytest.fixture
