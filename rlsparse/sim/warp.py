@@ -233,23 +233,22 @@ class WarpVectorEnv(VectorEnv):
 
         With autoreset, environments whose episode has ended now are put into the start of their next one.
         """
-        fields, physics, waiting = self._fields, self._physics, self._over.clone()
-        stable = self._take_in_stable(waiting)
-        blew_up = ~stable & ~waiting
+        fields, physics, going = self._fields, self._physics, ~self._over
+        still = self._take_in_stable(going)
+        blew_up = going & still
         self.unstable += blew_up
-        self._elapsed += ~waiting
+        self._elapsed += going
 
         progress = self.task.progress(fields)
         velocity = (progress - self._progress) / self._step_seconds
         self._progress.copy_(progress)
         reward, terminated = self.task.reward(fields, velocity, physics.ctrl)
-        reward = torch.where(waiting | blew_up, 0.0, reward.float())
-        write_rows(self._terminated, ~waiting, terminated | blew_up)
+        write_rows(self._terminated, going, terminated | blew_up)
         truncated = self._elapsed >= self._max_steps
         results = {
             "final_obs": self.task.observe(fields).float(),
             "final_qpos": physics.qpos.clone(),
-            "reward": reward,
+            "reward": reward.float().masked_fill(still, 0.0),
             "terminated": self._terminated.clone(),
             "truncated": truncated,
         }
@@ -262,18 +261,19 @@ class WarpVectorEnv(VectorEnv):
             self._write_state(blew_up, self._start_pose.float(), 0.0)  # or it would blow up at every step to come
         return results
 
-    def _take_in_stable(self, waiting: Tensor) -> Tensor:
-        """Restore the old state where the new one is not finite or the environment waits; return where it is finite."""
+    def _take_in_stable(self, going: Tensor) -> Tensor:
+        """Restore the old state where the new one is not finite or the environment waits; return where that is so."""
         fields, physics = self._fields, self._physics
         stable = (torch.cat((physics.qpos, physics.qvel), 1).abs() < mujoco.mjMAXVAL).all(1)
         for computed in physics.derived.values():
             stable &= flat(computed).isfinite().all(1)
-        moved = stable & ~waiting
+        moved = stable & going
+        still = ~moved
         for name, old in zip(_STATE, self._before, strict=True):
-            write_rows(getattr(physics, name), ~moved, old)
+            write_rows(getattr(physics, name), still, old)
         for name, computed in physics.derived.items():
             write_rows(getattr(fields, name), moved, computed)
-        return stable
+        return still
 
     @property
     def qpos(self) -> Tensor:
@@ -329,5 +329,9 @@ class WarpVectorEnv(VectorEnv):
 
 
 def write_rows(array: Tensor, rows: Tensor, numbers: Tensor | float) -> None:
-    """Write `numbers` into the rows chosen (bool `[N]`) of an array `[N, ...]`, in place."""
-    array.copy_(torch.where(rows.reshape(-1, *[1] * (array.ndim - 1)), numbers, array))
+    """Write `numbers` into the rows chosen (bool `[N]`) of an array `[N, ...]`, in place and in one operation."""
+    chosen = rows.reshape(-1, *[1] * (array.ndim - 1))
+    if isinstance(numbers, Tensor):
+        torch.where(chosen, numbers, array, out=array)
+    else:
+        array.masked_fill_(chosen, numbers)
