@@ -73,7 +73,6 @@ LARGE = {
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
 FLOOR = {"policy": {"log_std_init": -1.0, "log_std_min": -2.3}}
 LONGER = {"num_envs": 8, "rollout_length": 256}
-SHORT_TRPO = {"rollout_length": 128}
 TRPO_CARD = merged(TRPO, CRITIC, LONGER, FLOOR)
 CARD = merged(BASE, KL, REUSE, {"policy": {"log_std_min": -2.3}})
 ARMS = {
@@ -131,7 +130,6 @@ ARMS = {
     "trpo-2048-init-15-30": merged(TRPO_CARD, first_deviation(-1.5), algorithm(target_kl=0.03)),
     "trpo-2048-init-05": merged(TRPO_CARD, first_deviation(-0.5)),
     "trpo-2048-init-05-floor-15": merged(TRPO_CARD, {"policy": {"log_std_init": -0.5, "log_std_min": -1.5}}),
-    "trpo-1024-init-05-40": merged(TRPO_CARD, SHORT_TRPO, first_deviation(-0.5), algorithm(target_kl=0.04)),
     "swimmer-995": merged(BASE, LARGE, horizon(0.995)),
     "swimmer-999": merged(BASE, LARGE, horizon(0.999)),
     "swimmer-9999": merged(BASE, LARGE, horizon(0.9999)),
