@@ -59,10 +59,11 @@ class WarpSensedEnv(VectorEnv):
         obs, info = self._env.reset(seed=seed, options=options)
         mask = (options or {}).get("reset_mask")
         chosen = torch.ones_like(self._over) if mask is None else torch.as_tensor(mask, device=self._over.device)
-        seeds = seed_each(seed, self.num_envs)
-        fresh = chosen & torch.tensor([given is not None for given in seeds], device=chosen.device)
-        write_rows(self._seed, fresh, torch.tensor([signed(given or 0) for given in seeds], device=chosen.device))
-        write_rows(self._episode, fresh, 0)
+        if seed is not None:
+            seeds = seed_each(seed, self.num_envs)
+            fresh = chosen & torch.tensor([given is not None for given in seeds], device=chosen.device)
+            write_rows(self._seed, fresh, torch.tensor([signed(given or 0) for given in seeds], device=chosen.device))
+            write_rows(self._episode, fresh, 0)
         self._begin(chosen, obs)
         return self._told(), info
 

@@ -332,6 +332,6 @@ def write_rows(array: Tensor, rows: Tensor, numbers: Tensor | float) -> None:
     """Write `numbers` into the rows chosen (bool `[N]`) of an array `[N, ...]`, in place and in one operation."""
     chosen = rows.reshape(-1, *[1] * (array.ndim - 1))
     if isinstance(numbers, Tensor):
-        torch.where(chosen, numbers, array, out=array)
+        torch.where(chosen, numbers.to(array.dtype), array, out=array)
     else:
         array.masked_fill_(chosen, numbers)
