@@ -30,6 +30,10 @@ from rlsparse.sim.warp_physics import WarpPhysics, torch_device
 
 StepResult = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]
 
+MOST_ITERATIONS = 20
+"""Of Newton's method in a physics step. Random actions need 7; a simulation that blows up never converges, and all
+others wait for it."""
+
 _STATE = ("qpos", "qvel", "warmstart")
 # No forces act at the start of an episode: ctrl is 0, and no start of a task touches the ground or a joint's limit
 # except by its contacts, whose forces are 0 there in Gymnasium too.
@@ -68,8 +72,7 @@ class WarpVectorEnv(VectorEnv):
 
         self.task = make_task(env_id, self.spec.kwargs)
         model, source = load_model(self.task), source_of_model(self.task)
-        if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
-            model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+        adapt_solver(model)
         self._own = env_id not in TASKS  # whose starts may touch what they like
         self.device = torch_device(device)
         self._prepare_starts(model)
@@ -326,6 +329,14 @@ class WarpVectorEnv(VectorEnv):
         """Free the simulation's memory."""
         for name in ("_physics", "_fields", "_outcome_recorded", "_place_recorded", "_begin_recorded"):
             self.__dict__.pop(name, None)
+
+
+def adapt_solver(model: mujoco.MjModel) -> None:
+    """Replace the solver that MuJoCo Warp does not have, PGS, by Newton's, and limit that one's iterations."""
+    if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:
+        model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    if model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON:
+        model.opt.iterations = min(model.opt.iterations, MOST_ITERATIONS)
 
 
 def write_rows(array: Tensor, rows: Tensor, numbers: Tensor | float) -> None:

@@ -268,6 +268,16 @@ def test_an_unstable_simulation_ends_its_episode_alone(value, make, autoreset, m
     assert env.unstable.tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Hopper-v5", "Ant-v5", "HumanoidStandup-v5"])
+def test_the_solver_s_limit_changes_no_bit(env_id, monkeypatch):
+    limited = make(env_id)
+    monkeypatch.setattr(warp_module, "MOST_ITERATIONS", 100)
+    free = make(env_id)
+    for env in (limited, free):
+        env.reset(seed=0)
+    assert_equal_results(run(limited, 30), run(free, 30))
+
+
 def test_contacts_can_be_summed_in_one_order(monkeypatch):
     env = make("Hopper-v5", 2)
     monkeypatch.setenv(DETERMINISTIC, "1")
