@@ -100,6 +100,7 @@ ARMS = {
     "reuse-kl-init-15": merged(BASE, KL, REUSE, first_deviation(-1.5)),
     "card": CARD,
     "card-init-10": merged(CARD, first_deviation(-1.0)),
+    "card-init-10-raw": merged(CARD, first_deviation(-1.0), {"policy": {"normalise_observations": False}}),
     "card-init-15": merged(CARD, first_deviation(-1.5)),
     "card-floor-15": merged(CARD, {"policy": {"log_std_min": -1.5}}),
     "init-10-floor-15": merged(CARD, first_deviation(-1.0), {"policy": {"log_std_min": -1.5}}),
