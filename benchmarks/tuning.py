@@ -72,6 +72,7 @@ LARGE = {
 }
 LONG_HORIZON = {"advantage": {"gamma": 0.9999, "gae_lambda": 0.98}}
 FLOOR = {"policy": {"log_std_init": -1.0, "log_std_min": -2.3}}
+FALLING = {"policy": {"log_std_init": -0.5, "log_std_min": -1.5}}
 LONGER = {"num_envs": 8, "rollout_length": 256}
 TRPO_CARD = merged(TRPO, CRITIC, LONGER, FLOOR)
 CARD = merged(BASE, KL, REUSE, {"policy": {"log_std_min": -2.3}})
@@ -100,7 +101,6 @@ ARMS = {
     "reuse-kl-init-15": merged(BASE, KL, REUSE, first_deviation(-1.5)),
     "card": CARD,
     "card-init-10": merged(CARD, first_deviation(-1.0)),
-    "card-init-10-raw": merged(CARD, first_deviation(-1.0), {"policy": {"normalise_observations": False}}),
     "card-init-15": merged(CARD, first_deviation(-1.5)),
     "card-floor-15": merged(CARD, {"policy": {"log_std_min": -1.5}}),
     "init-10-floor-15": merged(CARD, first_deviation(-1.0), {"policy": {"log_std_min": -1.5}}),
@@ -126,11 +126,12 @@ ARMS = {
     "trpo-2048-floor": TRPO_CARD,
     "trpo-2048-floor-20": merged(TRPO_CARD, algorithm(target_kl=0.02)),
     "trpo-2048-floor-9999": merged(TRPO_CARD, horizon(0.9999)),
+    "trpo-2048-init-05-floor-15-9999": merged(TRPO_CARD, FALLING, horizon(0.9999)),
     "trpo-2048-init-15-20": merged(TRPO_CARD, first_deviation(-1.5), algorithm(target_kl=0.02)),
     "trpo-2048-floor-15": merged(TRPO_CARD, {"policy": {"log_std_min": -1.5}}),
     "trpo-2048-init-15-30": merged(TRPO_CARD, first_deviation(-1.5), algorithm(target_kl=0.03)),
     "trpo-2048-init-05": merged(TRPO_CARD, first_deviation(-0.5)),
-    "trpo-2048-init-05-floor-15": merged(TRPO_CARD, {"policy": {"log_std_init": -0.5, "log_std_min": -1.5}}),
+    "trpo-2048-init-05-floor-15": merged(TRPO_CARD, FALLING),
     "swimmer-995": merged(BASE, LARGE, horizon(0.995)),
     "swimmer-999": merged(BASE, LARGE, horizon(0.999)),
     "swimmer-9999": merged(BASE, LARGE, horizon(0.9999)),
