@@ -268,7 +268,7 @@ def test_an_unstable_simulation_ends_its_episode_alone(value, make, autoreset, m
     assert env.unstable.tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "HumanoidStandup-v5"])
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", pytest.param("HumanoidStandup-v5", marks=pytest.mark.long)])
 def test_the_solver_s_limit_changes_no_bit(env_id, monkeypatch):
     limited = make(env_id)
     monkeypatch.setattr(warp_module, "MOST_ITERATIONS", 100)
