@@ -5,21 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from plane import FUNCTIONS, PLANE
 
-from rlsparse.advantage.projection import Projection
 from rlsparse.advantage.set_functions import Coverage, FacilityLocation, LogDet
 from rlsparse.errors import UsageError
 
-PLANE = Projection("x and y, m", "observation", (0, 1), (0.0, 0.0), (1.0, 1.0), (6, 5))
-FUNCTIONS = {
-    "coverage": Coverage(),
-    "wide coverage": Coverage(radius=1),
-    "square roots": Coverage(cells=(3, 3), radius=1, count="sqrt"),
-    "logarithms": Coverage(cells=(3, 3), count="log1p"),
-    "facility location": FacilityLocation(references=4, reach=0.2),
-    "log-det": LogDet(features=16, reach=0.3),
-}
-each = pytest.mark.parametrize("function", [f.on(PLANE) for f in FUNCTIONS.values()], ids=FUNCTIONS)
+each = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 paths = arrays(float, (9, 2), elements=st.floats(-0.25, 1.25, width=16))
 
 
