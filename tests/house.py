@@ -30,7 +30,7 @@ LEAVES = {
     "advantage/scaffold": "help for groups",
     "advantage/submodular": "marginal gains as rewards",
     "advantage/set_functions": "set functions of visited states",
-    "advantage/grid": "cells that they count",
+    "advantage/points": "what they make of points",
     "advantage/device_gains": "set functions on a GPU",
     "advantage/device_gains_envs": "environments there that count gains",
     "sparse/dcil": "DCIL",

@@ -11,7 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlsparse.advantage.grid import Concave, concave_worth, footprint, grid_cells, neighbours
+from rlsparse.advantage.points import (
+    Concave,
+    concave_worth,
+    footprint,
+    fourier_features,
+    gaussian_likeness,
+    grid_cells,
+    neighbours,
+)
 from rlsparse.learner.arrays import to_device
 
 
@@ -45,8 +53,7 @@ def facility_location(references: np.ndarray, reach: float, device: str) -> Devi
     places = to_device(references, device)
 
     def add(closest: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        squares = sum((points[:, None, i] - places[:, i]) ** 2 for i in range(places.shape[1]))
-        after = torch.maximum(closest, torch.exp(-squares / (2 * reach**2)))
+        after = torch.maximum(closest, gaussian_likeness(points, places, reach))
         return (after - closest).sum(1), after
 
     return DeviceGains(to_device(np.zeros(len(references)), device), add)
@@ -57,14 +64,13 @@ def log_det(frequencies: np.ndarray, noise: float, device: str) -> DeviceGains:
 
     What is collected is the inverse of that matrix, which points change by the formula of Sherman and Morrison (1950).
     """
-    of_point, many = to_device(frequencies.T.copy(), device), len(frequencies)
+    spectrum, width = to_device(frequencies, device), 2 * len(frequencies)
 
     def add(inverse: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        phase = points @ of_point
-        features = torch.cat([phase.cos(), phase.sin()], 1) / many**0.5
+        features = fourier_features(points, spectrum)
         change = (inverse @ features[..., None])[..., 0]
         informed = (features * change).sum(1)
         after = inverse - change[:, :, None] * (change / (1.0 + informed)[:, None])[:, None]
         return 0.5 * informed.log1p(), after
 
-    return DeviceGains(to_device(np.eye(2 * many) / noise, device), add)
+    return DeviceGains(to_device(np.eye(width) / noise, device), add)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Self
 import numpy as np
 from annotated_types import Ge, MultipleOf
 
-from rlsparse.advantage.grid import Concave, concave_worth, footprint, grid_cells, neighbours
+from rlsparse.advantage.points import (
+    Concave,
+    concave_worth,
+    footprint,
+    fourier_features,
+    gaussian_likeness,
+    grid_cells,
+    neighbours,
+)
 from rlsparse.advantage.projection import Projection
 from rlsparse.errors import UsageError
 from rlsparse.learner.bounds import Count, CountFromZero, Expected, Positive
@@ -64,21 +72,6 @@ def log_det_gains(features: np.ndarray, precision: np.ndarray) -> tuple[np.ndarr
         gains[start : start + BLOCK] = np.log(np.diagonal(factor))
         precision = precision + block.T @ block
     return gains, precision
-
-
-def gaussian_likeness(points: np.ndarray, references: np.ndarray, reach: float) -> np.ndarray:
-    """exp(-|a - b|^2 / (2 reach^2)) of points [L, d] and references [R, d], [L, R]."""
-    squares = sum((points[:, None, i] - references[None, :, i]) ** 2 for i in range(points.shape[1]))
-    return np.exp(-squares / (2 * reach**2))
-
-
-def fourier_features(points: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-    """Unit features [L, 2 m] of points [L, d] whose products approximate a stationary kernel.
-
-    `frequencies` [m, d] are drawn from its spectrum. Source: Rahimi and Recht, NeurIPS 2007, section 3.
-    """
-    phase = points @ frequencies.T
-    return np.concatenate([np.cos(phase), np.sin(phase)], 1) / np.sqrt(len(frequencies))
 
 
 MOST_CELLS = 2**20

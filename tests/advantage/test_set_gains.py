@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rlsparse.advantage import grid
+from rlsparse.advantage import points as of_points
 from rlsparse.advantage import set_functions as set_gains
 
 CASES = json.loads((Path(__file__).parent.parent / "data" / "set_functions.json").read_text())
@@ -19,7 +19,7 @@ paths = arrays(float, (7, 2), elements=st.floats(-0.25, 1.25))
 
 
 def line_gains(cells, size, offsets=NEIGHBOURS):
-    covered = grid.footprint(np.array(cells)[:, None], (size,), offsets)
+    covered = of_points.footprint(np.array(cells)[:, None], (size,), offsets)
     return set_gains.count_gains(covered, np.zeros(size, int), "once")[0]
 
 
@@ -50,10 +50,10 @@ def test_coverage_of_a_plane():
     case = CASES["grid_2d"]
     low, high = case["box"]
     shape = (case["cells"], case["cells"])
-    cells = grid.grid_cells((np.array(case["points"]) - low) / (high - low), shape)
+    cells = of_points.grid_cells((np.array(case["points"]) - low) / (high - low), shape)
     assert cells.tolist() == case["cell_index"]
     offsets = np.stack(np.meshgrid(range(5), range(5)), -1).reshape(-1, 2)
-    gains, visits = set_gains.count_gains(grid.footprint(cells, shape, offsets), np.zeros(10_000, int), "once")
+    gains, visits = set_gains.count_gains(of_points.footprint(cells, shape, offsets), np.zeros(10_000, int), "once")
     assert gains[1:].tolist() == case["marginal_gains"]
     assert np.cumsum(gains).tolist() == case["coverage"]
     assert np.count_nonzero(visits) == case["coverage"][-1]
@@ -62,15 +62,15 @@ def test_coverage_of_a_plane():
 def test_a_flat_index_is_that_of_the_grid_as_an_array():
     shape = (3, 4, 5)
     cells = np.argwhere(np.ones(shape))
-    flat = grid.footprint(cells, shape, np.zeros((1, 3), int))[:, 0]
+    flat = of_points.footprint(cells, shape, np.zeros((1, 3), int))[:, 0]
     assert flat.tolist() == np.ravel_multi_index(cells.T, shape).tolist()
 
 
 def test_what_lies_outside_of_the_grid_covers_nothing():
     points = np.array([[0.5, 1.01], [-0.01, 0.5], [1.0, 0.5], [1e300, 0.5], [0.0, 0.99]])
-    cells = grid.grid_cells(points, (10, 10))
+    cells = of_points.grid_cells(points, (10, 10))
     assert cells.tolist() == [[-1, -1]] * 4 + [[0, 9]]
-    corner = grid.footprint(cells, (10, 10), np.array([[0, 0], [-1, 0], [1, 0], [0, 1]]))
+    corner = of_points.footprint(cells, (10, 10), np.array([[0, 0], [-1, 0], [1, 0], [0, 1]]))
     assert corner.tolist() == [[-1] * 4] * 4 + [[9, -1, 19, -1]]
 
 
@@ -85,10 +85,10 @@ def test_concave_counts(concave, name):
 @given(paths, st.sampled_from(["once", "sqrt", "log1p"]))
 def test_coverage_by_brute_force(path, concave):
     shape, offsets = (4, 3), np.array([[0, 0], [1, 0], [0, -1]])
-    covered = grid.footprint(grid.grid_cells(path, shape), shape, offsets)
+    covered = of_points.footprint(of_points.grid_cells(path, shape), shape, offsets)
 
     def value(rows):
-        return sum(grid.concave_worth((rows == cell).sum(), concave) for cell in range(12))
+        return sum(of_points.concave_worth((rows == cell).sum(), concave) for cell in range(12))
 
     gains, _ = set_gains.count_gains(covered, np.zeros(12, int), concave)
     np.testing.assert_allclose(gains, brute_force(value, covered), atol=1e-12)
@@ -99,7 +99,7 @@ def test_coverage_by_brute_force(path, concave):
 
 def test_facility_location():
     case = CASES["facility_location"]
-    likeness = set_gains.gaussian_likeness(np.array(case["states"]), np.array(case["reference_points"]), 1.0)
+    likeness = of_points.gaussian_likeness(np.array(case["states"]), np.array(case["reference_points"]), 1.0)
     gains, best = set_gains.facility_gains(likeness, np.zeros(4))
     np.testing.assert_allclose(gains, case["marginal_gains"], atol=1e-11)
     assert best.sum() == pytest.approx(case["F_total"], abs=1e-11)
@@ -118,7 +118,7 @@ def test_log_det_of_features():
 def test_log_det_is_the_information_that_a_gaussian_process_gains():
     case = CASES["log_det"]["gp"]
     states, noise = np.array(case["states"]), case["noise_variance"]
-    kernel = set_gains.gaussian_likeness(states, states, 1.0)
+    kernel = of_points.gaussian_likeness(states, states, 1.0)
     values, vectors = np.linalg.eigh(kernel)  # features whose products are the kernel's values
     features = vectors * np.sqrt(values.clip(0))
     gains, _ = set_gains.log_det_gains(features, noise * np.eye(4))
@@ -138,6 +138,6 @@ def test_log_det_of_more_points_than_are_factored_together():
 def test_fourier_features_come_close_to_the_kernel():
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 1, (20, 3))
-    features = set_gains.fourier_features(points, rng.standard_normal((20_000, 3)) / 0.5)
+    features = of_points.fourier_features(points, rng.standard_normal((20_000, 3)) / 0.5)
     np.testing.assert_allclose((features**2).sum(1), 1)
-    np.testing.assert_allclose(features @ features.T, set_gains.gaussian_likeness(points, points, 0.5), atol=0.03)
+    np.testing.assert_allclose(features @ features.T, of_points.gaussian_likeness(points, points, 0.5), atol=0.03)

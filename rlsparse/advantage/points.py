@@ -1,4 +1,4 @@
-"""Cells of a grid over the unit cube, and what visits to them are worth; formulas on numpy arrays and on tensors."""
+"""What set functions make of points: cells, likenesses, features; formulas on numpy arrays and on tensors."""
 
 import math
 from itertools import product
@@ -46,3 +46,18 @@ def inside(cells: Array, shape: tuple[int, ...]) -> Array:
 def neighbours(radius: int, dims: int) -> np.ndarray:
     """Offsets of all cells up to `radius` away along every dimension, [(2 radius + 1)^dims, dims]."""
     return np.array(list(product(range(-radius, radius + 1), repeat=dims)))
+
+
+def gaussian_likeness(points: Array, references: Array, reach: float) -> Array:
+    """exp(-|a - b|^2 / (2 reach^2)) of points [L, d] and references [R, d], [L, R]."""
+    squares: Array = sum((points[:, None, i] - references[None, :, i]) ** 2 for i in range(points.shape[1]))
+    return namespace(points).exp(-squares / (2 * reach**2))
+
+
+def fourier_features(points: Array, frequencies: Array) -> Array:
+    """Unit features [L, 2 m] of points [L, d] whose products approximate a stationary kernel.
+
+    `frequencies` [m, d] are drawn from its spectrum. Source: Rahimi and Recht, NeurIPS 2007, section 3.
+    """
+    xp, phase = namespace(points), points @ frequencies.T
+    return xp.concatenate([xp.cos(phase), xp.sin(phase)], 1) / len(frequencies) ** 0.5
